@@ -1,0 +1,79 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+/// Settings of every target that carries layer bytes: names and buffers go through spans, and each
+/// place that must step outside memory safety says so with `unsafe`.
+let engineSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableExperimentalFeature("Lifetimes"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("ExistentialAny"),
+]
+
+let programSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableExperimentalFeature("Lifetimes"),
+    .enableUpcomingFeature("ExistentialAny"),
+]
+
+func systemLibrary(_ name: String, pkgConfig: String?, apt: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let package = Package(
+    name: "ldiff",
+    products: [
+        .library(name: "LayerKit", targets: ["LayerKit"]),
+        .executable(name: "ldiff", targets: ["ldiff"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    ],
+    targets: [
+        systemLibrary("CUring", pkgConfig: "liburing", apt: "liburing-dev"),
+        systemLibrary("CArchive", pkgConfig: "libarchive", apt: "libarchive-dev"),
+        systemLibrary("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+        systemLibrary("CISAL", pkgConfig: "libisal", apt: "libisal-dev"),
+        systemLibrary("CAttr", pkgConfig: "libattr", apt: "libattr1-dev"),
+        .target(name: "CLinux"),
+
+        .target(name: "LayerModel", swiftSettings: engineSettings),
+        .target(name: "TarCodec", swiftSettings: engineSettings),
+        .target(
+            name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], swiftSettings: engineSettings),
+        .target(
+            name: "LayerEngine", dependencies: ["LayerModel", "LinuxIO", "TarCodec"], swiftSettings: engineSettings),
+        .target(
+            name: "LayerCompression",
+            dependencies: [
+                "LayerModel", "CZstd", "CISAL", "CArchive", .product(name: "Crypto", package: "swift-crypto"),
+            ],
+            swiftSettings: engineSettings),
+        .target(
+            name: "LayerKit", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression"],
+            swiftSettings: engineSettings),
+        .executableTarget(
+            name: "ldiff",
+            dependencies: ["LayerKit", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: programSettings),
+
+        .target(
+            name: "TestSupport", dependencies: ["LayerKit"], path: "Tests/TestSupport", swiftSettings: programSettings),
+        .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
+        .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
+        .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerEngineTests", dependencies: ["LayerEngine", "LayerKit", "TestSupport"],
+            swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerCompressionTests", dependencies: ["LayerCompression", "TestSupport"],
+            swiftSettings: programSettings),
+        .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
+        .testTarget(name: "TidyTests", swiftSettings: programSettings),
+    ]
+)

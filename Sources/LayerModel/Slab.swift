@@ -1,0 +1,136 @@
+import Synchronization
+
+/// A fixed, page-aligned piece of memory in which stream bytes travel between threads without being copied.
+///
+/// The valid bytes are `start ..< end`. Space in front of `start` is headroom: a consumer that stopped in the
+/// middle of a record puts the record's first bytes there, so that the rest follows them contiguously.
+///
+/// Ownership: whoever holds the only reference may change `start`, `end` and the bytes. Once a slab has been
+/// handed to another thread its contents are read-only; that rule is what `@unchecked Sendable` stands for.
+@safe
+public final class Slab: @unchecked Sendable {
+    /// Bytes of memory, headroom included.
+    public let capacity: Int
+    /// Offset of the first valid byte.
+    public var start: Int
+    /// Offset one past the last valid byte.
+    public var end: Int
+
+    @usableFromInline let base: UnsafeMutableRawPointer
+
+    /// Allocates `capacity` bytes; both offsets begin at `headroom`.
+    public init(capacity: Int, headroom: Int = 0) {
+        precondition(headroom >= 0 && headroom <= capacity)
+        self.capacity = capacity
+        self.start = headroom
+        self.end = headroom
+        // Reason: the memory is owned by this object and freed once, in deinit.
+        unsafe self.base = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: 4096)
+    }
+
+    deinit {
+        unsafe base.deallocate()
+    }
+
+    /// Number of valid bytes.
+    @inlinable public var count: Int { end - start }
+
+    /// The valid bytes.
+    @inlinable public var bytes: RawSpan {
+        @_lifetime(borrow self)
+        get { span(start..<end) }
+    }
+
+    /// Any part of the memory, read-only. The range must lie inside the capacity.
+    @inlinable @_lifetime(borrow self)
+    public func span(_ range: Range<Int>) -> RawSpan {
+        precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+        // Reason: the range was checked against the capacity, and the memory lives as long as self.
+        let span = unsafe RawSpan(_unsafeStart: base + range.lowerBound, byteCount: range.count)
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// Any part of the memory, writable. The caller must be the only holder (see the type's ownership rule).
+    @inlinable @_lifetime(borrow self)
+    public func mutableSpan(_ range: Range<Int>) -> MutableRawSpan {
+        precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+        // Reason: the range was checked against the capacity, and the memory lives as long as self.
+        let span = unsafe MutableRawSpan(_unsafeStart: base + range.lowerBound, byteCount: range.count)
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// Copies `source` to `offset`, which must leave room for all of it.
+    @inlinable
+    public func copy(_ source: RawSpan, at offset: Int) {
+        precondition(offset >= 0 && offset + source.byteCount <= capacity)
+        guard source.byteCount > 0 else { return }
+        // Reason: bounds were checked above; source and target are different memory or memmove sorts it out.
+        unsafe source.withUnsafeBytes { bytes in
+            guard let address = bytes.baseAddress else { return }
+            unsafe base.advanced(by: offset).copyMemory(from: address, byteCount: bytes.count)
+        }
+    }
+
+    /// Copies `source` behind the valid bytes and counts it as valid.
+    @inlinable
+    public func append(_ source: RawSpan) {
+        copy(source, at: end)
+        end += source.byteCount
+    }
+
+    /// Writes `count` zero bytes behind the valid bytes.
+    @inlinable
+    public func appendZeros(_ count: Int) {
+        precondition(count >= 0 && end + count <= capacity)
+        // Reason: bounds were checked above.
+        unsafe base.advanced(by: end).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+        end += count
+    }
+
+    /// Runs `body` with the address of a part of the memory, for calls that hand it to the kernel.
+    @inlinable @unsafe
+    public func withUnsafeAddress<Result: ~Copyable, Failure: Error>(
+        _ range: Range<Int>, _ body: (UnsafeMutableRawPointer) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+        return try unsafe body(base + range.lowerBound)
+    }
+}
+
+/// A bounded store of slabs of one size, so that a long stream touches the same few pages again and again.
+///
+/// `take` never blocks; the bound on memory comes from whoever limits the slabs in flight. A slab given back
+/// beyond `keep` is freed.
+public final class SlabPool: Sendable {
+    /// Bytes of each slab, headroom included.
+    public let slabCapacity: Int
+    /// Headroom that each slab starts with.
+    public let headroom: Int
+    private let keep: Int
+    private let free: Mutex<[Slab]>
+
+    /// Makes a pool that holds back at most `keep` unused slabs.
+    public init(slabCapacity: Int, headroom: Int = 0, keep: Int = 16) {
+        self.slabCapacity = slabCapacity
+        self.headroom = headroom
+        self.keep = keep
+        self.free = Mutex([])
+    }
+
+    /// An empty slab, reused if there is one.
+    public func take() -> Slab {
+        if let slab = free.withLock({ $0.popLast() }) {
+            slab.start = headroom
+            slab.end = headroom
+            return slab
+        }
+        return Slab(capacity: slabCapacity, headroom: headroom)
+    }
+
+    /// Gives back a slab that nobody else holds any more. Slabs of another size are simply freed.
+    public func give(_ slab: consuming Slab) {
+        guard slab.capacity == slabCapacity else { return }
+        let slab = slab
+        free.withLock { if $0.count < keep { $0.append(slab) } }
+    }
+}
