@@ -40,7 +40,7 @@ let package = Package(
         systemLibrary("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         systemLibrary("CISAL", pkgConfig: "libisal", apt: "libisal-dev"),
         systemLibrary("CAttr", pkgConfig: "libattr", apt: "libattr1-dev"),
-        .target(name: "CLinux"),
+        .target(name: "CLinux", cSettings: [.define("LDIFF_FAULTS", .when(configuration: .debug))]),
 
         .target(name: "LayerModel", swiftSettings: engineSettings),
         .target(name: "TarCodec", swiftSettings: engineSettings),

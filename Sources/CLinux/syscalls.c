@@ -1,1 +1,354 @@
-// empty
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+#ifndef SYS_setxattrat
+#define SYS_setxattrat 463
+#define SYS_getxattrat 464
+#define SYS_listxattrat 465
+#endif
+
+// ---- fault plan -----------------------------------------------------------------------------------------
+
+#ifdef LDIFF_FAULTS
+static _Atomic uint64_t fault_calls;
+static _Atomic uint64_t fault_at;
+static _Atomic int fault_error;
+
+static int fault(void) {
+    uint64_t call = atomic_fetch_add(&fault_calls, 1) + 1;
+    return call == atomic_load(&fault_at) ? atomic_load(&fault_error) : 0;
+}
+
+void ldl_fault_plan(uint64_t call, int error) {
+    atomic_store(&fault_error, error);
+    atomic_store(&fault_at, call);
+    atomic_store(&fault_calls, 0);
+}
+
+uint64_t ldl_fault_calls(void) { return atomic_load(&fault_calls); }
+#else
+static inline int fault(void) { return 0; }
+void ldl_fault_plan(uint64_t call, int error) { (void)call, (void)error; }
+uint64_t ldl_fault_calls(void) { return 0; }
+#endif
+
+// Runs a call unless the fault plan says it fails; -errno on failure.
+#define CALL(expression)                                         \
+    do {                                                         \
+        int planned = fault();                                   \
+        if (planned) return -planned;                            \
+        __typeof__(expression) outcome;                          \
+        do outcome = (expression); while (outcome < 0 && errno == EINTR); \
+        return outcome < 0 ? -errno : outcome;                   \
+    } while (0)
+
+// ---- opening and closing --------------------------------------------------------------------------------
+
+int ldl_openat(int directory, const char *path, int flags, uint32_t mode) {
+    CALL(openat(directory, path, flags | O_CLOEXEC, (mode_t)mode));
+}
+
+int ldl_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+    CALL((int)syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
+int ldl_close(int descriptor) {
+    int planned = fault();
+    int outcome = close(descriptor) < 0 ? -errno : 0;
+    return planned ? -planned : outcome == -EINTR ? 0 : outcome;
+}
+
+int ldl_dup(int descriptor) { CALL(fcntl(descriptor, F_DUPFD_CLOEXEC, 3)); }
+
+// ---- directories and metadata ---------------------------------------------------------------------------
+
+int64_t ldl_getdents64(int directory, void *buffer, size_t capacity) {
+    CALL((int64_t)syscall(SYS_getdents64, directory, buffer, capacity));
+}
+
+size_t ldl_dirent_at(const void *buffer, size_t offset, struct ldl_dirent *entry) {
+    const struct dirent64 *record = (const struct dirent64 *)((const char *)buffer + offset);
+    entry->inode = record->d_ino;
+    entry->type = record->d_type;
+    entry->name_offset = (uint32_t)(offset + offsetof(struct dirent64, d_name));
+    entry->name_length = (uint16_t)strlen(record->d_name);
+    return offset + record->d_reclen;
+}
+
+void ldl_stat_from_statx(const struct statx *source, struct ldl_stat *result) {
+    result->inode = source->stx_ino;
+    result->device = makedev(source->stx_dev_major, source->stx_dev_minor);
+    result->size = (int64_t)source->stx_size;
+    result->blocks = source->stx_blocks;
+    result->mtime_seconds = source->stx_mtime.tv_sec;
+    result->mtime_nanoseconds = source->stx_mtime.tv_nsec;
+    result->ctime_seconds = source->stx_ctime.tv_sec;
+    result->ctime_nanoseconds = source->stx_ctime.tv_nsec;
+    result->mode = source->stx_mode;
+    result->uid = source->stx_uid;
+    result->gid = source->stx_gid;
+    result->links = source->stx_nlink;
+    result->rdev_major = source->stx_rdev_major;
+    result->rdev_minor = source->stx_rdev_minor;
+}
+
+static int statx_once(int directory, const char *path, int flags, struct statx *buffer) {
+    CALL(statx(directory, path, flags | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, buffer));
+}
+
+int ldl_statx(int directory, const char *path, int flags, struct ldl_stat *result) {
+    struct statx buffer;
+    int outcome = statx_once(directory, path, flags, &buffer);
+    if (outcome < 0) return outcome;
+    ldl_stat_from_statx(&buffer, result);
+    return 0;
+}
+
+// ---- contents -------------------------------------------------------------------------------------------
+
+int64_t ldl_read(int descriptor, void *buffer, size_t count) { CALL((int64_t)read(descriptor, buffer, count)); }
+
+int64_t ldl_pread(int descriptor, void *buffer, size_t count, int64_t offset) {
+    CALL((int64_t)pread(descriptor, buffer, count, offset));
+}
+
+int64_t ldl_pread_nowait(int descriptor, void *buffer, size_t count, int64_t offset) {
+    struct iovec piece = {.iov_base = buffer, .iov_len = count};
+    CALL((int64_t)preadv2(descriptor, &piece, 1, offset, RWF_NOWAIT));
+}
+
+int64_t ldl_write(int descriptor, const void *buffer, size_t count) {
+    CALL((int64_t)write(descriptor, buffer, count));
+}
+
+int64_t ldl_pwrite(int descriptor, const void *buffer, size_t count, int64_t offset) {
+    CALL((int64_t)pwrite(descriptor, buffer, count, offset));
+}
+
+int64_t ldl_seek(int descriptor, int64_t offset, int whence) { CALL((int64_t)lseek(descriptor, offset, whence)); }
+
+int64_t ldl_copy_file_range(int source, int target, size_t count) {
+    CALL((int64_t)copy_file_range(source, NULL, target, NULL, count, 0));
+}
+
+int ldl_clone(int target, int source) { CALL(ioctl(target, FICLONE, source)); }
+int ldl_ftruncate(int descriptor, int64_t size) { CALL(ftruncate(descriptor, size)); }
+int ldl_fallocate(int descriptor, int64_t size) { CALL(fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size)); }
+int ldl_syncfs(int descriptor) { CALL(syncfs(descriptor)); }
+int ldl_fsync(int descriptor) { CALL(fsync(descriptor)); }
+
+int64_t ldl_filesystem_type(int descriptor) {
+    struct statfs buffer;
+    if (fstatfs(descriptor, &buffer) < 0) return -errno;
+    return (int64_t)buffer.f_type;
+}
+
+// ---- names ----------------------------------------------------------------------------------------------
+
+int ldl_mkdirat(int directory, const char *name, uint32_t mode) { CALL(mkdirat(directory, name, (mode_t)mode)); }
+
+int ldl_symlinkat(const char *target, int directory, const char *name) { CALL(symlinkat(target, directory, name)); }
+
+int64_t ldl_readlinkat(int directory, const char *name, void *buffer, size_t capacity) {
+    CALL((int64_t)readlinkat(directory, name, buffer, capacity));
+}
+
+int ldl_linkat(int source_directory, const char *source, int directory, const char *name) {
+    CALL(linkat(source_directory, source, directory, name, 0));
+}
+
+int ldl_mknodat(int directory, const char *name, uint32_t mode, uint32_t major, uint32_t minor) {
+    CALL(mknodat(directory, name, (mode_t)mode, makedev(major, minor)));
+}
+
+int ldl_unlinkat(int directory, const char *name, int flags) { CALL(unlinkat(directory, name, flags)); }
+
+int ldl_renameat2(int source_directory, const char *source, int directory, const char *name, uint32_t flags) {
+    CALL(renameat2(source_directory, source, directory, name, flags));
+}
+
+int ldl_fchown(int descriptor, uint32_t uid, uint32_t gid) { CALL(fchown(descriptor, uid, gid)); }
+
+int ldl_lchownat(int directory, const char *name, uint32_t uid, uint32_t gid) {
+    CALL(fchownat(directory, name, uid, gid, AT_SYMLINK_NOFOLLOW));
+}
+
+int ldl_fchmod(int descriptor, uint32_t mode) { CALL(fchmod(descriptor, (mode_t)mode)); }
+
+static int fchmodat2_once(int directory, const char *name, uint32_t mode) {
+    CALL((int)syscall(SYS_fchmodat2, directory, name, (mode_t)mode, AT_SYMLINK_NOFOLLOW));
+}
+
+int ldl_lchmodat(int directory, const char *name, uint32_t mode) {
+    int outcome = fchmodat2_once(directory, name, mode);
+    if (outcome != -ENOSYS) return outcome;
+    int handle = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (handle < 0) return -errno;
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", handle);
+    outcome = chmod(path, (mode_t)mode) < 0 ? -errno : 0;
+    close(handle);
+    return outcome;
+}
+
+int ldl_futimens(int descriptor, int64_t atime, uint32_t atime_ns, int64_t mtime, uint32_t mtime_ns) {
+    struct timespec times[2] = {{atime, atime_ns}, {mtime, mtime_ns}};
+    CALL(futimens(descriptor, times));
+}
+
+int ldl_lutimensat(
+    int directory, const char *name, int64_t atime, uint32_t atime_ns, int64_t mtime, uint32_t mtime_ns) {
+    struct timespec times[2] = {{atime, atime_ns}, {mtime, mtime_ns}};
+    CALL(utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW));
+}
+
+// ---- extended attributes --------------------------------------------------------------------------------
+
+int64_t ldl_flistxattr(int descriptor, char *list, size_t capacity) {
+    CALL((int64_t)flistxattr(descriptor, list, capacity));
+}
+
+int64_t ldl_fgetxattr(int descriptor, const char *name, void *value, size_t capacity) {
+    CALL((int64_t)fgetxattr(descriptor, name, value, capacity));
+}
+
+int ldl_fsetxattr(int descriptor, const char *name, const void *value, size_t count) {
+    CALL(fsetxattr(descriptor, name, value, count, 0));
+}
+
+int ldl_fremovexattr(int descriptor, const char *name) { CALL(fremovexattr(descriptor, name)); }
+
+// struct xattr_args of Linux 6.13.
+struct xattr_arguments {
+    uint64_t value;
+    uint32_t size;
+    uint32_t flags;
+};
+
+static _Atomic int xattrat_missing;
+
+// The path under /proc of a name in a directory, for kernels without the *xattrat calls.
+static int proc_path(char *path, size_t capacity, int directory, const char *name) {
+    int length = snprintf(path, capacity, "/proc/self/fd/%d/%s", directory, name);
+    return length < 0 || (size_t)length >= capacity ? -ENAMETOOLONG : 0;
+}
+
+int64_t ldl_listxattrat(int directory, const char *name, char *list, size_t capacity) {
+    if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
+        int planned = fault();
+        if (planned) return -planned;
+        long outcome = syscall(SYS_listxattrat, directory, name, AT_SYMLINK_NOFOLLOW, list, capacity);
+        if (outcome >= 0) return outcome;
+        if (errno != ENOSYS) return -errno;
+        atomic_store(&xattrat_missing, 1);
+    }
+    char path[4096 + 64];
+    int made = proc_path(path, sizeof path, directory, name);
+    if (made < 0) return made;
+    CALL((int64_t)llistxattr(path, list, capacity));
+}
+
+int64_t ldl_getxattrat(int directory, const char *name, const char *attribute, void *value, size_t capacity) {
+    if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
+        int planned = fault();
+        if (planned) return -planned;
+        struct xattr_arguments arguments = {.value = (uintptr_t)value, .size = (uint32_t)capacity};
+        long outcome = syscall(
+            SYS_getxattrat, directory, name, AT_SYMLINK_NOFOLLOW, attribute, &arguments, sizeof arguments);
+        if (outcome >= 0) return outcome;
+        if (errno != ENOSYS) return -errno;
+        atomic_store(&xattrat_missing, 1);
+    }
+    char path[4096 + 64];
+    int made = proc_path(path, sizeof path, directory, name);
+    if (made < 0) return made;
+    CALL((int64_t)lgetxattr(path, attribute, value, capacity));
+}
+
+int ldl_setxattrat(int directory, const char *name, const char *attribute, const void *value, size_t count) {
+    if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
+        int planned = fault();
+        if (planned) return -planned;
+        struct xattr_arguments arguments = {.value = (uintptr_t)value, .size = (uint32_t)count};
+        long outcome = syscall(
+            SYS_setxattrat, directory, name, AT_SYMLINK_NOFOLLOW, attribute, &arguments, sizeof arguments);
+        if (outcome >= 0) return 0;
+        if (errno != ENOSYS) return -errno;
+        atomic_store(&xattrat_missing, 1);
+    }
+    char path[4096 + 64];
+    int made = proc_path(path, sizeof path, directory, name);
+    if (made < 0) return made;
+    CALL(lsetxattr(path, attribute, value, count, 0));
+}
+
+// ---- the process ----------------------------------------------------------------------------------------
+
+int ldl_poll_readable(int descriptor, int timeout_milliseconds) {
+    struct pollfd entry = {.fd = descriptor, .events = POLLIN};
+    int outcome = poll(&entry, 1, timeout_milliseconds);
+    return outcome < 0 ? (errno == EINTR ? 0 : -errno) : outcome;
+}
+
+int ldl_current_umask(void) {
+    FILE *status = fopen("/proc/self/status", "re");
+    char line[256];
+    unsigned int mask = 022;
+    if (!status) return (int)mask;
+    while (fgets(line, sizeof line, status))
+        if (sscanf(line, "Umask: %o", &mask) == 1) break;
+    fclose(status);
+    return (int)mask;
+}
+
+int64_t ldl_raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
+void *ldl_reserve(size_t byte_count) {
+    void *address = mmap(NULL, byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return address == MAP_FAILED ? NULL : address;
+}
+
+void ldl_release(void *address, size_t byte_count) { munmap(address, byte_count); }
+
+void ldl_discard(void *address, size_t byte_count) { madvise(address, byte_count, MADV_DONTNEED); }
+
+int ldl_active_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    return CPU_COUNT(&set);
+}

@@ -1,0 +1,143 @@
+internal import CLinux
+public import LayerModel
+
+/// Extended attributes of one file at a time: a list of names and the values, in reused buffers.
+///
+/// A file system without attributes (ENOTSUP) has none. Limits are the kernel's: 64 KiB of names, 64 KiB a value.
+public struct AttributeReader: ~Copyable {
+    private let names = Slab(capacity: 65_536)
+    private let value = Slab(capacity: 65_536)
+    /// Bytes of the last list, names separated by NUL.
+    public private(set) var listByteCount = 0
+
+    public init() {}
+
+    /// Reads the names of an open file's attributes; returns the list's byte count.
+    public mutating func list(of file: borrowing OwnedDescriptor) throws(SystemCallError) -> Int {
+        // Reason: the slab has 65,536 bytes and is held by self alone.
+        let result = unsafe names.withUnsafeAddress(0..<names.capacity) {
+            unsafe ldl_flistxattr(file.raw, $0.assumingMemoryBound(to: CChar.self), names.capacity)
+        }
+        return try finishList(result, "flistxattr")
+    }
+
+    /// Reads the names of the attributes of a name in a directory, neither followed nor opened.
+    public mutating func list(of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor)
+        throws(SystemCallError) -> Int
+    {
+        // Reason: as above.
+        let result = unsafe names.withUnsafeAddress(0..<names.capacity) {
+            unsafe ldl_listxattrat(directory.raw, name.address, $0.assumingMemoryBound(to: CChar.self), names.capacity)
+        }
+        return try finishList(result, "listxattrat")
+    }
+
+    private mutating func finishList(_ result: Int64, _ call: StaticCallName) throws(SystemCallError) -> Int {
+        listByteCount = 0
+        if result == -95 || result == -38 { return 0 }
+        listByteCount = try check(result, call)
+        return listByteCount
+    }
+
+    /// The name that begins at `position` of the list, without its NUL; the next one begins `byteCount + 1` later.
+    @_lifetime(borrow self)
+    public func name(at position: Int) -> RawSpan {
+        var end = position
+        let list = names.span(0..<listByteCount)
+        while end < listByteCount, list[end] != 0 { end += 1 }
+        // Reason: the slab is owned by self.
+        return unsafe _overrideLifetime(names.span(position..<end), borrowing: self)
+    }
+
+    /// Reads the value of the listed name at `position`; nil where it is gone meanwhile.
+    public mutating func readValue(at position: Int, of file: borrowing OwnedDescriptor)
+        throws(SystemCallError) -> Int?
+    {
+        // Reason: names in the list are NUL-terminated; the value slab has 65,536 bytes and is held by self alone.
+        let result = unsafe names.withUnsafeAddress(position..<names.capacity) { name in
+            unsafe value.withUnsafeAddress(0..<value.capacity) { target in
+                unsafe ldl_fgetxattr(file.raw, name.assumingMemoryBound(to: CChar.self), target, value.capacity)
+            }
+        }
+        return try finishValue(result, "fgetxattr")
+    }
+
+    /// Reads one attribute of an open file; nil where it has none of that name.
+    public mutating func read(_ attribute: borrowing NamePointer, of file: borrowing OwnedDescriptor)
+        throws(SystemCallError) -> Int?
+    {
+        // Reason: as above.
+        let result = unsafe value.withUnsafeAddress(0..<value.capacity) {
+            unsafe ldl_fgetxattr(file.raw, attribute.address, $0, value.capacity)
+        }
+        return try finishValue(result, "fgetxattr")
+    }
+
+    /// Reads one attribute of a name in a directory, neither followed nor opened.
+    public mutating func read(
+        _ attribute: borrowing NamePointer, of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor
+    ) throws(SystemCallError) -> Int? {
+        // Reason: as above.
+        let result = unsafe value.withUnsafeAddress(0..<value.capacity) {
+            unsafe ldl_getxattrat(directory.raw, name.address, attribute.address, $0, value.capacity)
+        }
+        return try finishValue(result, "getxattrat")
+    }
+
+    /// Reads the value of the listed name at `position` of a name in a directory.
+    public mutating func readValue(
+        at position: Int, of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor
+    ) throws(SystemCallError) -> Int? {
+        // Reason: as above.
+        let result = unsafe names.withUnsafeAddress(position..<names.capacity) { attribute in
+            unsafe value.withUnsafeAddress(0..<value.capacity) { target in
+                unsafe ldl_getxattrat(
+                    directory.raw, name.address, attribute.assumingMemoryBound(to: CChar.self), target,
+                    value.capacity)
+            }
+        }
+        return try finishValue(result, "getxattrat")
+    }
+
+    private mutating func finishValue(_ result: Int64, _ call: StaticCallName) throws(SystemCallError) -> Int? {
+        value.end = 0
+        // ENODATA, ENOTSUP, ENOSYS: there is no such attribute.
+        if result == -61 || result == -95 || result == -38 { return nil }
+        value.end = try check(result, call)
+        return value.end
+    }
+
+    /// The value read last.
+    public var lastValue: RawSpan {
+        @_lifetime(borrow self)
+        get { unsafe _overrideLifetime(value.span(0..<value.end), borrowing: self) }
+    }
+}
+
+extension OwnedDescriptor {
+    public func setAttribute(_ attribute: borrowing NamePointer, _ value: RawSpan) throws(SystemCallError) {
+        // Reason: the name is NUL-terminated, the span readable for its byte count during the call.
+        let result = unsafe value.withUnsafeBytes {
+            unsafe ldl_fsetxattr(raw, attribute.address, $0.baseAddress, $0.count)
+        }
+        try check(result, "fsetxattr")
+    }
+
+    /// Sets an attribute of a name, links neither followed nor opened.
+    public func setAttribute(_ attribute: borrowing NamePointer, _ value: RawSpan, of name: borrowing NamePointer)
+        throws(SystemCallError)
+    {
+        // Reason: as above.
+        let result = unsafe value.withUnsafeBytes {
+            unsafe ldl_setxattrat(raw, name.address, attribute.address, $0.baseAddress, $0.count)
+        }
+        try check(result, "setxattrat")
+    }
+
+    /// Removes an attribute; absent ones are fine.
+    public func removeAttribute(_ attribute: borrowing NamePointer) throws(SystemCallError) {
+        let result = unsafe ldl_fremovexattr(raw, attribute.address)
+        if result == -61 || result == -95 { return }
+        try check(result, "fremovexattr")
+    }
+}

@@ -1,0 +1,100 @@
+internal import CLinux
+public import LayerModel
+
+/// Where the kernel looks for the next data or hole, see lseek(2).
+public enum SeekTarget: Int32, Sendable {
+    case start = 0
+    case end = 2
+    case data = 3
+    case hole = 4
+}
+
+extension OwnedDescriptor {
+    /// Reads at most `range.count` bytes at the file position into a part of `slab`; 0 at the end.
+    public func read(into slab: borrowing Slab, _ range: Range<Int>) throws(SystemCallError) -> Int {
+        // Reason: the range lies inside the slab (checked there), which the caller alone holds.
+        let result = unsafe slab.withUnsafeAddress(range) { unsafe ldl_read(raw, $0, range.count) }
+        return try check(result, "read")
+    }
+
+    /// Reads at most `range.count` bytes at `offset`.
+    public func read(into slab: borrowing Slab, _ range: Range<Int>, at offset: Int64) throws(SystemCallError) -> Int {
+        // Reason: as above.
+        let result = unsafe slab.withUnsafeAddress(range) { unsafe ldl_pread(raw, $0, range.count, offset) }
+        return try check(result, "pread")
+    }
+
+    /// As `read(into:_:at:)`, but nil where the bytes are not in memory and reading would wait (RWF_NOWAIT).
+    ///
+    /// A short count may also mean that only a part is in memory.
+    public func readCached(into slab: borrowing Slab, _ range: Range<Int>, at offset: Int64)
+        throws(SystemCallError) -> Int?
+    {
+        // Reason: as above.
+        let result = unsafe slab.withUnsafeAddress(range) { unsafe ldl_pread_nowait(raw, $0, range.count, offset) }
+        if result == -11 { return nil }
+        if result == -95 || result == -22 { return try read(into: slab, range, at: offset) }
+        return try check(result, "preadv2")
+    }
+
+    /// Writes all of `bytes` at the file position.
+    public func writeAll(_ bytes: RawSpan) throws(SystemCallError) {
+        var done = 0
+        while done < bytes.byteCount {
+            let rest = bytes.extracting(done..<bytes.byteCount)
+            // Reason: the span is readable for its byte count during the call.
+            let result = unsafe rest.withUnsafeBytes { unsafe ldl_write(raw, $0.baseAddress, $0.count) }
+            done += try check(result, "write")
+        }
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    public func writeAll(_ bytes: RawSpan, at offset: Int64) throws(SystemCallError) {
+        var done = 0
+        while done < bytes.byteCount {
+            let rest = bytes.extracting(done..<bytes.byteCount)
+            // Reason: as above.
+            let result = unsafe rest.withUnsafeBytes {
+                unsafe ldl_pwrite(raw, $0.baseAddress, $0.count, offset + Int64(done))
+            }
+            done += try check(result, "pwrite")
+        }
+    }
+
+    /// Moves the file position; nil where there is no data behind `offset` (ENXIO).
+    public func seek(_ offset: Int64, _ target: SeekTarget) throws(SystemCallError) -> Int64? {
+        let result = ldl_seek(raw, offset, target.rawValue)
+        if result == -6 { return nil }
+        return Int64(try check(result, "lseek"))
+    }
+
+    public func truncate(to size: Int64) throws(SystemCallError) { try check(ldl_ftruncate(raw, size), "ftruncate") }
+
+    /// Reserves `size` bytes on disk without changing the file's size. Unsupported file systems are ignored.
+    public func preallocate(_ size: Int64) throws(SystemCallError) {
+        let result = ldl_fallocate(raw, size)
+        if result == -95 || result == -38 || result == -22 { return }
+        try check(result, "fallocate")
+    }
+
+    /// Writes the whole file system's dirty data to disk, see syncfs(2).
+    public func syncFileSystem() throws(SystemCallError) { try check(ldl_syncfs(raw), "syncfs") }
+
+    public func sync() throws(SystemCallError) { try check(ldl_fsync(raw), "fsync") }
+
+    /// Makes this file share all blocks of `source` (FICLONE); false where the file system cannot.
+    public func clone(from source: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+        let result = ldl_clone(raw, source.raw)
+        // EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS: not this file system, not between these two.
+        if [-95, -18, -22, -25, -38].contains(result) { return false }
+        try check(result, "ioctl(FICLONE)")
+        return true
+    }
+
+    /// Copies up to `count` bytes between the two file positions inside the kernel; nil where it cannot.
+    public func copyRange(from source: borrowing OwnedDescriptor, count: Int) throws(SystemCallError) -> Int? {
+        let result = ldl_copy_file_range(source.raw, raw, count)
+        if [-95, -18, -22, -38].contains(result) { return nil }
+        return try check(result, "copy_file_range")
+    }
+}
