@@ -1,0 +1,58 @@
+# make setup    installs the Debian packages that are missing (root or sudo)
+# make build    the release program, .build/release/ldiff, with the Swift runtime inside
+# make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
+# make test     every test
+# make bench    measures P1 to P12 against the peers into perf/runs (root)
+# make install  into PREFIX (default /usr/local)
+# make format, make lint, make clean
+
+SWIFT ?= swift
+PREFIX ?= /usr/local
+DESTDIR ?=
+DEMO_RUNS ?= 5
+PROGRAM := .build/release/ldiff
+
+BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev
+# What the demonstration and the measurements run beside ldiff.
+RUN_PACKAGES := python3 tar libarchive-tools e2fsprogs mount time rsync pigz isal zstd xz-utils debootstrap
+# What the tests run: programs that make or read layers and file systems of every kind.
+TEST_PACKAGES := attr acl libcap2-bin fuse-overlayfs fuse3 bzip2 lz4
+PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+
+.DEFAULT_GOAL := build
+.PHONY: setup swift build peers run test bench install format lint clean
+
+setup: swift
+	@scripts/install-packages $(PACKAGES)
+
+swift:
+	@command -v $(SWIFT) >/dev/null || { \
+	    echo "Swift 6.3 or newer is needed and '$(SWIFT)' is not there: https://www.swift.org/install/linux/" >&2; exit 69; }
+
+build: setup
+	$(SWIFT) build -c release --product ldiff --static-swift-stdlib
+	@echo "built $(PROGRAM)"
+
+peers:
+	@perf/peers/build
+
+run: build
+	DEMO_RUNS=$(DEMO_RUNS) perf/demo
+
+test: setup peers
+	$(SWIFT) test
+
+bench: build peers
+	perf/measure
+
+install: build
+	install -D -m 755 $(PROGRAM) "$(DESTDIR)$(PREFIX)/bin/ldiff"
+
+format: swift
+	$(SWIFT) format --in-place -r Sources Tests Package.swift
+
+lint: swift
+	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+
+clean:
+	rm -rf .build perf/peers/bin
