@@ -1,0 +1,98 @@
+import LayerModel
+
+/// One piece on its way through a crew. The caller fills it, one worker deflates it, the caller writes it out;
+/// it changes hands under the crew's lock, which is what `@unchecked Sendable` stands for.
+final class DeflateJob: @unchecked Sendable {
+    let piece: Slab
+    let history: Int
+    let output: Slab
+    fileprivate(set) var checksum: UInt32 = 0
+
+    init(piece: Slab, history: Int, output: Slab) {
+        self.piece = piece
+        self.history = history
+        self.output = output
+    }
+
+    func run(_ deflater: PieceDeflater) {
+        checksum = deflater.deflate(piece, history: history, into: output)
+    }
+}
+
+/// Threads that deflate pieces. They start when work piles up and end with `stop`.
+final class DeflateCrew: Sendable {
+    fileprivate struct State {
+        var waiting: [DeflateJob] = []
+        var done: [ObjectIdentifier] = []
+        var threads: [WorkerThread] = []
+        var idle = 0
+        var isStopped = false
+    }
+
+    private let level: Int
+    private let workers: Int
+    private let monitor = Monitor(State())
+
+    init(level: Int, workers: Int) {
+        self.level = level
+        self.workers = workers
+    }
+
+    /// Hands a piece to the next free worker, starting one more thread when none is free.
+    func submit(_ job: DeflateJob) throws(LayerError) {
+        let needsThread = monitor.update { state in
+            state.waiting.append(job)
+            return state.threads.count < workers && state.idle < state.waiting.count
+        }
+        guard needsThread else { return }
+        let thread = try WorkerThread { [self] in work() }
+        monitor.update { $0.threads.append(thread) }
+    }
+
+    /// Waits until `job` is deflated.
+    func wait(for job: DeflateJob) {
+        monitor.wait { $0.claim(job) ? () : nil }
+    }
+
+    /// Whether `job` is deflated; says so once.
+    func isDone(_ job: DeflateJob) -> Bool {
+        monitor.update { $0.claim(job) }
+    }
+
+    /// Drops what waits, and waits for the threads to end.
+    func stop() {
+        let threads = monitor.update { state in
+            state.isStopped = true
+            state.waiting.removeAll()
+            defer { state.threads.removeAll() }
+            return state.threads
+        }
+        for thread in threads { thread.join() }
+    }
+
+    private func work() {
+        let deflater = PieceDeflater(level: level)
+        while let job = nextJob() {
+            job.run(deflater)
+            monitor.update { $0.done.append(ObjectIdentifier(job)) }
+        }
+    }
+
+    private func nextJob() -> DeflateJob? {
+        monitor.update { $0.idle += 1 }
+        return monitor.wait { state -> DeflateJob?? in
+            if state.isStopped { return .some(nil) }
+            if state.waiting.isEmpty { return nil }
+            state.idle -= 1
+            return state.waiting.removeFirst()
+        }
+    }
+}
+
+extension DeflateCrew.State {
+    fileprivate mutating func claim(_ job: DeflateJob) -> Bool {
+        guard let index = done.firstIndex(of: ObjectIdentifier(job)) else { return false }
+        done.remove(at: index)
+        return true
+    }
+}
