@@ -1,0 +1,131 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+import LayerModel
+
+/// Reads a borrowed descriptor in large pieces, and counts, hashes and cancels on the way.
+///
+/// Used by one thread at a time.
+final class CompressedInput: @unchecked Sendable {
+    /// Bytes of one read: large enough to make calls rare, small enough to stay in a core's cache.
+    static let readSize = 256 << 10
+
+    /// What was read and not yet used up: `buffer.start ..< buffer.end`.
+    let buffer = Slab(capacity: CompressedInput.readSize)
+    /// Bytes read from the descriptor so far.
+    private(set) var byteCount: UInt64 = 0
+    /// Whether the descriptor has no more bytes.
+    private(set) var isAtEnd = false
+    /// Set to hash what is read from here on; bytes already buffered are taken in at once.
+    private(set) var digest: DigestState?
+
+    private let descriptor: Int32
+    private let isFile: Bool
+    private let stop: CancelFlag
+    private let cancel: CancelFlag?
+    private let progress: ByteCounter?
+
+    init(descriptor: Int32, stop: CancelFlag, cancel: CancelFlag?, progress: ByteCounter?) {
+        self.descriptor = descriptor
+        self.stop = stop
+        self.cancel = cancel
+        self.progress = progress
+        var status = stat()
+        // Reason: fstat fills the one structure it is given.
+        let isKnown = unsafe fstat(descriptor, &status) == 0
+        isFile = isKnown && status.st_mode & S_IFMT == S_IFREG
+        if isFile {
+            posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
+        }
+    }
+
+    /// Begins to hash; what is buffered counts as the first bytes.
+    func startDigest() {
+        var state = DigestState()
+        let buffer = buffer
+        state.update(buffer.bytes)
+        digest = state
+    }
+
+    /// Buffers at least `count` bytes, or all there are.
+    func buffer(atLeast count: Int) throws(LayerError) {
+        let buffer = buffer
+        precondition(count <= buffer.capacity)
+        if buffer.start > 0 {
+            // The little that is left moves to the front; memmove sorts out the overlap.
+            let rest = buffer.start..<buffer.end
+            buffer.copy(buffer.span(rest), at: 0)
+            buffer.start = 0
+            buffer.end = rest.count
+        }
+        while buffer.count < count, !isAtEnd {
+            try readMore(into: buffer, limit: buffer.capacity - buffer.end)
+        }
+    }
+
+    /// Gives up the buffered bytes and reads the next; false at the end of the stream.
+    func refill() throws(LayerError) -> Bool {
+        guard !isAtEnd else { return false }
+        buffer.start = 0
+        buffer.end = 0
+        try readMore(into: buffer, limit: buffer.capacity)
+        return !isAtEnd
+    }
+
+    /// Fills `slab` with buffered bytes and then straight from the descriptor, until it is full or the end is reached.
+    func fill(_ slab: Slab) throws(LayerError) {
+        let buffer = buffer
+        let buffered = min(buffer.count, slab.capacity - slab.end)
+        slab.append(buffer.span(buffer.start..<buffer.start + buffered))
+        buffer.start += buffered
+        while slab.end < slab.capacity, !isAtEnd {
+            try readMore(into: slab, limit: slab.capacity - slab.end)
+        }
+    }
+
+    /// Reads and throws away what follows the part that a decoder wanted, so that it is counted and hashed.
+    func skipRest() throws(LayerError) {
+        while try refill() {}
+    }
+
+    /// One read of at most `limit` bytes behind the valid bytes of `slab`.
+    private func readMore(into slab: Slab, limit: Int) throws(LayerError) {
+        let begin = slab.end
+        while true {
+            try waitUntilReadable()
+            // Reason: the kernel writes at most `limit` bytes, all inside the slab, which nobody else holds.
+            let count = unsafe slab.withUnsafeAddress(begin..<begin + limit) { unsafe read(descriptor, $0, limit) }
+            if count < 0 {
+                let error = errno
+                if error == EINTR || error == EAGAIN { continue }
+                throw LayerError(SystemCallError("read", errno: error), "read the layer", path: nil)
+            }
+            isAtEnd = count == 0
+            slab.end += count
+            byteCount += UInt64(count)
+            progress?.add(count)
+            digest?.update(slab.span(begin..<slab.end))
+            return
+        }
+    }
+
+    /// Blocks until the descriptor has bytes, an end or an error; throws `cancelled` when told to stop.
+    private func waitUntilReadable() throws(LayerError) {
+        try stop.check("read the layer")
+        try cancel?.check("read the layer")
+        guard !isFile else { return }
+        var entries = [
+            pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: stop.descriptor, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: cancel?.descriptor ?? -1, events: Int16(POLLIN), revents: 0),
+        ]
+        while true {
+            // Reason: the kernel reads and writes the three entries during the call.
+            let ready = unsafe poll(&entries, 3, -1)
+            if ready < 0, errno != EINTR { return }
+            try stop.check("read the layer")
+            try cancel?.check("read the layer")
+            if entries[0].revents != 0 { return }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import CISAL
+import LayerModel
+
+/// Inflates gzip with ISA-L: any number of members one after the other, then perhaps zero bytes (layer-archive A7).
+///
+/// ISA-L checks each member's checksum and size.
+@safe
+struct GzipDecoder: StreamDecoder, ~Copyable {
+    private enum Phase {
+        case betweenMembers
+        case member
+        case padding
+    }
+
+    private let state: UnsafeMutablePointer<inflate_state>
+    private var phase = Phase.betweenMembers
+    private var memberCount = 0
+
+    init() {
+        // Reason: owned by this value, initialised here and freed once, in deinit.
+        unsafe state = .allocate(capacity: 1)
+        unsafe isal_inflate_init(state)
+    }
+
+    deinit {
+        // Reason: allocated in init.
+        unsafe state.deallocate()
+    }
+
+    mutating func fill(_ slab: Slab, from input: CompressedInput) throws(LayerError) {
+        while slab.end < slab.capacity {
+            switch phase {
+            case .betweenMembers:
+                guard try beginMember(input) else { return }
+            case .member:
+                try inflate(slab, input)
+            case .padding:
+                try skipPadding(input)
+                return
+            }
+        }
+    }
+
+    /// Sees what follows the last member; false at the end of the stream.
+    private mutating func beginMember(_ input: CompressedInput) throws(LayerError) -> Bool {
+        if input.buffer.count < 2, !input.isAtEnd {
+            try input.buffer(atLeast: 2)
+        }
+        let buffer = input.buffer
+        let next = buffer.bytes
+        if next.byteCount == 0 { return false }
+        if next.byteCount >= 2, next.byte(at: 0) == 0x1f, next.byte(at: 1) == 0x8b {
+            // Reason: the state was initialised and is alive.
+            unsafe isal_inflate_reset(state)
+            unsafe state.pointee.crc_flag = UInt32(ISAL_GZIP)
+            memberCount += 1
+            phase = .member
+        } else if memberCount > 0, next.byte(at: 0) == 0 {
+            phase = .padding
+        } else if memberCount > 0 {
+            throw .damagedStream(.gzip, "trailing garbage after the stream")
+        } else {
+            throw .damagedStream(.gzip, "the stream does not begin with a gzip header")
+        }
+        return true
+    }
+
+    private mutating func inflate(_ slab: Slab, _ input: CompressedInput) throws(LayerError) {
+        // At the end of the input ISA-L may still hold bytes that did not fit the slab before.
+        var isAtEnd = false
+        if input.buffer.count == 0 { isAtEnd = try !input.refill() }
+        let available = input.buffer.count
+        let room = slab.capacity - slab.end
+        // Reason: both ranges are inside their slabs, which only this thread holds; ISA-L gets exactly their sizes.
+        let result = unsafe input.buffer.withUnsafeAddress(input.buffer.start..<input.buffer.end) { source in
+            unsafe slab.withUnsafeAddress(slab.end..<slab.capacity) { target in
+                unsafe state.pointee.next_in = source.assumingMemoryBound(to: UInt8.self)
+                unsafe state.pointee.avail_in = UInt32(available)
+                unsafe state.pointee.next_out = target.assumingMemoryBound(to: UInt8.self)
+                unsafe state.pointee.avail_out = UInt32(room)
+                return unsafe isal_inflate(state)
+            }
+        }
+        let consumed = unsafe available - Int(state.pointee.avail_in)
+        let produced = unsafe room - Int(state.pointee.avail_out)
+        input.buffer.start += consumed
+        slab.end += produced
+        guard result == ISAL_DECOMP_OK || result == ISAL_END_INPUT else { throw Self.error(result) }
+        if unsafe state.pointee.block_state == ISAL_BLOCK_FINISH {
+            phase = .betweenMembers
+        } else if consumed == 0, produced == 0 {
+            throw isAtEnd ? .truncatedStream(.gzip) : .damagedStream(.gzip, "the compressed data is damaged")
+        }
+    }
+
+    private func skipPadding(_ input: CompressedInput) throws(LayerError) {
+        let buffer = input.buffer
+        repeat {
+            let bytes = buffer.bytes
+            for index in 0..<bytes.byteCount where bytes.byte(at: index) != 0 {
+                throw .damagedStream(.gzip, "trailing garbage after the stream")
+            }
+        } while try input.refill()
+    }
+
+    private static func error(_ result: Int32) -> LayerError {
+        switch result {
+        case ISAL_INCORRECT_CHECKSUM: .damagedStream(.gzip, "the checksum is wrong")
+        case ISAL_INVALID_WRAPPER: .damagedStream(.gzip, "a gzip header is damaged")
+        case ISAL_UNSUPPORTED_METHOD: .damagedStream(.gzip, "the compression method is unknown")
+        default: .damagedStream(.gzip, "the compressed data is damaged")
+        }
+    }
+}

@@ -1,0 +1,135 @@
+import LayerModel
+
+/// The threads behind a `LayerReader`: one that reads and decompresses, and one that hashes if that is asked for.
+final class ReaderPipeline: Sendable {
+    let exchange = SlabExchange()
+    private let options: LayerReaderOptions
+    private let stopFlag = CancelFlag()
+    private let threads = Monitor<[WorkerThread]>([])
+    private let results = Monitor(Results())
+
+    private struct Results {
+        var summary: LayerSummary?
+        var diffID: Digest?
+    }
+
+    /// Starts reading `descriptor`, which must stay open until `shutDown` returns.
+    init(descriptor: Int32, format: LayerFormat?, options: LayerReaderOptions) throws(LayerError) {
+        self.options = options
+        let input = CompressedInput(
+            descriptor: descriptor, stop: stopFlag, cancel: options.cancel, progress: options.progress)
+        let decoder = try WorkerThread { [self] in
+            do throws(LayerError) {
+                try decode(input, as: format)
+                exchange.end(nil)
+            } catch {
+                exchange.end(error)
+            }
+        }
+        threads.update { $0.append(decoder) }
+    }
+
+    /// Ends all threads and waits for them. Called once, and last.
+    func shutDown() {
+        stopFlag.cancel()
+        exchange.stop()
+        join()
+    }
+
+    /// After the consumer saw the end: waits for the digests.
+    func finish() -> LayerSummary? {
+        join()
+        return results.update { results in
+            var summary = results.summary
+            if let diffID = results.diffID {
+                summary?.diffID = options.hashUncompressed ? diffID : nil
+                if summary?.format == LayerFormat.none, options.hashCompressed { summary?.compressedDigest = diffID }
+            }
+            return summary
+        }
+    }
+
+    /// The decoder may start the hasher while it runs, so it is joined first.
+    private func join() {
+        while let thread = threads.update({ $0.isEmpty ? nil : $0.removeFirst() }) { thread.join() }
+    }
+
+    private func decode(_ input: CompressedInput, as given: LayerFormat?) throws(LayerError) {
+        var format = given ?? .none
+        if given == nil {
+            try input.buffer(atLeast: LayerFormat.detectionLength)
+            let buffer = input.buffer
+            format = LayerFormat.detect(buffer.bytes)
+        }
+        // An uncompressed stream is hashed once, whichever digest was asked for.
+        let isPlain = format == .none
+        if options.hashCompressed, !isPlain { input.startDigest() }
+        if options.hashUncompressed || (options.hashCompressed && isPlain) { try startHasher() }
+        var byteCount: UInt64 = 0
+        switch format {
+        case .none:
+            byteCount = try run(PlainDecoder(), input)
+        case .gzip:
+            byteCount = try run(GzipDecoder(), input)
+        case .zstd:
+            byteCount = try run(ZstdDecoder(), input)
+        case .bzip2, .xz, .lz4:
+            // An empty layer has no compressed form (layer-archive A4).
+            try input.buffer(atLeast: 1)
+            if input.buffer.count > 0 { byteCount = try run(ArchiveDecoder(format), input) }
+        }
+        let summary = LayerSummary(
+            format: format, compressedBytes: input.byteCount, uncompressedBytes: byteCount,
+            compressedDigest: input.digest?.finalize(), diffID: nil)
+        results.update { $0.summary = summary }
+    }
+
+    /// Decodes to the end of the stream and returns its length.
+    private func run<Decoder: StreamDecoder & ~Copyable>(
+        _ decoder: consuming Decoder, _ input: CompressedInput
+    ) throws(LayerError) -> UInt64 {
+        var decoder = decoder
+        var byteCount: UInt64 = 0
+        while true {
+            guard let slab = exchange.takeFree() else { return byteCount }
+            do throws(LayerError) {
+                try decoder.fill(slab, from: input)
+            } catch {
+                // What came out before the damage is still delivered.
+                if slab.count > 0 { exchange.publish(slab) }
+                throw error
+            }
+            let isLast = slab.end < slab.capacity
+            byteCount += UInt64(slab.count)
+            try checkLimits(byteCount, input.byteCount)
+            if slab.count > 0 { exchange.publish(slab) }
+            if isLast { return byteCount }
+        }
+    }
+
+    private func checkLimits(_ uncompressed: UInt64, _ compressed: UInt64) throws(LayerError) {
+        if let limit = options.maxUncompressedBytes, uncompressed > limit {
+            throw LayerError(
+                .limitExceeded, "decompress the layer",
+                cause: .reason("more than \(limit) bytes come out of the layer"))
+        }
+        if let ratio = options.maxRatio, uncompressed > LayerReaderOptions.ratioGrace,
+            uncompressed / ratio > compressed
+        {
+            throw LayerError(
+                .limitExceeded, "decompress the layer",
+                cause: .reason("more than \(ratio) bytes come out of each compressed byte"))
+        }
+    }
+
+    private func startHasher() throws(LayerError) {
+        exchange.expectHasher()
+        let hasher = try WorkerThread { [self] in
+            var state = DigestState()
+            while let work = exchange.nextToHash() { state.update(work.slab.span(work.range)) }
+            let digest = state.finalize()
+            results.update { $0.diffID = digest }
+        }
+        threads.update { $0.append(hasher) }
+    }
+}
