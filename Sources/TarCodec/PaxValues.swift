@@ -1,0 +1,154 @@
+/// The records of the PAX header in front of an entry: of each key the last one counts (spec R4, R5).
+struct PaxValues {
+    enum Key: Int, CaseIterable {
+        case path, linkPath, userName, groupName, uid, gid, size, mtime, atime
+        case sparseName, sparseMajor, sparseMinor, sparseSize, sparseRealSize, sparseBlocks, sparseMap
+        case accessAcl, defaultAcl
+
+        /// Whether the value is a name, which may not contain NUL (R11).
+        var isName: Bool {
+            switch self {
+            case .path, .linkPath, .userName, .groupName, .sparseName: true
+            default: false
+            }
+        }
+
+        init?(_ key: Span<UInt8>) {
+            guard let found = Self.allCases.first(where: { Octets.equals(key, $0.text) }) else { return nil }
+            self = found
+        }
+
+        private var text: String {
+            switch self {
+            case .path: "path"
+            case .linkPath: "linkpath"
+            case .userName: "uname"
+            case .groupName: "gname"
+            case .uid: "uid"
+            case .gid: "gid"
+            case .size: "size"
+            case .mtime: "mtime"
+            case .atime: "atime"
+            case .sparseName: "GNU.sparse.name"
+            case .sparseMajor: "GNU.sparse.major"
+            case .sparseMinor: "GNU.sparse.minor"
+            case .sparseSize: "GNU.sparse.size"
+            case .sparseRealSize: "GNU.sparse.realsize"
+            case .sparseBlocks: "GNU.sparse.numblocks"
+            case .sparseMap: "GNU.sparse.map"
+            case .accessAcl: "SCHILY.acl.access"
+            case .defaultAcl: "SCHILY.acl.default"
+            }
+        }
+    }
+
+    /// The payload, filled by the decoder as it arrives.
+    var payload: [UInt8] = []
+    private var values = [Range<Int>](repeating: 0..<0, count: Key.allCases.count)
+    var attributes = AttributeList()
+    /// The sparse map of format 0.0, whose keys repeat.
+    var sparse = SparseMap()
+    private var hasRecords = false
+    private var nameScratch: [UInt8] = []
+    private var valueScratch: [UInt8] = []
+
+    var isEmpty: Bool { !hasRecords }
+
+    mutating func removeAll() {
+        guard hasRecords || !payload.isEmpty else { return }
+        payload.removeAll(keepingCapacity: true)
+        for index in values.indices { values[index] = 0..<0 }
+        attributes.removeAll()
+        sparse.removeAll()
+        hasRecords = false
+    }
+
+    /// The value of a key; empty when there is none, since an empty value means the same (R4).
+    @_lifetime(borrow self)
+    func value(_ key: Key) -> Span<UInt8> { payload.span.extracting(values[key.rawValue]) }
+
+    func range(_ key: Key) -> Range<Int> { values[key.rawValue] }
+
+    func has(_ key: Key) -> Bool { !values[key.rawValue].isEmpty }
+
+    /// The number of a key, or nil when it is malformed; only for keys that are there.
+    func number(_ key: Key) -> Int64? { PaxReader.decimal(value(key)) }
+
+    enum SparseVersion {
+        case none, mapInRecords, mapInBody, unknown
+    }
+
+    /// Which sparse form the records make the entry, if any.
+    var sparseVersion: SparseVersion {
+        let major = value(.sparseMajor)
+        let minor = value(.sparseMinor)
+        if major.count == 0 && minor.count == 0 {
+            // Formats 0.0 and 0.1 need not name their version.
+            return has(.sparseMap) || has(.sparseBlocks) || sparse.count > 0 ? .mapInRecords : .none
+        }
+        if Octets.equals(major, "1") && Octets.equals(minor, "0") { return .mapInBody }
+        let isOld = Octets.equals(major, "0") && (Octets.equals(minor, "0") || Octets.equals(minor, "1"))
+        return isOld ? .mapInRecords : .unknown
+    }
+
+    /// Reads the map of format 0.1.
+    func readMap(into map: inout SparseMap, announced: Int64, _ limits: TarLimits) -> TarProblem? {
+        map.takeList(value(.sparseMap), announced: announced, limits)
+    }
+
+    /// Takes the finished payload apart.
+    mutating func parse(_ limits: TarLimits) -> TarProblem? {
+        hasRecords = true
+        let bytes = payload
+        var at = 0
+        while true {
+            switch PaxReader.next(in: bytes.span, at: &at) {
+            case .end:
+                attributes.sortAndMerge()
+                return sparse.hasHalfExtent ? TarProblem(.invalidHeader, .badSparseMap) : nil
+            case .malformed:
+                return TarProblem(.invalidHeader, .badPaxRecord)
+            case .record(let key, let value):
+                if let problem = take(bytes.span, key, value, limits) { return problem }
+            }
+        }
+    }
+
+    private mutating func take(
+        _ bytes: Span<UInt8>, _ keyRange: Range<Int>, _ valueRange: Range<Int>, _ limits: TarLimits
+    ) -> TarProblem? {
+        let key = bytes.extracting(keyRange)
+        let value = bytes.extracting(valueRange)
+        let attribute = "SCHILY.xattr."
+        let encodedAttribute = "LIBARCHIVE.xattr."
+        if Octets.hasPrefix(key, attribute) {
+            let name = key.extracting(attribute.utf8.count...)
+            guard name.count > 0 else { return TarProblem(.invalidHeader, .badPaxRecord) }
+            attributes.append(name: name, value: value, rank: 1)
+        } else if Octets.hasPrefix(key, encodedAttribute) {
+            guard PaxReader.decodePercent(key.extracting(encodedAttribute.utf8.count...), into: &nameScratch),
+                PaxReader.decodeBase64(value, into: &valueScratch)
+            else { return TarProblem(.invalidHeader, .badAttributeEncoding) }
+            attributes.append(name: nameScratch, value: valueScratch)
+        } else if Octets.equals(key, "GNU.sparse.offset") {
+            return sparse.takeOffset(PaxReader.decimal(value))
+        } else if Octets.equals(key, "GNU.sparse.numbytes") {
+            return sparse.takeLength(PaxReader.decimal(value), limits)
+        } else if let known = Key(key) {
+            if known.isName && Octets.containsNul(value) { return TarProblem(.invalidHeader, .nulInPaxRecord) }
+            values[known.rawValue] = valueRange
+        }
+        return nil
+    }
+}
+
+/// A `TarError` that does not know its offset yet.
+struct TarProblem {
+    let kind: TarError.Kind
+    let reason: TarReason
+
+    init(_ kind: TarError.Kind, _ reason: TarReason) {
+        self.kind = kind
+        self.reason = reason
+    }
+}
