@@ -1,0 +1,73 @@
+import Testing
+
+/// Everything people wrote, other than this folder, which names what it forbids.
+private func writtenFiles() throws -> [SourceFile] {
+    try SourceTree.files(in: [
+        "Sources", "Tests", "Fixtures", "Benchmarks", "perf", "scripts", ".ci", "Makefile", "Package.swift",
+        "README.md",
+        "ARCHITECTURE.md", "CONTRIBUTING.md",
+    ]).filter { !$0.path.hasPrefix("Tests/TidyTests/") }
+}
+
+private func violations(of pattern: Regex<Substring>) throws -> [String] {
+    try writtenFiles().flatMap { file in
+        file.lines.enumerated().compactMap { index, line in
+            line.contains(pattern) ? "\(file.path):\(index + 1): \(line)" : nil
+        }
+    }
+}
+
+@Suite struct TextTests {
+    @Test func `nothing is left for later`() throws {
+        let found = try violations(of: /\b(?:TODO|FIXME|XXX|HACK)\b|fatalError\("(?:not|un)implemented/)
+        expectNone(found, "left for later")
+    }
+
+    @Test func `no path of one machine`() throws {
+        let found = try violations(
+            of: /\/farm\/|\/work\/(?:main|shared|steering|\.)|\/var\/tmp\/w\/|\/home\/[a-z]|\/Users\/[a-z]/)
+        expectNone(found, "paths of one machine")
+    }
+
+    @Test func `no test is skipped without .ci/run knowing`() throws {
+        let found = try SourceTree.swift("Tests").filter { !$0.path.hasPrefix("Tests/TidyTests/") }
+            .flatMap { try matches(of: #"\.disabled\(|\.enabled\(if|XCTSkip|withKnownIssue"#, in: $0) }
+        expectNone(found, "tests that may not run")
+    }
+
+    /// A manifest or an expectation is named by its tree and its kind, everything else by its file name.
+    @Test func `every fixture says what it is for`() throws {
+        let readme = try SourceTree.files(in: ["Fixtures/README.md"]).flatMap(\.lines).joined(separator: "\n")
+        let paths = try SourceTree.paths(under: "Fixtures").filter { $0 != "Fixtures/README.md" }
+        #expect(paths.count > 50)
+        let unnamed = paths.sorted().filter { path in
+            let name = String(path.split(separator: "/").last ?? "")
+            if path.hasPrefix("Fixtures/trees/"), name.hasSuffix(".manifest") {
+                return !readme.contains("`\(name.dropLast(".manifest".count))`")
+            }
+            if path.hasPrefix("Fixtures/expected/") {
+                let parts = name.split(separator: ".", maxSplits: 1)
+                let tree = parts[0]
+                return !(readme.contains("`\(tree)`") || readme.contains("`\(tree).lower`"))
+                    || !readme.contains("| `\(parts.count > 1 ? parts[1] : "")` |")
+            }
+            return !readme.contains(name)
+        }
+        expectNone(unnamed, "not in Fixtures/README.md")
+    }
+
+    @Test func `public types say what they are`() throws {
+        let declaration = try Regex(
+            #"^\s*(?:@[A-Za-z_]+\s+)*public\s+(?:final\s+|indirect\s+)?(?:struct|class|enum|protocol|actor)\s"#)
+        var found: [String] = []
+        for file in try SourceTree.swift("Sources") {
+            for (index, line) in file.lines.enumerated() where line.firstMatch(of: declaration) != nil {
+                var above = index - 1
+                while above >= 0, file.lines[above].contains(/^\s*@/) { above -= 1 }
+                let documented = above >= 0 && file.lines[above].contains(/^\s*\/\/\//)
+                if !documented { found.append("\(file.path):\(index + 1): \(line)") }
+            }
+        }
+        expectNone(found, "public types without a comment")
+    }
+}
