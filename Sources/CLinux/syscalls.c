@@ -186,6 +186,12 @@ int ldl_linkat(int source_directory, const char *source, int directory, const ch
     CALL(linkat(source_directory, source, directory, name, 0));
 }
 
+int ldl_link_open_file(int descriptor, int directory, const char *name) {
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    CALL(linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW));
+}
+
 int ldl_mknodat(int directory, const char *name, uint32_t mode, uint32_t major, uint32_t minor) {
     CALL(mknodat(directory, name, (mode_t)mode, makedev(major, minor)));
 }
@@ -312,6 +318,15 @@ int ldl_setxattrat(int directory, const char *name, const char *attribute, const
 }
 
 // ---- the process ----------------------------------------------------------------------------------------
+
+int ldl_set_pipe_size(int descriptor, int byte_count) {
+    return fcntl(descriptor, F_SETPIPE_SZ, byte_count) < 0 ? -errno : 0;
+}
+
+void ldl_wait_writable(int descriptor) {
+    struct pollfd entry = {.fd = descriptor, .events = POLLOUT};
+    poll(&entry, 1, -1);
+}
 
 int ldl_poll_readable(int descriptor, int timeout_milliseconds) {
     struct pollfd entry = {.fd = descriptor, .events = POLLIN};

@@ -1,1 +1,31 @@
-// Placeholder until the first file lands.
+// The small face of ldiff for other Swift packages.
+//
+// `LayerExport.write` writes a layer, `LayerImport.apply` unpacks one, `LayerDifference.changes` and `.size` look
+// without writing anything. The values these take and give are defined in the modules below and come along.
+@_exported public import LayerCompression
+@_exported public import LayerEngine
+@_exported public import LayerModel
+@_exported public import LinuxIO
+
+/// The version of the package and of its programs.
+public enum LayerKitVersion {
+    /// As semver.org defines it.
+    public static let current = "0.1.0"
+}
+
+/// Stops a running job from another thread, a signal handler's for instance, also where it waits for a pipe.
+public final class Interruption: Sendable {
+    /// What the engine asks between entries.
+    public let engine = LinuxIO.CancelFlag()
+    /// What wakes a reader that waits for input.
+    public let reader = LayerCompression.CancelFlag()
+
+    /// Nothing is interrupted yet.
+    public init() {}
+
+    /// Stops the job, for good.
+    public func interrupt() {
+        engine.cancel()
+        reader.cancel()
+    }
+}

@@ -72,6 +72,8 @@ public struct LayerError: Error, Sendable {
         /// An input does not exist.
         case notFound
         case alreadyExists
+        /// The output cannot be made where it was asked for, whatever the reason.
+        case cannotCreate
         case inUse
         /// The kernel, file system or a driver lacks something needed.
         case unsupported

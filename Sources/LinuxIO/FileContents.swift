@@ -4,6 +4,7 @@ public import LayerModel
 /// Where the kernel looks for the next data or hole, see lseek(2).
 public enum SeekTarget: Int32, Sendable {
     case start = 0
+    case current = 1
     case end = 2
     case data = 3
     case hole = 4
@@ -37,13 +38,17 @@ extension OwnedDescriptor {
         return try check(result, "preadv2")
     }
 
-    /// Writes all of `bytes` at the file position.
+    /// Writes all of `bytes` at the file position; waits where a pipe or socket is full and does not wait itself.
     public func writeAll(_ bytes: RawSpan) throws(SystemCallError) {
         var done = 0
         while done < bytes.byteCount {
             let rest = bytes.extracting(done..<bytes.byteCount)
             // Reason: the span is readable for its byte count during the call.
             let result = unsafe rest.withUnsafeBytes { unsafe ldl_write(raw, $0.baseAddress, $0.count) }
+            if result == -11 {
+                ldl_wait_writable(raw)
+                continue
+            }
             done += try check(result, "write")
         }
     }
@@ -96,5 +101,12 @@ extension OwnedDescriptor {
         let result = ldl_copy_file_range(source.raw, raw, count)
         if [-95, -18, -22, -38].contains(result) { return nil }
         return try check(result, "copy_file_range")
+    }
+
+    /// Asks for a pipe buffer of `byteCount` bytes, so that writer and reader change places less often.
+    ///
+    /// Only a hint: on other files, or beyond the system's limit, everything stays as it was.
+    public func widenPipe(to byteCount: Int) {
+        _ = ldl_set_pipe_size(raw, Int32(clamping: byteCount))
     }
 }

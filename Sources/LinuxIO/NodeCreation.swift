@@ -30,6 +30,11 @@ extension OwnedDescriptor {
         try check(unsafe ldl_linkat(directory.raw, source.address, raw, name.address), "linkat")
     }
 
+    /// Gives `file`, which was opened without a name (`OpenFlags.unnamed`), the name `name` in this directory.
+    public func makeName(_ name: borrowing NamePointer, for file: borrowing OwnedDescriptor) throws(SystemCallError) {
+        try check(unsafe ldl_link_open_file(file.raw, raw, name.address), "linkat")
+    }
+
     /// Makes a FIFO, device or socket; `mode` carries the type bits.
     public func makeNode(_ name: borrowing NamePointer, mode: UInt32, major: UInt32, minor: UInt32)
         throws(SystemCallError)

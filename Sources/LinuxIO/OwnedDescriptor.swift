@@ -46,6 +46,8 @@ public struct OpenFlags: OptionSet, Sendable {
     public static let nonBlocking = OpenFlags(rawValue: 0o4000)
     public static let directory = OpenFlags(rawValue: 0o200000)
     public static let noFollow = OpenFlags(rawValue: 0o400000)
+    /// A new file without a name in the directory that is opened; it vanishes unless it is given one.
+    public static let unnamed = OpenFlags(rawValue: 0o20200000)
     /// A handle on the name only: no contents, no side effects on devices.
     public static let pathOnly = OpenFlags(rawValue: 0o10000000)
 }

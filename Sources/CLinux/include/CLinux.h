@@ -66,6 +66,8 @@ int ldl_mkdirat(int directory, const char *name, uint32_t mode);
 int ldl_symlinkat(const char *target, int directory, const char *name);
 int64_t ldl_readlinkat(int directory, const char *name, void *buffer, size_t capacity);
 int ldl_linkat(int source_directory, const char *source, int directory, const char *name);
+/// Gives an open file without a name (O_TMPFILE) its name.
+int ldl_link_open_file(int descriptor, int directory, const char *name);
 int ldl_mknodat(int directory, const char *name, uint32_t mode, uint32_t major, uint32_t minor);
 int ldl_unlinkat(int directory, const char *name, int flags);
 int ldl_renameat2(int source_directory, const char *source, int directory, const char *name, uint32_t flags);
@@ -87,6 +89,10 @@ int64_t ldl_listxattrat(int directory, const char *name, char *list, size_t capa
 int64_t ldl_getxattrat(int directory, const char *name, const char *attribute, void *value, size_t capacity);
 int ldl_setxattrat(int directory, const char *name, const char *attribute, const void *value, size_t count);
 
+/// Asks for a larger buffer of a pipe; a kernel that refuses changes nothing.
+int ldl_set_pipe_size(int descriptor, int byte_count);
+/// Returns when the descriptor can be written to or has failed; the next write tells which.
+void ldl_wait_writable(int descriptor);
 int ldl_poll_readable(int descriptor, int timeout_milliseconds);
 /// The process's umask, read without changing it.
 int ldl_current_umask(void);

@@ -1,0 +1,45 @@
+import LayerModel
+import LinuxIO
+
+/// Writes to an output through a buffer that gathers small pieces; large ones go straight through.
+struct OutputSink: ByteSink, ~Copyable {
+    /// Bytes taken so far.
+    private(set) var byteCount: UInt64 = 0
+    private let output: LayerOutput
+    private let buffer = Slab(capacity: 256 << 10)
+    /// From here on a piece is not worth copying.
+    private static let straight = 64 << 10
+
+    init(_ output: LayerOutput) {
+        self.output = output
+    }
+
+    mutating func write(_ bytes: RawSpan) throws(LayerError) {
+        byteCount += UInt64(bytes.byteCount)
+        if bytes.byteCount >= Self.straight || bytes.byteCount > buffer.capacity - buffer.end { try flush() }
+        if bytes.byteCount >= Self.straight {
+            try send(bytes)
+        } else {
+            buffer.append(bytes)
+        }
+    }
+
+    mutating func finish() throws(LayerError) {
+        try flush()
+    }
+
+    private func flush() throws(LayerError) {
+        guard buffer.count > 0 else { return }
+        try send(buffer.bytes)
+        buffer.end = 0
+    }
+
+    private func send(_ bytes: RawSpan) throws(LayerError) {
+        do throws(SystemCallError) {
+            try output.descriptor.writeAll(bytes)
+        } catch {
+            let hint = error.errno == 28 ? "free some space" : error.errno == 32 ? "the reader has gone" : nil
+            throw LayerError(error, "write", path: output.displayPath, hint: hint)
+        }
+    }
+}

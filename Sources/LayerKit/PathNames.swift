@@ -1,0 +1,45 @@
+import LayerModel
+import LinuxIO
+
+extension PathBytes {
+    /// Runs `body` with the path as the kernel takes it.
+    func withName<Result: ~Copyable>(
+        _ body: (borrowing NamePointer) throws(SystemCallError) -> Result
+    ) throws(SystemCallError) -> Result {
+        var terminated = bytes
+        terminated.append(0)
+        // Reason: bytes have no padding, so all of the memory is initialised.
+        return try body(NamePointer(terminated: unsafe terminated.span.bytes))
+    }
+
+    /// Opens the path, relative to the working directory.
+    func open(_ flags: OpenFlags) throws(SystemCallError) -> OwnedDescriptor {
+        try withName { (name) throws(SystemCallError) in try OwnedDescriptor.open(name, flags) }
+    }
+
+    /// The directory part and the last component, trailing slashes left out; nil where the last component is no name
+    /// that could be created: empty, `.` or `..`.
+    func splitLast() -> (directory: PathBytes, name: PathBytes)? {
+        let slash = UInt8(ascii: "/")
+        var rest = bytes[...]
+        while rest.last == slash { rest.removeLast() }
+        let cut = rest.lastIndex(of: slash).map { $0 + 1 } ?? rest.startIndex
+        let name = PathBytes(Array(rest[cut...]))
+        guard !name.bytes.isEmpty, name != PathBytes("."), name != PathBytes("..") else { return nil }
+        let directory = cut == rest.startIndex ? PathBytes(".") : PathBytes(Array(rest[..<cut]))
+        return (directory, name)
+    }
+}
+
+/// Runs system calls for `operation` on `path`; a failure becomes a `LayerError`, of the kind `code` if one is given.
+func attempt<Result: ~Copyable>(
+    _ operation: String, _ path: PathBytes, as code: LayerError.Code? = nil,
+    _ body: () throws(SystemCallError) -> Result
+) throws(LayerError) -> Result {
+    do throws(SystemCallError) {
+        return try body()
+    } catch {
+        throw LayerError(
+            code ?? LayerError.Code(errno: error.errno), operation, path: path, cause: .systemCall(error))
+    }
+}
