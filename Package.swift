@@ -66,7 +66,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["LayerKit"], path: "Tests/TestSupport", swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
-        .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel"], swiftSettings: programSettings),
         .testTarget(
             name: "LayerEngineTests", dependencies: ["LayerEngine", "LayerKit", "TestSupport"],
             swiftSettings: programSettings),

@@ -1,0 +1,237 @@
+internal import CUring
+internal import Glibc
+internal import LayerModel
+
+/// The one place that hands entries to the kernel and takes completions back.
+///
+/// Completions are turned into `finished` records; no caller's code runs while the queue is being reaped.
+@safe
+struct RingCore: ~Copyable {
+    var slots: RingSlots
+    var finished = CompletionQueue()
+    /// Entries handed to the kernel, and calls of io_uring_enter(2) that this needed.
+    private(set) var submissions: UInt64 = 0
+    private(set) var enters: UInt64 = 0
+    /// Batched operations that have not completed, see `RingSlot.isBatched`.
+    var batchPending = 0
+    /// Whether the ring has a file table of its own: nil until first asked.
+    var hasFileTable: Bool?
+
+    /// Prepared entries whose completions have not been reaped.
+    private var owed = 0
+    private let ring: UnsafeMutablePointer<io_uring>
+    private let peeked: UnsafeMutablePointer<UnsafeMutablePointer<io_uring_cqe>?>
+
+    /// A cancel request's own completion.
+    private static let cancelMark = UInt64.max
+    /// The most entries a slot's chain has.
+    static let chainLength = 3
+
+    init(entries: Int) throws(LayerError) {
+        let capabilities = RingCapabilities.current
+        if let reason = capabilities.reason { throw Self.unavailable(reason) }
+        let wanted = UInt32(min(max(entries, RingCore.chainLength + 1), 4096))
+        var parameters = io_uring_params()
+        parameters.flags = Kernel.setupCompletionQueueSize
+        if capabilities.defersWork {
+            parameters.flags |=
+                Kernel.setupSingleIssuer | Kernel.setupDeferTaskRun | Kernel.setupTaskRunFlag
+        }
+        // Every slot has at most `chainLength` completions on the way (and one cancel), so the queue cannot overflow.
+        parameters.cq_entries = wanted * UInt32(RingCore.chainLength + 1)
+        // Reason: the ring's memory stays in place until `shutDown`; liburing fills it.
+        let made = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
+        unsafe made.initialize(to: io_uring())
+        let result = unsafe io_uring_queue_init_params(wanted, made, &parameters)
+        guard result >= 0 else {
+            unsafe made.deallocate()
+            throw Self.unavailable(
+                RingCapabilities.refused(errno: -result, sysctl: nil).reason ?? "io_uring cannot be set up")
+        }
+        unsafe ring = made
+        // Reason: one cell, freed in `shutDown`.
+        unsafe peeked = .allocate(capacity: 1)
+        unsafe peeked.initialize(to: nil)
+        slots = RingSlots(capacity: Int(wanted))
+    }
+
+    @inline(never)
+    private static func unavailable(_ reason: String) -> LayerError {
+        LayerError(.unsupported, "set up io_uring", cause: .reason(reason))
+    }
+
+    // MARK: Preparing
+
+    /// A free slot; waits for a completion where all are taken.
+    mutating func takeSlot(_ operation: RingOperation, token: UInt64) throws(LayerError) -> Int {
+        while true {
+            if let index = slots.take(operation, token: token) { return index }
+            if try reap() == 0 { try wait() }
+        }
+    }
+
+    /// Makes sure that `count` entries can be prepared one after the other, so that a chain is never torn.
+    mutating func makeSpace(_ count: Int) throws(LayerError) {
+        // Reason, here and below: the ring is set up and belongs to this thread.
+        while unsafe Int(io_uring_sq_space_left(ring)) < count { try submit() }
+    }
+
+    /// Prepares one entry for a slot; `makeSpace` has been called.
+    mutating func prepare(
+        _ index: Int, step: UInt8 = 0, flags: UInt8 = 0, _ fill: (UnsafeMutablePointer<io_uring_sqe>) -> Void
+    ) {
+        // Reason: liburing gives an entry that is ours until submitted; it is filled at once.
+        guard let entry = unsafe io_uring_get_sqe(ring) else { preconditionFailure("no space was made for an entry") }
+        unsafe fill(entry)
+        unsafe entry.pointee.flags |= flags
+        unsafe io_uring_sqe_set_data64(entry, slots.userData(index, step: step))
+        slots[index].pending += 1
+        owed += 1
+    }
+
+    // MARK: Submitting and waiting
+
+    /// Prepared entries that the kernel has not taken yet.
+    private var unsubmitted: Int { unsafe Int(io_uring_sq_ready(ring)) }
+
+    /// Hands all prepared entries to the kernel.
+    mutating func submit() throws(LayerError) {
+        while unsubmitted > 0 {
+            enters += 1
+            let result = unsafe io_uring_submit(ring)
+            if result > 0 { submissions += UInt64(result) } else { try makeProgress(after: result) }
+        }
+    }
+
+    /// Submits what is prepared and waits for one completion, without reaping it.
+    mutating func wait() throws(LayerError) {
+        precondition(owed > 0, "nothing is in flight that could be waited for")
+        while unsafe io_uring_cq_ready(ring) == 0 {
+            enters += 1
+            let result = unsafe io_uring_submit_and_wait(ring, 1)
+            if result >= 0 { submissions += UInt64(result) } else { try makeProgress(after: result) }
+        }
+    }
+
+    /// What to do when an enter took nothing: EINTR is tried again; EAGAIN and EBUSY (no memory, or completions pile
+    /// up) need completions to be reaped first; everything else is an error.
+    private mutating func makeProgress(after result: Int32) throws(LayerError) {
+        switch -result {
+        case EINTR:
+            return
+        case 0, EAGAIN, EBUSY:
+            if try reap() > 0 { return }
+            guard owed > unsubmitted else { throw Self.failed(result == 0 ? EAGAIN : -result) }
+            enters += 1
+            let waited = unsafe io_uring_wait_cqe_nr(ring, peeked, 1)
+            if waited < 0, waited != -EINTR, waited != -EAGAIN { throw Self.failed(-waited) }
+        default:
+            throw Self.failed(-result)
+        }
+    }
+
+    @inline(never)
+    private static func failed(_ errno: Int32) -> LayerError {
+        LayerError(SystemCallError("io_uring_enter", errno: errno), "use io_uring", path: nil)
+    }
+
+    /// Takes every completion that is there; returns how many. Enters the kernel only if it says that it holds some back.
+    @discardableResult
+    mutating func reap() throws(LayerError) -> Int {
+        var count = 0
+        // Reason: kflags points into the ring's mapped memory for as long as the ring lives.
+        if unsafe io_uring_cq_ready(ring) == 0, unsafe ring.pointee.sq.kflags.pointee & Kernel.queueNeedsEnter != 0 {
+            enters += 1
+            let result = unsafe io_uring_get_events(ring)
+            if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY { throw Self.failed(-result) }
+        }
+        while unsafe io_uring_peek_batch_cqe(ring, peeked, 1) == 1, let completion = unsafe peeked.pointee {
+            let userData = unsafe completion.pointee.user_data
+            let result = unsafe completion.pointee.res
+            unsafe io_uring_cq_advance(ring, 1)
+            count += 1
+            guard userData != Self.cancelMark else { continue }
+            owed -= 1
+            let (index, step) = slots.slot(of: userData)
+            slots[index].pending -= 1
+            try completed(index, step: step, result: result)
+        }
+        return count
+    }
+
+    /// The next finished operation.
+    mutating func next(wait shouldWait: Bool) throws(LayerError) -> RingCompletion? {
+        while true {
+            if let first = finished.takeFirst() { return first }
+            if try reap() > 0 { continue }
+            guard shouldWait, owed > 0 else { return nil }
+            try wait()
+        }
+    }
+
+    /// Reports a finished operation and frees its slot.
+    mutating func finish(_ index: Int, _ result: Int32) {
+        if slots[index].isBatched {
+            batchPending -= 1
+        } else {
+            finished.append(RingCompletion(token: slots[index].token, result: result))
+        }
+        slots.free(index)
+    }
+
+    // MARK: The file table
+
+    /// Whether chains may open into the ring's own table; sets it up at first use.
+    mutating func useFileTable() -> Bool {
+        if let hasFileTable { return hasFileTable }
+        // Reason: as above. The table has one place per slot.
+        var made = RingCapabilities.current.hasDirectDescriptors
+        if made { unsafe made = io_uring_register_files_sparse(ring, UInt32(slots.capacity)) == 0 }
+        hasFileTable = made
+        return made
+    }
+
+    // MARK: The end
+
+    /// Cancels what is in flight and waits until the kernel has let go of everything.
+    ///
+    /// Should that fail (it cannot, short of a use from the wrong thread), the buffers are left allocated for ever:
+    /// a leak is harmless, a kernel write into memory of someone else is not.
+    consuming func shutDown() {
+        let drained = drain()
+        // Reason: nothing is in flight, or the slots are kept; the ring itself may go in either case.
+        unsafe io_uring_queue_exit(ring)
+        unsafe ring.deallocate()
+        unsafe peeked.deallocate()
+        if drained { slots.destroy() }
+    }
+
+    private mutating func drain() -> Bool {
+        guard owed > 0 else { return true }
+        do throws(LayerError) {
+            isClosing = true
+            try submit()
+            for index in 0..<slots.capacity where slots[index].operation != .free {
+                // What has completed of a chain is not found any more, which is an answer too.
+                for step in 0..<UInt8(slots[index].operation.isChain ? Self.chainLength : 1) {
+                    try makeSpace(1)
+                    // Reason: space was made, and the entry is filled at once.
+                    guard let entry = unsafe io_uring_get_sqe(ring) else { continue }
+                    unsafe io_uring_prep_cancel64(entry, slots.userData(index, step: step), 0)
+                    unsafe io_uring_sqe_set_data64(entry, Self.cancelMark)
+                }
+            }
+            try submit()
+            while owed > 0 {
+                try wait()
+                try reap()
+            }
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    /// Set while draining: nothing is resubmitted any more.
+    private(set) var isClosing = false
+}

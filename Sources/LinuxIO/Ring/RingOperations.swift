@@ -1,0 +1,63 @@
+internal import CUring
+internal import Glibc
+internal import LayerModel
+
+/// What each operation does when it starts and when the kernel has answered.
+extension RingCore {
+    /// Queues the read of what is left of a slot's range.
+    mutating func startRead(_ index: Int) throws(LayerError) {
+        try makeSpace(1)
+        let descriptor = slots[index].descriptor?.number ?? -1
+        let offset = slots[index].offset + Int64(slots[index].done)
+        guard let slab = slots[index].slab else { return }
+        let range = slots[index].start + slots[index].done..<slots[index].end
+        unsafe prepare(index) { entry in
+            // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
+            unsafe slab.withUnsafeAddress(range) {
+                unsafe io_uring_prep_read(entry, descriptor, $0, UInt32(range.count), UInt64(bitPattern: offset))
+            }
+        }
+    }
+
+    /// Takes one completion of a slot. Calls no code of the ring's owner.
+    mutating func completed(_ index: Int, step: UInt8, result: Int32) throws(LayerError) {
+        switch slots[index].operation {
+        case .free:
+            preconditionFailure("a completion for a free slot")
+        case .read:
+            try readCompleted(index, result)
+        }
+    }
+
+    private mutating func readCompleted(_ index: Int, _ result: Int32) throws(LayerError) {
+        let wanted = slots[index].end - slots[index].start
+        if result > 0 {
+            slots[index].done += Int(result)
+            if slots[index].done < wanted, !isClosing { return try startRead(index) }
+        } else if result < 0 {
+            if result == -EINTR, !isClosing { return try startRead(index) }
+            return finish(index, result == -EAGAIN && !isClosing ? readPlainly(index) : result)
+        }
+        finish(index, Int32(slots[index].done))
+    }
+
+    /// Some file systems refuse to be read without waiting when the descriptor is non-blocking; then the plain call
+    /// has to do it. Returns bytes in all or the negated errno.
+    private mutating func readPlainly(_ index: Int) -> Int32 {
+        let wanted = slots[index].end - slots[index].start
+        guard let slab = slots[index].slab else { return -EINVAL }
+        while slots[index].done < wanted {
+            let done = slots[index].done
+            let range = slots[index].start + done..<slots[index].end
+            do throws(SystemCallError) {
+                let offset = slots[index].offset + Int64(done)
+                let count = try slots[index].descriptor?.read(into: slab, range, at: offset) ?? 0
+                if count == 0 { break }
+                slots[index].done += count
+            } catch {
+                return error.errno == ESPIPE ? -EAGAIN : -error.errno
+            }
+        }
+        return Int32(slots[index].done)
+    }
+}
