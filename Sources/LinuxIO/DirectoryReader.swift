@@ -64,6 +64,14 @@ public struct DirectoryReader: ~Copyable {
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
+    /// The name as system calls take it.
+    @_lifetime(borrow self)
+    public func pointer(of entry: DirectoryEntry) -> NamePointer {
+        let span = buffer.span(entry.nameOffset..<entry.nameOffset + entry.nameLength + 1)
+        // Reason: the slab is owned by self; the kernel ends each name with NUL.
+        return unsafe _overrideLifetime(NamePointer(terminated: span), borrowing: self)
+    }
+
     private func isSelfOrParent(_ entry: DirectoryEntry) -> Bool {
         guard entry.nameLength <= 2 else { return false }
         let name = name(of: entry)

@@ -1,0 +1,187 @@
+import LayerModel
+import LinuxIO
+
+/// The comparison of two merged views, one directory at a time (layer-archive.md C18, C3-C8). An upper directory is
+/// compared through its own names alone where nothing else can differ; otherwise both views are listed.
+extension WalkWorker {
+    mutating func compare(_ directory: UInt32) throws(LayerError) {
+        var record = store.directories[Int(directory)]
+        if record.upper != noIndex {
+            guard let handle = try openUpper(directory) else { return }
+            let marks = try readMarks(of: handle, directory)
+            let isRoot = record.parent == noIndex
+            var opaque = marks.opaque && !isRoot
+            if plan.dialect.recognises.contains(.markerFile), try hasMarker(handle, directory) { opaque = true }
+            if opaque {
+                record.rest = .empty
+            } else if let redirect = marks.redirect, !isRoot {
+                opener.keep(record.upper, try duplicate(handle, directory))
+                let above = store.directories[Int(record.parent)].rest
+                record.rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
+            }
+            store.directories[Int(directory)].rest = record.rest
+            if record.base.isEmpty, record.rest.isEmpty {
+                try additions(directory, record, handle, marks)
+                return opener.keep(record.upper, handle)
+            }
+            if record.base == record.rest {
+                try changesOverBase(directory, record, handle, marks)
+                return opener.keep(record.upper, handle)
+            }
+            opener.keep(record.upper, handle)
+        }
+        try compareViews(directory, record)
+    }
+
+    private func duplicate(_ handle: borrowing OwnedDescriptor, _ directory: UInt32)
+        throws(LayerError) -> OwnedDescriptor
+    {
+        do throws(SystemCallError) { return try handle.duplicate() } catch {
+            throw failure(error, "open directory", directory)
+        }
+    }
+
+    private mutating func hasMarker(_ handle: borrowing OwnedDescriptor, _ directory: UInt32)
+        throws(LayerError) -> Bool
+    {
+        do throws(SystemCallError) {
+            return try handle.metadataIfPresent(NamePointer(".wh..wh..opq")) != nil
+        } catch { throw failure(error, "look at", directory) }
+    }
+
+    /// Scans an upper directory into `scanned`, sorted.
+    private mutating func scanUpper(
+        _ directory: UInt32, _ record: DirectoryRecord, _ handle: borrowing OwnedDescriptor
+    ) throws(LayerError) {
+        scanned.removeAll(keepingCapacity: true)
+        do throws(SystemCallOrLayerError) {
+            try scan(
+                handle, origin: record.upper, order: 0, isRoot: record.parent == noIndex, into: false)
+        } catch { throw unwrap(error, "read directory", directory) }
+        sortNames(&scanned, names)
+    }
+
+    /// An upper directory over nothing: all of it is new, and whiteouts mean nothing.
+    private mutating func additions(
+        _ directory: UInt32, _ record: DirectoryRecord, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks
+    ) throws(LayerError) {
+        try scanUpper(directory, record, handle)
+        var batch = try EntryBatch(store, capacity: scanned.count)
+        for index in 0..<scanned.count {
+            let name = scanned[index]
+            if name.flags.contains(.whiteout) { continue }
+            var entry = EntryRecord(name: name.name)
+            entry.origin = name.origin
+            entry.kind = name.kind
+            if try isWhiteoutOrGone(&entry, handle, marks, directory) { continue }
+            if entry.kind == .directory {
+                entry.directory = try addDirectory(
+                    directory, name: name.name, entry: batch.nextIndex,
+                    upper: try physicalChild(name.origin, name.name), rest: .empty, base: .empty)
+            }
+            batch.append(entry)
+        }
+        batch.finish(directory)
+    }
+
+    /// Fills in the entry's metadata where this walk needs them; true where the entry vanished or is a whiteout.
+    private mutating func isWhiteoutOrGone(
+        _ entry: inout EntryRecord, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks, _ directory: UInt32
+    ) throws(LayerError) -> Bool {
+        let mayBeDevice = entry.kind == .characterDevice && plan.dialect.recognises.contains(.device)
+        let mayBeMarked = entry.kind == .regular && marks.attributeWhiteouts
+        guard plan.needsMetadata || entry.kind == .unknown || mayBeDevice || mayBeMarked else { return false }
+        guard let metadata = try look(at: entry.name, in: handle, directory) else { return true }
+        entry.take(metadata)
+        return try isWhiteout(entry.name, metadata, handle, marks, directory)
+    }
+
+    private mutating func isWhiteout(
+        _ name: NameRef, _ metadata: EntryMetadata, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks,
+        _ directory: UInt32
+    ) throws(LayerError) -> Bool {
+        if plan.dialect.recognises.contains(.device), metadata.isWhiteoutDevice { return true }
+        guard marks.attributeWhiteouts, metadata.kind == .regular, metadata.size == 0 else { return false }
+        return try isAttributeWhiteout(name, handle, directory)
+    }
+
+    /// An upper directory over the very directories it is compared with: only its own names can differ.
+    private mutating func changesOverBase(
+        _ directory: UInt32, _ record: DirectoryRecord, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks
+    ) throws(LayerError) {
+        try scanUpper(directory, record, handle)
+        var batch = try EntryBatch(store, capacity: scanned.count)
+        for index in 0..<scanned.count {
+            let name = scanned[index]
+            // `.wh.NAME` beside NAME itself: the name exists.
+            if name.flags.contains(.whiteout), index > 0, scanned[index - 1].key == name.key,
+                bytesEqual(names[scanned[index - 1].name], names[name.name])
+            { continue }
+            var entry = EntryRecord(name: name.name)
+            entry.origin = name.origin
+            entry.kind = name.kind
+            var metadata = EntryMetadata()
+            var isWhiteout = name.flags.contains(.whiteout)
+            if !isWhiteout {
+                guard let found = try look(at: name.name, in: handle, directory) else { continue }
+                metadata = found
+                entry.take(found)
+                isWhiteout = try self.isWhiteout(name.name, found, handle, marks, directory)
+            }
+            let base = try lookUp(name.name, in: record.base, directory)
+            if isWhiteout {
+                guard base != nil else { continue }
+                entry = EntryRecord(name: name.name)
+                entry.change = .deleted
+            } else if let base {
+                let kinds = (base.metadata.kind == .directory, metadata.kind == .directory)
+                let same = try isUnchanged(
+                    base.metadata, metadata, base.parent, name.origin, name.name, directory)
+                entry.change = same ? .unmodified : .modified
+                if kinds == (true, true) {
+                    let below = try childStack(of: record.base, name.name, directory)
+                    entry.directory = try addDirectory(
+                        directory, name: name.name, entry: batch.nextIndex,
+                        upper: try physicalChild(name.origin, name.name), rest: below, base: below)
+                } else if same, !(plan.equality.keepsUnmodifiedLinks && metadata.linkCount > 1) {
+                    continue
+                }
+            }
+            if entry.kind == .directory, entry.directory == noIndex, entry.change != .deleted {
+                entry.directory = try addDirectory(
+                    directory, name: name.name, entry: batch.nextIndex,
+                    upper: try physicalChild(name.origin, name.name), rest: .empty, base: .empty)
+            }
+            batch.append(entry)
+        }
+        batch.finish(directory)
+    }
+}
+
+/// The entries of one directory while they are being recorded.
+struct EntryBatch {
+    private let store: TreeStore
+    private let first: Int
+    private var count = 0
+    private var changed = false
+
+    init(_ store: TreeStore, capacity: Int) throws(LayerError) {
+        self.store = store
+        first = try store.entries.reserve(capacity)
+    }
+
+    /// The index that the next appended entry will have.
+    var nextIndex: UInt32 { UInt32(first + count) }
+
+    mutating func append(_ entry: EntryRecord) {
+        store.entries[first + count] = entry
+        count += 1
+        if entry.change != .unmodified { changed = true }
+    }
+
+    func finish(_ directory: UInt32) {
+        store.directories[Int(directory)].first = UInt32(first)
+        store.directories[Int(directory)].count = UInt32(count)
+        if changed { store.directories[Int(directory)].flags.insert(.changed) }
+    }
+}

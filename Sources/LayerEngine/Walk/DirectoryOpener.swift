@@ -1,0 +1,126 @@
+import LayerModel
+import LinuxIO
+
+/// An open directory that several may look into; closed when nobody holds it any more.
+final class OpenDirectory {
+    let descriptor: OwnedDescriptor
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+}
+
+/// Opens physical directories beneath their roots, keeping the last few open so that a tree walk costs about one
+/// open a directory. One per worker.
+struct DirectoryOpener: ~Copyable {
+    private let store: TreeStore
+    private let names: NameArena
+    private let roots: LayerRoots
+    /// Opened directories by depth: on a depth-first way the ancestors of the current one stay cached.
+    private var cache: [Slot]
+    private struct Slot {
+        var index = noIndex
+        var directory: OpenDirectory?
+    }
+    private var path: [UInt8] = []
+    private var chain: [UInt32] = []
+    var opens: UInt64 = 0
+
+    /// Descriptors kept open per worker.
+    private static let cacheSize = 32
+    /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
+    private static let longestPath = 3_800
+
+    init(store: TreeStore, roots: LayerRoots) {
+        self.store = store
+        self.roots = roots
+        names = store.names
+        cache = [Slot](repeating: Slot(), count: Self.cacheSize)
+    }
+
+    /// Keeps an opened directory, so that directories in it are opened by one component.
+    mutating func keep(_ index: UInt32, _ descriptor: consuming OwnedDescriptor) {
+        let slot = Int(store.physical[Int(index)].depth) % Self.cacheSize
+        cache[slot] = Slot(index: index, directory: OpenDirectory(descriptor))
+    }
+
+    /// A physical directory, opened now or still open.
+    mutating func handle(_ index: UInt32) throws(SystemCallError) -> OpenDirectory {
+        let slot = Int(store.physical[Int(index)].depth) % Self.cacheSize
+        if cache[slot].index == index, let directory = cache[slot].directory { return directory }
+        let directory = OpenDirectory(try open(index))
+        cache[slot] = Slot(index: index, directory: directory)
+        return directory
+    }
+
+    /// Opens a directory for reading; symbolic links on the way are refused.
+    mutating func open(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {
+        opens += 1
+        let record = store.physical[Int(index)]
+        if record.parent == noIndex {
+            return try roots.withRoot(Int(record.layer)) { (root) throws(SystemCallError) in
+                try root.open(NamePointer("."), [.readOnly, .directory])
+            }
+        }
+        // The parent is at hand: one component, no path walk.
+        let slot = Int(record.depth &- 1) % Self.cacheSize
+        if cache[slot].index == record.parent, let above = cache[slot].directory {
+            return try above.descriptor.open(names.pointer(record.name), [.readOnly, .directory, .noFollow])
+        }
+        return try openByPath(index, record)
+    }
+
+    private mutating func openByPath(_ index: UInt32, _ record: PhysicalDirectory)
+        throws(SystemCallError) -> OwnedDescriptor
+    {
+        chain.removeAll(keepingCapacity: true)
+        var current = index
+        while store.physical[Int(current)].parent != noIndex {
+            chain.append(current)
+            current = store.physical[Int(current)].parent
+        }
+        var directory: OwnedDescriptor?
+        let names = names
+        while !chain.isEmpty {
+            path.removeAll(keepingCapacity: true)
+            while let next = chain.last, path.count < Self.longestPath {
+                if !path.isEmpty { path.append(UInt8(ascii: "/")) }
+                let name = names[store.physical[Int(next)].name]
+                for position in 0..<name.byteCount { path.append(name[position]) }
+                chain.removeLast()
+            }
+            path.append(0)
+            let bytes = path
+            let opened: OwnedDescriptor
+            if let next = try directory.withBorrowed({ (from) throws(SystemCallError) in
+                try Self.openBeneath(from, bytes)
+            }) {
+                opened = next
+            } else {
+                opened = try roots.withRoot(Int(record.layer)) { (root) throws(SystemCallError) in
+                    try Self.openBeneath(root, bytes)
+                }
+            }
+            directory = consume opened
+        }
+        guard let directory = directory.take() else { throw SystemCallError("openat2", errno: 2) }
+        return directory
+    }
+
+    private static func openBeneath(_ directory: borrowing OwnedDescriptor, _ path: [UInt8])
+        throws(SystemCallError) -> OwnedDescriptor
+    {
+        try directory.open(
+            NamePointer(terminated: path.rawBytes), [.readOnly, .directory, .noFollow],
+            resolve: [.noSymlinks, .beneath])
+    }
+}
+
+extension Optional where Wrapped == OwnedDescriptor {
+    /// Runs `body` with the descriptor if there is one.
+    func withBorrowed<Result: ~Copyable>(
+        _ body: (borrowing OwnedDescriptor) throws(SystemCallError) -> Result
+    ) throws(SystemCallError) -> Result? {
+        switch self {
+        case .some(let descriptor): try body(descriptor)
+        case .none: nil
+        }
+    }
+}

@@ -1,0 +1,70 @@
+public import LayerModel
+public import LinuxIO
+
+/// What is compared: an upper tree, and the lower trees it changes.
+public struct SourceOptions: Sendable {
+    /// The directory whose state is exported.
+    public var upper: PathBytes
+    /// The directories below it, nearest first. For the dialect `tree` at most one: the tree to compare with.
+    public var lowers: [PathBytes]
+    /// How `upper` spells deletions; `.tree` is a whole tree.
+    public var dialect: WhiteoutDialect
+    /// Worker threads; nil means one a core.
+    public var workers: Int?
+    public var io: IOMode
+    public var cancel: CancelFlag
+    public var progress: Progress?
+
+    public init(upper: PathBytes) {
+        self.upper = upper
+        lowers = []
+        dialect = .tree
+        workers = nil
+        io = .auto
+        cancel = CancelFlag()
+        progress = nil
+    }
+}
+
+/// The opened roots of a job: index 0 is the upper, then the lowers.
+final class LayerRoots: Sendable {
+    private let descriptors: [Handle]
+    private let paths: [PathBytes]
+
+    private final class Handle: Sendable {
+        let descriptor: OwnedDescriptor
+        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+    }
+
+    /// Opens every root; a missing or unreadable one, or one that is no directory, is an error naming it.
+    init(_ options: SourceOptions) throws(LayerError) {
+        let all = [options.upper] + options.lowers
+        var handles: [Handle] = []
+        for path in all { handles.append(Handle(try Self.open(path))) }
+        descriptors = handles
+        paths = all
+    }
+
+    private static func open(_ path: PathBytes) throws(LayerError) -> OwnedDescriptor {
+        guard !path.bytes.isEmpty, !path.bytes.contains(0) else {
+            throw LayerError(.notFound, "open directory", path: path, cause: .reason("not a path"))
+        }
+        let terminated = path.bytes + [0]
+        do throws(SystemCallError) {
+            return try OwnedDescriptor.open(NamePointer(terminated: terminated.rawBytes), [.readOnly, .directory])
+        } catch {
+            throw LayerError(error, "open directory", path: path)
+        }
+    }
+
+    var count: Int { descriptors.count }
+
+    /// Runs `body` with the root's descriptor.
+    func withRoot<Result: ~Copyable>(
+        _ layer: Int, _ body: (borrowing OwnedDescriptor) throws(SystemCallError) -> Result
+    ) throws(SystemCallError) -> Result {
+        try body(descriptors[layer].descriptor)
+    }
+
+    func path(_ layer: Int) -> PathBytes { paths[layer] }
+}

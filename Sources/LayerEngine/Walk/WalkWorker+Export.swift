@@ -1,0 +1,164 @@
+import LayerModel
+import LinuxIO
+import Synchronization
+
+extension WalkWorker {
+    /// Takes everything the upper directory holds: names sorted, one look at each inode, whiteouts recognised.
+    mutating func export(_ directory: UInt32) throws(LayerError) {
+        let record = store.directories[Int(directory)]
+        if record.flags.contains(.merged) { return try exportMerged(directory) }
+        guard let handle = try openUpper(directory) else { return }
+        let marks = try readMarks(of: handle, directory)
+        if record.parent != noIndex, let redirect = marks.redirect {
+            opener.keep(record.upper, handle)
+            let above = try restStack(of: record.parent)
+            let rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
+            store.directories[Int(directory)].rest = rest
+            store.directories[Int(directory)].flags.insert([.merged, .opaque])
+            return try recordMerged(directory)
+        }
+        if marks.opaque { store.directories[Int(directory)].flags.insert(.opaque) }
+        scanned.removeAll(keepingCapacity: true)
+        do throws(SystemCallOrLayerError) {
+            try scan(
+                handle, origin: record.upper, order: 0, isRoot: record.parent == noIndex, into: false)
+        } catch { throw unwrap(error, "read directory", directory) }
+        sortNames(&scanned, names)
+        try recordEntries(directory, handle, marks)
+        opener.keep(record.upper, handle)
+    }
+
+    /// Whether directories may carry overlay marks at all.
+    var readsMarks: Bool {
+        !plan.dialect.recognises.isDisjoint(with: [.trustedOpaque, .userOpaque, .fuseOpaque, .attributeFile])
+    }
+
+    func unwrap(_ error: SystemCallOrLayerError, _ operation: String, _ directory: UInt32) -> LayerError {
+        switch error {
+        case .call(let error): failure(error, operation, directory)
+        case .layer(let error): error
+        }
+    }
+
+    /// Looks at every scanned name's inode and records the entries.
+    private mutating func recordEntries(
+        _ directory: UInt32, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks
+    ) throws(LayerError) {
+        let first = try store.entries.reserve(scanned.count)
+        var count = 0
+        let recognisesDevices = plan.dialect.recognises.contains(.device)
+        for index in 0..<scanned.count {
+            let name = scanned[index]
+            guard let metadata = try look(at: name.name, in: handle, directory) else { continue }
+            var entry = EntryRecord(name: name.name)
+            entry.take(metadata)
+            entry.origin = name.origin
+            entry.flags.formUnion(name.flags)
+            if recognisesDevices, metadata.isWhiteoutDevice {
+                entry.flags.insert(.whiteout)
+            } else if marks.attributeWhiteouts, entry.kind == .regular, entry.size == 0,
+                try isAttributeWhiteout(name.name, handle, directory)
+            {
+                entry.flags.insert(.whiteout)
+            }
+            let place = UInt32(first + count)
+            if entry.kind == .directory {
+                entry.directory = try addDirectory(
+                    directory, name: name.name, entry: place, upper: try physicalChild(name.origin, name.name),
+                    rest: .empty, base: .empty)
+            }
+            store.entries[Int(place)] = entry
+            count += 1
+        }
+        store.directories[Int(directory)].first = UInt32(first)
+        store.directories[Int(directory)].count = UInt32(count)
+        if let progress = plan.progress { progress.totalEntries.add(UInt64(count), ordering: .relaxed) }
+    }
+
+    /// Metadata of a name; nil where it vanished since the directory was read.
+    mutating func look(at name: NameRef, in handle: borrowing OwnedDescriptor, _ directory: UInt32)
+        throws(LayerError) -> EntryMetadata?
+    {
+        tally.io.stats += 1
+        do throws(SystemCallError) {
+            return try handle.metadataIfPresent(names.pointer(name))
+        } catch { throw failure(error, "look at", directory, name) }
+    }
+
+    mutating func isAttributeWhiteout(
+        _ name: NameRef, _ handle: borrowing OwnedDescriptor, _ directory: UInt32
+    ) throws(LayerError) -> Bool {
+        tally.io.attributeCalls += 1
+        let names = names
+        do throws(SystemCallError) {
+            return try attributes.marks(of: names.pointer(name), in: handle, dialect: plan.dialect).whiteout
+        } catch { throw failure(error, "read attributes of", directory, name) }
+    }
+
+    /// Reads what overlay attributes say of an open upper directory.
+    mutating func readMarks(of handle: borrowing OwnedDescriptor, _ directory: UInt32)
+        throws(LayerError) -> OverlayMarks
+    {
+        guard readsMarks else { return OverlayMarks() }
+        tally.io.attributeCalls += 1
+        do throws(SystemCallError) {
+            return try attributes.marks(of: handle, dialect: plan.dialect)
+        } catch { throw failure(error, "read attributes of", directory) }
+    }
+
+    /// Takes a directory below a renamed one: its own marks decide what of the lower contents shows.
+    private mutating func exportMerged(_ directory: UInt32) throws(LayerError) {
+        let record = store.directories[Int(directory)]
+        if record.upper != noIndex {
+            guard let handle = try openUpper(directory) else { return }
+            let marks = try readMarks(of: handle, directory)
+            if marks.opaque {
+                store.directories[Int(directory)].rest = .empty
+            } else if let redirect = marks.redirect {
+                let above = store.directories[Int(record.parent)].rest
+                let rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
+                store.directories[Int(directory)].rest = rest
+            }
+            opener.keep(record.upper, handle)
+        }
+        try recordMerged(directory)
+    }
+
+    /// Takes the merged contents of a renamed directory, all of them as additions (layer-archive.md D33).
+    private mutating func recordMerged(_ directory: UInt32) throws(LayerError) {
+        let record = store.directories[Int(directory)]
+        try gather(upper: record.upper, rest: record.rest, of: directory, base: false)
+        let first = try store.entries.reserve(scanned.count)
+        var count = 0
+        for index in 0..<scanned.count {
+            let name = scanned[index]
+            guard let metadata = try look(atPhysical: name.origin, name.name, directory) else { continue }
+            var entry = EntryRecord(name: name.name)
+            entry.take(metadata)
+            entry.origin = name.origin
+            let place = UInt32(first + count)
+            if entry.kind == .directory {
+                let inUpper = name.origin == record.upper
+                let rest = try childStack(of: record.rest, name.name, directory)
+                entry.directory = try addDirectory(
+                    directory, name: name.name, entry: place,
+                    upper: inUpper ? try physicalChild(name.origin, name.name) : noIndex, rest: rest, base: .empty,
+                    flags: .merged)
+            }
+            store.entries[Int(place)] = entry
+            count += 1
+        }
+        store.directories[Int(directory)].first = UInt32(first)
+        store.directories[Int(directory)].count = UInt32(count)
+    }
+
+    /// Metadata of a name in any physical directory.
+    mutating func look(atPhysical origin: UInt32, _ name: NameRef, _ directory: UInt32)
+        throws(LayerError) -> EntryMetadata?
+    {
+        tally.io.stats += 1
+        do throws(SystemCallError) {
+            return try opener.handle(origin).descriptor.metadataIfPresent(names.pointer(name))
+        } catch { throw failure(error, "look at", directory, name) }
+    }
+}

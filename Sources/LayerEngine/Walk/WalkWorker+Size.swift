@@ -1,0 +1,125 @@
+import LayerModel
+import LinuxIO
+
+/// Sums over a tree; files with several names are kept apart, since each counts once.
+struct SizeSums: Sendable {
+    /// Bytes of all non-directories, each inode once (layer-archive.md C20).
+    var apparent: UInt64 = 0
+    /// Allocated bytes, directories included (C21).
+    var allocated: UInt64 = 0
+    /// Bytes that the headers of a layer of it would name.
+    var headerSum: UInt64 = 0
+    var entries: UInt64 = 0
+    var inodes: UInt64 = 0
+    var linked: [LinkedInode] = []
+
+    struct LinkedInode: BitwiseCopyable, Sendable, Hashable {
+        var device: UInt64
+        var inode: UInt64
+        var size: UInt64
+        var allocated: UInt64
+        var isRegular: Bool
+
+        static func == (left: LinkedInode, right: LinkedInode) -> Bool {
+            left.device == right.device && left.inode == right.inode
+        }
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(device)
+            hasher.combine(inode)
+        }
+    }
+
+    mutating func add(_ metadata: EntryMetadata) {
+        entries += 1
+        let size = metadata.size > 0 ? UInt64(metadata.size) : 0
+        if metadata.kind == .directory {
+            inodes += 1
+            allocated += metadata.blocks * 512
+            return
+        }
+        let isRegular = metadata.kind == .regular
+        if metadata.linkCount > 1 {
+            linked.append(
+                LinkedInode(
+                    device: metadata.device, inode: metadata.inode, size: size, allocated: metadata.blocks * 512,
+                    isRegular: isRegular))
+            return
+        }
+        count(size, metadata.blocks * 512, isRegular)
+    }
+
+    private mutating func count(_ size: UInt64, _ blocks: UInt64, _ isRegular: Bool) {
+        inodes += 1
+        apparent += size
+        allocated += blocks
+        if isRegular { headerSum += size }
+    }
+
+    mutating func add(_ other: SizeSums) {
+        apparent += other.apparent
+        allocated += other.allocated
+        headerSum += other.headerSum
+        entries += other.entries
+        inodes += other.inodes
+        linked += other.linked
+    }
+
+    /// Counts every inode with several names once.
+    mutating func countLinked() {
+        for inode in Set(linked) { count(inode.size, inode.allocated, inode.isRegular) }
+        linked = []
+    }
+}
+
+extension WalkWorker {
+    /// Adds up one directory; only the names of its subdirectories are kept.
+    mutating func sum(_ directory: UInt32) throws(LayerError) {
+        let record = store.directories[Int(directory)]
+        guard let handle = try openUpper(directory) else { return }
+        let hidesMeta = record.parent == noIndex && plan.dialect.recognises.contains(.prefixedFile)
+        scanned.removeAll(keepingCapacity: true)
+        do throws(SystemCallOrLayerError) {
+            try Self.sum(handle, hidesMeta, &reader, &nameWriter, &scanned, &tally)
+        } catch { throw unwrap(error, "add up directory", directory) }
+        for index in 0..<scanned.count {
+            let name = scanned[index].name
+            _ = try addDirectory(
+                directory, name: name, entry: noIndex, upper: try physicalChild(record.upper, name), rest: .empty,
+                base: .empty)
+        }
+        opener.keep(record.upper, handle)
+    }
+
+    /// Adds up the names of an open directory, and lists its subdirectories.
+    private static func sum(
+        _ handle: borrowing OwnedDescriptor, _ hidesMeta: Bool, _ reader: inout DirectoryReader,
+        _ writer: inout NameWriter, _ subdirectories: inout [ScannedName], _ tally: inout WalkTally
+    ) throws(SystemCallOrLayerError) {
+        reader.restart()
+        do throws(SystemCallError) { tally.sums.add(try handle.metadata()) } catch { throw .call(error) }
+        tally.io.stats += 1
+        while true {
+            let next: DirectoryEntry?
+            do throws(SystemCallError) { next = try reader.next(of: handle) } catch { throw .call(error) }
+            guard let entry = next else { return }
+            if hidesMeta, bytes(reader.name(of: entry), startWith: WhiteoutName.metaPrefix) { continue }
+            if entry.kind != .directory {
+                let found: EntryMetadata?
+                tally.io.stats += 1
+                do throws(SystemCallError) {
+                    found = try handle.metadataIfPresent(reader.pointer(of: entry))
+                } catch { throw .call(error) }
+                guard let metadata = found else { continue }
+                if metadata.kind != .directory {
+                    tally.sums.add(metadata)
+                    continue
+                }
+            }
+            do throws(LayerError) {
+                let name = try writer.append(reader.name(of: entry))
+                subdirectories.append(
+                    ScannedName(name: name, key: 0, inode: 0, origin: 0, order: 0, kind: .directory, flags: []))
+            } catch { throw .layer(error) }
+        }
+    }
+}

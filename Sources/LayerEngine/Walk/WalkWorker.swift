@@ -1,0 +1,137 @@
+import LayerModel
+import LinuxIO
+
+/// One thread of a walk, with everything it reuses from directory to directory.
+struct WalkWorker: ~Copyable {
+    let plan: WalkPlan
+    let store: TreeStore
+    let names: NameArena
+    var opener: DirectoryOpener
+    var reader = DirectoryReader()
+    var attributes = AttributeReader()
+    var nameWriter: NameWriter
+    /// Names of the new side and of the old side of the directory at hand.
+    var scanned: [ScannedName] = []
+    var scannedBase: [ScannedName] = []
+    /// Directories found, to be pushed in one go.
+    var found: [UInt32] = []
+    var comparer: ContentComparer
+    var tally = WalkTally()
+
+    init(_ plan: WalkPlan) {
+        self.plan = plan
+        store = plan.store
+        names = plan.store.names
+        opener = DirectoryOpener(store: plan.store, roots: plan.roots)
+        nameWriter = NameWriter(plan.store.names)
+        comparer = ContentComparer()
+    }
+
+    /// Walks directories until none are left.
+    mutating func run() throws(LayerError) {
+        var busy = false
+        while let directory = plan.stack.pop(wasBusy: busy) {
+            busy = true
+            do throws(LayerError) {
+                try plan.cancel.check()
+                found.removeAll(keepingCapacity: true)
+                switch plan.purpose {
+                case .export: try export(directory)
+                case .size: try sum(directory)
+                case .changes, .difference: try compare(directory)
+                }
+                found.reverse()
+                plan.stack.push(found)
+            } catch {
+                plan.stack.stop()
+                throw error
+            }
+        }
+        tally.io.opens += opener.opens
+        tally.io.directoryReads += UInt64(reader.calls)
+    }
+
+    // MARK: What every purpose needs
+
+    /// Opens the physical directory of `directory`; nil where it vanished or is skipped because it cannot be read.
+    mutating func openUpper(_ directory: UInt32) throws(LayerError) -> OwnedDescriptor? {
+        let record = store.directories[Int(directory)]
+        do throws(SystemCallError) {
+            return try opener.open(record.upper)
+        } catch {
+            // A name that is gone, or no longer a directory, since its own directory was read.
+            if record.parent != noIndex, error.errno == 2 || error.errno == 20 || error.errno == 40 { return nil }
+            if plan.skipUnreadable, error.errno == 13 || error.errno == 1 {
+                tally.skippedUnreadable += 1
+                warn("skipped unreadable directory", directory, .empty)
+                return nil
+            }
+            throw failure(error, "open directory", directory)
+        }
+    }
+
+    /// Reads all names of an open directory behind those already in `scanned`.
+    mutating func scan(
+        _ directory: borrowing OwnedDescriptor, origin: UInt32, order: Int, isRoot: Bool, into base: Bool
+    ) throws(SystemCallOrLayerError) {
+        let prefixes = plan.dialect.recognises.contains(.prefixedFile)
+        let scanner = DirectoryScanner(
+            origin: origin, order: UInt16(truncatingIfNeeded: order), stripsPrefix: plan.readsPrefixedWhiteouts,
+            hidesMeta: isRoot && prefixes)
+        if base {
+            try scanner.scan(directory, &reader, &nameWriter, &scannedBase)
+        } else {
+            try scanner.scan(directory, &reader, &nameWriter, &scanned)
+        }
+    }
+
+    /// Makes the record of a subdirectory and queues it.
+    mutating func addDirectory(
+        _ parent: UInt32, name: NameRef, entry: UInt32, upper: UInt32, rest: StackRange, base: StackRange,
+        flags: DirectoryFlags = []
+    ) throws(LayerError) -> UInt32 {
+        let record = DirectoryRecord(
+            parent: parent, name: name, entry: entry, upper: upper, rest: rest, base: base, flags: flags)
+        let index = try store.addDirectory(record)
+        found.append(index)
+        return index
+    }
+
+    /// The physical directory `name` in `parent`.
+    func physicalChild(_ parent: UInt32, _ name: NameRef) throws(LayerError) -> UInt32 {
+        let above = store.physical[Int(parent)]
+        return try store.addPhysical(
+            PhysicalDirectory(layer: above.layer, parent: parent, name: name, depth: above.depth + 1))
+    }
+
+    // MARK: Errors
+
+    func failure(
+        _ error: SystemCallError, _ operation: String, _ directory: UInt32, _ name: NameRef = .empty
+    ) -> LayerError {
+        LayerError(error, operation, path: path(directory, name))
+    }
+
+    /// The full path of an entry as the user knows it.
+    func path(_ directory: UInt32, _ name: NameRef) -> PathBytes {
+        var bytes = plan.roots.path(0).bytes
+        let inside = store.path(directory: directory, name: name).bytes
+        if !inside.isEmpty {
+            if bytes.last != UInt8(ascii: "/") { bytes.append(UInt8(ascii: "/")) }
+            bytes += inside
+            if bytes.last == UInt8(ascii: "/") { bytes.removeLast() }
+        }
+        return PathBytes(bytes)
+    }
+
+    mutating func warn(_ text: String, _ directory: UInt32, _ name: NameRef) {
+        // A bound, so that a tree of a million odd files does not make a million strings.
+        if tally.warnings.count < 100 { tally.warnings.append("\(text) \(path(directory, name))") }
+    }
+}
+
+/// What a step may fail with before the path is known.
+enum SystemCallOrLayerError: Error {
+    case call(SystemCallError)
+    case layer(LayerError)
+}
