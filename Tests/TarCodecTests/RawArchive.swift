@@ -17,7 +17,7 @@ struct RawArchive: Sendable {
         block.put("0000000\0", 108)
         block.put("0000000\0", 116)
         block.put(size < 0o77777777777 ? octal(size, 11) : "77777777777", 124)
-        block.put("14524352400\0", 136)
+        block.put("14524770400\0", 136)
         block[156] = type == "\0" ? 0 : type.asciiValue ?? 0
         block.put(link, 157)
         switch magic {
