@@ -1,0 +1,79 @@
+public import LayerModel
+public import LinuxIO
+
+/// How a layer is written.
+public struct DiffOptions: Sendable {
+    /// What happens to a file that is shorter than it was when the tree was read.
+    public enum ShrunkPolicy: Sendable {
+        /// The diff fails.
+        case fail
+        /// The rest is filled with zeros, and the report says so.
+        case zeroPad
+    }
+
+    /// What happens to a name that is gone when its contents are read.
+    public enum VanishedPolicy: Sendable {
+        /// It is left out, as if it had been deleted a moment earlier.
+        case skip
+        /// The diff fails.
+        case fail
+    }
+
+    public var profile = LayerProfile.full
+    public var uidMap = IDMap.identity
+    public var gidMap = IDMap.identity
+    /// Files and directories that may not be read are left out and counted, instead of failing the diff.
+    public var skipUnreadable = false
+    public var shrunk = ShrunkPolicy.fail
+    public var vanished = VanishedPolicy.skip
+    /// Latest mtime, in seconds since 1970, for the profile `containerd` (SOURCE_DATE_EPOCH).
+    public var sourceDateEpoch: Int64?
+    /// The present time in seconds, which Docker's profiles write on deletions found by comparing trees.
+    public var now: Int64 = 0
+
+    public init() {}
+}
+
+/// What a diff wrote.
+public struct DiffReport: Sendable {
+    /// Headers with a name of their own: entries, whiteouts and markers.
+    public var entries = 0
+    /// Bytes of the tar stream.
+    public var bytes: UInt64 = 0
+    /// Bytes of file contents, each inode once.
+    public var size: UInt64 = 0
+    public var skippedSockets = 0
+    public var skippedUnreadable = 0
+    /// Files that vanished while the layer was written.
+    public var skippedVanished = 0
+    /// The first hundred things worth knowing.
+    public var warnings: [String] = []
+    public var io = IOCounters()
+}
+
+/// What a listing of changes met.
+public struct ChangesReport: Sendable {
+    public var added = 0
+    public var modified = 0
+    public var deleted = 0
+    public var skippedUnreadable = 0
+    public var warnings: [String] = []
+    public var io = IOCounters()
+}
+
+/// The size of a difference.
+public struct SizeReport: Sendable {
+    /// The number Docker's API gives: bytes of all changed non-directories, each inode once.
+    public var bytes: UInt64 = 0
+    /// The same as `bytes`, by its other name: what the files seem to hold.
+    public var apparent: UInt64 = 0
+    /// Bytes allocated on disk, directories included.
+    public var allocated: UInt64 = 0
+    /// Bytes that the headers of a layer would name.
+    public var headerSum: UInt64 = 0
+    public var entries: UInt64 = 0
+    public var inodes: UInt64 = 0
+    public var skippedUnreadable = 0
+    public var warnings: [String] = []
+    public var io = IOCounters()
+}

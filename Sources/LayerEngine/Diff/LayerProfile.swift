@@ -1,0 +1,74 @@
+import LayerModel
+
+/// The exact layout of a layer: whose bytes it equals (layer-archive.md, "Export profiles").
+public enum LayerProfile: String, Sendable, CaseIterable {
+    /// ldiff's own: Docker's layout with all portable attributes; the default.
+    case full
+    /// Docker 24 and later.
+    case moby
+    /// Docker 20.10 up to 20.10.26.
+    case docker20
+    /// Docker 20.10.27 to 23.
+    case docker20late
+    /// containerd 2 and BuildKit.
+    case containerd
+    /// containers/storage: podman, buildah, CRI-O.
+    case cstorage
+}
+
+/// The constants in which profiles differ.
+struct ProfileRules: Sendable {
+    /// Mode fields carry the file type too.
+    var typeBitsInMode = false
+    /// User and group names are looked up on this machine.
+    var ownerNames = false
+    var attributes: AttributePolicy
+    /// Capabilities of revision 3 are written as revision 2.
+    var rewritesCapability = true
+    /// Later names of a shared whiteout inode keep a link name (D24).
+    var whiteoutLinkNames = false
+    var whiteoutMode: UInt32 = 0o600
+    /// Opaque markers only where a lower layer has the directory (D27).
+    var opaqueNeedsLower = false
+    /// Ids go through the id maps.
+    var mapsIDs = true
+    var format = TarWriteFormatChoice.pax
+    /// Order of a comparison of two trees.
+    var comparisonOrder = PathOrder.wholePath
+    /// Deletions found by comparing two trees carry the present time.
+    var deletionTimeIsNow = false
+    var equality: EqualityRule
+
+    enum TarWriteFormatChoice: Sendable { case pax, unspecified }
+
+    init(_ profile: LayerProfile) {
+        switch profile {
+        case .full:
+            attributes = .full
+            equality = .full
+            equality.contentCheck = true
+            opaqueNeedsLower = true
+            comparisonOrder = .depthFirst
+        case .moby, .docker20, .docker20late:
+            attributes = .capability
+            equality = .docker
+            whiteoutLinkNames = true
+            deletionTimeIsNow = true
+            typeBitsInMode = profile != .moby
+            ownerNames = profile == .docker20
+        case .containerd:
+            attributes = .capability
+            rewritesCapability = false
+            equality = .containerd
+            mapsIDs = false
+            comparisonOrder = .depthFirst
+        case .cstorage:
+            attributes = .cstorage
+            equality = .cstorage
+            whiteoutMode = 0
+            opaqueNeedsLower = true
+            format = .unspecified
+            deletionTimeIsNow = true
+        }
+    }
+}

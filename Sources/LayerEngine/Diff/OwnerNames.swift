@@ -1,0 +1,42 @@
+import LayerModel
+import LinuxIO
+
+/// User and group names of this machine, read once from /etc/passwd and /etc/group: Docker 20.10 put them into
+/// headers.
+final class OwnerNames: Sendable {
+    private let users: [UInt32: [UInt8]]
+    private let groups: [UInt32: [UInt8]]
+
+    /// Reads both files; missing ones name nobody.
+    init() {
+        users = Self.read("/etc/passwd")
+        groups = Self.read("/etc/group")
+    }
+
+    func user(_ id: UInt32) -> [UInt8] { users[id] ?? [] }
+    func group(_ id: UInt32) -> [UInt8] { groups[id] ?? [] }
+
+    /// Lines `NAME:x:ID:...`; the first name of an id counts.
+    private static func read(_ path: StaticString) -> [UInt32: [UInt8]] {
+        var names: [UInt32: [UInt8]] = [:]
+        for line in contents(path).split(separator: UInt8(ascii: "\n")) {
+            let fields = line.split(separator: UInt8(ascii: ":"), maxSplits: 3, omittingEmptySubsequences: false)
+            guard fields.count >= 3, let id = UInt32(String(decoding: fields[2], as: UTF8.self)) else { continue }
+            if names[id] == nil { names[id] = Array(fields[0]) }
+        }
+        return names
+    }
+
+    private static func contents(_ path: StaticString) -> [UInt8] {
+        var bytes: [UInt8] = []
+        let slab = Slab(capacity: 64 << 10)
+        do throws(SystemCallError) {
+            let file = try OwnedDescriptor.open(NamePointer(path), [.readOnly])
+            while true {
+                let count = try file.read(into: slab, 0..<slab.capacity)
+                if count == 0 { return bytes }
+                bytes += slab.span(0..<count).copied()
+            }
+        } catch { return bytes }
+    }
+}

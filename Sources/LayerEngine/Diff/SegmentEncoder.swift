@@ -1,0 +1,224 @@
+import LayerModel
+import LinuxIO
+import TarCodec
+
+/// Turns segments of the plan into bytes: headers and file contents, straight into the slab that is written out.
+/// One per worker.
+struct SegmentEncoder: ~Copyable {
+    let job: ExportJob
+    let store: TreeStore
+    let names: NameArena
+    var opener: DirectoryOpener
+    var attributes = AttributeReader()
+    var encoder = TarEncoder()
+    /// The path of the directory at hand, with a slash behind each component.
+    var prefix: [UInt8] = []
+    var prefixDirectory = noIndex
+    var name: [UInt8] = []
+    var linkName: [UInt8] = []
+    let scratch = Slab(capacity: 64 << 10)
+    var tally = ExportTally()
+    /// Set when a file was left out, so that the rest of its pieces is too.
+    var skippedItem = false
+
+    init(_ job: ExportJob) {
+        self.job = job
+        store = job.store
+        names = job.store.names
+        opener = DirectoryOpener(store: job.store, roots: job.roots)
+    }
+
+    /// Encodes one segment into an empty slab, or into a larger one where it does not fit.
+    mutating func encode(_ segment: ExportSegment, into slab: consuming Slab) throws(LayerError) -> EncodedSegment {
+        var slab = slab
+        if slab.capacity < segment.byteCount + 4096 { slab = Slab(capacity: segment.byteCount + 4096) }
+        skippedItem = false
+        for index in segment.first..<segment.first + segment.count {
+            let item = job.plan.items[Int(index)]
+            let entry = store.entries[Int(item.entry)]
+            switch item.action {
+            case .entry: try encodeEntry(item, entry, segment, &slab)
+            case .whiteout: try encodeWhiteout(item, entry, &slab)
+            case .deletion: try encodeDeletion(item, entry, &slab)
+            case .opaqueMarker: try encodeMarker(item, entry, &slab)
+            }
+        }
+        return EncodedSegment(slab: slab, skipped: skippedItem)
+    }
+
+    // MARK: Names
+
+    /// Puts the entry's path in the archive into `name`; `before` goes in front of its last component.
+    mutating func setName(_ item: ExportItem, _ entry: EntryRecord, before: StaticString = "", slash: Bool = false) {
+        if prefixDirectory != item.directory {
+            prefix.removeAll(keepingCapacity: true)
+            store.appendPath(of: item.directory, to: &prefix)
+            prefixDirectory = item.directory
+        }
+        name.removeAll(keepingCapacity: true)
+        name.append(contentsOf: prefix)
+        appendText(before, to: &name)
+        appendName(entry.name, to: &name)
+        if slash { name.append(UInt8(ascii: "/")) }
+    }
+
+    /// Puts the path of the item that carries the data into `linkName`.
+    mutating func setLinkName(_ link: UInt32) {
+        linkName.removeAll(keepingCapacity: true)
+        guard link != noIndex else { return }
+        let target = job.plan.items[Int(link)]
+        store.appendPath(of: target.directory, to: &linkName)
+        appendName(store.entries[Int(target.entry)].name, to: &linkName)
+    }
+
+    func appendName(_ reference: NameRef, to bytes: inout [UInt8]) {
+        let span = names[reference]
+        for index in 0..<span.byteCount { bytes.append(span[index]) }
+    }
+
+    func appendText(_ text: StaticString, to bytes: inout [UInt8]) {
+        text.withUTF8Buffer { unsafe bytes.append(contentsOf: $0) }
+    }
+
+    // MARK: Headers
+
+    /// The numbers that every header of an entry has.
+    func fields(_ entry: EntryRecord, type: UInt8, _ directory: UInt32) throws(LayerError) -> TarFields {
+        var fields = TarFields()
+        fields.type = type
+        fields.mode = job.rules.typeBitsInMode ? entry.mode & 0o177777 : entry.mode & 0o7777
+        (fields.uid, fields.gid) = try mappedIDs(entry, directory)
+        fields.mtimeSeconds = entry.mtimeSeconds
+        if let epoch = job.options.sourceDateEpoch, job.options.profile == .containerd {
+            fields.mtimeSeconds = min(fields.mtimeSeconds, epoch)
+        }
+        if entry.kind == .characterDevice || entry.kind == .blockDevice {
+            fields.deviceMajor = Int64(entry.deviceMajor)
+            fields.deviceMinor = Int64(entry.deviceMinor)
+        }
+        return fields
+    }
+
+    /// Owner inside the container. Names beginning `.wh.` keep theirs (layer-archive.md D36).
+    private func mappedIDs(_ entry: EntryRecord, _ directory: UInt32) throws(LayerError) -> (Int64, Int64) {
+        let unmapped = (Int64(entry.uid), Int64(entry.gid))
+        guard job.mapsIDs, !bytes(names[entry.name], startWith: WhiteoutName.prefix) else { return unmapped }
+        guard let uid = job.options.uidMap.containerID(forHost: entry.uid) else {
+            throw unmappedID("user", entry.uid, directory, entry.name)
+        }
+        guard let gid = job.options.gidMap.containerID(forHost: entry.gid) else {
+            throw unmappedID("group", entry.gid, directory, entry.name)
+        }
+        return (Int64(uid), Int64(gid))
+    }
+
+    @inline(never)
+    private func unmappedID(_ what: String, _ id: UInt32, _ directory: UInt32, _ name: NameRef) -> LayerError {
+        LayerError(
+            .idUnmapped, "map owner of", path: store.path(directory: directory, name: name),
+            cause: .reason("\(what) id \(id) has no place in the id map"), hint: "add a range that covers it")
+    }
+
+    /// Encodes a header from `name` and `linkName`, and puts it behind what the slab holds.
+    mutating func writeHeader(
+        _ fields: TarFields, owner: EntryRecord?, format: TarWriteFormat, _ slab: inout Slab
+    ) throws(LayerError) {
+        var user: [UInt8] = []
+        var group: [UInt8] = []
+        if let owner, let ownerNames = job.ownerNames {
+            user = ownerNames.user(owner.uid)
+            group = ownerNames.group(owner.gid)
+        }
+        do throws(TarError) {
+            try encoder.encode(
+                fields, name: name.rawBytes, linkName: linkName.rawBytes, userName: user.rawBytes,
+                groupName: group.rawBytes, format: format)
+        } catch {
+            throw LayerError(
+                .invalidArgument, "write header of", path: PathBytes(name), cause: .reason("\(error.reason)"))
+        }
+        Self.makeRoom(encoder.blocks.byteCount, &slab)
+        slab.append(encoder.blocks)
+        tally.entries += 1
+    }
+
+    /// Grows the slab so that `count` more bytes fit; only headers with many attributes ever need it.
+    static func makeRoom(_ count: Int, _ slab: inout Slab) {
+        guard slab.capacity - slab.end < count else { return }
+        let larger = Slab(capacity: slab.capacity * 2 + count)
+        larger.append(slab.bytes)
+        slab = larger
+    }
+
+    var entryFormat: TarWriteFormat { job.rules.format == .pax ? .pax : .unspecified }
+
+    // MARK: Whiteouts
+
+    /// A whiteout that lies on disk (layer-archive.md D23, D24, D25).
+    private mutating func encodeWhiteout(_ item: ExportItem, _ entry: EntryRecord, _ slab: inout Slab)
+        throws(LayerError)
+    {
+        setName(item, entry, before: ".wh.")
+        setLinkName(item.link)
+        var fields = TarFields()
+        fields.type = TarType.regular
+        fields.mode = job.rules.whiteoutMode
+        fields.uid = Int64(entry.uid)
+        fields.gid = Int64(entry.gid)
+        fields.mtimeSeconds = entry.mtimeSeconds
+        try writeHeader(fields, owner: entry, format: entryFormat, &slab)
+    }
+
+    /// A deletion that a comparison found (D28).
+    private mutating func encodeDeletion(_ item: ExportItem, _ entry: EntryRecord, _ slab: inout Slab)
+        throws(LayerError)
+    {
+        setName(item, entry, before: ".wh.")
+        linkName.removeAll(keepingCapacity: true)
+        var fields = TarFields()
+        fields.type = TarType.regular
+        fields.mtimeSeconds = job.rules.deletionTimeIsNow ? job.options.now : 0
+        try writeHeader(fields, owner: nil, format: .unspecified, &slab)
+    }
+
+    /// The marker behind the header of an opaque directory (D11, D26).
+    private mutating func encodeMarker(_ item: ExportItem, _ entry: EntryRecord, _ slab: inout Slab)
+        throws(LayerError)
+    {
+        setName(item, entry, slash: true)
+        appendText(WhiteoutName.opaqueMarker, to: &name)
+        linkName.removeAll(keepingCapacity: true)
+        var fields = try fields(entry, type: TarType.regular, item.directory)
+        fields.mode = entry.mode & 0o777
+        fields.mtimeSeconds = 0
+        try writeHeader(fields, owner: entry, format: .unspecified, &slab)
+    }
+}
+
+/// A segment's bytes.
+struct EncodedSegment {
+    var slab: Slab
+    /// The file of this piece was left out.
+    var skipped: Bool
+}
+
+/// What an encoder counts.
+struct ExportTally: Sendable {
+    var entries = 0
+    var skippedUnreadable = 0
+    var skippedVanished = 0
+    var warnings: [String] = []
+    var io = IOCounters()
+
+    mutating func warn(_ text: String) {
+        if warnings.count < 100 { warnings.append(text) }
+    }
+
+    mutating func add(_ other: ExportTally) {
+        entries += other.entries
+        skippedUnreadable += other.skippedUnreadable
+        skippedVanished += other.skippedVanished
+        for warning in other.warnings { warn(warning) }
+        io.add(other.io)
+    }
+}
