@@ -114,3 +114,18 @@ private struct RigidThreads: ~Copyable {
         boxes.removeAll()
     }
 }
+
+/// Threads that help the calling one, joined together at the end of its work.
+public final class HelperThreads {
+    private var threads = RigidThreads()
+
+    public init() {}
+
+    /// Starts a thread.
+    public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) {
+        threads.append(try WorkerThread(body))
+    }
+
+    /// Waits for all of them.
+    public func join() { threads.joinAll() }
+}

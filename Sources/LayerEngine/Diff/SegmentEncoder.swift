@@ -21,6 +21,15 @@ struct SegmentEncoder: ~Copyable {
     /// Set when a file was left out, so that the rest of its pieces is too.
     var skippedItem = false
 
+    // Reads that the ring carries out.
+    var ring: Ring?
+    var ringRefused = false
+    var reads: [PendingRead] = []
+    var freeReads: [Int] = []
+    var pendingReads = 0
+    var waiting: [WaitingSegment] = []
+    var currentSegment = 0
+
     init(_ job: ExportJob) {
         self.job = job
         store = job.store
@@ -29,12 +38,17 @@ struct SegmentEncoder: ~Copyable {
     }
 
     /// Encodes one segment into an empty slab, or into a larger one where it does not fit.
-    mutating func encode(_ segment: ExportSegment, into slab: consuming Slab) throws(LayerError) -> EncodedSegment {
+    ///
+    /// Nil where reads are still in flight; `finished` gives the segment later.
+    mutating func encode(_ index: Int, into slab: consuming Slab) throws(LayerError) -> EncodedSegment? {
+        let segment = job.plan.segments[index]
         var slab = slab
         if slab.capacity < segment.byteCount + 4096 { slab = Slab(capacity: segment.byteCount + 4096) }
         skippedItem = false
-        for index in segment.first..<segment.first + segment.count {
-            let item = job.plan.items[Int(index)]
+        currentSegment = index
+        let before = pendingReads
+        for position in segment.first..<segment.first + segment.count {
+            let item = job.plan.items[Int(position)]
             let entry = store.entries[Int(item.entry)]
             switch item.action {
             case .entry: try encodeEntry(item, entry, segment, &slab)
@@ -43,7 +57,23 @@ struct SegmentEncoder: ~Copyable {
             case .opaqueMarker: try encodeMarker(item, entry, &slab)
             }
         }
-        return EncodedSegment(slab: slab, skipped: skippedItem)
+        let encoded = EncodedSegment(slab: slab, skipped: skippedItem)
+        guard pendingReads > before else { return encoded }
+        waiting.append(WaitingSegment(index: index, encoded: encoded, reads: pendingReads - before))
+        try ring?.submit()
+        return nil
+    }
+
+    /// A segment whose last read is done; with `wait`, waits for one while any waits.
+    mutating func finished(wait: Bool) throws(LayerError) -> (index: Int, encoded: EncodedSegment)? {
+        while true {
+            if let position = waiting.firstIndex(where: { $0.reads == 0 }) {
+                let segment = waiting.remove(at: position)
+                return (segment.index, segment.encoded)
+            }
+            if waiting.isEmpty { return nil }
+            if try !reap(wait: wait) { return nil }
+        }
     }
 
     // MARK: Names
@@ -55,10 +85,11 @@ struct SegmentEncoder: ~Copyable {
             store.appendPath(of: item.directory, to: &prefix)
             prefixDirectory = item.directory
         }
+        let names = names
         name.removeAll(keepingCapacity: true)
         name.append(contentsOf: prefix)
-        appendText(before, to: &name)
-        appendName(entry.name, to: &name)
+        Self.appendText(before, to: &name)
+        Self.appendName(names[entry.name], to: &name)
         if slash { name.append(UInt8(ascii: "/")) }
     }
 
@@ -68,15 +99,15 @@ struct SegmentEncoder: ~Copyable {
         guard link != noIndex else { return }
         let target = job.plan.items[Int(link)]
         store.appendPath(of: target.directory, to: &linkName)
-        appendName(store.entries[Int(target.entry)].name, to: &linkName)
+        let names = names
+        Self.appendName(names[store.entries[Int(target.entry)].name], to: &linkName)
     }
 
-    func appendName(_ reference: NameRef, to bytes: inout [UInt8]) {
-        let span = names[reference]
+    static func appendName(_ span: RawSpan, to bytes: inout [UInt8]) {
         for index in 0..<span.byteCount { bytes.append(span[index]) }
     }
 
-    func appendText(_ text: StaticString, to bytes: inout [UInt8]) {
+    static func appendText(_ text: StaticString, to bytes: inout [UInt8]) {
         text.withUTF8Buffer { unsafe bytes.append(contentsOf: $0) }
     }
 
@@ -129,6 +160,8 @@ struct SegmentEncoder: ~Copyable {
             user = ownerNames.user(owner.uid)
             group = ownerNames.group(owner.gid)
         }
+        let name = name
+        let linkName = linkName
         do throws(TarError) {
             try encoder.encode(
                 fields, name: name.rawBytes, linkName: linkName.rawBytes, userName: user.rawBytes,
@@ -186,7 +219,7 @@ struct SegmentEncoder: ~Copyable {
         throws(LayerError)
     {
         setName(item, entry, slash: true)
-        appendText(WhiteoutName.opaqueMarker, to: &name)
+        Self.appendText(WhiteoutName.opaqueMarker, to: &name)
         linkName.removeAll(keepingCapacity: true)
         var fields = try fields(entry, type: TarType.regular, item.directory)
         fields.mode = entry.mode & 0o777

@@ -19,6 +19,8 @@ final class WalkPlan: Sendable {
     let dialect: WhiteoutDialect
     let equality: EqualityRule
     let skipUnreadable: Bool
+    /// Opaque directories count as such only where a lower layer has them.
+    let opaqueNeedsLower: Bool
     let io: IOMode
     let cancel: CancelFlag
     let progress: Progress?
@@ -29,11 +31,13 @@ final class WalkPlan: Sendable {
     let lowerRoots: StackRange
 
     init(
-        purpose: WalkPurpose, source: SourceOptions, equality: EqualityRule, skipUnreadable: Bool
+        purpose: WalkPurpose, source: SourceOptions, equality: EqualityRule, skipUnreadable: Bool,
+        opaqueNeedsLower: Bool = false
     ) throws(LayerError) {
         self.purpose = purpose
         self.equality = equality
         self.skipUnreadable = skipUnreadable
+        self.opaqueNeedsLower = opaqueNeedsLower
         dialect = source.dialect
         io = source.io
         cancel = source.cancel

@@ -14,10 +14,14 @@ extension WalkWorker {
             let above = try restStack(of: record.parent)
             let rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
             store.directories[Int(directory)].rest = rest
-            store.directories[Int(directory)].flags.insert([.merged, .opaque])
+            let hides = try !baseStack(of: directory).isEmpty
+            store.directories[Int(directory)].flags.insert(hides ? [.merged, .opaque] : .merged)
             return try recordMerged(directory)
         }
-        if marks.opaque { store.directories[Int(directory)].flags.insert(.opaque) }
+        if marks.opaque {
+            let hides = plan.opaqueNeedsLower ? try !baseStack(of: directory).isEmpty : true
+            if hides { store.directories[Int(directory)].flags.insert(.opaque) }
+        }
         scanned.removeAll(keepingCapacity: true)
         do throws(SystemCallOrLayerError) {
             try scan(
@@ -66,6 +70,9 @@ extension WalkWorker {
                 entry.directory = try addDirectory(
                     directory, name: name.name, entry: place, upper: try physicalChild(name.origin, name.name),
                     rest: .empty, base: .empty)
+            } else if isMarkerFile(name.name) {
+                // The marker lies here as a file: it must not be made a second time.
+                store.directories[Int(directory)].flags.remove(.opaque)
             }
             store.entries[Int(place)] = entry
             count += 1
@@ -73,6 +80,10 @@ extension WalkWorker {
         store.directories[Int(directory)].first = UInt32(first)
         store.directories[Int(directory)].count = UInt32(count)
         if let progress = plan.progress { progress.totalEntries.add(UInt64(count), ordering: .relaxed) }
+    }
+
+    private func isMarkerFile(_ name: NameRef) -> Bool {
+        plan.dialect.recognises.contains(.markerFile) && bytes(names[name], equal: WhiteoutName.opaqueMarker)
     }
 
     /// Metadata of a name; nil where it vanished since the directory was read.

@@ -1,0 +1,158 @@
+public import LayerModel
+import LinuxIO
+
+/// Layers out: the archive of a difference, its list of changes, its size.
+public enum DiffEngine {
+    /// Writes the layer that turns the lower trees into the upper one, an uncompressed tar stream, into `sink`.
+    ///
+    /// The bytes depend on the trees and the options only, never on the number of workers or on timing. `sink` is
+    /// not finished; that is its owner's part. After an error the sink holds an incomplete layer.
+    public static func write<Sink: ByteSink & ~Copyable>(
+        _ source: SourceOptions, options: DiffOptions, into sink: inout Sink
+    ) throws(LayerError) -> DiffReport {
+        var rules = ProfileRules(options.profile)
+        if source.lowers.isEmpty { rules.opaqueNeedsLower = false }
+        let walk = try WalkPlan(
+            purpose: purpose(source, options.profile), source: source, equality: rules.equality,
+            skipUnreadable: options.skipUnreadable, opaqueNeedsLower: rules.opaqueNeedsLower)
+        let walked = try TreeWalk.run(walk, workers: source.workers)
+        let plan = try ExportPlan()
+        var planner = ExportPlanner(walk.store, plan, rules, purpose: walk.purpose)
+        try planner.run()
+        try plan.cut(walk.store)
+        let job = ExportJob(walk: walk, plan: plan, rules: rules, options: options)
+        var writer = LayerWriter<Sink>(job, cancel: source.cancel, progress: source.progress)
+        let tally = try writer.run(workers: source.workers, into: &sink)
+        var report = DiffReport()
+        report.entries = tally.entries
+        report.bytes = writer.bytes
+        report.size = planner.contentBytes
+        report.skippedSockets = planner.skippedSockets
+        report.skippedUnreadable = walked.skippedUnreadable + tally.skippedUnreadable
+        report.skippedVanished = tally.skippedVanished
+        report.warnings = walked.warnings + tally.warnings
+        report.io = walked.io
+        report.io.add(tally.io)
+        return report
+    }
+
+    /// What the walk of an export is for: the upper directory as it is, or a comparison.
+    private static func purpose(_ source: SourceOptions, _ profile: LayerProfile) -> WalkPurpose {
+        if source.lowers.isEmpty { return .export }
+        // containerd and BuildKit export what a comparison finds; Docker's family takes the upper directory itself.
+        return source.dialect.name == .tree || profile == .containerd ? .difference : .export
+    }
+
+    /// Lists what changed, sorted by the bytes of whole paths; `body` gets the kind and the path with its leading
+    /// slash, valid during the call.
+    ///
+    /// With `contentCheck`, files whose size and seconds agree and whose times carry no nanoseconds on either side
+    /// are compared byte by byte; without it they count as unchanged, as in Docker.
+    public static func changes(
+        _ source: SourceOptions, profile: LayerProfile = .full, contentCheck: Bool = false,
+        skipUnreadable: Bool = false, _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
+    ) throws(LayerError) -> ChangesReport {
+        var equality = ProfileRules(profile).equality
+        equality.contentCheck = contentCheck
+        equality.keepsUnmodifiedLinks = false
+        let walk = try WalkPlan(
+            purpose: .changes, source: source, equality: equality, skipUnreadable: skipUnreadable)
+        let walked = try TreeWalk.run(walk, workers: source.workers)
+        var report = ChangesReport()
+        report.io = walked.io
+        report.warnings = walked.warnings
+        report.skippedUnreadable = walked.skippedUnreadable
+        try list(walk.store, &report, body)
+        return report
+    }
+
+    private static func list(
+        _ store: TreeStore, _ report: inout ChangesReport, _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
+    ) throws(LayerError) {
+        var entries = OrderedEntries(store, order: .wholePath)
+        var path: [UInt8] = [UInt8(ascii: "/")]
+        var prefixLength = 1
+        var current: UInt32 = 0
+        let names = store.names
+        while let (index, directory) = entries.next() {
+            let entry = store.entries[Int(index)]
+            var kind = entry.change
+            if entry.kind == .directory, entry.directory != noIndex {
+                if kind == .unmodified, store.directories[Int(entry.directory)].flags.contains(.changed) {
+                    kind = .modified
+                }
+                if kind != .unmodified { entries.descend(index) }
+            }
+            if directory != current {
+                path.removeLast(path.count - 1)
+                store.appendPath(of: directory, to: &path)
+                prefixLength = path.count
+                current = directory
+            }
+            path.removeLast(path.count - prefixLength)
+            SegmentEncoder.appendName(names[entry.name], to: &path)
+            switch kind {
+            case .added: report.added += 1
+            case .modified: report.modified += 1
+            case .deleted: report.deleted += 1
+            case .unmodified: continue
+            }
+            try body(kind, path.rawBytes)
+        }
+    }
+
+    /// Adds up the size of the difference.
+    ///
+    /// Of an upper directory, or of a tree without a lower one, everything counts, as in Docker's overlay2; of two
+    /// trees, what was added or modified.
+    public static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
+        throws(LayerError) -> SizeReport
+    {
+        let comparesTrees = source.dialect.name == .tree && !source.lowers.isEmpty
+        var source = source
+        if !comparesTrees { source.lowers = [] }
+        var equality = EqualityRule.full
+        equality.keepsUnmodifiedLinks = false
+        let walk = try WalkPlan(
+            purpose: comparesTrees ? .difference : .size, source: source, equality: equality,
+            skipUnreadable: skipUnreadable)
+        var walked = try TreeWalk.run(walk, workers: source.workers)
+        if comparesTrees { addChanges(walk.store, &walked.sums) }
+        walked.sums.countLinked()
+        var report = SizeReport()
+        report.bytes = walked.sums.apparent
+        report.apparent = walked.sums.apparent
+        report.allocated = walked.sums.allocated
+        report.headerSum = walked.sums.headerSum
+        report.entries = walked.sums.entries
+        report.inodes = walked.sums.inodes
+        report.skippedUnreadable = walked.skippedUnreadable
+        report.warnings = walked.warnings
+        report.io = walked.io
+        return report
+    }
+
+    private static func addChanges(_ store: TreeStore, _ sums: inout SizeSums) {
+        for index in 0..<store.directories.count {
+            let record = store.directories[index]
+            for entry in Int(record.first)..<Int(record.first) + Int(record.count) {
+                let entry = store.entries[entry]
+                if entry.change == .added || entry.change == .modified { sums.add(entry.metadata) }
+            }
+        }
+    }
+}
+
+extension EntryRecord {
+    /// What the record keeps of the inode. Allocated blocks are not kept.
+    var metadata: EntryMetadata {
+        var metadata = EntryMetadata()
+        metadata.inode = inode
+        metadata.device = device
+        metadata.size = size
+        metadata.blocks = (UInt64(max(size, 0)) + 511) / 512
+        metadata.mode = mode
+        metadata.linkCount = linkCount
+        return metadata
+    }
+}
