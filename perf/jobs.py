@@ -36,7 +36,7 @@ class Inputs:
         os.makedirs(os.path.join(CACHE, "derived"), exist_ok=True)
         path = os.path.join(CACHE, "derived", "%s-%d%s" % (self.label, self.entries, name))
         if not os.path.lexists(path):
-            partial = path + ".partial"
+            partial = "%s.partial-%d" % (path, os.getpid())
             make(partial)
             os.rename(partial, path)
         return path
