@@ -56,7 +56,7 @@ struct ArchiveDecoder: StreamDecoder, ~Copyable {
     mutating func fill(_ slab: Slab, from input: CompressedInput) throws(LayerError) {
         feed.input = input
         defer { feed.input = nil }
-        if !isOpen { try open() }
+        if !isOpen { try open(input) }
         while slab.end < slab.capacity, !isFinished {
             let room = slab.capacity - slab.end
             // Reason: libarchive writes at most `room` bytes, inside the slab, which only this thread holds.
@@ -69,23 +69,32 @@ struct ArchiveDecoder: StreamDecoder, ~Copyable {
         }
     }
 
-    private mutating func open() throws(LayerError) {
+    private mutating func open(_ input: CompressedInput) throws(LayerError) {
         isOpen = true
         // Reason: the feed outlives the archive, which this value frees in deinit; libarchive calls back only during
         // calls made here.
         let context = unsafe Unmanaged.passUnretained(feed).toOpaque()
-        guard unsafe archive_read_open(archive, context, nil, readFeed, nil) == ARCHIVE_OK else { throw error() }
+        guard unsafe archive_read_open(archive, context, nil, readFeed, nil) == ARCHIVE_OK,
+            // A filter that fails at once looks like an empty stream to the rest of libarchive.
+            unsafe archive_errno(archive) == 0
+        else { throw error() }
         var entry: OpaquePointer?
         switch unsafe archive_read_next_header(archive, &entry) {
         case ARCHIVE_OK: break
-        case ARCHIVE_EOF: isFinished = true
+        case ARCHIVE_EOF: try finish(input)
         default: throw error()
         }
     }
 
     private mutating func finish(_ input: CompressedInput) throws(LayerError) {
         isFinished = true
+        // libarchive ends quietly at whatever does not look like one more stream, a damaged header included.
+        // Reason: the archive is alive.
+        let consumed = unsafe archive_filter_bytes(archive, -1)
         try input.skipRest()
+        guard consumed == Int64(input.byteCount) else {
+            throw .damagedStream(format, "trailing garbage after the stream, or a damaged header in it")
+        }
     }
 
     private func error() -> LayerError {

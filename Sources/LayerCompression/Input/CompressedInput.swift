@@ -20,7 +20,8 @@ final class CompressedInput: @unchecked Sendable {
     private(set) var digest: DigestState?
 
     private let descriptor: Int32
-    private let isFile: Bool
+    /// Whether reading can wait for somebody: pipes, sockets, terminals.
+    private let mayBlock: Bool
     private let stop: CancelFlag
     private let cancel: CancelFlag?
     private let progress: ByteCounter?
@@ -33,7 +34,9 @@ final class CompressedInput: @unchecked Sendable {
         var status = stat()
         // Reason: fstat fills the one structure it is given.
         let isKnown = unsafe fstat(descriptor, &status) == 0
-        isFile = isKnown && status.st_mode & S_IFMT == S_IFREG
+        let isFile = isKnown && status.st_mode & S_IFMT == S_IFREG
+        // poll ignores negative descriptors; the read call says what is wrong with them.
+        mayBlock = isKnown && !isFile
         if isFile {
             posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
         }
@@ -113,7 +116,7 @@ final class CompressedInput: @unchecked Sendable {
     private func waitUntilReadable() throws(LayerError) {
         try stop.check("read the layer")
         try cancel?.check("read the layer")
-        guard !isFile else { return }
+        guard mayBlock else { return }
         var entries = [
             pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
             pollfd(fd: stop.descriptor, events: Int16(POLLIN), revents: 0),
