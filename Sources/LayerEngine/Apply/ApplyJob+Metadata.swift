@@ -1,0 +1,136 @@
+import LayerModel
+import LinuxIO
+import TarCodec
+
+/// Ids, times and attributes of entries.
+extension ApplyJob {
+    /// The host's ids for an entry's (layer-archive.md A23, D38, V29).
+    func ids(of fields: TarFields) throws(LayerError) -> (uid: UInt32, gid: UInt32) {
+        // 2^32 - 1 means "leave it as it is" to chown(2).
+        let valid: ClosedRange<Int64> = 0...0xffff_fffe
+        guard valid ~= fields.uid, valid ~= fields.gid else {
+            throw refusal(.invalidArchive, "the owner \(fields.uid):\(fields.gid) is out of range")
+        }
+        guard let uid = options.uidMap.hostID(forContainer: UInt32(fields.uid)) else {
+            throw unmapped("uid", fields.uid)
+        }
+        guard let gid = options.gidMap.hostID(forContainer: UInt32(fields.gid)) else {
+            throw unmapped("gid", fields.gid)
+        }
+        return (uid, gid)
+    }
+
+    @inline(never)
+    private func unmapped(_ what: String, _ id: Int64) -> LayerError {
+        LayerError(
+            .idUnmapped, "apply", path: nil, cause: .archive(offset: entryOffset, reason: "\(what) \(id) is not in the map"))
+    }
+
+    /// The times an entry gets: nothing before 1970 or beyond what 64 bits of nanoseconds hold, and no access
+    /// before the last modification (A21).
+    func times(of entry: borrowing TarDecoder) -> (access: TimeStamp, modification: TimeStamp) {
+        let fields = entry.fields
+        let modification = Self.bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
+        guard let time = entry.accessTime else { return (modification, modification) }
+        let access = Self.bounded(time.seconds, time.nanoseconds)
+        let isLater =
+            access.seconds > modification.seconds
+            || (access.seconds == modification.seconds && access.nanoseconds > modification.nanoseconds)
+        return (isLater ? access : modification, modification)
+    }
+
+    private static func bounded(_ seconds: Int64, _ nanoseconds: Int32) -> TimeStamp {
+        // 9,223,372,036 s is the end of 2^63 ns.
+        guard seconds >= 0, seconds < 9_223_372_036 else { return TimeStamp(seconds: 0, nanoseconds: 0) }
+        return TimeStamp(seconds: seconds, nanoseconds: UInt32(max(nanoseconds, 0)))
+    }
+
+    /// Sets the owner of a name; tolerated failures become warnings.
+    func setOwner(_ uid: UInt32, _ gid: UInt32, of name: NameRef, in handle: DirectoryHandle) throws(LayerError) {
+        let arena = tree.arena
+        do throws(SystemCallError) {
+            try handle.descriptor.setOwner(arena.pointer(name), uid: uid, gid: gid)
+        } catch {
+            guard policy.tolerates(ownerError: error.errno) else { throw ownerFailure(error) }
+            report.warn("\(PathBytes(arena[name].copied())): the owner \(uid):\(gid) could not be set")
+        }
+    }
+
+    @inline(never)
+    func ownerFailure(_ error: SystemCallError) -> LayerError {
+        let isUnmapped = error.errno == 22 && policy.isInUserNamespace
+        return LayerError(
+            error, "apply", path: nil,
+            hint: isUnmapped
+                ? "the owner has no place in this user namespace: give it more subordinate ids" : nil)
+    }
+
+    /// Whether the entry brings a default access list.
+    func hasDefaultAccessList(_ entry: borrowing TarDecoder) -> Bool {
+        for index in 0..<entry.extendedAttributeCount
+        where bytes(entry.extendedAttributeName(index), equal: "system.posix_acl_default") {
+            return true
+        }
+        return false
+    }
+
+    /// Whether an attribute of the archive is to be set; warns of those refused.
+    func accepts(_ attribute: RawSpan, of entry: borrowing TarDecoder) -> Bool {
+        switch policy.verdict(attribute) {
+        case .set: return true
+        case .ignore: return false
+        case .refuse:
+            let path = PathBytes(entry.name.copied())
+            let name = PathBytes(attribute.copied())
+            report.warn("\(path): the attribute \(name) was left out")
+            return false
+        }
+    }
+
+    /// Sets the entry's attributes on a name that is neither followed nor opened.
+    func setAttributes(of entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32, kind: EntryKind)
+        throws(LayerError)
+    {
+        guard entry.extendedAttributeCount > 0 else { return }
+        let handle = try handle(node)
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        for index in 0..<entry.extendedAttributeCount {
+            let attribute = entry.extendedAttributeName(index)
+            guard accepts(attribute, of: entry) else { continue }
+            let terminated = attribute.copied() + [0]
+            do throws(SystemCallError) {
+                report.io.attributeCalls += 1
+                try handle.descriptor.setAttribute(
+                    NamePointer(terminated: terminated.rawBytes), entry.extendedAttributeValue(index),
+                    of: arena.pointer(name))
+            } catch {
+                guard policy.tolerates(error.errno, attribute: attribute, of: kind) else {
+                    throw LayerError(error, "apply", path: nil)
+                }
+                let path = PathBytes(entry.name.copied())
+                report.warn(
+                    "\(path): the attribute \(PathBytes(attribute.copied())) was not set: \(errorText(error.errno))")
+            }
+        }
+    }
+
+    /// An entry for the root: ignored, unless the caller wants its metadata (A11, V21).
+    func applyRoot(_ entry: borrowing TarDecoder) throws(LayerError) {
+        guard entry.fields.type == TarType.directory else {
+            throw refusal(.unsafePath, "an entry that is no directory names the root")
+        }
+        guard options.applyRootMetadata else { return }
+        let ids = try ids(of: entry.fields)
+        let root = try handle(ApplyTree.rootNode)
+        let arena = tree.arena
+        let name = tree.records[0].name
+        try setOwner(ids.uid, ids.gid, of: name, in: root)
+        try setAttributes(of: entry, 0, in: ApplyTree.rootNode, kind: .directory)
+        let mode = entry.fields.mode & 0o7777
+        try attempt { () throws(SystemCallError) in try root.descriptor.setMode(arena.pointer(name), mode) }
+        let times = times(of: entry)
+        tree.nodes[0].flags.remove(.inspected)
+        setTimesAtEnd(ApplyTree.rootNode, access: times.access, modification: times.modification)
+    }
+}

@@ -1,0 +1,242 @@
+import LayerModel
+import LinuxIO
+import TarCodec
+
+/// What only an upper directory has: the lower ones, and a writer of markers.
+final class UpperTarget {
+    /// The lower directories; nil when they are not known.
+    let lowers: LowerView?
+    var writer: WhiteoutWriter
+    let dialect: WhiteoutDialect
+
+    init(options: ApplyOptions) throws(LayerError) {
+        dialect = options.dialect
+        writer = WhiteoutWriter(options.dialect)
+        if let paths = options.lowers {
+            lowers = try LowerView(paths, dialect: options.dialect)
+        } else {
+            lowers = nil
+        }
+    }
+}
+
+/// Upper directories: markers, and what must be copied up from the directories below (layer-archive.md A16 to A18,
+/// A29 to A36, A42).
+extension ApplyJob {
+    var lowersAreKnown: Bool { upper?.lowers != nil }
+
+    /// What the lower directories show under a name.
+    func lowerEntry(_ record: UInt32, in node: UInt32) throws(LayerError) -> LowerEntry? {
+        guard let lowers = upper?.lowers, !lowers.isEmpty else { return nil }
+        let tree = tree
+        return try attempt { () throws(SystemCallError) in
+            try lowers.entry(tree.records[Int(record)].name, in: node, tree)
+        }
+    }
+
+    func lowerLinkTarget(_ found: LowerEntry) throws(LayerError) -> [UInt8] {
+        let arena = tree.arena
+        let scratch = scratch
+        let count = try attempt { () throws(SystemCallError) in
+            try found.directory.descriptor.readLink(arena.pointer(found.name), into: scratch, 0..<4096)
+        }
+        return scratch.span(0..<count).copied()
+    }
+
+    // MARK: markers
+
+    /// Writes a deletion, unless nothing below has the name.
+    func writeWhiteout(_ record: UInt32, in node: UInt32, _ fields: TarFields) throws(LayerError) {
+        guard let upper, !tree.records[Int(record)].flags.contains(.whiteout) else { return }
+        if lowersAreKnown, try lowerEntry(record, in: node) == nil { return }
+        var owner = (uid: options.uidMap.hostRoot, gid: options.gidMap.hostRoot)
+        if 0...0xffff_fffe ~= fields.uid, 0...0xffff_fffe ~= fields.gid { owner = try ids(of: fields) }
+        try writeWhiteout(record, in: node, uid: owner.uid, gid: owner.gid, upper)
+    }
+
+    private func writeWhiteout(_ record: UInt32, in node: UInt32, uid: UInt32, gid: UInt32, _ upper: UpperTarget)
+        throws(LayerError)
+    {
+        let handle = try handle(node)
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        report.io.creates += 1
+        try attempt { () throws(SystemCallError) in
+            try upper.writer.writeDeletion(name, in: handle, arena, uid: uid, gid: gid)
+        }
+        tree.records[Int(record)].kind = .unknown
+        tree.records[Int(record)].flags = [.known, .whiteout]
+    }
+
+    /// Takes back a deletion that this layer wrote under a name.
+    func removeMarker(_ record: UInt32, in node: UInt32) throws(LayerError) {
+        guard let upper else { return }
+        let handle = try handle(node)
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        try attempt { () throws(SystemCallError) in
+            try upper.writer.removeDeletion(arena[name], in: handle)
+        }
+        tree.records[Int(record)].flags.remove(.whiteout)
+    }
+
+    /// Hides everything that lower directories have below a directory.
+    func markOpaque(_ node: UInt32) throws(LayerError) {
+        guard let upper, !tree.nodes[Int(node)].flags.contains(.opaque) else { return }
+        // A33: the bottom layer has nothing to hide, and a marker would be seen.
+        if upper.lowers?.isEmpty == true { return }
+        tree.nodes[Int(node)].flags.insert(.opaque)
+        upper.lowers?.forget()
+        let handle = try handle(node)
+        report.io.attributeCalls += 1
+        try attempt { () throws(SystemCallError) in
+            let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
+            try upper.writer.markOpaque(directory)
+        }
+    }
+
+    /// A32: overlayfs always merges the roots of layers, so a root is made opaque name by name.
+    func makeRootOpaque() throws(LayerError) {
+        guard let upper else { return }
+        let root = ApplyTree.rootNode
+        guard upper.dialect.opaque != .markerFile, let lowers = upper.lowers else {
+            if upper.dialect.opaque != .markerFile {
+                report.warn("the layer hides all layers below it: its root is marked, but overlayfs looks at no such mark")
+            }
+            return try markOpaque(root)
+        }
+        let tree = tree
+        let names = try attempt { () throws(SystemCallError) in try lowers.names(in: root, tree) }
+        var position = 0
+        while position < names.count {
+            var end = position
+            while names[end] != 0 { end += 1 }
+            let record = try tree.record(of: names.rawBytes.extracting(position..<end), in: root)
+            position = end + 1
+            let kind = try kind(of: record, in: root)
+            if kind == .directory {
+                let child = tree.records[Int(record)].child
+                if child != 0 { try markOpaque(child) }
+            } else if kind == .unknown, !tree.records[Int(record)].flags.contains(.whiteout),
+                try lowerEntry(record, in: root) != nil
+            {
+                try writeWhiteout(record, in: root, uid: options.uidMap.hostRoot, gid: options.gidMap.hostRoot, upper)
+            }
+        }
+        lowers.isRootHidden = true
+        lowers.forget()
+    }
+
+    /// Refuses a name that the target's dialect would take for a marker.
+    func refuseMarkerName(_ name: NameRef) throws(LayerError) {
+        guard let upper, upper.dialect.deletion.contains(.prefixedFile) else { return }
+        let arena = tree.arena
+        guard bytes(arena[name], startWith: WhiteoutName.prefix) else { return }
+        throw LayerError(
+            .unsupported, "apply",
+            cause: .archive(offset: entryOffset, reason: "the target's kind of whiteouts cannot hold a name that begins with .wh."))
+    }
+
+    // MARK: copy-up
+
+    /// Makes a directory that a lower one shows, with its owner, mode, attributes and times, so that the merged
+    /// view does not change by it (A18).
+    func copyUpDirectory(_ found: LowerEntry, _ record: UInt32, in node: UInt32) throws(LayerError) -> UInt32 {
+        try inspect(node)
+        try makeDirectoryName(record, in: node, mode: found.metadata.mode & 0o777)
+        let child = try tree.makeNode(record, flags: .fresh)
+        let metadata = found.metadata
+        try setDirectoryMetadata(
+            record, in: node,
+            DirectoryMetadata(mode: metadata.mode & 0o7777, uid: metadata.uid, gid: metadata.gid, isNew: true))
+        try copyUpAttributes(found, record, in: node)
+        if metadata.mode & 0o2000 != 0 || metadata.gid != effectiveGroup {
+            tree.nodes[Int(child)].flags.insert(.givesGroup)
+        }
+        try setDirectoryMode(record, in: node, metadata.mode & 0o7777)
+        let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
+        setTimesAtEnd(child, access: time, modification: time)
+        return child
+    }
+
+    /// Copies the attributes that belong to the file rather than to overlayfs or the host.
+    private func copyUpAttributes(_ found: LowerEntry, _ record: UInt32, in node: UInt32) throws(LayerError) {
+        let arena = tree.arena
+        let handle = try handle(node)
+        let name = tree.records[Int(record)].name
+        do throws(SystemCallError) {
+            let total = try reader.list(of: arena.pointer(found.name), in: found.directory.descriptor)
+            var position = 0
+            while position < total {
+                let attribute = reader.name(at: position).copied()
+                let start = position
+                position += attribute.count + 1
+                let verdict = policy.verdict(attribute.rawBytes)
+                guard verdict == .set, try reader.readValue(at: start, of: arena.pointer(found.name), in: found.directory.descriptor) != nil
+                else { continue }
+                let value = reader.lastValueBytes
+                let terminated = attribute + [0]
+                try setCopied(NamePointer(terminated: terminated.rawBytes), value.rawBytes, of: name, in: handle)
+                if bytes(attribute.rawBytes, equal: "system.posix_acl_default") {
+                    tree.nodes[Int(tree.records[Int(record)].child)].flags.insert(.givesAccessLists)
+                }
+            }
+        } catch {
+            throw LayerError(error, "apply", path: nil)
+        }
+    }
+
+    private func setCopied(
+        _ attribute: borrowing NamePointer, _ value: RawSpan, of name: NameRef, in handle: DirectoryHandle
+    ) throws(SystemCallError) {
+        let arena = tree.arena
+        do throws(SystemCallError) {
+            try handle.descriptor.setAttribute(attribute, value, of: arena.pointer(name))
+        } catch {
+            // ENOTSUP, ENODATA, EEXIST: the upper's file system has no place for it (A18).
+            guard [95, 61, 17].contains(error.errno) else { throw error }
+        }
+    }
+
+    /// Copies up what a hard link leads to, when only a lower directory has it; true if it has (A42).
+    func copyUpLinkTarget(_ record: UInt32, in node: UInt32) throws(LayerError) -> Bool {
+        guard !tree.records[Int(record)].flags.contains(.whiteout), let found = try lowerEntry(record, in: node),
+            found.metadata.kind != .directory
+        else { return false }
+        try inspect(node)
+        let handle = try handle(node)
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        let metadata = found.metadata
+        report.io.creates += 1
+        switch metadata.kind {
+        case .regular:
+            try copyFile(found.name, in: found.directory, to: name, in: handle)
+        case .symbolicLink:
+            let target = try lowerLinkTarget(found) + [0]
+            try attempt { () throws(SystemCallError) in
+                try handle.descriptor.makeSymbolicLink(
+                    arena.pointer(name), target: NamePointer(terminated: target.rawBytes))
+            }
+        default:
+            try attempt { () throws(SystemCallError) in
+                try handle.descriptor.makeNode(
+                    arena.pointer(name), mode: metadata.kind.modeBits | 0o600, major: metadata.deviceMajor,
+                    minor: metadata.deviceMinor)
+            }
+        }
+        noteUnpacked(record, in: node, metadata.kind)
+        tree.markUnpacked(node)
+        report.uniqueFileBytes &+= UInt64(max(metadata.size, 0))
+        try setOwner(metadata.uid, metadata.gid, of: name, in: handle)
+        try copyUpAttributes(found, record, in: node)
+        let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
+        try attempt { () throws(SystemCallError) in
+            if metadata.kind != .symbolicLink {
+                try handle.descriptor.setMode(arena.pointer(name), metadata.mode & 0o7777)
+            }
+            try handle.descriptor.setTimes(arena.pointer(name), access: time, modification: time)
+        }
+        return true
+    }
+}

@@ -1,0 +1,183 @@
+import LayerModel
+import LinuxIO
+import TarCodec
+
+/// Whiteouts and opaque markers (layer-archive.md 3.6, 3.7).
+extension ApplyJob {
+    /// A deletion of `name` in a directory.
+    ///
+    /// A28: it concerns the layers below only. What this layer has put there stays; of a directory, what this
+    /// layer has put inside.
+    func applyWhiteout(_ name: RawSpan, in node: UInt32, _ fields: TarFields) throws(LayerError) {
+        try inspect(node)
+        let record = try tree.record(of: name, in: node)
+        let kind = try kind(of: record, in: node)
+        let flags = tree.records[Int(record)].flags
+        if flags.contains(.deferred) { return }
+        if flags.contains(.unpacked), kind != .unknown {
+            guard kind == .directory else { return }
+            let child = tree.records[Int(record)].child
+            guard child != 0 else { return }
+            try keepOnlyUnpacked(child)
+            if isUpper { try markOpaque(child) }
+            return
+        }
+        switch kind {
+        case .unknown: break
+        case .directory: try removeDirectory(record, in: node)
+        default: _ = try clear(record, in: node)
+        }
+        if isUpper { try writeWhiteout(record, in: node, fields) }
+    }
+
+    /// An opaque marker in a directory: everything below it that this layer has not unpacked goes (A27).
+    func applyOpaque(_ node: UInt32) throws(LayerError) {
+        try inspect(node)
+        if node != ApplyTree.rootNode { tree.markUnpacked(node) }
+        try keepOnlyUnpacked(node)
+        guard isUpper else { return }
+        if node == ApplyTree.rootNode {
+            try makeRootOpaque()
+        } else {
+            try markOpaque(node)
+        }
+    }
+
+    /// Removes what lies below a directory and did not come with this layer; kept directories are gone through.
+    func keepOnlyUnpacked(_ node: UInt32) throws(LayerError) {
+        try drain()
+        var waiting = [node]
+        var listing = DirectoryReader()
+        while let directory = waiting.popLast() {
+            try options.cancel.check()
+            try inspect(directory)
+            let names = try namesToRemove(directory, &listing, into: &waiting)
+            var position = 0
+            while position < names.count {
+                var end = position
+                while names[end] != 0 { end += 1 }
+                let record = try tree.record(of: names.rawBytes.extracting(position..<end), in: directory)
+                tree.records[Int(record)].flags.remove(.known)
+                if try kind(of: record, in: directory) == .directory {
+                    try removeDirectory(record, in: directory)
+                } else {
+                    _ = try clear(record, in: directory)
+                }
+                position = end + 1
+            }
+        }
+    }
+
+    /// The names in a directory that did not come with this layer, NUL-terminated; its kept directories are added
+    /// to `kept`.
+    private func namesToRemove(_ node: UInt32, _ listing: inout DirectoryReader, into kept: inout [UInt32])
+        throws(LayerError) -> [UInt8]
+    {
+        var names: [UInt8] = []
+        let handle = try handle(node)
+        do throws(SystemCallError) {
+            let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
+            listing.restart()
+            while let entry = try listing.next(of: directory) {
+                let name = listing.name(of: entry)
+                if let record = tree.existingRecord(of: name, in: node) {
+                    let known = tree.records[Int(record)]
+                    if known.flags.contains(.unpacked) || known.flags.contains(.deferred) {
+                        if known.kind == .directory, known.child != 0 { kept.append(known.child) }
+                        continue
+                    }
+                }
+                if Int32(bitPattern: tree.nodes[Int(node)].entry) == 0, isPrivateName(name) { continue }
+                for index in 0..<name.byteCount { names.append(name[index]) }
+                names.append(0)
+            }
+        } catch {
+            throw LayerError(error, "apply", path: nil)
+        }
+        return names
+    }
+
+    // MARK: aufs's own names
+
+    /// Whether a clean name belongs to aufs's bookkeeping: its first component begins with `.wh..wh.`, and is not
+    /// the root's opaque marker (A37).
+    func isMetadataName(_ name: RawSpan) -> Bool {
+        bytes(name, startWith: WhiteoutName.metaPrefix) && !bytes(name, equal: WhiteoutName.opaqueMarker)
+    }
+
+    /// Files below `.wh..wh.plnk` are kept aside for the links to them; other bookkeeping is left out.
+    func beginMetadata(_ entry: borrowing TarDecoder, _ name: ArchiveName) throws(LayerError) -> FileTarget? {
+        let type = entry.fields.type
+        guard bytes(name.directory, equal: ".wh..wh.plnk"),
+            type == TarType.regular || type == TarType.contiguous || type == TarType.gnuSparse
+        else { return nil }
+        let node = try plinkDirectory()
+        var target = try prepareFile(entry, try tree.record(of: name.base, in: node), in: node)
+        target.job.node = node
+        return target
+    }
+
+    /// If a link's target is one of aufs's kept files, makes the link and returns true.
+    func linkMetadataFile(_ target: RawSpan, _ record: UInt32, in node: UInt32) throws(LayerError) -> Bool {
+        var cleaned = ArchiveName()
+        do throws(ArchiveName.Problem) {
+            try cleaned.clean(target, lenient: options.lenientNames)
+        } catch {
+            throw refusal(.unsafePath, "the link's target climbs above the root")
+        }
+        guard bytes(cleaned.bytes.rawBytes, startWith: ".wh..wh.plnk") else { return false }
+        guard let source = plinkNode, let file = tree.existingRecord(of: cleaned.base, in: source),
+            tree.records[Int(file)].kind == .regular
+        else { throw refusal(.invalidArchive, "the link's aufs file is not in the archive") }
+        try settle(source)
+        _ = try clear(record, in: node)
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        let sourceName = tree.records[Int(file)].name
+        let handle = try handle(node)
+        let sourceHandle = try self.handle(source)
+        try attempt { () throws(SystemCallError) in
+            try handle.descriptor.makeHardLink(
+                arena.pointer(name), to: arena.pointer(sourceName), in: sourceHandle.descriptor)
+        }
+        tree.markUnpacked(node)
+        noteUnpacked(record, in: node, .regular)
+        return true
+    }
+
+    private static var plinkPrefix: String { ".ldiff-plink-" }
+
+    /// The private directory for aufs's files, made at first use.
+    private func plinkDirectory() throws(LayerError) -> UInt32 {
+        if let plinkNode { return plinkNode }
+        let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+        let name = (Self.plinkPrefix + digits).utf8Bytes
+        let record = try tree.record(of: name.rawBytes, in: ApplyTree.rootNode)
+        try makeDirectoryName(record, in: ApplyTree.rootNode, mode: 0o700)
+        let node = try tree.makeNode(record, flags: [.fresh, .unpacked])
+        plinkNode = node
+        return node
+    }
+
+    private func isPrivateName(_ name: RawSpan) -> Bool {
+        guard let plinkNode else { return false }
+        let arena = tree.arena
+        return bytesEqual(name, arena[tree.records[Int(tree.nodes[Int(plinkNode)].entry)].name])
+    }
+
+    /// Removes the private directory with what is left in it.
+    func removePlinkDirectory() throws(LayerError) {
+        guard let node = plinkNode.take() else { return }
+        let record = tree.nodes[Int(node)].entry
+        let name = tree.records[Int(record)].name
+        let arena = tree.arena
+        let root = try handle(ApplyTree.rootNode)
+        do throws(SystemCallError) {
+            try remover.remove(arena.pointer(name), in: root.descriptor, countBytes: true)
+        } catch {
+            throw LayerError(error, "apply", path: nil)
+        }
+        report.uniqueFileBytes &-= min(remover.removedBytes, report.uniqueFileBytes)
+        tree.forget(node)
+    }
+}

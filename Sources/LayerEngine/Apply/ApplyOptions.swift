@@ -1,0 +1,86 @@
+public import LayerModel
+public import LinuxIO
+
+/// When written data must be on disk before an apply counts as done (layer-archive.md A52).
+public enum SyncPolicy: Sendable, Equatable {
+    /// Never: the system writes it in its own time.
+    case none
+    /// Once, with syncfs(2), after the last entry.
+    case syncfs
+}
+
+/// How a layer is unpacked.
+public struct ApplyOptions: Sendable {
+    /// `.tree`: the root is a whole tree and whiteouts delete from it. Others: it is an upper directory, and
+    /// deletions are written in that dialect's form.
+    public var dialect: WhiteoutDialect
+    /// For an upper directory, the directories below it, nearest first; nil when unknown, empty for the bottom layer.
+    public var lowers: [PathBytes]?
+    public var uidMap: IDMap
+    public var gidMap: IDMap
+    /// Threads that write files; nil means one a core.
+    public var workers: Int?
+    public var io: IOMode
+    /// Whether an entry for the root itself sets the root's metadata (A11).
+    public var applyRootMetadata: Bool
+    /// Whether names that climb above the root are held at it instead of refused (A12).
+    public var lenientNames: Bool
+    /// Whether attributes and owners that cannot be set are warnings only (A24).
+    public var bestEffort: Bool
+    /// Whether `security.selinux` attributes of the archive are set (A24).
+    public var keepSELinux: Bool
+    /// The most bytes that all files together may have, holes included; nil for no limit.
+    public var maxBytes: UInt64?
+    /// The most bytes that may follow the archive's end in the stream (A8).
+    public var maxTrailingBytes: UInt64
+    public var sync: SyncPolicy
+    public var cancel: CancelFlag
+    public var progress: Progress?
+
+    public init() {
+        dialect = .tree
+        lowers = nil
+        uidMap = .identity
+        gidMap = .identity
+        workers = nil
+        io = .auto
+        applyRootMetadata = false
+        lenientNames = false
+        bestEffort = false
+        keepSELinux = false
+        maxBytes = nil
+        maxTrailingBytes = 16 << 30
+        sync = .none
+        cancel = CancelFlag()
+        progress = nil
+    }
+}
+
+/// What an apply did.
+public struct ApplyReport: Sendable {
+    /// Entries of the archive, whiteouts and ignored ones included.
+    public var entries = 0
+    /// Sum of the sizes in all headers (A49).
+    public var size: UInt64 = 0
+    /// Bytes of the unpacked non-directories, each inode once (C20).
+    public var uniqueFileBytes: UInt64 = 0
+    /// Bytes of the uncompressed stream, whatever follows the archive's end included.
+    public var streamBytes: UInt64 = 0
+    /// Device nodes left out because this user may not make them.
+    public var skippedDevices = 0
+    /// The first warnings, each one line.
+    public var warnings: [String] = []
+    /// All warnings, those not kept included.
+    public var warningCount = 0
+    public var io = IOCounters()
+
+    public init() {}
+
+    /// Warnings kept: a hostile archive could cause one an entry.
+    static let keptWarnings = 100
+
+    mutating func warn(_ text: @autoclosure () -> String) {
+        warningCount += 1
+        if warnings.count < Self.keptWarnings { warnings.append(text()) }
+    }
+}

@@ -1,0 +1,192 @@
+import LayerModel
+import LinuxIO
+import Synchronization
+
+/// The queue of one writing thread.
+final class WriterLane: Sendable {
+    private struct State {
+        var waiting: [FileBatch] = []
+        /// The next of `waiting`; the ones before it were taken.
+        var next = 0
+        var spare: [FileBatch] = []
+        var completed: UInt64 = 0
+        var isClosed = false
+    }
+
+    private let state = Monitor(State())
+    /// Batches given to the lane that are not done yet; a hint for who has least to do.
+    let outstanding = Atomic<Int>(0)
+
+    /// Batches that may wait in one lane.
+    private static let bound = 64
+
+    /// Queues a batch, after waiting while the queue is full.
+    func push(_ batch: FileBatch) {
+        outstanding.add(1, ordering: .relaxed)
+        state.waitFor { (state) -> (result: Void, wake: Bool)? in
+            guard state.waiting.count - state.next < Self.bound else { return nil }
+            if state.next == state.waiting.count {
+                state.waiting.removeAll(keepingCapacity: true)
+                state.next = 0
+            } else if state.next >= 4 * Self.bound {
+                state.waiting.removeFirst(state.next)
+                state.next = 0
+            }
+            state.waiting.append(batch)
+            return ((), true)
+        }
+    }
+
+    /// The next batch, or nil once the lane is closed and empty.
+    func pop() -> FileBatch? {
+        state.waitFor { (state) -> (result: FileBatch?, wake: Bool)? in
+            if state.next < state.waiting.count {
+                state.next += 1
+                return (state.waiting[state.next - 1], state.waiting.count - state.next >= Self.bound - 1)
+            }
+            return state.isClosed ? (nil, false) : nil
+        }
+    }
+
+    /// Says that a popped batch is done, and keeps it for reuse.
+    func complete(_ batch: FileBatch) {
+        batch.reset()
+        outstanding.subtract(1, ordering: .relaxed)
+        state.update { state in
+            state.completed += 1
+            if state.spare.count < Self.bound { state.spare.append(batch) }
+            return ((), true)
+        }
+    }
+
+    /// An empty batch.
+    func takeSpare() -> FileBatch {
+        state.update { ($0.spare.popLast(), false) } ?? FileBatch()
+    }
+
+    /// Number of batches done since the start.
+    var completed: UInt64 { state.update { ($0.completed, false) } }
+
+    /// Waits until that many batches are done.
+    func wait(until count: UInt64) {
+        state.waitFor { $0.completed >= count ? ((), false) : nil }
+    }
+
+    func close() {
+        state.update { state in
+            state.isClosed = true
+            return ((), true)
+        }
+    }
+}
+
+/// What a writing thread failed at.
+struct WriteFailure: Sendable {
+    var node: UInt32
+    var name: NameRef
+    var error: SystemCallError
+}
+
+/// What the writing threads share: the first failure, warnings, counts.
+final class WriterResults: Sendable {
+    struct Totals: Sendable {
+        var failure: WriteFailure?
+        /// Attributes that could not be set although the policy tolerates it.
+        var tolerated: [WriteFailure] = []
+        var toleratedCount = 0
+        var counters = IOCounters()
+    }
+
+    let totals = Mutex(Totals())
+    let hasFailed = Atomic<Bool>(false)
+
+    func fail(_ failure: WriteFailure) {
+        totals.withLock { if $0.failure == nil { $0.failure = failure } }
+        hasFailed.store(true, ordering: .releasing)
+    }
+
+    func tolerate(_ failure: WriteFailure) {
+        totals.withLock { totals in
+            totals.toleratedCount += 1
+            if totals.tolerated.count < ApplyReport.keptWarnings { totals.tolerated.append(failure) }
+        }
+    }
+}
+
+/// The writing threads, one lane each. A directory's files go to one lane while any of them is under way, so that
+/// two threads never wait for the same directory's lock.
+final class WriterCrew {
+    private let lanes: [WriterLane]
+    private var pushed: [UInt64]
+    private var threads: [ThreadBox] = []
+    let results = WriterResults()
+
+    private final class ThreadBox {
+        private var thread: WorkerThread?
+        init(_ thread: consuming WorkerThread) { self.thread = consume thread }
+        func join() { if let thread = thread.take() { thread.join() } }
+    }
+
+    init(workers: Int, arena: NameArena, settings: FileWriter.Settings) throws(LayerError) {
+        lanes = (0..<workers).map { _ in WriterLane() }
+        pushed = [UInt64](repeating: 0, count: workers)
+        let results = results
+        for lane in lanes {
+            do throws(LayerError) {
+                threads.append(
+                    ThreadBox(
+                        try WorkerThread {
+                            var writer = FileWriter(arena: arena, settings: settings, results: results)
+                            writer.run(lane)
+                        }))
+            } catch {
+                shutDown()
+                throw error
+            }
+        }
+    }
+
+    deinit { shutDown() }
+
+    var laneCount: Int { lanes.count }
+
+    /// Batches given to a lane so far.
+    func pushed(_ lane: Int) -> UInt64 { pushed[lane] }
+
+    /// The lane for a directory whose last batch is given: the same one while that is under way, else the emptiest.
+    func lane(after node: DirectoryNode) -> Int {
+        let last = Int(node.lane)
+        if node.lastBatch > 0, lanes[last].completed < node.lastBatch { return last }
+        var best = last < lanes.count ? last : 0
+        for index in lanes.indices
+        where lanes[index].outstanding.load(ordering: .relaxed) < lanes[best].outstanding.load(ordering: .relaxed) {
+            best = index
+        }
+        return best
+    }
+
+    func takeBatch() -> FileBatch { lanes[0].takeSpare() }
+
+    /// Hands over a batch; returns its number in the lane.
+    func push(_ batch: FileBatch, lane: Int) -> UInt64 {
+        pushed[lane] += 1
+        lanes[lane].push(batch)
+        return pushed[lane]
+    }
+
+    func wait(lane: Int, until count: UInt64) { lanes[lane].wait(until: count) }
+
+    func isDone(lane: Int, _ count: UInt64) -> Bool { lanes[lane].completed >= count }
+
+    /// Waits until everything handed over is done.
+    func drain() {
+        for index in lanes.indices { lanes[index].wait(until: pushed[index]) }
+    }
+
+    /// Ends the threads after what they have; a file whose end never came is removed.
+    func shutDown() {
+        for lane in lanes { lane.close() }
+        for thread in threads { thread.join() }
+        threads.removeAll()
+    }
+}
