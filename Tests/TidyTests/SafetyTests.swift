@@ -6,14 +6,14 @@ private let safeTargets = ["TarCodec", "LayerEngine"]
 /// How far above an `unsafe` outside a function, in an accessor or an initial value, its reason may stand.
 private let reasonReach = 6
 
-private func isUnsafe(_ line: String) -> Bool { line.contains(/\bunsafe\b/) }
+private func isUnsafe(_ line: String) -> Bool { line.contains("unsafe") && line.contains(/\bunsafe\b/) }
 
 /// Lines that say `unsafe` as an expression without a reason: in the function around them or right above it, once for the
 /// file's rest with "Reason, here and below:", or a few lines above.
 private func unreasoned(_ file: SourceFile) throws -> [Int] {
-    let extents = try functions(in: file.lines)
+    let extents = try functions(in: file)
     return file.code.enumerated().compactMap { index, line in
-        guard line.contains(/(?:^|[^@\w])unsafe\b/) else { return nil }
+        guard line.contains("unsafe"), line.contains(/(?:^|[^@\w])unsafe\b/) else { return nil }
         let around = extents.filter { $0.line - 1 <= index && index < $0.line - 1 + $0.length }
         let from = (around.map(\.line).max() ?? index + 1) - 1 - reasonReach
         let near = file.lines[max(0, from)...index].contains { $0.contains("Reason:") }

@@ -5,9 +5,15 @@ import Testing
 struct SourceFile {
     let path: String
     let lines: [String]
+    /// The same lines with comments and the text of string literals blanked out, so that rules see only code. Swift only.
+    let code: [String]
 
-    /// The same lines with comments and the text of string literals blanked out, so that rules see only code.
-    var code: [String] { blanked(lines) }
+    init(path: String, lines: [String]) {
+        self.path = path
+        self.lines = lines
+        code = path.hasSuffix(".swift") ? blanked(lines) : []
+    }
+
     var name: String { String(path.split(separator: "/").last ?? "") }
     /// `LinuxIO` of `Sources/LinuxIO/Ring/Ring.swift`.
     var target: String { path.split(separator: "/").dropFirst().first.map(String.init) ?? "" }
@@ -54,50 +60,65 @@ enum SourceTree {
             }
     }
 
+    /// The Swift files of Sources and Tests, read once for all tests.
+    private static let everySwiftFile = Result { try files(in: ["Sources", "Tests"], extensions: ["swift"]) }
+
     static func swift(_ folders: String...) throws -> [SourceFile] {
-        try files(in: folders, extensions: ["swift"])
+        try everySwiftFile.get().filter { file in folders.contains { file.path.hasPrefix($0 + "/") } }
     }
 }
 
 /// Blanks comments and string literals, keeping every line and the columns of what is left.
+///
+/// Bytes rather than characters: the whole project is read on every run, in a debug build.
 func blanked(_ lines: [String]) -> [String] {
-    var result: [String] = []
     var inMultiline = false
     var commentDepth = 0
-    for line in lines {
-        var out = ""
-        var rest = Substring(line)
+    return lines.map { line in
+        let bytes = Array(line.utf8)
+        var out = bytes
         var inString = false
-        while let character = rest.first {
-            if commentDepth > 0, rest.hasPrefix("*/") {
-                commentDepth -= 1
-                rest = rest.dropFirst(2)
-                out += "  "
-            } else if !inString, !inMultiline, rest.hasPrefix("/*") {
-                commentDepth += 1
-                rest = rest.dropFirst(2)
-                out += "  "
-            } else if commentDepth == 0, !inString, rest.hasPrefix("\"\"\"") {
-                inMultiline.toggle()
-                rest = rest.dropFirst(3)
-                out += "\"\"\""
-            } else if commentDepth == 0, !inString, !inMultiline, rest.hasPrefix("//") {
-                break
-            } else if inString, character == "\\" {
-                rest = rest.dropFirst(2)
-                out += "  "
-            } else if commentDepth == 0, !inMultiline, character == "\"" {
-                inString.toggle()
-                rest = rest.dropFirst()
-                out.append("\"")
-            } else {
-                out.append(inString || inMultiline || commentDepth > 0 ? " " : character)
-                rest = rest.dropFirst()
+        var index = 0
+        func next(is text: StaticString) -> Bool {
+            let count = text.utf8CodeUnitCount
+            guard index + count <= bytes.count else { return false }
+            return text.withUTF8Buffer { wanted in (0..<count).allSatisfy { bytes[index + $0] == wanted[$0] } }
+        }
+        func blank(_ count: Int) {
+            for _ in 0..<count where index < bytes.count {
+                out[index] = UInt8(ascii: " ")
+                index += 1
             }
         }
-        result.append(out)
+        while index < bytes.count {
+            if commentDepth > 0, next(is: "*/") {
+                commentDepth -= 1
+                blank(2)
+            } else if !inString, !inMultiline, next(is: "/*") {
+                commentDepth += 1
+                blank(2)
+            } else if commentDepth > 0 {
+                blank(1)
+            } else if !inString, next(is: "\"\"\"") {
+                inMultiline.toggle()
+                index += 3
+            } else if inMultiline {
+                blank(1)
+            } else if !inString, next(is: "//") {
+                blank(bytes.count - index)
+            } else if inString, next(is: "\\") {
+                blank(2)
+            } else if next(is: "\"") {
+                inString.toggle()
+                index += 1
+            } else if inString {
+                blank(1)
+            } else {
+                index += 1
+            }
+        }
+        return String(decoding: out, as: UTF8.self)
     }
-    return result
 }
 
 /// Lines of the code of `file` in which `pattern` is found, as `path:line: text`.
