@@ -6,6 +6,7 @@
 @_exported public import LayerEngine
 @_exported public import LayerModel
 @_exported public import LinuxIO
+import Synchronization
 
 /// The version of the package and of its programs.
 public enum LayerKitVersion {
@@ -20,8 +21,15 @@ public final class Interruption: Sendable {
     /// What wakes a reader that waits for input.
     public let reader = LayerCompression.CancelFlag()
 
+    private let cleaning = Atomic<Bool>(false)
+
     /// Nothing is interrupted yet.
     public init() {}
+
+    /// Whether the job is taking back what it did: it will end by itself and should not be killed.
+    public var isCleaningUp: Bool { cleaning.load(ordering: .relaxed) }
+
+    func beginCleaningUp() { cleaning.store(true, ordering: .relaxed) }
 
     /// Stops the job, for good.
     public func interrupt() {

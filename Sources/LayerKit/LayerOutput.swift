@@ -117,3 +117,13 @@ private struct ExistingFile {
         }
     }
 }
+
+extension LayerOutput {
+    /// Writes a short text as it is.
+    public func writeText(_ text: String) throws(LayerError) {
+        let bytes = Array(text.utf8)
+        var sink = OutputSink(self)
+        try sink.write(bytes.rawBytes)
+        try sink.finish()
+    }
+}

@@ -24,6 +24,16 @@ struct OutputSink: ByteSink, ~Copyable {
         }
     }
 
+    /// One byte; and another.
+    mutating func write(_ byte: UInt8, _ second: UInt8? = nil) throws(LayerError) {
+        if buffer.capacity - buffer.end < 2 { try flush() }
+        buffer.appendByte(byte)
+        byteCount += 1
+        guard let second else { return }
+        buffer.appendByte(second)
+        byteCount += 1
+    }
+
     mutating func finish() throws(LayerError) {
         try flush()
     }
@@ -41,5 +51,14 @@ struct OutputSink: ByteSink, ~Copyable {
             let hint = error.errno == 28 ? "free some space" : error.errno == 32 ? "the reader has gone" : nil
             throw LayerError(error, "write", path: output.displayPath, hint: hint)
         }
+    }
+}
+
+extension Slab {
+    /// Writes one byte behind the valid bytes, for which there must be room.
+    fileprivate func appendByte(_ byte: UInt8) {
+        var target = mutableSpan(end..<end + 1)
+        target.storeBytes(of: byte, as: UInt8.self)
+        end += 1
     }
 }

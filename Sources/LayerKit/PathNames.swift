@@ -8,8 +8,7 @@ extension PathBytes {
     ) throws(SystemCallError) -> Result {
         var terminated = bytes
         terminated.append(0)
-        // Reason: bytes have no padding, so all of the memory is initialised.
-        return try body(NamePointer(terminated: unsafe terminated.span.bytes))
+        return try body(NamePointer(terminated: terminated.rawBytes))
     }
 
     /// Opens the path, relative to the working directory.
@@ -26,8 +25,10 @@ extension PathBytes {
         let cut = rest.lastIndex(of: slash).map { $0 + 1 } ?? rest.startIndex
         let name = PathBytes(Array(rest[cut...]))
         guard !name.bytes.isEmpty, name != PathBytes("."), name != PathBytes("..") else { return nil }
-        let directory = cut == rest.startIndex ? PathBytes(".") : PathBytes(Array(rest[..<cut]))
-        return (directory, name)
+        guard cut > rest.startIndex else { return (PathBytes("."), name) }
+        var directory = rest[..<cut]
+        while directory.count > 1, directory.last == slash { directory.removeLast() }
+        return (PathBytes(Array(directory)), name)
     }
 }
 

@@ -1,0 +1,91 @@
+public import LayerEngine
+public import LayerModel
+
+/// How a list of changes is written.
+public enum ChangeListFormat: Sendable {
+    /// `A /path` and a newline; control bytes, backslashes and bytes that are not UTF-8 read `\xNN`.
+    case text
+    /// `A /path` and a NUL, the path's bytes as they are.
+    case raw
+    /// The elements of a JSON array, `{"kind":"A","path":"/path"}`, paths escaped as in `text`.
+    case json
+}
+
+extension LayerDifference {
+    /// Writes the changes to `output`, sorted by path bytes.
+    ///
+    /// `prefix` and `suffix` go before and after the list; the suffix may tell of the report.
+    @discardableResult
+    public static func list(
+        _ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false,
+        format: ChangeListFormat, to output: LayerOutput, prefix: String = "",
+        suffix: (ChangesReport) -> String = { _ in "" }
+    ) throws(LayerError) -> ChangesReport {
+        var writer = ChangeListWriter(output, format)
+        try writer.write(prefix)
+        let report = try changes(source, profile: profile, skipUnreadable: skipUnreadable) {
+            (kind, path) throws(LayerError) in
+            try writer.write(kind, path)
+        }
+        try source.cancel.check()
+        try writer.write(suffix(report))
+        try writer.finish()
+        try output.commit()
+        return report
+    }
+}
+
+/// Formats changes into an output's buffer; ordinary names cost one copy and no allocation.
+private struct ChangeListWriter: ~Copyable {
+    private var sink: OutputSink
+    private let format: ChangeListFormat
+    private var isFirst = true
+    private var escaped: [UInt8] = []
+
+    init(_ output: LayerOutput, _ format: ChangeListFormat) {
+        sink = OutputSink(output)
+        self.format = format
+    }
+
+    mutating func write(_ kind: ChangeKind, _ path: RawSpan) throws(LayerError) {
+        let letter = kind.letter
+        switch format {
+        case .raw:
+            try sink.write(letter, UInt8(ascii: " "))
+            try sink.write(path)
+            try sink.write(0)
+        case .text:
+            try sink.write(letter, UInt8(ascii: " "))
+            if PathEscaping.isPlain(path) {
+                try sink.write(path)
+            } else {
+                try writeEscaped(path, inJSON: false)
+            }
+            try sink.write(UInt8(ascii: "\n"))
+        case .json:
+            try write(isFirst ? "{\"kind\":\"" : ",\n{\"kind\":\"")
+            isFirst = false
+            try sink.write(letter)
+            try write("\",\"path\":\"")
+            try writeEscaped(path, inJSON: true)
+            try write("\"}")
+        }
+    }
+
+    mutating func write(_ text: String) throws(LayerError) {
+        guard !text.isEmpty else { return }
+        let bytes = Array(text.utf8)
+        try sink.write(bytes.rawBytes)
+    }
+
+    mutating func finish() throws(LayerError) { try sink.finish() }
+
+    private mutating func writeEscaped(_ path: RawSpan, inJSON: Bool) throws(LayerError) {
+        var escaped: [UInt8] = []
+        swap(&escaped, &self.escaped)
+        escaped.removeAll(keepingCapacity: true)
+        PathEscaping.append(path, to: &escaped, inJSON: inJSON)
+        try sink.write(escaped.rawBytes)
+        self.escaped = escaped
+    }
+}

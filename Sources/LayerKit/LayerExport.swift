@@ -1,0 +1,111 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+public import LayerCompression
+public import LayerEngine
+public import LayerModel
+import LinuxIO
+
+/// How a layer is written.
+public struct LayerExportOptions: Sendable {
+    /// `none`, `gzip` or `zstd`.
+    public var compression: LayerFormat = .none
+    /// The compressor's level, see `GzipLevel` and `ZstdLevel`; nil for its standard.
+    public var level: Int?
+    /// Compute the DiffID, and the digest of the compressed layer. Off by default: hashing takes longer than the rest.
+    public var digests = false
+    /// Threads that compress; nil means one a core.
+    public var compressionWorkers: Int?
+    /// What the layer holds, and in which writer's manner.
+    /// Its `now` is set when the export begins.
+    public var diff = DiffOptions()
+
+    public init() {}
+}
+
+/// What an export wrote.
+public struct LayerExportReport: Sendable {
+    /// What the engine says of the tar.
+    public var layer: DiffReport
+    /// Digest of the uncompressed tar, if digests were asked for.
+    public var diffID: Digest?
+    /// Digest of the bytes that were written, if digests were asked for and the layer is compressed.
+    public var digest: Digest?
+    /// The OCI media type of what was written.
+    public var mediaType: String
+    /// Bytes written.
+    public var outputBytes: UInt64
+}
+
+/// Writes layers: what a tree holds, or how it differs from others (layer-archive.md section 1).
+public enum LayerExport {
+    /// Writes the layer of `source` to `output` and gives a file its name.
+    ///
+    /// Interrupted through `source.cancel`. Throws what went wrong with the source or the output; nothing is left of a
+    /// file then. `unsupported` for a compression that is only read, `invalidArgument` for a level that is none.
+    public static func write(
+        _ source: SourceOptions, to output: LayerOutput, options: LayerExportOptions = LayerExportOptions()
+    ) throws(LayerError) -> LayerExportReport {
+        let report = try writeStream(source, to: output, options: options)
+        try source.cancel.check()
+        try output.commit()
+        return report
+    }
+
+    private static func writeStream(
+        _ source: SourceOptions, to output: LayerOutput, options: LayerExportOptions
+    ) throws(LayerError) -> LayerExportReport {
+        let workers = WorkerPool(count: options.compressionWorkers ?? source.workers).count
+        switch (options.compression, options.digests) {
+        case (.none, false):
+            var sink = OutputSink(output)
+            let layer = try run(source, options, into: &sink)
+            return report(layer, .none, sink.byteCount)
+        case (.none, true):
+            var sink = DigestSink(OutputSink(output))
+            let layer = try run(source, options, into: &sink)
+            return report(layer, .none, sink.byteCount, diffID: sink.digest)
+        case (.gzip, false):
+            var sink = try GzipSink(OutputSink(output), level: options.level, workers: workers)
+            let layer = try run(source, options, into: &sink)
+            return report(layer, .gzip, sink.base.byteCount)
+        case (.gzip, true):
+            var sink = DigestSink(
+                try GzipSink(DigestSink(OutputSink(output)), level: options.level, workers: workers))
+            let layer = try run(source, options, into: &sink)
+            return report(
+                layer, .gzip, sink.base.base.byteCount, diffID: sink.digest, digest: sink.base.base.digest)
+        case (.zstd, false):
+            var sink = try ZstdSink(OutputSink(output), level: options.level, workers: workers)
+            let layer = try run(source, options, into: &sink)
+            return report(layer, .zstd, sink.base.byteCount)
+        case (.zstd, true):
+            var sink = DigestSink(
+                try ZstdSink(DigestSink(OutputSink(output)), level: options.level, workers: workers))
+            let layer = try run(source, options, into: &sink)
+            return report(
+                layer, .zstd, sink.base.base.byteCount, diffID: sink.digest, digest: sink.base.base.digest)
+        case (.bzip2, _), (.xz, _), (.lz4, _):
+            throw LayerError(
+                .unsupported, "compress the layer", cause: .reason("\(options.compression.name) is only read"),
+                hint: "gzip and zstd can be written")
+        }
+    }
+
+    private static func run<Sink: ByteSink & ~Copyable>(
+        _ source: SourceOptions, _ options: LayerExportOptions, into sink: inout Sink
+    ) throws(LayerError) -> DiffReport {
+        var diff = options.diff
+        diff.now = Int64(time(nil))
+        let report = try DiffEngine.write(source, options: diff, into: &sink)
+        try sink.finish()
+        return report
+    }
+
+    private static func report(
+        _ layer: DiffReport, _ format: LayerFormat, _ outputBytes: UInt64, diffID: Digest? = nil, digest: Digest? = nil
+    ) -> LayerExportReport {
+        LayerExportReport(
+            layer: layer, diffID: diffID, digest: digest, mediaType: format.mediaType ?? "", outputBytes: outputBytes)
+    }
+}

@@ -1,0 +1,70 @@
+import ArgumentParser
+import LayerKit
+
+extension IOMode: ExpressibleByArgument {}
+extension LayerProfile: ExpressibleByArgument {}
+extension WhiteoutDialect.Name: ExpressibleByArgument {}
+
+/// What `--compress` takes.
+enum CompressionName: String, CaseIterable, ExpressibleByArgument {
+    case none, gzip, zstd
+
+    var format: LayerFormat {
+        switch self {
+        case .none: .none
+        case .gzip: .gzip
+        case .zstd: .zstd
+        }
+    }
+
+    /// The levels there are; nil where nothing is compressed.
+    var levels: ClosedRange<Int>? {
+        switch self {
+        case .none: nil
+        case .gzip: GzipLevel.range
+        case .zstd: ZstdLevel.range
+        }
+    }
+}
+
+/// When a progress bar is shown.
+enum ProgressMode: String, CaseIterable, ExpressibleByArgument {
+    case auto, always, never
+}
+
+/// One run of an id map, `CONTAINER:HOST:COUNT`.
+struct IDRange: ExpressibleByArgument {
+    var range: IDMap.Range
+
+    init?(argument: String) {
+        guard let range = IDMap.parseRange(argument) else { return nil }
+        self.range = range
+    }
+}
+
+/// A SHA-256 digest, `sha256:` and 64 hexadecimal digits.
+struct DigestArgument: ExpressibleByArgument {
+    var digest: Digest
+
+    init?(argument: String) {
+        guard let digest = Digest(parsing: argument) else { return nil }
+        self.digest = digest
+    }
+}
+
+/// A number of bytes, perhaps in units of 1024: `K`, `M`, `G`, `T`.
+struct ByteCount: ExpressibleByArgument {
+    var bytes: UInt64
+
+    init?(argument: String) {
+        var digits = argument[...]
+        var shift: UInt64 = 0
+        let units = ["K": 10, "M": 20, "G": 30, "T": 40] as [String: UInt64]
+        if let last = digits.last, let unit = units[last.uppercased()] {
+            shift = unit
+            digits.removeLast()
+        }
+        guard let number = UInt64(digits), number <= UInt64.max >> shift else { return nil }
+        bytes = number << shift
+    }
+}

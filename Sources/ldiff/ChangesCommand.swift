@@ -1,0 +1,71 @@
+import ArgumentParser
+import LayerKit
+
+/// `ldiff changes`: lists what changed.
+struct ChangesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "changes",
+        abstract: "Lists what was added (A), changed (C) and deleted (D).",
+        discussion: """
+            One line each, sorted by the bytes of the path. Control characters, backslashes and bytes that are not \
+            UTF-8 are written as \\xNN; with -0 paths are written as they are and each ends with a NUL.
+
+            EXAMPLES:
+              ldiff changes new --lower old
+              ldiff changes upper --lower lower --dialect overlay
+              ldiff changes new --lower old -0 | xargs -0 -n1 echo
+            """)
+
+    @OptionGroup var source: SourceArguments
+
+    @Flag(name: [.customShort("0"), .customLong("null")], help: "Raw paths, each ended by a NUL instead of a newline.")
+    var null = false
+
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func validate() throws {
+        if null && global.json { throw ValidationError("-0 and --json exclude each other") }
+    }
+
+    func run() throws {
+        let stopwatch = Stopwatch()
+        let (interruption, progress) = (Interruption(), Progress())
+        Interrupts.watch(interruption)
+        let bar = ProgressBar.start("changes", global) {
+            ProgressBar.Sample(
+                entries: progress.entries.load(ordering: .relaxed), bytes: progress.bytes.load(ordering: .relaxed))
+        }
+        defer { bar?.stop() }
+        let global = global
+        let listed = try LayerDifference.list(
+            source.source(global, interruption, progress), skipUnreadable: source.skipUnreadable,
+            format: global.json ? .json : null ? .raw : .text, to: try LayerOutput.standardOutput(),
+            prefix: global.json ? "{\"changes\":[" : "",
+            suffix: { report in
+                guard global.json else { return "" }
+                return "]," + Self.report(report, global, stopwatch.seconds).json.membersText + "}\n"
+            })
+        bar?.stop()
+        // The JSON object went out with the list, which is its first member.
+        Self.report(listed, global, stopwatch.seconds).writeNotes(global)
+    }
+
+    private static func report(_ listed: ChangesReport, _ global: GlobalOptions, _ seconds: Double) -> Report {
+        var report = Report()
+        let count = listed.added + listed.modified + listed.deleted
+        report.json.add("entries", count)
+        report.json.add("added", listed.added)
+        report.json.add("changed", listed.modified)
+        report.json.add("deleted", listed.deleted)
+        report.json.add("seconds", seconds: seconds)
+        report.json.add("io", listed.io.json(global.io))
+        report.json.add("skippedUnreadable", listed.skippedUnreadable)
+        report.json.add("warnings", listed.warnings)
+        report.warnings = listed.warnings
+        report.warningCount = listed.warnings.count
+        report.skippedUnreadable = listed.skippedUnreadable
+        report.io = listed.io
+        report.summary = "\(Human.entries(UInt64(count))) in \(Human.seconds(seconds))"
+        return report
+    }
+}

@@ -1,0 +1,94 @@
+import ArgumentParser
+import Glibc
+import LayerKit
+
+/// The command `ldiff`.
+struct LDiff: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ldiff",
+        abstract: "Writes, unpacks and compares the layers of container images.",
+        discussion: """
+            EXAMPLES:
+              ldiff diff rootfs -o layer.tar.zst --compress zstd --digest
+              ldiff apply layer.tar.zst newroot
+              ldiff changes newroot --lower rootfs
+              ldiff size /var/lib/docker/overlay2/ID/diff --dialect overlay
+
+            EXIT STATUS:
+              0   done
+              64  wrong usage
+              65  the layer is malformed, unsafe or does not match its digest
+              66  an input is missing
+              69  the kernel lacks something that is needed
+              73  the output cannot be created
+              74  reading or writing failed
+              77  not permitted
+              130 interrupted
+            """,
+        version: "ldiff \(LayerKitVersion.current)",
+        subcommands: [DiffCommand.self, ChangesCommand.self, SizeCommand.self])
+
+    func run() throws {
+        throw ValidationError("a verb is missing: diff, apply, changes or size")
+    }
+}
+
+/// What runs first: sets up the process, parses, runs, and turns every outcome into an exit status.
+@main
+enum Program {
+    static func main() {
+        ProcessSetup.run()
+        do {
+            var command = try LDiff.parseAsRoot(RawArguments.encoded())
+            try command.run()
+            end(.done)
+        } catch let error as LayerError {
+            end(error)
+        } catch {
+            end(parsing: error)
+        }
+    }
+
+    /// Ends with what the argument parser says: help and the version on standard output, or one line of complaint.
+    private static func end(parsing error: any Error) -> Never {
+        guard LDiff.exitCode(for: error) != .success else {
+            Console.output(LDiff.fullMessage(for: error) + "\n")
+            end(.done)
+        }
+        var message = LDiff.message(for: error).split(separator: "\n").joined(separator: " ")
+        if message.hasSuffix(".") { message.removeLast() }
+        end(.usage, message: "usage: \(RawArguments.shown(message)); see ldiff --help")
+    }
+
+    private static func end(_ error: LayerError) -> Never {
+        let status = ExitStatus(error.code)
+        end(status, message: status == .interrupted ? "interrupted" : RawArguments.oneLine(error.description))
+    }
+
+    private static func end(_ status: ExitStatus, message: String? = nil) -> Never {
+        Interrupts.claimEnd()
+        if let message { Console.error("ldiff: \(message)\n") }
+        FaultSettings.report()
+        exit(status.rawValue)
+    }
+}
+
+/// What the process needs before any work.
+enum ProcessSetup {
+    /// Bits that new output files lack, as the user's shell set them.
+    nonisolated(unsafe) private(set) static var originalMask: UInt32 = 0o022
+
+    static func run() {
+        // A reader that goes away is an error to report, not a reason to die.
+        signal(SIGPIPE, SIG_IGN)
+        // Entries get the modes that the layer says. Output files heed the mask that was set, see `fileMode`.
+        originalMask = UInt32(umask(0))
+        ProcessState.raiseDescriptorLimit()
+        FaultSettings.begin()
+    }
+
+    /// The mode of a new output file.
+    static var fileMode: UInt32 { 0o666 & ~originalMask }
+    /// The mode of a root directory that `apply` makes.
+    static var directoryMode: UInt32 { 0o755 & ~originalMask }
+}

@@ -1,0 +1,116 @@
+import Glibc
+import LayerKit
+import Synchronization
+
+/// One line on standard error that tells how far a job is, redrawn by a thread ten times a second.
+final class ProgressBar: Sendable {
+    /// How far a job is.
+    struct Sample {
+        var entries: UInt64 = 0
+        /// Bytes done, in the unit of `total`.
+        var bytes: UInt64 = 0
+        /// 0 while unknown.
+        var total: UInt64 = 0
+    }
+
+    private static let isDrawn = Atomic<Bool>(false)
+    private let label: String
+    private let keepsLine: Bool
+    /// The two ends of a pipe: what is written to the second wakes the thread that waits at the first.
+    private let wake: (waits: Int32, wakes: Int32)
+    private let sample: @Sendable () -> Sample
+    private let thread = Mutex<pthread_t?>(nil)
+    private let start = ContinuousClock.now
+
+    /// Starts a bar, if `global` and standard error say that there is to be one.
+    static func start(
+        _ label: String, _ global: GlobalOptions, _ sample: @escaping @Sendable () -> Sample
+    ) -> ProgressBar? {
+        switch global.progress {
+        case .never: return nil
+        case .auto: guard !global.quiet, Console.isTerminal(STDERR_FILENO) else { return nil }
+        case .always: break
+        }
+        return ProgressBar(label, keepsLine: global.progress == .always, sample)
+    }
+
+    private init(_ label: String, keepsLine: Bool, _ sample: @escaping @Sendable () -> Sample) {
+        self.label = label
+        self.keepsLine = keepsLine
+        self.sample = sample
+        var ends: [Int32] = [-1, -1]
+        let isPipe = pipe(&ends) == 0
+        wake = (ends[0], ends[1])
+        guard isPipe else { return }
+        let retained = Unmanaged.passRetained(self)
+        var identity = pthread_t()
+        let result = pthread_create(&identity, nil, { argument in
+            argument.map { Unmanaged<ProgressBar>.fromOpaque($0).takeRetainedValue().run() }
+            return nil
+        }, retained.toOpaque())
+        if result == 0 {
+            thread.withLock { $0 = identity }
+        } else {
+            retained.release()
+        }
+    }
+
+    /// Ends the bar and clears its line, so that what is printed next stands alone. Called once.
+    func stop() {
+        guard let identity = thread.withLock({ $0.take() }) else { return }
+        var byte: UInt8 = 1
+        _ = write(wake.wakes, &byte, 1)
+        pthread_join(identity, nil)
+        close(wake.waits)
+        close(wake.wakes)
+        if keepsLine {
+            draw()
+            Console.error("\n")
+            Self.isDrawn.store(false, ordering: .relaxed)
+        } else {
+            Self.clearLine()
+        }
+    }
+
+    /// Clears the line if a bar stands there.
+    static func clearLine() {
+        if isDrawn.exchange(false, ordering: .relaxed) { Console.error("\r\u{1b}[K") }
+    }
+
+    private func run() {
+        // Short jobs need no bar: the first one comes after a fifth of a second.
+        var pause: Int32 = keepsLine ? 100 : 200
+        while true {
+            var entry = pollfd(fd: wake.waits, events: Int16(POLLIN), revents: 0)
+            if poll(&entry, 1, pause) != 0 { return }
+            draw()
+            pause = 100
+        }
+    }
+
+    private func draw() {
+        let elapsed = start.duration(to: .now) / .seconds(1)
+        let line = Self.line(label, sample(), seconds: elapsed, columns: Console.columns)
+        Self.isDrawn.store(true, ordering: .relaxed)
+        Console.error("\r" + line + "\u{1b}[K")
+    }
+
+    /// `apply [####----]  43%  12,000 entries  220 MB  500 MB/s  3 s left`, as much of it as the columns hold.
+    static func line(_ label: String, _ sample: Sample, seconds: Double, columns: Int) -> String {
+        let rate = seconds > 0 ? Double(sample.bytes) / seconds : 0
+        var parts = [label]
+        if sample.total > 0 {
+            let share = min(1, Double(sample.bytes) / Double(sample.total))
+            let filled = Int(share * 20)
+            parts.append("[" + String(repeating: "#", count: filled) + String(repeating: "-", count: 20 - filled) + "]")
+            parts.append("\(Int(share * 100))%")
+        }
+        parts.append(Human.entries(sample.entries))
+        parts.append(Human.bytes(sample.bytes))
+        parts.append(Human.bytes(UInt64(rate)) + "/s")
+        if sample.total > sample.bytes, rate > 0 {
+            parts.append(Human.seconds((Double(sample.total - sample.bytes) / rate).rounded(.up)) + " left")
+        }
+        return String(parts.joined(separator: "  ").prefix(max(1, columns - 1)))
+    }
+}

@@ -1,0 +1,83 @@
+import ArgumentParser
+import LayerKit
+
+/// The flags that every verb takes.
+struct GlobalOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Plain system calls, io_uring, or what fits.", valueName: "auto|sync|ring"))
+    var io: IOMode = .auto
+
+    @Option(help: ArgumentHelp("Threads that work; one a core if not given.", valueName: "n"))
+    var workers: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "A progress bar on standard error; auto: when it is a terminal.", valueName: "auto|always|never"))
+    var progress: ProgressMode = .auto
+
+    @Flag(help: "Write the report as one JSON object to standard output, or to standard error when a layer goes there.")
+    var json = false
+
+    @Flag(help: "Say nothing but errors.")
+    var quiet = false
+
+    @Flag(help: "Say more: every warning, and what was asked of the kernel.")
+    var verbose = false
+
+    func validate() throws {
+        if let workers, !(1...64).contains(workers) {
+            throw ValidationError("--workers takes a number from 1 to 64")
+        }
+        if quiet && verbose { throw ValidationError("--quiet and --verbose exclude each other") }
+    }
+}
+
+/// What `diff`, `changes` and `size` look at.
+struct SourceArguments: ParsableArguments {
+    @Argument(
+        help: "The directory: a whole tree, or one that holds only changes (see --dialect).", completion: .directory)
+    var upper: PathArgument
+
+    @Option(
+        help: ArgumentHelp("A directory that UPPER is compared with or lies upon, nearest first.", valueName: "dir"),
+        completion: .directory)
+    var lower: [PathArgument] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "How UPPER says that something is deleted; tree: it does not, it is a whole tree.",
+            valueName: "tree|overlay|aufs|fuse-overlayfs"))
+    var dialect: WhiteoutDialect.Name = .tree
+
+    @Flag(help: "Leave out what cannot be read, and report how many; otherwise it is an error.")
+    var skipUnreadable = false
+
+    func validate() throws {
+        if dialect == .tree, lower.count > 1 {
+            throw ValidationError("with --dialect tree two trees are compared: give --lower once")
+        }
+    }
+
+    /// The engine's form of these, interrupted by `interruption`.
+    func source(_ global: GlobalOptions, _ interruption: Interruption, _ progress: Progress) -> SourceOptions {
+        var source = SourceOptions(upper: upper.path)
+        source.lowers = lower.map(\.path)
+        source.dialect = WhiteoutDialect(dialect)
+        source.workers = global.workers
+        source.io = global.io
+        source.cancel = interruption.engine
+        source.progress = progress
+        return source
+    }
+}
+
+/// The id maps of `diff` and `apply`.
+struct IDMapOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Ids of users in the layer and here, repeatable.", valueName: "container:host:count"))
+    var uidMap: [IDRange] = []
+
+    @Option(help: ArgumentHelp("Ids of groups in the layer and here, repeatable.", valueName: "container:host:count"))
+    var gidMap: [IDRange] = []
+
+    var users: IDMap { IDMap(uidMap.map(\.range)) }
+    var groups: IDMap { IDMap(gidMap.map(\.range)) }
+}

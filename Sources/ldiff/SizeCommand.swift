@@ -1,0 +1,60 @@
+import ArgumentParser
+import LayerKit
+
+/// `ldiff size`: how large a difference is.
+struct SizeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "size",
+        abstract: "Prints the bytes of the difference.",
+        discussion: """
+            The number is the one that Docker and containerd report for a layer: the sizes of its files, each inode \
+            once. With --json there is more: apparent and allocated bytes, the sum of the sizes in tar headers, \
+            entries, inodes.
+
+            EXAMPLES:
+              ldiff size rootfs
+              ldiff size new --lower old --json
+              ldiff size upper --lower lower --dialect overlay
+            """)
+
+    @OptionGroup var source: SourceArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let stopwatch = Stopwatch()
+        let (interruption, progress) = (Interruption(), Progress())
+        Interrupts.watch(interruption)
+        let bar = ProgressBar.start("size", global) {
+            ProgressBar.Sample(
+                entries: progress.entries.load(ordering: .relaxed), bytes: progress.bytes.load(ordering: .relaxed))
+        }
+        defer { bar?.stop() }
+        let size = try LayerDifference.size(
+            source.source(global, interruption, progress), skipUnreadable: source.skipUnreadable)
+        bar?.stop()
+        let seconds = stopwatch.seconds
+        if !global.json { try LayerOutput.standardOutput().writeText("\(size.bytes)\n") }
+        var report = Report()
+        report.json.add("bytes", size.bytes)
+        report.json.add("size", size.bytes)
+        report.json.add("apparent", size.apparent)
+        report.json.add("allocated", size.allocated)
+        report.json.add("headerSum", size.headerSum)
+        report.json.add("entries", size.entries)
+        report.json.add("inodes", size.inodes)
+        report.json.add("seconds", seconds: seconds)
+        report.json.add("io", size.io.json(global.io))
+        report.json.add("skippedUnreadable", size.skippedUnreadable)
+        report.json.add("warnings", size.warnings)
+        report.warnings = size.warnings
+        report.warningCount = size.warnings.count
+        report.skippedUnreadable = size.skippedUnreadable
+        report.io = size.io
+        report.summary = "\(Human.entries(size.entries)) in \(Human.seconds(seconds))"
+        if global.json {
+            try report.write(global, layerOnOutput: false)
+        } else {
+            report.writeNotes(global)
+        }
+    }
+}
