@@ -1,7 +1,7 @@
 /// The records of the PAX header in front of an entry: of each key the last one counts (spec R4, R5).
 struct PaxValues {
     enum Key: Int, CaseIterable {
-        case path, linkPath, userName, groupName, uid, gid, size, mtime, atime
+        case path, linkPath, userName, groupName, uid, gid, size, mtime, atime, ctime
         case sparseName, sparseMajor, sparseMinor, sparseSize, sparseRealSize, sparseBlocks, sparseMap
         case accessAcl, defaultAcl
 
@@ -29,6 +29,7 @@ struct PaxValues {
             case .size: "size"
             case .mtime: "mtime"
             case .atime: "atime"
+            case .ctime: "ctime"
             case .sparseName: "GNU.sparse.name"
             case .sparseMajor: "GNU.sparse.major"
             case .sparseMinor: "GNU.sparse.minor"

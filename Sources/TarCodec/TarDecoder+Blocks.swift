@@ -73,6 +73,8 @@ extension TarDecoder {
     private mutating func startMeta() -> TarProblem? {
         let size = header.fields.size
         guard size <= Int64(limits.metaPayload) else { return TarProblem(.fieldTooLong, .metaTooLong) }
+        // What an earlier entry had stays readable until here, and must not reach this one.
+        if !hasMeta { forgetMeta() }
         hasMeta = true
         metaType = header.fields.type
         switch metaType {

@@ -106,6 +106,8 @@ extension TarDecoder {
             guard let time = PaxReader.time(pax.value(.atime)) else { return badTime }
             accessTime = time
         }
+        // A change time cannot be set, but a bad one shows that the archive is damaged.
+        if pax.has(.ctime), PaxReader.time(pax.value(.ctime)) == nil { return badTime }
         return nil
     }
 

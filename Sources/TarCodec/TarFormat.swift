@@ -111,6 +111,7 @@ enum Layout {
     // star: a shorter prefix, two times behind it, and a mark at the end.
     static var starPrefix: Field { Field(345, 131) }
     static var starAccessTime: Field { Field(476, 12) }
+    static var starChangeTime: Field { Field(488, 12) }
     static let starTrailer = 508
 
     // Old GNU: times where ustar has the prefix, then the first four entries of a sparse map.

@@ -71,7 +71,7 @@ struct TarHeader: BitwiseCopyable {
         case .star:
             prefixCount = Self.textCount(Layout.starPrefix, in: block)
             accessSeconds = TarNumber.parse(Layout.starAccessTime, in: block)
-            return accessSeconds != nil
+            return accessSeconds != nil && TarNumber.parse(Layout.starChangeTime, in: block) != nil
         case .gnu:
             readGnuTimes(block)
             return true

@@ -27,7 +27,8 @@ struct DecoderTests {
             id: "T127 trailing bytes are not read", archive: { empty.file("f", "").end().body("garbage") },
             names: ["f"]),
         DecoderCase(
-            id: "T133 truncated in a header", archive: { RawArchive(bytes: Array(empty.file("f", "").bytes.prefix(511))) },
+            id: "T133 truncated in a header",
+            archive: { RawArchive(bytes: Array(empty.file("f", "").bytes.prefix(511))) },
             error: (.unexpectedEOF, .truncatedHeader, 0)),
         DecoderCase(
             id: "T133 truncated in a body", archive: { empty.file("e", "").header("f", size: 600).body("short") },
@@ -44,7 +45,8 @@ struct DecoderTests {
             id: "T113 type NUL", archive: { empty.header("foo/", type: "\0").header("foo", type: "\0") },
             names: ["foo/", "foo"], types: "50"),
         DecoderCase(
-            id: "T113 a file with a slash stays a file", archive: { empty.header("foo/") }, names: ["foo/"], types: "0"),
+            id: "T113 a file with a slash stays a file", archive: { empty.header("foo/") }, names: ["foo/"],
+            types: "0"),
         DecoderCase(
             id: "T114 T115 other types have bodies",
             archive: {
@@ -89,6 +91,12 @@ struct DecoderTests {
         DecoderCase(
             id: "R4 a later PAX header replaces an earlier one",
             archive: { empty.pax([("path", "p"), ("uid", "7")]).pax([("mtime", "1")]).file("u", "") }, names: ["u"]),
+        DecoderCase(
+            id: "R4 meta entries of one kind do not bring back those of an entry before",
+            archive: {
+                empty.meta("L", [0x6c], magic: .gnu).file("a", "").pax([("uid", "1")]).file("b", "")
+                    .pax([("path", "p")]).file("c", "").meta("K", [0x6b], magic: .gnu).file("d", "")
+            }, names: ["l", "b", "p", "d"]),
         DecoderCase(
             id: "R6 global headers are skipped",
             archive: {
@@ -147,7 +155,12 @@ struct DecoderTests {
             error: (.nameTooLong, .linkNameTooLong, 4608)),
         DecoderCase(id: "R11 an empty name", archive: { empty.header("", type: "5") }, names: [""]),
         DecoderCase(
-            id: "R1 wrong checksum", archive: { RawArchive(bytes: empty.file("f", "").bytes.enumerated().map { $0 == 0 ? 0x67 : $1 }) },
+            id: "R1 wrong checksum",
+            archive: {
+                var bytes = empty.file("f", "").bytes
+                bytes[0] += 1
+                return RawArchive(bytes: bytes)
+            },
             error: (.invalidHeader, .badChecksum, 0)),
     ]
 
@@ -160,7 +173,9 @@ struct DecoderTests {
     func entries(_ test: DecoderCase) {
         let reading = decode(test.archive().bytes)
         #expect(reading.entries.map(\.nameText) == test.names)
-        if let types = test.types { #expect(String(decoding: reading.entries.map(\.fields.type), as: UTF8.self) == types) }
+        if let types = test.types {
+            #expect(String(decoding: reading.entries.map(\.fields.type), as: UTF8.self) == types)
+        }
         let error = test.error.map { TarError($0.kind, $0.reason, offset: $0.offset) }
         #expect(reading.error == error)
     }

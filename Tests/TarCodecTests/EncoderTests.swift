@@ -192,7 +192,7 @@ struct EncoderTests {
         #expect(text(blocks.suffix(512), 0, 100) == "")
     }
 
-    @Test("T025 a record counts its own digits", arguments: [9, 10, 11, 98, 99, 100, 101, 102, 998, 999, 1000, 1001, 1002])
+    @Test("T025 a record counts its own digits", arguments: [24, 99, 100, 101, 999, 1000, 1001])
     func recordLength(_ near: Int) throws {
         // The record of an attribute `a` has 17 bytes beside its value and the digits of its length.
         for count in max(0, near - 24)...near {

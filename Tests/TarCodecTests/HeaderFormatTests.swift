@@ -111,6 +111,12 @@ struct HeaderFormatTests {
         #expect(entry?.accessTime == [fixedTime, 0])
     }
 
+    @Test("R1 star: bad times", arguments: [476, 488])
+    func starTimes(_ place: Int) {
+        let reading = decode(empty.header("name", magic: .star) { $0.put("9", place) }.bytes)
+        #expect(reading.error == TarError(.invalidHeader, .badNumber))
+    }
+
     @Test("R2 GNU: an access time instead of a prefix")
     func gnu() {
         let entry = decode(

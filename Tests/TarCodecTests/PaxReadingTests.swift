@@ -24,6 +24,13 @@ struct PaxReadingTests {
         #expect(reading.error == (expected.isEmpty ? error : nil))
     }
 
+    @Test("R5 a bad change time")
+    func changeTime() {
+        let bad = decode(empty.pax([("ctime", "now")]).file("f", "").bytes)
+        #expect(bad.error == TarError(.invalidHeader, .badPaxTime, offset: 1024))
+        #expect(decode(empty.pax([("ctime", "1.5")]).file("f", "").bytes).error == nil)
+    }
+
     @Test("R5 names, owners and size")
     func values() {
         let records = [

@@ -194,7 +194,8 @@ struct SparseTests {
         #expect(notGnu.error?.reason == .sparseInWrongFormat)
         let version = decode(empty.pax([("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")]).header("s").bytes)
         #expect(version.error?.reason == .unknownSparseVersion)
-        let counts = decode(empty.pax([("GNU.sparse.map", "0,1,2"), ("GNU.sparse.numblocks", "1")]).file("s", "x").bytes)
+        let oddMap = [("GNU.sparse.map", "0,1,2"), ("GNU.sparse.numblocks", "1")]
+        let counts = decode(empty.pax(oddMap).file("s", "x").bytes)
         #expect(counts.error?.reason == .badSparseMap)
         let half = decode(empty.pax([("GNU.sparse.offset", "1"), ("GNU.sparse.offset", "2")]).file("s", "x").bytes)
         #expect(half.error?.reason == .badSparseMap)
