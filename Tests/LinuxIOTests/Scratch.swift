@@ -57,13 +57,17 @@ func removeContents(of directory: borrowing OwnedDescriptor) throws {
     }
 }
 
-/// Bytes that differ from file to file and from offset to offset.
+/// Bytes that differ from file to file, and between offsets that are any power of two apart (the period is a prime).
 func pattern(_ seed: Int, count: Int) -> [UInt8] {
     var state = UInt64(truncatingIfNeeded: seed) &* 0x9e37_79b9_7f4a_7c15 | 1
-    return (0..<count).map { _ in
+    let period = (0..<min(count, 4_099)).map { _ in
         state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
         return UInt8(truncatingIfNeeded: state >> 56)
     }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count < count { bytes += period.prefix(count - bytes.count) }
+    return bytes
 }
 
 /// The whole of a file, with plain calls.
@@ -75,15 +79,6 @@ func contents(_ file: borrowing OwnedDescriptor) throws -> [UInt8] {
         if count == 0 { return bytes }
         bytes += slab.span(0..<count).copied()
     }
-}
-
-/// How many descriptors this process has open.
-func openDescriptorCount() throws -> Int {
-    let directory = try openPath("/proc/self/fd", [.readOnly, .directory])
-    var reader = DirectoryReader()
-    var count = 0
-    while try reader.next(of: directory) != nil { count += 1 }
-    return count - 1
 }
 
 /// Descriptors of this process whose target begins with `prefix`; other tests of the process do not disturb it.

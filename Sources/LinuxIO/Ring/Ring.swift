@@ -25,8 +25,12 @@ public struct Ring: ~Copyable {
 
     /// A ring for `entries` operations in flight (4 to 4,096, rounded up to a power of two by the kernel).
     ///
+    /// `directDescriptors` false makes `readFile` and `writeFile` do without linked chains, as on older kernels.
     /// Throws `.unsupported` with the reason where io_uring cannot be used; see `RingCapabilities`.
-    public init(entries: Int) throws(LayerError) { core = try RingCore(entries: entries) }
+    public init(entries: Int, directDescriptors: Bool = true) throws(LayerError) {
+        core = try RingCore(entries: entries)
+        if !directDescriptors { core.hasFileTable = false }
+    }
 
     deinit {
         let core = core

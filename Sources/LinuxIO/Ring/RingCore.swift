@@ -12,7 +12,7 @@ struct RingCore: ~Copyable {
     /// Entries handed to the kernel, and calls of io_uring_enter(2) that this needed.
     private(set) var submissions: UInt64 = 0
     private(set) var enters: UInt64 = 0
-    /// Batched operations that have not completed, see `RingSlot.isBatched`.
+    /// Batched operations that have not completed, see `RingSlot.outcomes`.
     var batchPending = 0
     /// Whether the ring has a file table of its own: nil until first asked.
     var hasFileTable: Bool?
@@ -171,11 +171,7 @@ struct RingCore: ~Copyable {
 
     /// Reports a finished operation and frees its slot.
     mutating func finish(_ index: Int, _ result: Int32) {
-        if slots[index].isBatched {
-            batchPending -= 1
-        } else {
-            finished.append(RingCompletion(token: slots[index].token, result: result))
-        }
+        finished.append(RingCompletion(token: slots[index].token, result: result))
         slots.free(index)
     }
 

@@ -26,6 +26,14 @@ extension RingCore {
             preconditionFailure("a completion for a free slot")
         case .read:
             try readCompleted(index, result)
+        case .stat:
+            try statCompleted(index, result)
+        case .readFile, .writeFile:
+            try chainCompleted(index, step: step, result)
+        case .openForRead, .openForWrite:
+            try openCompleted(index, result)
+        case .write:
+            try writeCompleted(index, result)
         }
     }
 

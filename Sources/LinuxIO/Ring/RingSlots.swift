@@ -5,8 +5,18 @@ enum RingOperation: UInt8, BitwiseCopyable {
     case free
     /// Reads from an owned descriptor until the range is full or the file ends.
     case read
+    /// statx of a name, result into the caller's storage.
+    case stat
+    /// open, read, close in one chain.
+    case readFile
+    /// open, write, close in one chain.
+    case writeFile
+    /// The first step of readFile and writeFile where there is no file table; they go on as read and write.
+    case openForRead
+    case openForWrite
+    case write
 
-    var isChain: Bool { false }
+    var isChain: Bool { self == .readFile || self == .writeFile }
 }
 
 /// One operation in flight and everything the kernel may touch for it.
@@ -41,10 +51,10 @@ struct RingSlot: ~Copyable {
     /// Bytes of the chain's data step.
     var moved: Int32 = 0
     var metadata: StableArray<EntryMetadata>?
-    /// Where the result goes.
+    /// Where a batch collects its results instead of reporting completions.
+    var outcomes: StableArray<Int32>?
+    /// Where in `metadata` and `outcomes` the result goes.
     var index = 0
-    /// Counted by a batch that waits for it itself; no completion is reported.
-    var isBatched = false
 }
 
 /// The table of operations in flight: fixed size, addresses never change.
@@ -105,7 +115,6 @@ struct RingSlots: ~Copyable {
         self[index].done = 0
         self[index].failure = 0
         self[index].moved = 0
-        self[index].isBatched = false
         return index
     }
 
@@ -117,6 +126,7 @@ struct RingSlots: ~Copyable {
         self[index].slab = nil
         self[index].arena = nil
         self[index].metadata = nil
+        self[index].outcomes = nil
         self[index].generation &+= 1
         self[index].nextFree = firstFree
         firstFree = Int32(index)
