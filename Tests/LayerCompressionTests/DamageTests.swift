@@ -2,7 +2,7 @@ import LayerCompression
 import LayerModel
 import Testing
 
-@Suite(.timeLimit(.minutes(3))) struct DamageTests {
+@Suite(.timeLimit(.minutes(5))) struct DamageTests {
     static let commands: [(command: [String], format: LayerFormat)] = [
         (["gzip", "-c"], .gzip), (["zstd", "-qc"], .zstd), (["bzip2", "-c"], .bzip2), (["xz", "-c"], .xz),
         (["lz4", "-qc"], .lz4),

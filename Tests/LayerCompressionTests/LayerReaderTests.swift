@@ -2,7 +2,7 @@ import LayerCompression
 import LayerModel
 import Testing
 
-@Suite(.timeLimit(.minutes(3))) struct LayerReaderTests {
+@Suite(.timeLimit(.minutes(5))) struct LayerReaderTests {
     static let tools: [(command: [String], format: LayerFormat)] = [
         (["cat"], .none),
         (["gzip", "-c"], .gzip),
@@ -88,7 +88,8 @@ import Testing
         #expect(result.summary.diffID == digest(expected))
     }
 
-    @Test("T128: zeros after the last gzip member are padding", arguments: [1, 2, 511, 600_000], [0, 1 << 20, 200_001])
+    @Test(
+        "T128: zeros after the last gzip member are padding", arguments: [1, 2, 511, 600_000], [0, 1 << 20, 200_001])
     func padding(count: Int, size: Int) throws {
         let input = sampleBytes(size)
         let compressed = try run(["gzip", "-c"], input) + [UInt8](repeating: 0, count: count)

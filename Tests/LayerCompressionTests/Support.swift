@@ -4,27 +4,47 @@ import LayerCompression
 import LayerModel
 
 /// Bytes that look like a layer: text that repeats itself, runs of zeros, and some that do not compress.
+///
+/// Made of pieces of one block, which is quick even in debug builds, and far enough apart for compressors not to see it.
 func sampleBytes(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
     var random = SplitMix(state: seed)
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count < count {
+        let start = Int(random.next() % UInt64(sampleBlock.count - 65_536))
+        bytes.append(contentsOf: sampleBlock[start..<start + min(65_536, count - bytes.count)])
+    }
+    return bytes
+}
+
+private let sampleBlock: [UInt8] = {
+    var random = SplitMix(state: 42)
     let words = ["static ", "int ", "return ", "struct layer", "\n", "{ ", "} ", "0x", "include <", "/* why */ "]
         .map { Array($0.utf8) }
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(count + 8192)
-    while bytes.count < count {
+    while bytes.count < 1 << 20 {
         switch random.next() % 40 {
         case 0: bytes.append(contentsOf: repeatElement(0, count: Int(random.next() % 4096)))
-        case 1: for _ in 0..<random.next() % 2048 { bytes.append(UInt8(truncatingIfNeeded: random.next() >> 8)) }
-        default: for _ in 0..<16 { bytes.append(contentsOf: words[Int(random.next() % UInt64(words.count))]) }
+        case 1: bytes += randomBytes(Int(random.next() % 2048), seed: random.next())
+        default: for _ in 0..<16 { bytes += words[Int(random.next() % UInt64(words.count))] }
         }
     }
-    bytes.removeLast(bytes.count - count)
     return bytes
-}
+}()
 
 /// Bytes that no compressor makes smaller.
 func randomBytes(_ count: Int, seed: UInt64 = 7) -> [UInt8] {
     var random = SplitMix(state: seed)
-    return (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next() >> 16) }
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+        while initialized < count {
+            withUnsafeBytes(of: random.next()) { word in
+                for byte in word.prefix(count - initialized) {
+                    buffer[initialized] = byte
+                    initialized += 1
+                }
+            }
+        }
+    }
 }
 
 /// The generator of Steele, Lea and Flood, for bytes that are the same in every run.
@@ -185,3 +205,17 @@ struct Content: Equatable, CustomStringConvertible {
 }
 
 func digest(_ bytes: [UInt8]) -> Digest { Digest.of(bytes.span.bytes) }
+
+/// Threads of this process, as the kernel counts them.
+func threadCount() throws -> Int {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count
+}
+
+/// Throws unless the number of threads falls to `count` soon; only for processes that do nothing else.
+func expectThreads(atMost count: Int) throws {
+    for _ in 0..<200 {
+        if try threadCount() <= count { return }
+        usleep(10_000)
+    }
+    throw ToolFailure(description: "there are \(try threadCount()) threads, not \(count)")
+}

@@ -2,7 +2,7 @@ import LayerCompression
 import LayerModel
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct ZstdSinkTests {
+@Suite(.timeLimit(.minutes(5))) struct ZstdSinkTests {
     /// Inputs around the size of the jobs that are compressed side by side.
     static let inputs: [(name: String, bytes: [UInt8])] = [
         ("nothing", []),

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import Glibc
 import LayerModel
 
 /// Reads a borrowed descriptor in large pieces, and counts, hashes and cancels on the way.

@@ -41,9 +41,10 @@ final class SlabExchange: Sendable {
         let slab = monitor.wait { state -> Slab?? in
             if state.isStopped { return .some(nil) }
             guard state.ready.count < Self.queueLimit, state.unhashed.count < Self.queueLimit else { return nil }
-            return state.free.popLast() ?? Slab(
-                capacity: SlabSourceDefaults.headroom + SlabSourceDefaults.payload,
-                headroom: SlabSourceDefaults.headroom)
+            return state.free.popLast()
+                ?? Slab(
+                    capacity: SlabSourceDefaults.headroom + SlabSourceDefaults.payload,
+                    headroom: SlabSourceDefaults.headroom)
         }
         slab?.start = SlabSourceDefaults.headroom
         slab?.end = SlabSourceDefaults.headroom

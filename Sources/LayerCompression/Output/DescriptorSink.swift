@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import Glibc
 public import LayerModel
 
 /// Writes everything to a descriptor that stays the caller's: a file, pipe or socket, blocking or not.

@@ -19,7 +19,8 @@ final class PieceDeflater {
         self.level = level
         let bufferSize = Self.levelBufferSize(level)
         // Reason: both are owned by this object and freed once, in deinit; the stream is initialised below.
-        unsafe stream = UnsafeMutableRawPointer
+        unsafe stream =
+            UnsafeMutableRawPointer
             .allocate(byteCount: MemoryLayout<isal_zstream>.size, alignment: 64)
             .bindMemory(to: isal_zstream.self, capacity: 1)
         unsafe levelBuffer = .allocate(byteCount: max(bufferSize, 1), alignment: 64)

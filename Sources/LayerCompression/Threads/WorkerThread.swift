@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import Glibc
 import LayerModel
 
 /// A thread of the system that runs one closure. Whoever starts it joins it, exactly once.
