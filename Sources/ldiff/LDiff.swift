@@ -26,7 +26,7 @@ struct LDiff: ParsableCommand {
               130 interrupted
             """,
         version: "ldiff \(LayerKitVersion.current)",
-        subcommands: [DiffCommand.self, ChangesCommand.self, SizeCommand.self])
+        subcommands: [DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self])
 
     func run() throws {
         throw ValidationError("a verb is missing: diff, apply, changes or size")
