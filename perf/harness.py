@@ -140,6 +140,18 @@ def peer(name):
     return path if os.access(path, os.X_OK) else None
 
 
+def floor():
+    """The path of the C probe, compiled when it is missing or older than its source; None without a compiler."""
+    source = os.path.join(HERE, "floor", "floor.c")
+    target = source[:-len(".c")]
+    if not os.path.exists(target) or os.path.getmtime(target) < os.path.getmtime(source):
+        compiler = shutil.which("cc") or shutil.which("clang")
+        if not compiler:
+            return None
+        subprocess.run([compiler, "-O2", "-pthread", "-o", target, source], check=True)
+    return target
+
+
 def installed(name):
     return shutil.which(name) is not None
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import harness
-from harness import Command, installed, peer, program
+from harness import Command, floor, installed, peer, program
 
 CACHE = os.environ.get("LDIFF_CACHE") or os.path.join(harness.HERE, "cache")
 
@@ -121,6 +121,7 @@ def plain_diff(i):
         "containerd 1.6": (peer("peer-containerd"), fixed([peer("peer-containerd"), "diff", i.tree])),
         "GNU tar into cat": (tool("tar"), fixed(["tar", "-cf", "-", "-C", i.tree, "."], ["cat"])),
         "bsdtar": (tool("bsdtar"), fixed(["bsdtar", "-cf", "-", "-C", i.tree, "."])),
+        "floor: read all (C)": (floor(), fixed([floor(), "read", i.tree])),
     }
 
 
@@ -129,6 +130,7 @@ def cold_diff(i):
         "ldiff": (program(), fixed([program(), "diff", i.tree, "-o", "-"])),
         "GNU tar into cat": (tool("tar"), fixed(["tar", "-cf", "-", "-C", i.tree, "."], ["cat"])),
         "bsdtar": (tool("bsdtar"), fixed(["bsdtar", "-cf", "-", "-C", i.tree, "."])),
+        "floor: read all (C)": (floor(), fixed([floor(), "read", i.tree])),
     }
 
 
@@ -138,6 +140,7 @@ def size(i):
         "docker 20.10": (peer("peer-docker"), fixed([peer("peer-docker"), "size", i.tree])),
         "containerd 1.6 usage": (peer("peer-containerd"), fixed([peer("peer-containerd"), "usage", i.tree])),
         "du -sb": (tool("du"), fixed(["du", "-sb", i.tree])),
+        "floor: stat all (C)": (floor(), fixed([floor(), "stat", i.tree])),
     }
 
 
@@ -146,6 +149,7 @@ def upper_changes(i):
         "ldiff": (program(), fixed([program(), "changes", i.tree, "--dialect", "overlay"])),
         "docker 20.10": (peer("peer-docker"), fixed([peer("peer-docker"), "changes", i.tree])),
         "containerd 1.6": (peer("peer-containerd"), fixed([peer("peer-containerd"), "changes", i.tree])),
+        "floor: stat all (C)": (floor(), fixed([floor(), "stat", i.tree])),
     }
 
 
@@ -167,6 +171,7 @@ def apply(i):
         "containerd 1.6": (peer("peer-containerd"), lambda root: Command([peer("peer-containerd"), "apply", root], stdin=layer)),
         "GNU tar": (tool("tar"), lambda root: Command(["tar", "-xpf", layer, "-C", root])),
         "bsdtar": (tool("bsdtar"), lambda root: Command(["bsdtar", "-xpf", layer, "-C", root])),
+        "floor: create (C)": (floor(), lambda root: Command([floor(), "create", layer, root])),
     }
 
 
