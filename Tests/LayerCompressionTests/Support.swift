@@ -5,7 +5,7 @@ import LayerModel
 
 /// Bytes that look like a layer: text that repeats itself, runs of zeros, and some that do not compress.
 ///
-/// Made of pieces of one block, which is quick even in debug builds, and far enough apart for compressors not to see it.
+/// Made of pieces of one block, which is quick even in debug builds.
 func sampleBytes(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
     var random = SplitMix(state: seed)
     var bytes: [UInt8] = []

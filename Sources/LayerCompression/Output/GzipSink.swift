@@ -4,7 +4,8 @@ public import LayerModel
 public enum GzipLevel {
     /// ISA-L's levels: 0 is fastest, 3 densest.
     public static let range = 0...3
-    /// Used where none is asked for: one percent denser than 1 and as fast; 3 gains two percent more for 40 % more time.
+    /// Used where none is asked for: one percent denser than 1 and as fast. Level 3 gains two percent more for
+    /// 40 % more time.
     public static let standard = 2
 }
 
