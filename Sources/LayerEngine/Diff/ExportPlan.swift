@@ -41,9 +41,9 @@ final class ExportPlan: Sendable {
     let segments: StableArray<ExportSegment>
 
     /// Bytes that a segment aims at: enough that handing it over costs nothing, little enough to stay in cache.
-    static let segmentSize = 512 << 10
+    static let segmentSize = 256 << 10
     /// Files above this are cut into pieces of this size.
-    static let pieceSize: Int64 = 512 << 10
+    static let pieceSize: Int64 = 256 << 10
 
     init() throws(LayerError) {
         items = try StableArray(limit: 400_000_000)

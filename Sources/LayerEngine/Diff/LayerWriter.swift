@@ -16,8 +16,8 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     /// The item whose first piece was left out.
     private var skippedItem = noIndex
 
-    /// Finished or half-finished segments in memory: 32 of 512 KiB.
-    static var window: Int { 32 }
+    /// Finished or half-finished segments in memory: 64 of 256 KiB.
+    static var window: Int { 64 }
 
     init(_ job: ExportJob, cancel: CancelFlag, progress: Progress?) {
         self.job = job
@@ -128,7 +128,7 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
 
 extension SegmentEncoder {
     /// Segments of one worker that wait for the ring.
-    static var depth: Int { 6 }
+    static var depth: Int { 24 }
 
     /// A worker that only encodes.
     static func help(_ job: ExportJob, _ board: SegmentBoard, _ pool: SlabPool, _ cancel: CancelFlag)

@@ -22,18 +22,28 @@ extension SegmentEncoder {
         }
         var done = 0
         do throws(SystemCallError) {
-            if job.io == .auto {
+            if job.io == .auto, triesMemoryFirst() {
                 done = try file.readCached(into: slab, start..<start + count, at: offset) ?? 0
                 if done == count {
                     tally.io.inlineReads += 1
+                    missesInARow = 0
                     return
                 }
+                missesInARow += 1
             }
         } catch { throw failure(error, "read", item, entry) }
         if job.io != .sync, prepareRing() {
             return try queue(file, item, entry, slab, start + done..<start + count, at: offset + Int64(done))
         }
         try readNow(file, item, entry, slab, start + done..<start + count, at: offset + Int64(done))
+    }
+
+    /// Whether to ask memory before the ring. After a run of misses the tree counts as cold, and only now and then
+    /// a file is asked for the other way, so that a cold tree does not pay for two calls a file.
+    private mutating func triesMemoryFirst() -> Bool {
+        guard missesInARow >= 16, !ringRefused else { return true }
+        coldReads &+= 1
+        return coldReads & 31 == 0
     }
 
     /// Reads with plain calls until the range is full.

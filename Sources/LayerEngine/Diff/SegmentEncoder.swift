@@ -27,6 +27,9 @@ struct SegmentEncoder: ~Copyable {
     var reads: [PendingRead] = []
     var freeReads: [Int] = []
     var pendingReads = 0
+    /// Files in a row whose bytes memory did not hold, and files read since without asking it.
+    var missesInARow = 0
+    var coldReads: UInt64 = 0
     var waiting: [WaitingSegment] = []
     var currentSegment = 0
 
