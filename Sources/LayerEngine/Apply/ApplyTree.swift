@@ -125,7 +125,7 @@ final class ApplyTree {
     /// The record of `name` in `parent`, made if there is none.
     func record(of name: RawSpan, in parent: UInt32) throws(LayerError) -> UInt32 {
         let arena = arena
-        let hash = Self.hash(name, parent)
+        let hash = keyedHash(name, in: parent)
         var slot = Int(hash) & (slots.count - 1)
         while slots[slot] != 0 {
             let index = slots[slot]
@@ -146,7 +146,7 @@ final class ApplyTree {
     /// The record of `name` in `parent`, or nil where none was made.
     func existingRecord(of name: RawSpan, in parent: UInt32) -> UInt32? {
         let arena = arena
-        let hash = Self.hash(name, parent)
+        let hash = keyedHash(name, in: parent)
         var slot = Int(hash) & (slots.count - 1)
         while slots[slot] != 0 {
             let record = records[Int(slots[slot])]
@@ -166,15 +166,6 @@ final class ApplyTree {
             larger[slot] = index
         }
         slots = larger
-    }
-
-    /// Keyed, so that an archive cannot choose names that collide.
-    private static func hash(_ name: RawSpan, _ parent: UInt32) -> UInt32 {
-        var hasher = Hasher()
-        hasher.combine(parent)
-        // Reason: the bytes are read during the call only.
-        unsafe name.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
-        return UInt32(truncatingIfNeeded: hasher.finalize())
     }
 
     /// A node for the directory that a record names.

@@ -23,6 +23,7 @@ struct FileWriter: ~Copyable {
 
     /// From this size on, blocks are reserved before the first byte is written.
     private static let preallocatedFrom: Int64 = 1 << 20
+    private static let preallocatedAtMost: Int64 = 256 << 20
 
     init(arena: NameArena, settings: Settings, results: WriterResults) {
         self.arena = arena
@@ -127,7 +128,8 @@ struct FileWriter: ~Copyable {
         openAttributes = batch.attributes
         if job.size >= Self.preallocatedFrom {
             switch open {
-            case .some(let file): try file.preallocate(job.size)
+            // Only a hint: the size is the archive's word, and a lie is found out at its end.
+            case .some(let file): try? file.preallocate(min(job.size, Self.preallocatedAtMost))
             case .none: return
             }
         }
