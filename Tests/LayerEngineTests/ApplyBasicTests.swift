@@ -122,7 +122,10 @@ import Testing
                 F("/a"), F("./b"), F("c//d/./e"), F("x/../f"), F("file/"), F("dir/").type(0), F("old", "o").type(0),
                 F("seven", "7").type(UInt8(ascii: "7")), F("...", "dots"), F("\u{e9}"), F("e\u{301}"),
             ])
-        #expect(result.paths == ["...", "a", "b", "c/", "c/d/", "c/d/e", "\\xc3\\xa9", "dir/", "e\\xcc\\x81", "f", "file", "old", "seven"])
+        #expect(
+            result.paths == [
+                "...", "\\xc3\\xa9", "a", "b", "c/", "c/d/", "c/d/e", "dir/", "e\\xcc\\x81", "f", "file", "old", "seven",
+            ])
         #expect(result["old"]?.text == "o" && result["seven"]?.text == "7")
     }
 
