@@ -67,7 +67,8 @@ import Testing
             "character": .characterDevice, "block": .blockDevice,
         ]
         let found = try Self.list(scratch.directory, &reader)
-        #expect(Dictionary(uniqueKeysWithValues: found.map { (String(decoding: $0.key, as: UTF8.self), $0.value.kind) }) == expected)
+        let kinds = found.map { (String(decoding: $0.key, as: UTF8.self), $0.value.kind) }
+        #expect(Dictionary(uniqueKeysWithValues: kinds) == expected)
         for (name, kind) in expected {
             let metadata = try scratch.directory.metadata(NamePointer(terminated: (Array(name.utf8) + [0]).span.bytes))
             #expect(metadata.kind == kind)

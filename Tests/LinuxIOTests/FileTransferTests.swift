@@ -72,7 +72,8 @@ import Testing
         var ring = try Ring(entries: 4, directDescriptors: chained)
         func name(_ text: String) throws -> NameRef { try arena.append(Array(text.utf8).span.bytes) }
         let reads: [(String, Int32)] = [
-            ("file", 3), ("absent", -ENOENT), ("link", -ELOOP), ("directory", -EISDIR), ("file/x", -ENOTDIR), ("fifo", 0),
+            ("file", 3), ("absent", -ENOENT), ("link", -ELOOP), ("directory", -EISDIR), ("file/x", -ENOTDIR),
+            ("fifo", 0),
         ]
         for (text, expected) in reads {
             try ring.readFile(scratch.directory, name(text), in: arena, into: slab, 0..<100, token: 1)

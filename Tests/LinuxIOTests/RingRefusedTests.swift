@@ -59,7 +59,8 @@ import Testing
             }
             #expect(
                 error?.description
-                    == "set up io_uring: io_uring cannot be set up: Cannot allocate memory; plain system calls are used")
+                    == "set up io_uring: io_uring cannot be set up: Cannot allocate memory; "
+                    + "plain system calls are used")
         }
     }
 

@@ -60,7 +60,7 @@ func removeContents(of directory: borrowing OwnedDescriptor) throws {
 /// Bytes that differ from file to file, and between offsets that are any power of two apart (the period is a prime).
 func pattern(_ seed: Int, count: Int) -> [UInt8] {
     var state = UInt64(truncatingIfNeeded: seed) &* 0x9e37_79b9_7f4a_7c15 | 1
-    let period = (0..<min(count, 4_099)).map { _ in
+    let period = (0..<min(count, 251)).map { _ in
         state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
         return UInt8(truncatingIfNeeded: state >> 56)
     }

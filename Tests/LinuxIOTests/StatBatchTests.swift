@@ -78,7 +78,8 @@ import Testing
                 StatBatch.fill(scratch.directory, names.span, in: arena, into: metadata, outcomes: outcomes, at: first)
             }
             #expect((0..<5).map { outcomes[first + $0] } == expected)
-            #expect((0..<5).map { metadata[first + $0].kind } == [.regular, .unknown, .symbolicLink, .unknown, .directory])
+            let kinds: [EntryKind] = [.regular, .unknown, .symbolicLink, .unknown, .directory]
+            #expect((0..<5).map { metadata[first + $0].kind } == kinds)
             #expect(metadata[first].size == 3)
         }
     }

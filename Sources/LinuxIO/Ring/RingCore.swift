@@ -135,7 +135,8 @@ struct RingCore: ~Copyable {
         LayerError(SystemCallError("io_uring_enter", errno: errno), "use io_uring", path: nil)
     }
 
-    /// Takes every completion that is there; returns how many. Enters the kernel only if it says that it holds some back.
+    /// Takes every completion that is there; returns how many. Enters the kernel only where it says that it holds
+    /// some back.
     @discardableResult
     mutating func reap() throws(LayerError) -> Int {
         var count = 0

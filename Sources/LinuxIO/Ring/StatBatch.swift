@@ -29,7 +29,7 @@ public enum StatBatch {
         for index in names.indices {
             let name = arena.pointer(names[index])
             var result = ldl_stat()
-            // Reason: the name is NUL-terminated, the result is a local of the right type. 0x100 is AT_SYMLINK_NOFOLLOW.
+            // Reason: the name is NUL-terminated, the result a local of the right type. 0x100 is AT_SYMLINK_NOFOLLOW.
             let outcome = unsafe ldl_statx(directory.number, name.address, 0x100, &result)
             outcomes[first + index] = outcome
             if outcome == 0 { metadata[first + index] = EntryMetadata(result) }
