@@ -43,6 +43,8 @@ func openPath(_ path: String, _ flags: OpenFlags = .readOnly) throws -> OwnedDes
 
 /// Removes what a directory holds; what cannot be removed stays and is reported by nobody, being scratch.
 func removeContents(of directory: borrowing OwnedDescriptor) throws {
+    // A test may have read the directory through the same descriptor, to its end.
+    _ = try directory.seek(0, .start)
     var names: [[UInt8]] = []
     var reader = DirectoryReader()
     while let entry = try reader.next(of: directory) { names.append(reader.name(of: entry).copied() + [0]) }

@@ -73,8 +73,8 @@ extension RingCore {
         slots[index].moved = 0
         let (directory, name, flags, mode) =
             (slots[index].directory, slots[index].name, slots[index].flags, slots[index].mode)
+        // Reason: the slot keeps the arena, whose names never move.
         unsafe prepare(index, step: Step.open, flags: Kernel.entryLink) { entry in
-            // Reason: the slot keeps the arena, whose names never move.
             unsafe io_uring_prep_openat_direct(
                 entry, directory, arena.pointer(name).address, flags, mode, UInt32(index))
         }
@@ -82,8 +82,8 @@ extension RingCore {
         let offset = UInt64(slots[index].done)
         let reads = slots[index].operation == .readFile
         // A short transfer counts as a failure of the link, but the file has to be closed all the same.
+        // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
         unsafe prepare(index, step: Step.move, flags: Kernel.entryFixedFile | Kernel.entryHardLink) { entry in
-            // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
             unsafe slab.withUnsafeAddress(range) { address in
                 if reads {
                     unsafe io_uring_prep_read(entry, Int32(index), address, UInt32(range.count), offset)
@@ -132,8 +132,8 @@ extension RingCore {
         guard let arena = slots[index].arena else { return }
         let (directory, name, mode) = (slots[index].directory, slots[index].name, slots[index].mode)
         let flags = slots[index].flags | O_CLOEXEC
+        // Reason: the slot keeps the arena, whose names never move.
         unsafe prepare(index) { entry in
-            // Reason: the slot keeps the arena, whose names never move.
             unsafe io_uring_prep_openat(entry, directory, arena.pointer(name).address, flags, mode)
         }
     }
@@ -162,8 +162,8 @@ extension RingCore {
         let descriptor = slots[index].descriptor?.number ?? -1
         let range = slots[index].start + slots[index].done..<slots[index].end
         let offset = UInt64(slots[index].done)
+        // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
         unsafe prepare(index) { entry in
-            // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
             unsafe slab.withUnsafeAddress(range) {
                 unsafe io_uring_prep_write(entry, descriptor, $0, UInt32(range.count), offset)
             }

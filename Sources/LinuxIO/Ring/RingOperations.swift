@@ -11,8 +11,8 @@ extension RingCore {
         let offset = slots[index].offset + Int64(slots[index].done)
         guard let slab = slots[index].slab else { return }
         let range = slots[index].start + slots[index].done..<slots[index].end
+        // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
         unsafe prepare(index) { entry in
-            // Reason: the range lies inside the slab, which the slot keeps alive until the completion.
             unsafe slab.withUnsafeAddress(range) {
                 unsafe io_uring_prep_read(entry, descriptor, $0, UInt32(range.count), UInt64(bitPattern: offset))
             }

@@ -74,10 +74,10 @@ extension RingCore {
         guard let arena = slots[slot].arena else { return }
         let directory = slots[slot].directory
         let name = slots[slot].name
+        // Reason: the slot keeps the arena, whose names never move; the cell lives as long as the table.
         let cell = unsafe slots.cell(slot)
-        // AT_SYMLINK_NOFOLLOW, AT_NO_AUTOMOUNT, AT_STATX_DONT_SYNC; STATX_BASIC_STATS.
         unsafe prepare(slot) { entry in
-            // Reason: the slot keeps the arena, whose names never move; the cell lives as long as the table.
+            // AT_SYMLINK_NOFOLLOW, AT_NO_AUTOMOUNT, AT_STATX_DONT_SYNC; STATX_BASIC_STATS.
             unsafe io_uring_prep_statx(
                 entry, directory, arena.pointer(name).address, 0x100 | 0x800 | 0x4000, 0x7ff, cell)
         }
