@@ -200,9 +200,11 @@ extension ApplyJob {
 
     /// Copies up what a hard link leads to, when only a lower directory has it; true if it has (A42).
     func copyUpLinkTarget(_ record: UInt32, in node: UInt32) throws(LayerError) -> Bool {
-        guard !tree.records[Int(record)].flags.contains(.whiteout), let found = try lowerEntry(record, in: node),
-            found.metadata.kind != .directory
+        guard !tree.records[Int(record)].flags.contains(.whiteout), let found = try lowerEntry(record, in: node)
         else { return false }
+        guard found.metadata.kind != .directory else {
+            throw LayerError(SystemCallError("linkat", errno: 1), "apply", path: nil)
+        }
         try inspect(node)
         let handle = try handle(node)
         let arena = tree.arena
@@ -225,8 +227,9 @@ extension ApplyJob {
                     minor: metadata.deviceMinor)
             }
         }
-        noteUnpacked(record, in: node, metadata.kind)
-        tree.markUnpacked(node)
+        // Not unpacked: it is still the lower layer's, and a whiteout of it counts (A28).
+        tree.records[Int(record)].kind = metadata.kind
+        tree.records[Int(record)].flags = .known
         report.uniqueFileBytes &+= UInt64(max(metadata.size, 0))
         try setOwner(metadata.uid, metadata.gid, of: name, in: handle)
         try copyUpAttributes(found, record, in: node)
