@@ -24,7 +24,9 @@ struct DirectoryOpener: ~Copyable {
     var opens: UInt64 = 0
 
     /// Descriptors kept open per worker.
-    private static let cacheSize = 32
+    private static let cacheSize = 32 * layersKept
+    /// Layers whose directories of one depth are kept side by side: both sides of a comparison, and two more.
+    private static let layersKept = 4
     /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
     private static let longestPath = 3_800
 
@@ -37,17 +39,20 @@ struct DirectoryOpener: ~Copyable {
 
     /// Keeps an opened directory, so that directories in it are opened by one component.
     mutating func keep(_ index: UInt32, _ descriptor: consuming OwnedDescriptor) {
-        let slot = Int(store.physical[Int(index)].depth) % Self.cacheSize
-        cache[slot] = Slot(index: index, directory: OpenDirectory(descriptor))
+        cache[slot(of: store.physical[Int(index)])] = Slot(index: index, directory: OpenDirectory(descriptor))
     }
 
     /// A physical directory, opened now or still open.
     mutating func handle(_ index: UInt32) throws(SystemCallError) -> OpenDirectory {
-        let slot = Int(store.physical[Int(index)].depth) % Self.cacheSize
+        let slot = slot(of: store.physical[Int(index)])
         if cache[slot].index == index, let directory = cache[slot].directory { return directory }
         let directory = OpenDirectory(try open(index))
         cache[slot] = Slot(index: index, directory: directory)
         return directory
+    }
+
+    private func slot(of directory: PhysicalDirectory) -> Int {
+        Int(directory.depth) * Self.layersKept % Self.cacheSize + Int(directory.layer) % Self.layersKept
     }
 
     /// Opens a directory for reading; symbolic links on the way are refused.
@@ -60,7 +65,7 @@ struct DirectoryOpener: ~Copyable {
             }
         }
         // The parent is at hand: one component, no path walk.
-        let slot = Int(record.depth &- 1) % Self.cacheSize
+        let slot = slot(of: store.physical[Int(record.parent)])
         if cache[slot].index == record.parent, let above = cache[slot].directory {
             return try above.descriptor.open(names.pointer(record.name), [.readOnly, .directory, .noFollow])
         }
