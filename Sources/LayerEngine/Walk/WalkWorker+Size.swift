@@ -72,14 +72,14 @@ struct SizeSums: Sendable {
 }
 
 extension WalkWorker {
-    /// Adds up one directory; only the names of its subdirectories are kept.
+    /// Adds up one directory; only the names of its subdirectories are kept. Bookkeeping of aufs counts, as in Docker's
+    /// size of a branch (layer-archive.md S2).
     mutating func sum(_ directory: UInt32) throws(LayerError) {
         let record = store.directories[Int(directory)]
         guard let handle = try openUpper(directory) else { return }
-        let hidesMeta = record.parent == noIndex && plan.dialect.recognises.contains(.prefixedFile)
         scanned.removeAll(keepingCapacity: true)
         do throws(SystemCallOrLayerError) {
-            try Self.sum(handle, hidesMeta, &reader, &nameWriter, &scanned, &tally)
+            try Self.sum(handle, &reader, &nameWriter, &scanned, &tally)
         } catch { throw unwrap(error, "add up directory", directory) }
         for index in 0..<scanned.count {
             let name = scanned[index].name
@@ -92,8 +92,8 @@ extension WalkWorker {
 
     /// Adds up the names of an open directory, and lists its subdirectories.
     private static func sum(
-        _ handle: borrowing OwnedDescriptor, _ hidesMeta: Bool, _ reader: inout DirectoryReader,
-        _ writer: inout NameWriter, _ subdirectories: inout [ScannedName], _ tally: inout WalkTally
+        _ handle: borrowing OwnedDescriptor, _ reader: inout DirectoryReader, _ writer: inout NameWriter,
+        _ subdirectories: inout [ScannedName], _ tally: inout WalkTally
     ) throws(SystemCallOrLayerError) {
         reader.restart()
         do throws(SystemCallError) { tally.sums.add(try handle.metadata()) } catch { throw .call(error) }
@@ -102,7 +102,6 @@ extension WalkWorker {
             let next: DirectoryEntry?
             do throws(SystemCallError) { next = try reader.next(of: handle) } catch { throw .call(error) }
             guard let entry = next else { return }
-            if hidesMeta, bytes(reader.name(of: entry), startWith: WhiteoutName.metaPrefix) { continue }
             if entry.kind != .directory {
                 let found: EntryMetadata?
                 tally.io.stats += 1
