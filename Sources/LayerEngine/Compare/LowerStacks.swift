@@ -9,65 +9,24 @@ extension WalkWorker {
         throws(LayerError) -> StackRange
     {
         guard !stack.isEmpty else { return .empty }
-        var result: [UInt32] = []
-        var current = name
-        search: for index in 0..<Int(stack.count) {
-            let parent = store.stacks[Int(stack.start) + index]
-            switch try lookUp(current, in: parent, directory) {
-            case .absent: continue
-            case .stop, .other: break search
-            case .directory:
-                let child = try physicalChild(parent, current)
-                result.append(child)
-                guard plan.dialect.name != .tree else { break search }
-                let marks = try marks(of: current, in: parent, directory)
-                if marks.opaque { break search }
-                guard let redirect = marks.redirect else { continue }
-                if redirect.first == UInt8(ascii: "/") {
-                    let layer = store.physical[Int(parent)].layer
-                    try append(try redirectedStack(stack, redirect, afterLayer: layer, directory), to: &result)
-                    break search
-                }
-                current = try nameWriter.append(redirect.rawBytes)
-            }
+        if plan.dialect.name == .tree {
+            let parent = store.stacks[Int(stack.start)]
+            guard case .directory = try lookUp(name, in: parent, directory) else { return .empty }
+            return try singleStack(try physicalChild(parent, name))
         }
-        return try makeStack(result)
+        var search = LowerSearch(stack, [name])
+        return try makeStack(try collect(&search, directory))
     }
 
-    /// The directories that a redirect names: a sibling in the parent's stack, or a path from the roots of all
-    /// layers behind `afterLayer`.
-    mutating func redirectedStack(
-        _ parent: StackRange, _ redirect: [UInt8], afterLayer: UInt32, _ directory: UInt32
-    ) throws(LayerError) -> StackRange {
-        guard redirect.first == UInt8(ascii: "/") else {
-            return try childStack(of: parent, try nameWriter.append(redirect.rawBytes), directory)
-        }
-        var components: [NameRef] = []
-        for part in redirect.split(separator: UInt8(ascii: "/")) {
-            components.append(try nameWriter.append(Array(part).rawBytes))
-        }
-        var result: [UInt32] = []
-        layers: for index in 0..<Int(plan.lowerRoots.count) {
-            var place = store.stacks[Int(plan.lowerRoots.start) + index]
-            guard store.physical[Int(place)].layer > afterLayer else { continue }
-            var last = false
-            for component in components {
-                switch try lookUp(component, in: place, directory) {
-                case .absent: continue layers
-                case .stop, .other: break layers
-                case .directory:
-                    if try marks(of: component, in: place, directory).opaque { last = true }
-                    place = try physicalChild(place, component)
-                }
-            }
-            result.append(place)
-            if last { break }
-        }
-        return try makeStack(result)
-    }
-
-    private func append(_ stack: StackRange, to result: inout [UInt32]) throws(LayerError) {
-        for index in 0..<Int(stack.count) { result.append(store.stacks[Int(stack.start) + index]) }
+    /// The directories that a redirect in the upper directory names: a sibling in the parent's stack, or a path from
+    /// the roots of all lower layers.
+    mutating func redirectedStack(_ parent: StackRange, _ redirect: [UInt8], _ directory: UInt32)
+        throws(LayerError) -> StackRange
+    {
+        guard let components = try parts(redirect) else { return .empty }
+        let isAbsolute = redirect.first == UInt8(ascii: "/")
+        var search = LowerSearch(isAbsolute ? plan.lowerRoots : parent, components)
+        return try makeStack(try collect(&search, directory))
     }
 
     private func makeStack(_ directories: [UInt32]) throws(LayerError) -> StackRange {
@@ -91,6 +50,8 @@ extension WalkWorker {
 
     /// What shows through in the merged view of the directory.
     mutating func restStack(of directory: UInt32) throws(LayerError) -> StackRange {
+        // A comparison notes it in every directory.
+        if plan.purpose != .export { return store.directories[Int(directory)].rest }
         var stack = plan.lowerRoots
         for step in chain(to: directory) {
             let record = store.directories[Int(step)]
@@ -136,7 +97,9 @@ extension WalkWorker {
         if forms.contains(.device), metadata.isWhiteoutDevice { return .stop }
         if forms.contains(.attributeFile), metadata.kind == .regular, metadata.size == 0,
             try marks(of: name, in: parent, directory).whiteout
-        { return .stop }
+        {
+            return .stop
+        }
         return .other(metadata)
     }
 

@@ -17,7 +17,7 @@ extension WalkWorker {
             } else if let redirect = marks.redirect, !isRoot {
                 opener.keep(record.upper, try duplicate(handle, directory))
                 let above = store.directories[Int(record.parent)].rest
-                record.rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
+                record.rest = try redirectedStack(above, redirect, directory)
             }
             store.directories[Int(directory)].rest = record.rest
             if record.base.isEmpty, record.rest.isEmpty {
@@ -116,7 +116,9 @@ extension WalkWorker {
             // `.wh.NAME` beside NAME itself: the name exists.
             if name.flags.contains(.whiteout), index > 0, scanned[index - 1].key == name.key,
                 bytesEqual(names[scanned[index - 1].name], names[name.name])
-            { continue }
+            {
+                continue
+            }
             var entry = EntryRecord(name: name.name)
             entry.origin = name.origin
             entry.kind = name.kind

@@ -99,8 +99,11 @@ extension WalkWorker {
         var old = 0
         while new < scanned.count || old < scannedBase.count {
             let order =
-                new == scanned.count ? 1 : old == scannedBase.count ? -1
-                : compareNames(scanned[new], scannedBase[old], names)
+                new == scanned.count
+                ? 1
+                : old == scannedBase.count
+                    ? -1
+                    : compareNames(scanned[new], scannedBase[old], names)
             if order > 0 {
                 var entry = EntryRecord(name: scannedBase[old].name)
                 entry.change = .deleted
@@ -149,7 +152,8 @@ extension WalkWorker {
     ) throws(LayerError) -> UInt32 {
         let inUpper = record.upper != noIndex && name.origin == record.upper
         return try addDirectory(
-            directory, name: name.name, entry: entry, upper: inUpper ? try physicalChild(name.origin, name.name) : noIndex,
+            directory, name: name.name, entry: entry,
+            upper: inUpper ? try physicalChild(name.origin, name.name) : noIndex,
             rest: try childStack(of: record.rest, name.name, directory), base: base)
     }
 

@@ -45,7 +45,7 @@ extension SegmentEncoder {
     /// name its redirect gives, that has data itself (layer-archive.md D32).
     mutating func openData(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) -> OwnedDescriptor {
         var finder = WalkWorker(job.walk)
-        guard let data = try finder.dataFile(of: entry.name, in: item.directory) else {
+        guard let data = try finder.dataFile(of: entry.name, origin: entry.origin, in: item.directory) else {
             throw LayerError(
                 .notFound, "find the data of", path: fullPath(item, entry),
                 cause: .reason("the file holds metadata only (metacopy), and no lower directory has its data"),
@@ -56,59 +56,25 @@ extension SegmentEncoder {
 }
 
 extension WalkWorker {
-    /// Follows a metadata-only copy to its data; nil where no lower directory has them.
-    mutating func dataFile(of name: NameRef, in directory: UInt32) throws(LayerError) -> OwnedDescriptor? {
-        var stack = try restStack(of: directory)
-        var current = name
-        let upper = store.directories[Int(directory)].upper
-        if upper != noIndex, let redirect = try marks(of: name, in: upper, directory).redirect {
-            (stack, current) = try fileRedirect(stack, redirect, afterLayer: 0, directory)
-        }
-        for index in 0..<Int(stack.count) {
-            let parent = store.stacks[Int(stack.start) + index]
-            switch try lookUp(current, in: parent, directory) {
-            case .absent: continue
-            case .stop, .directory: return nil
-            case .other(let metadata):
-                guard metadata.kind == .regular else { return nil }
-                let marks = try marks(of: current, in: parent, directory)
-                if !marks.metacopy { return try openData(current, in: parent, directory) }
-                if let redirect = marks.redirect {
-                    let layer = store.physical[Int(parent)].layer
-                    let (rest, target) = try fileRedirect(stack, redirect, afterLayer: layer, directory)
-                    return try followData(target, rest, after: layer, directory)
-                }
-            }
-        }
-        return nil
-    }
-
-    private mutating func followData(_ name: NameRef, _ stack: StackRange, after layer: UInt32, _ directory: UInt32)
+    /// Follows a metadata-only copy in the physical directory `origin` to its data; nil where no lower directory has
+    /// them.
+    mutating func dataFile(of name: NameRef, origin: UInt32, in directory: UInt32)
         throws(LayerError) -> OwnedDescriptor?
     {
-        for index in 0..<Int(stack.count) {
-            let parent = store.stacks[Int(stack.start) + index]
-            guard store.physical[Int(parent)].layer > layer else { continue }
-            guard case .other(let metadata) = try lookUp(name, in: parent, directory) else { continue }
-            guard metadata.kind == .regular else { return nil }
-            if try !marks(of: name, in: parent, directory).metacopy {
-                return try openData(name, in: parent, directory)
-            }
+        let stack = try restStack(of: directory)
+        // The copy lies in the upper directory, or in one of those merged below it.
+        var position = 0
+        for index in 0..<Int(stack.count) where store.stacks[Int(stack.start) + index] == origin {
+            position = index + 1
         }
-        return nil
-    }
-
-    /// Splits a file's redirect into the directories it may lie in and its name there.
-    private mutating func fileRedirect(
-        _ stack: StackRange, _ redirect: [UInt8], afterLayer: UInt32, _ directory: UInt32
-    ) throws(LayerError) -> (StackRange, NameRef) {
-        guard redirect.first == UInt8(ascii: "/"), let slash = redirect.lastIndex(of: UInt8(ascii: "/")) else {
-            return (stack, try nameWriter.append(redirect.rawBytes))
+        var search = LowerSearch(stack, from: position, [name])
+        if let redirect = try marks(of: name, in: origin, directory).redirect, let components = try parts(redirect) {
+            search.redirect(
+                components, isAbsolute: redirect.first == UInt8(ascii: "/"), rest: 0, roots: plan.lowerRoots,
+                layer: store.physical[Int(origin)].layer)
         }
-        let name = try nameWriter.append(Array(redirect[(slash + 1)...]).rawBytes)
-        let above = Array(redirect[..<slash])
-        if above.isEmpty { return (plan.lowerRoots, name) }
-        return (try redirectedStack(stack, above, afterLayer: afterLayer, directory), name)
+        guard let found = try findData(&search, directory) else { return nil }
+        return try openData(found.name, in: found.parent, directory)
     }
 
     private mutating func openData(_ name: NameRef, in parent: UInt32, _ directory: UInt32)

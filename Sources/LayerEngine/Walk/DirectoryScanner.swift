@@ -25,7 +25,9 @@ struct DirectoryScanner {
             if name[0] == UInt8(ascii: "."), stripsPrefix || hidesMeta {
                 if hidesMeta, bytes(name, startWith: WhiteoutName.metaPrefix),
                     !bytes(name, equal: WhiteoutName.opaqueMarker)
-                { continue }
+                {
+                    continue
+                }
                 if stripsPrefix {
                     switch WhiteoutName(name) {
                     case .ordinary: break

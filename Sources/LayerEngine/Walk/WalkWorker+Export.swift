@@ -12,7 +12,7 @@ extension WalkWorker {
         if record.parent != noIndex, let redirect = marks.redirect {
             opener.keep(record.upper, handle)
             let above = try restStack(of: record.parent)
-            let rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
+            let rest = try redirectedStack(above, redirect, directory)
             store.directories[Int(directory)].rest = rest
             let hides = try !baseStack(of: directory).isEmpty
             store.directories[Int(directory)].flags.insert(hides ? [.merged, .opaque] : .merged)
@@ -127,7 +127,7 @@ extension WalkWorker {
                 store.directories[Int(directory)].rest = .empty
             } else if let redirect = marks.redirect {
                 let above = store.directories[Int(record.parent)].rest
-                let rest = try redirectedStack(above, redirect, afterLayer: 0, directory)
+                let rest = try redirectedStack(above, redirect, directory)
                 store.directories[Int(directory)].rest = rest
             }
             opener.keep(record.upper, handle)
