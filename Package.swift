@@ -51,7 +51,7 @@ let package = Package(
         .target(
             name: "LayerCompression",
             dependencies: [
-                "LayerModel", "CZstd", "CISAL", "CArchive", .product(name: "Crypto", package: "swift-crypto"),
+                "LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: engineSettings),
         .target(

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -366,4 +367,15 @@ int ldl_active_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
     return CPU_COUNT(&set);
+}
+
+int ldl_eventfd(void) {
+    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+void ldl_eventfd_signal(int descriptor) {
+    uint64_t one = 1;
+    // A full counter is readable already.
+    if (write(descriptor, &one, sizeof one) < 0) return;
 }

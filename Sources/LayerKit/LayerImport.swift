@@ -67,7 +67,7 @@ public enum LayerImport {
             }
             let report = try unpack(layer, into: target, options)
             try check(report.stream, layer.path, options)
-            try options.interruption.engine.check()
+            try options.interruption.flag.check()
             return report
         } catch {
             options.interruption.beginCleaningUp()
@@ -79,7 +79,7 @@ public enum LayerImport {
         _ layer: OpenLayer, into target: ImportRoot, _ options: LayerImportOptions
     ) throws(LayerError) -> LayerImportReport {
         var apply = options.apply
-        apply.cancel = options.interruption.engine
+        apply.cancel = options.interruption.flag
         apply.progress = options.progress.layer
         var reader = try LayerReader(descriptor: layer.descriptor.number, options: readerOptions(options))
         let report: ApplyReport
@@ -114,7 +114,7 @@ public enum LayerImport {
         reader.hashUncompressed = options.digests || options.expectedDiffID != nil
         reader.maxTrailingBytes = options.apply.maxTrailingBytes
         reader.progress = options.progress.input
-        reader.cancel = options.interruption.reader
+        reader.cancel = options.interruption.flag
         return reader
     }
 

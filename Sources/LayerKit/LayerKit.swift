@@ -16,10 +16,8 @@ public enum LayerKitVersion {
 
 /// Stops a running job from another thread, a signal handler's for instance, also where it waits for a pipe.
 public final class Interruption: Sendable {
-    /// What the engine asks between entries.
-    public let engine = LinuxIO.CancelFlag()
-    /// What wakes a reader that waits for input.
-    public let reader = LayerCompression.CancelFlag()
+    /// What the engine asks between entries, and what wakes a reader that waits for input.
+    public let flag = CancelFlag()
 
     private let cleaning = Atomic<Bool>(false)
 
@@ -33,7 +31,6 @@ public final class Interruption: Sendable {
 
     /// Stops the job, for good.
     public func interrupt() {
-        engine.cancel()
-        reader.cancel()
+        flag.cancel()
     }
 }

@@ -56,3 +56,15 @@ public final class Monitor<Value>: @unchecked Sendable {
         }
     }
 }
+
+extension Monitor {
+    /// Runs `body` alone and wakes everybody who waits; for state that changes too rarely to ask who cares.
+    public func change<Result>(_ body: (inout Value) -> Result) -> Result {
+        update { (body(&$0), true) }
+    }
+
+    /// Runs `body` alone, again after every change, until it gives a result; wakes the other waiters then.
+    public func wait<Result>(_ body: (inout Value) -> Result?) -> Result {
+        waitFor { value in body(&value).map { ($0, true) } }
+    }
+}

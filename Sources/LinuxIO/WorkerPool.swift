@@ -2,23 +2,6 @@ internal import CLinux
 public import LayerModel
 public import Synchronization
 
-/// Asks running work to stop; set from a signal handler's thread, another worker, or a caller that gave up.
-public final class CancelFlag: Sendable {
-    private let flag = Atomic<Bool>(false)
-
-    public init() {}
-
-    public func cancel() { flag.store(true, ordering: .relaxed) }
-
-    public var isCancelled: Bool { flag.load(ordering: .relaxed) }
-
-    /// Throws `.cancelled` once `cancel` was called.
-    @inline(__always)
-    public func check() throws(LayerError) {
-        if isCancelled { throw LayerError(.cancelled, "run", cause: .reason("interrupted")) }
-    }
-}
-
 /// Counts that a progress bar reads while the work goes on.
 public final class Progress: Sendable {
     /// Bytes done; of the stream for an apply, of the layer for a diff.
@@ -66,10 +49,10 @@ public struct WorkerPool: Sendable {
                 cancel.cancel()
             }
         }
-        var threads = RigidThreads()
+        let threads = HelperThreads()
         for index in 1..<max(count, 1) {
             do throws(LayerError) {
-                threads.append(try WorkerThread { guarded(index) })
+                try threads.start { guarded(index) }
             } catch {
                 failure.record(error)
                 cancel.cancel()
@@ -77,7 +60,7 @@ public struct WorkerPool: Sendable {
             }
         }
         guarded(0)
-        threads.joinAll()
+        threads.join()
         if let error = failure.value { throw error }
     }
 }
@@ -97,35 +80,33 @@ public final class FirstError: Sendable {
     public var value: LayerError? { held.withLock { $0 } }
 }
 
-/// The threads of one run; Array cannot hold values that are not copyable.
-private struct RigidThreads: ~Copyable {
-    private final class Box {
+/// Threads that help the calling one, joined together at the end of its work.
+public final class HelperThreads: Sendable {
+    private final class Held: @unchecked Sendable {
+        // Touched under the monitor's lock, and by the one thread that joins.
         var thread: WorkerThread?
         init(_ thread: consuming WorkerThread) { self.thread = consume thread }
     }
-    private var boxes: [Box] = []
-
-    mutating func append(_ thread: consuming WorkerThread) { boxes.append(Box(thread)) }
-
-    mutating func joinAll() {
-        for box in boxes {
-            if let thread = box.thread.take() { thread.join() }
-        }
-        boxes.removeAll()
-    }
-}
-
-/// Threads that help the calling one, joined together at the end of its work.
-public final class HelperThreads {
-    private var threads = RigidThreads()
+    private let threads = Monitor<[Held]>([])
 
     public init() {}
 
+    /// Threads started and not yet joined.
+    public var count: Int { threads.update { ($0.count, false) } }
+
     /// Starts a thread.
     public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) {
-        threads.append(try WorkerThread(body))
+        let held = Held(try WorkerThread(body))
+        threads.update { threads in
+            threads.append(held)
+            return ((), false)
+        }
     }
 
-    /// Waits for all of them.
-    public func join() { threads.joinAll() }
+    /// Waits for all of them, also for those that the last ones start meanwhile.
+    public func join() {
+        while let held = threads.update({ ($0.isEmpty ? nil : $0.removeFirst(), false) }) {
+            if let thread = held.thread.take() { thread.join() }
+        }
+    }
 }

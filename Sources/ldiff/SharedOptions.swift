@@ -64,7 +64,7 @@ struct SourceArguments: ParsableArguments {
         source.dialect = WhiteoutDialect(dialect)
         source.workers = global.workers
         source.io = global.io
-        source.cancel = interruption.engine
+        source.cancel = interruption.flag
         source.progress = progress
         return source
     }

@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import LayerCompression
 import LayerModel
+import LinuxIO
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct ReaderControlTests {

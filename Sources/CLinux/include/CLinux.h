@@ -112,3 +112,7 @@ uint64_t ldl_fault_calls(void);
 
 /// Cores in the process's affinity mask.
 int ldl_active_cores(void);
+
+/// A descriptor that becomes readable, for good, when it is signalled.
+int ldl_eventfd(void);
+void ldl_eventfd_signal(int descriptor);

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LinuxIO
 
 /// Reads a borrowed descriptor in large pieces, and counts, hashes and cancels on the way.
 ///

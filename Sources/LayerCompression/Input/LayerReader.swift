@@ -1,4 +1,5 @@
 public import LayerModel
+import LinuxIO
 
 /// Reads a layer from a descriptor, decompresses it and computes its digests, each on a thread of its own, while the
 /// caller consumes the uncompressed stream (layer-archive 3.2).

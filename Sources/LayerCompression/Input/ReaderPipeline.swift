@@ -1,11 +1,12 @@
 import LayerModel
+import LinuxIO
 
 /// The threads behind a `LayerReader`: one that reads and decompresses, and one that hashes if that is asked for.
 final class ReaderPipeline: Sendable {
     let exchange = SlabExchange()
     private let options: LayerReaderOptions
     private let stopFlag = CancelFlag()
-    private let threads = Monitor<[WorkerThread]>([])
+    private let threads = HelperThreads()
     private let results = Monitor(Results())
 
     private struct Results {
@@ -18,7 +19,7 @@ final class ReaderPipeline: Sendable {
         self.options = options
         let input = CompressedInput(
             descriptor: descriptor, stop: stopFlag, cancel: options.cancel, progress: options.progress)
-        let decoder = try WorkerThread { [self] in
+        try threads.start { [self] in
             do throws(LayerError) {
                 try decode(input, as: format)
                 exchange.end(nil)
@@ -26,7 +27,6 @@ final class ReaderPipeline: Sendable {
                 exchange.end(error)
             }
         }
-        threads.update { $0.append(decoder) }
     }
 
     /// Ends all threads and waits for them. Called once, and last.
@@ -39,7 +39,7 @@ final class ReaderPipeline: Sendable {
     /// After the consumer saw the end: waits for the digests.
     func finish() -> LayerSummary? {
         join()
-        return results.update { results in
+        return results.change { results in
             var summary = results.summary
             if let diffID = results.diffID {
                 summary?.diffID = options.hashUncompressed ? diffID : nil
@@ -51,7 +51,7 @@ final class ReaderPipeline: Sendable {
 
     /// The decoder may start the hasher while it runs, so it is joined first.
     private func join() {
-        while let thread = threads.update({ $0.isEmpty ? nil : $0.removeFirst() }) { thread.join() }
+        threads.join()
     }
 
     private func decode(_ input: CompressedInput, as given: LayerFormat?) throws(LayerError) {
@@ -81,7 +81,7 @@ final class ReaderPipeline: Sendable {
         let summary = LayerSummary(
             format: format, compressedBytes: input.byteCount, uncompressedBytes: byteCount,
             compressedDigest: input.digest?.finalize(), diffID: nil)
-        results.update { $0.summary = summary }
+        results.change { $0.summary = summary }
     }
 
     /// Decodes to the end of the stream and returns its length.
@@ -124,12 +124,11 @@ final class ReaderPipeline: Sendable {
 
     private func startHasher() throws(LayerError) {
         exchange.expectHasher()
-        let hasher = try WorkerThread { [self] in
+        try threads.start { [self] in
             var state = DigestState()
             while let work = exchange.nextToHash() { state.update(work.slab.span(work.range)) }
             let digest = state.finalize()
-            results.update { $0.diffID = digest }
+            results.change { $0.diffID = digest }
         }
-        threads.update { $0.append(hasher) }
     }
 }

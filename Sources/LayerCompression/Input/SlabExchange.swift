@@ -1,4 +1,5 @@
 import LayerModel
+import LinuxIO
 
 /// The place where the threads of a reader hand over slabs.
 ///
@@ -33,7 +34,7 @@ final class SlabExchange: Sendable {
 
     /// Announces a hasher, before the first slab.
     func expectHasher() {
-        monitor.update { $0.isHashed = true }
+        monitor.change { $0.isHashed = true }
     }
 
     /// An empty slab, once there is room in the queues; nil when the consumer has gone.
@@ -54,7 +55,7 @@ final class SlabExchange: Sendable {
     /// Hands a filled slab to the consumer, and to the hasher if there is one.
     func publish(_ slab: Slab) {
         let range = slab.start..<slab.end
-        monitor.update { state in
+        monitor.change { state in
             state.ready.append(slab)
             if state.isHashed { state.unhashed.append(HashWork(slab: slab, range: range)) }
         }
@@ -62,7 +63,7 @@ final class SlabExchange: Sendable {
 
     /// Says that no more slabs come, and why.
     func end(_ failure: LayerError?) {
-        monitor.update { state in
+        monitor.change { state in
             state.isEnded = true
             state.failure = failure
         }
@@ -72,7 +73,7 @@ final class SlabExchange: Sendable {
 
     /// The next slab to hash; nil at the end. The slab got before is finished with.
     func nextToHash() -> HashWork? {
-        monitor.update { state in
+        monitor.change { state in
             guard let slab = state.hashing else { return }
             state.hashing = nil
             if let index = state.parked.firstIndex(where: { $0 === slab }) {
@@ -102,7 +103,7 @@ final class SlabExchange: Sendable {
 
     /// Takes a slab back; it becomes free when the hasher is through with it too.
     func recycle(_ slab: Slab) {
-        monitor.update { state in
+        monitor.change { state in
             let isNeeded = state.hashing === slab || state.unhashed.contains { $0.slab === slab }
             if isNeeded {
                 state.parked.append(slab)
@@ -114,6 +115,6 @@ final class SlabExchange: Sendable {
 
     /// Tells the other threads that the consumer has gone.
     func stop() {
-        monitor.update { $0.isStopped = true }
+        monitor.change { $0.isStopped = true }
     }
 }

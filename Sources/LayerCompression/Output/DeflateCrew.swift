@@ -1,4 +1,5 @@
 import LayerModel
+import LinuxIO
 
 /// One piece on its way through a crew. The caller fills it, one worker deflates it, the caller writes it out;
 /// it changes hands under the crew's lock, which is what `@unchecked Sendable` stands for.
@@ -24,7 +25,6 @@ final class DeflateCrew: Sendable {
     fileprivate struct State {
         var waiting: [DeflateJob] = []
         var done: [ObjectIdentifier] = []
-        var threads: [WorkerThread] = []
         var idle = 0
         var isStopped = false
     }
@@ -32,6 +32,7 @@ final class DeflateCrew: Sendable {
     private let level: Int
     private let workers: Int
     private let monitor = Monitor(State())
+    private let threads = HelperThreads()
 
     init(level: Int, workers: Int) {
         self.level = level
@@ -40,13 +41,11 @@ final class DeflateCrew: Sendable {
 
     /// Hands a piece to the next free worker, starting one more thread when none is free.
     func submit(_ job: DeflateJob) throws(LayerError) {
-        let needsThread = monitor.update { state in
+        let isShort = monitor.change { state in
             state.waiting.append(job)
-            return state.threads.count < workers && state.idle < state.waiting.count
+            return state.idle < state.waiting.count
         }
-        guard needsThread else { return }
-        let thread = try WorkerThread { [self] in work() }
-        monitor.update { $0.threads.append(thread) }
+        if isShort, threads.count < workers { try threads.start { [self] in work() } }
     }
 
     /// Waits until `job` is deflated.
@@ -56,30 +55,28 @@ final class DeflateCrew: Sendable {
 
     /// Whether `job` is deflated; says so once.
     func isDone(_ job: DeflateJob) -> Bool {
-        monitor.update { $0.claim(job) }
+        monitor.change { $0.claim(job) }
     }
 
     /// Drops what waits, and waits for the threads to end.
     func stop() {
-        let threads = monitor.update { state in
+        monitor.change { state in
             state.isStopped = true
             state.waiting.removeAll()
-            defer { state.threads.removeAll() }
-            return state.threads
         }
-        for thread in threads { thread.join() }
+        threads.join()
     }
 
     private func work() {
         let deflater = PieceDeflater(level: level)
         while let job = nextJob() {
             job.run(deflater)
-            monitor.update { $0.done.append(ObjectIdentifier(job)) }
+            monitor.change { $0.done.append(ObjectIdentifier(job)) }
         }
     }
 
     private func nextJob() -> DeflateJob? {
-        monitor.update { $0.idle += 1 }
+        monitor.change { $0.idle += 1 }
         return monitor.wait { state -> DeflateJob?? in
             if state.isStopped { return .some(nil) }
             if state.waiting.isEmpty { return nil }
