@@ -16,7 +16,8 @@ extension ProcessState {
         guard let file = try? OwnedDescriptor.open(NamePointer("/proc/self/uid_map"), .readOnly) else { return false }
         let text = Slab(capacity: 4096)
         guard let count = try? file.read(into: text, 0..<4096) else { return false }
-        let fields = String(decoding: text.span(0..<count).copied(), as: UTF8.self).split(whereSeparator: \.isWhitespace)
+        let fields = String(decoding: text.span(0..<count).copied(), as: UTF8.self).split(
+            whereSeparator: \.isWhitespace)
         return fields != ["0", "0", "4294967295"]
     }()
 }

@@ -74,12 +74,15 @@ import Testing
         #expect(result["beyond"]?.seconds == 0)
     }
 
-    @Test(arguments: Target.allCases) func `T106 T107 T108 special bits and capabilities survive`(_ target: Target) throws {
+    @Test(arguments: Target.allCases) func `T106 T107 T108 special bits and capabilities survive`(_ target: Target)
+        throws
+    {
         let result = try view(
             target,
             [
                 F("suid", "x", 0o4755).ids(1, 0), F("sgid", "x", 0o2755).ids(0, 1),
-                F("cap", "x", 0o755).ids(1, 1).xattr("security.capability", Self.capability), H("cap2", "cap").ids(1, 1),
+                F("cap", "x", 0o755).ids(1, 1).xattr("security.capability", Self.capability),
+                H("cap2", "cap").ids(1, 1),
                 H("cap3", "cap").ids(1, 1),
             ])
         #expect(result["suid"]?.mode == 0o4755 && result["sgid"]?.mode == 0o2755)
@@ -124,12 +127,15 @@ import Testing
             ])
         #expect(
             result.paths == [
-                "...", "\\xc3\\xa9", "a", "b", "c/", "c/d/", "c/d/e", "dir/", "e\\xcc\\x81", "f", "file", "old", "seven",
+                "...", "\\xc3\\xa9", "a", "b", "c/", "c/d/", "c/d/e", "dir/", "e\\xcc\\x81", "f", "file", "old",
+                "seven",
             ])
         #expect(result["old"]?.text == "o" && result["seven"]?.text == "7")
     }
 
-    @Test(arguments: Target.allCases) func `T115 volume labels are skipped, unknown types refused`(_ target: Target) throws {
+    @Test(arguments: Target.allCases) func `T115 volume labels are skipped, unknown types refused`(_ target: Target)
+        throws
+    {
         #expect(try paths(target, [F("label").type(UInt8(ascii: "V")), F("f")]) == ["f"])
         #expect(try failure(target, [F("odd").type(UInt8(ascii: "D"))])?.code == .invalidArchive)
     }
@@ -217,7 +223,9 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 7, 511, 512, 513, 4096, 100_000]) func `pieces of any size give the same tree`(_ size: Int) throws {
+    @Test(arguments: [1, 7, 511, 512, 513, 4096, 100_000]) func `pieces of any size give the same tree`(_ size: Int)
+        throws
+    {
         let pieces =
             [D("d")] + (0..<40).map { F("d/f\($0)", bytes: [UInt8](repeating: UInt8($0), count: $0 * 777)) }
             + [F("big", bytes: [UInt8](repeating: 9, count: 700_000))]
@@ -271,7 +279,9 @@ import Testing
         let scratch = try TemporaryDirectory()
         var options = ApplyOptions()
         options.maxBytes = 4
-        #expect(throws: LayerError.self) { try apply(Tar.archive([F("a", "123"), F("b", "45")]), to: scratch.path, options) }
+        #expect(throws: LayerError.self) {
+            try apply(Tar.archive([F("a", "123"), F("b", "45")]), to: scratch.path, options)
+        }
         options = ApplyOptions()
         options.cancel.cancel()
         do {

@@ -29,7 +29,8 @@ import Testing
     }
 
     @Test(arguments: Target.allCases) func `T159 a link to itself`(_ target: Target) throws {
-        let result = try view(target, [F("a", "x").time(1), H("a", "a").time(2), D("d"), F("d/f", "y"), H("d/f", "./d/f")])
+        let result = try view(
+            target, [F("a", "x").time(1), H("a", "a").time(2), D("d"), F("d/f", "y"), H("d/f", "./d/f")])
         #expect(result["a"]?.text == "x" && result["a"]?.seconds == 2 && result["d/f"]?.text == "y")
         #expect(try failure(target, [H("a", "a")])?.code == .invalidArchive)
     }
@@ -55,7 +56,9 @@ import Testing
         #expect(result["etc/passwd"]?.mode == 0o644)
     }
 
-    @Test(arguments: Target.allCases) func `T164 T165 a link over a directory and a directory over a link`(_ target: Target)
+    @Test(arguments: Target.allCases) func `T164 T165 a link over a directory and a directory over a link`(
+        _ target: Target
+    )
         throws
     {
         let base = [F("etc/passwd", "p"), D("localetc"), F("localetc/old")]

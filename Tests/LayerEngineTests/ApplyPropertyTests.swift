@@ -53,7 +53,10 @@ import Testing
         var history: [String] = []
         for number in 0..<4 {
             let layer = Self.layer(&dice, isBottom: number == 0)
-            history.append(layer.map { "\(Character(Unicode.Scalar($0.type))) \(String(decoding: $0.name, as: UTF8.self))>\(String(decoding: $0.link, as: UTF8.self))" }.joined(separator: ", "))
+            history.append(
+                layer.map {
+                    "\(Character(Unicode.Scalar($0.type))) \(String(decoding: $0.name, as: UTF8.self))>\(String(decoding: $0.link, as: UTF8.self))"
+                }.joined(separator: ", "))
             let first = Result { try merged.apply(layer) }
             let second = Result { try overlay.apply(layer) }
             // A refused layer (a link to nothing, a file as a parent) is refused by both; the stack ends there.
@@ -69,7 +72,8 @@ import Testing
             // Which names share an inode differs after copy-up: overlayfs parts them.
             let ignored: TreeSnapshot.Ignored = [.linkGroups, .directoryTimes]
             let differences = try overlay.view(ignoring: ignored).differences(from: merged.view(ignoring: ignored))
-            #expect(differences.isEmpty, "seed \(seed) layer \(number)\n\(differences.joined(separator: "\n"))\n\(history)")
+            #expect(
+                differences.isEmpty, "seed \(seed) layer \(number)\n\(differences.joined(separator: "\n"))\n\(history)")
             if !differences.isEmpty { return }
         }
     }

@@ -54,9 +54,10 @@ import Testing
         // Counted by the fault plan, which belongs to the whole process.
         await #expect(processExitsWith: .success) {
             let scratch = try TemporaryDirectory(in: "/dev/shm")
-            let bytes = Tar.archive((0..<200).flatMap { directory in
-                [D("d\(directory)")] + (0..<50).map { F("d\(directory)/f\($0)", "content") }
-            })
+            let bytes = Tar.archive(
+                (0..<200).flatMap { directory in
+                    [D("d\(directory)")] + (0..<50).map { F("d\(directory)/f\($0)", "content") }
+                })
             FaultPlan.fail(call: 0, errno: 0)
             try apply(bytes, to: scratch.path)
             let calls = Double(FaultPlan.calls) / 10_200
@@ -66,7 +67,8 @@ import Testing
 
     private static let small: [TarPiece] = [
         D("d"), F("d/f", "body"), S("d/l", "f"), H("h", "d/f"), F("d/c", "x").ids(1, 1).xattr("user.x", "v"),
-        P("p"), D("old"), F("old/new"), W("old/.wh..wh..opq"), W(".wh.gone"), F("implied/dir/f"), H("late", "z"), F("z", "z"),
+        P("p"), D("old"), F("old/new"), W("old/.wh..wh..opq"), W(".wh.gone"), F("implied/dir/f"), H("late", "z"),
+        F("z", "z"),
     ]
 
     @Test(arguments: [EIO, ENOSPC, EMFILE]) func `every failing call ends in an error, and nothing leaks`(_ code: Int32)

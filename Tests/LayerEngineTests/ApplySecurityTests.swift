@@ -16,7 +16,8 @@ import Testing
     @Test(arguments: Target.allCases) func `T171 T172 V2 V3 writing through links`(_ target: Target) throws {
         let outside = try Outside()
         let other = outside.scratch.path + "/victim"
-        #expect(try outside.apply(target, [S("v", "../victim"), F("v/file", "1"), S("w", other), F("w/file", "2")]) == nil)
+        #expect(
+            try outside.apply(target, [S("v", "../victim"), F("v/file", "1"), S("w", other), F("w/file", "2")]) == nil)
         let inside = try TreeSnapshot(outside.root)
         #expect(inside["victim/file"]?.text == "1")
         #expect(inside.entries.values.contains { $0.text == "2" })
@@ -50,7 +51,8 @@ import Testing
         #expect(try outside.apply(target, [H("l", "../dest-evil/secret")])?.code == .unsafePath)
         #expect(
             try outside.apply(
-                target, [D("inner"), S("inner/up", ".."), S("inner/up/esc", "../victim"), F("inner/up/esc/x", "x")]) == nil)
+                target, [D("inner"), S("inner/up", ".."), S("inner/up/esc", "../victim"), F("inner/up/esc/x", "x")])
+                == nil)
         #expect(try outside.isUntouched() && TreeSnapshot(evil) == before)
         #expect(try TreeSnapshot(outside.root)["victim/x"]?.text == "x")
     }
@@ -84,7 +86,11 @@ import Testing
         }
         for round in 0..<200 {
             _ = try outside.apply(
-                .merged, [D("d", 0o777), F("d/hello", "evil \(round)", 0o777), S("d/l", "x"), H("d/h", "d/hello"), D("d/sub", 0o777)])
+                .merged,
+                [
+                    D("d", 0o777), F("d/hello", "evil \(round)", 0o777), S("d/l", "x"), H("d/h", "d/hello"),
+                    D("d/sub", 0o777),
+                ])
         }
         stop.cancel()
         thread.join()
@@ -114,8 +120,10 @@ import Testing
         #expect(try failure(target, [raw(Tar.header(long)), F("f")])?.code == .invalidArchive)
         #expect(try failure(target, [F("f").pax("comment", [UInt8](repeating: 1, count: 2 << 20))]) != nil)
         let map = "10000000\n" + String(repeating: "1\n1\n", count: 1000)
-        let sparse = F("s", bytes: Tar.padded(Array(map.utf8))).pax("GNU.sparse.major", "1").pax("GNU.sparse.minor", "0")
-            .pax("GNU.sparse.realsize", "1000000000")
+        let sparse = F("s", bytes: Tar.padded(Array(map.utf8))).pax("GNU.sparse.major", "1").pax(
+            "GNU.sparse.minor", "0"
+        )
+        .pax("GNU.sparse.realsize", "1000000000")
         #expect(try failure(target, [sparse]) != nil)
     }
 
@@ -131,7 +139,8 @@ import Testing
         }
     }
 
-    @Test(arguments: Target.allCases) func `T188 T189 V19 V20 lies about sizes, NULs in names`(_ target: Target) throws {
+    @Test(arguments: Target.allCases) func `T188 T189 V19 V20 lies about sizes, NULs in names`(_ target: Target) throws
+    {
         for size in ["-1", "99999999999999999999"] {
             #expect(try failure(target, [F("f", "x").pax("size", size)])?.code == .invalidArchive)
         }
@@ -161,7 +170,9 @@ import Testing
         #expect(result["b"]?.kind == .blockDevice && result["p"]?.kind == .fifo && result["p"]?.mode == 0o600)
     }
 
-    @Test(arguments: Target.allCases) func `T192 V23 A47 modes of devices are set without opening them`(_ target: Target)
+    @Test(arguments: Target.allCases) func `T192 V23 A47 modes of devices are set without opening them`(
+        _ target: Target
+    )
         throws
     {
         // Nobody reads the FIFO: opening it would wait for ever.
@@ -170,7 +181,8 @@ import Testing
     }
 
     @Test(arguments: Target.allCases) func `T193 V24 global headers touch nothing`(_ target: Target) throws {
-        #expect(try paths(target, [D("etc"), F("etc/x")], [G("etc"), G("new/dir"), F("f")]) == ["etc/", "etc/x", "f"])
+        #expect(
+            try paths(target, [D("etc"), F("etc/x")], [G("etc"), G("new/dir"), F("f")]) == ["etc/", "etc/x", "f"])
     }
 
     @Test(arguments: Target.allCases) func `T195 V26 links in circles`(_ target: Target) throws {

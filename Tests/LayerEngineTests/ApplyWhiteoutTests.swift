@@ -47,13 +47,16 @@ import Testing
         #expect(try paths(target, base, [W("d/.wh..wh..opq"), F("d/x/y")]) == ["d/", "d/x/", "d/x/y"])
     }
 
-    @Test(arguments: Target.allCases) func `T139 T140 a whiteout spares what its own layer has`(_ target: Target) throws {
+    @Test(arguments: Target.allCases) func `T139 T140 a whiteout spares what its own layer has`(_ target: Target) throws
+    {
         for layer in [[F("a", "n"), W(".wh.a")], [W(".wh.a"), F("a", "n")]] {
             #expect(try view(target, [F("a", "o")], layer)["a"]?.text == "n")
         }
     }
 
-    @Test(arguments: Target.allCases) func `T141 T142 a whiteout beside a new directory hides the old one`(_ target: Target)
+    @Test(arguments: Target.allCases) func `T141 T142 a whiteout beside a new directory hides the old one`(
+        _ target: Target
+    )
         throws
     {
         let base = [D("d"), F("d/o")]
@@ -67,7 +70,8 @@ import Testing
         #expect(try paths(target, [F("x")], [W(".wh.absent"), W("no/such/.wh.thing")]) == ["x"])
     }
 
-    @Test(arguments: Target.allCases) func `T145 a whiteout is one whatever its type and body`(_ target: Target) throws {
+    @Test(arguments: Target.allCases) func `T145 a whiteout is one whatever its type and body`(_ target: Target) throws
+    {
         let base = [F("x"), F("keep")]
         #expect(try paths(target, base, [F(".wh.x", "non-empty")]) == ["keep"])
         #expect(try paths(target, base, [H(".wh.x", ".wh.dangling")]) == ["keep"])

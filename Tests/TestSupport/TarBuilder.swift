@@ -1,3 +1,6 @@
+// The letters are those of the specification's section 9.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+
 /// One piece of an archive: an entry with its extended header, or raw bytes.
 ///
 /// The letters are those of the specification's section 9. The blocks are made here, not by TarEncoder, so that a
@@ -28,7 +31,11 @@ public struct TarPiece: Sendable {
         self.name = Array(name.utf8)
     }
 
-    public func ids(_ uid: Int64, _ gid: Int64) -> TarPiece { with { $0.uid = uid; $0.gid = gid } }
+    public func ids(_ uid: Int64, _ gid: Int64) -> TarPiece {
+        with {
+            $0.uid = uid; $0.gid = gid
+        }
+    }
     public func time(_ seconds: Int64) -> TarPiece { with { $0.mtime = seconds } }
     public func size(_ size: Int64) -> TarPiece { with { $0.claimedSize = size } }
     public func body(_ text: String) -> TarPiece { with { $0.body = Array(text.utf8) } }

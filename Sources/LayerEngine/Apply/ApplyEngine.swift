@@ -70,7 +70,8 @@ extension ApplyJob {
             try body()
         } catch {
             throw LayerError(
-                .invalidArchive, "apply", path: nil, cause: .archive(offset: error.offset, reason: error.reason.description))
+                .invalidArchive, "apply", path: nil,
+                cause: .archive(offset: error.offset, reason: error.reason.description))
         }
     }
 
@@ -82,7 +83,8 @@ extension ApplyJob {
     }
 
     /// Moves on to the next slab once everything that reads the current one is handed over.
-    private func nextSlab<Source: SlabSource & ~Copyable>(_ source: inout Source, carry: Bool = false) throws(LayerError)
+    private func nextSlab<Source: SlabSource & ~Copyable>(_ source: inout Source, carry: Bool = false)
+        throws(LayerError)
         -> Bool
     {
         try flush()

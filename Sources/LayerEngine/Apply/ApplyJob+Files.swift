@@ -12,7 +12,8 @@ struct FileTarget {
 /// Regular files: prepared here, written by the crew.
 extension ApplyJob {
     /// Makes room for a regular file and says how it is to be written.
-    func prepareFile(_ entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) -> FileTarget {
+    func prepareFile(_ entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) -> FileTarget
+    {
         let fields = entry.fields
         let ids = try ids(of: fields)
         try count(fileBytes: fields.size)

@@ -41,7 +41,8 @@ extension ApplyJob {
                 try parent.descriptor.setTimes(
                     arena.pointer(name),
                     access: TimeStamp(seconds: node.accessSeconds, nanoseconds: node.accessNanoseconds),
-                    modification: TimeStamp(seconds: node.modificationSeconds, nanoseconds: node.modificationNanoseconds))
+                    modification: TimeStamp(
+                        seconds: node.modificationSeconds, nanoseconds: node.modificationNanoseconds))
             } catch {
                 throw LayerError(error, "apply", path: tree.path(of: name, in: node.parent))
             }

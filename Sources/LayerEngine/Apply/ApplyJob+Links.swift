@@ -52,7 +52,9 @@ extension ApplyJob {
     }
 
     /// Links a name to `target`; false where that does not exist.
-    func link(_ record: UInt32, in node: UInt32, to target: RawSpan, _ metadata: LinkMetadata) throws(LayerError) -> Bool {
+    func link(_ record: UInt32, in node: UInt32, to target: RawSpan, _ metadata: LinkMetadata) throws(LayerError)
+        -> Bool
+    {
         var cleaned = ArchiveName()
         do throws(ArchiveName.Problem) {
             try cleaned.clean(target, lenient: options.lenientNames)
@@ -104,7 +106,9 @@ extension ApplyJob {
     }
 
     /// A40: the owner is set only where it differs, since setting it clears capabilities.
-    private func apply(_ metadata: LinkMetadata, to record: UInt32, in node: UInt32, _ kind: EntryKind) throws(LayerError) {
+    private func apply(_ metadata: LinkMetadata, to record: UInt32, in node: UInt32, _ kind: EntryKind)
+        throws(LayerError)
+    {
         let arena = tree.arena
         let name = tree.records[Int(record)].name
         let handle = try handle(node)
@@ -208,7 +212,8 @@ extension ApplyJob {
                     .invalidArchive, "apply",
                     path: tree.path(of: tree.records[Int(first.record)].name, in: first.node),
                     cause: .archive(
-                        offset: first.offset, reason: "the hard link's target \(PathBytes(first.target)) does not exist"))
+                        offset: first.offset, reason: "the hard link's target \(PathBytes(first.target)) does not exist"
+                    ))
             }
             backwards.toggle()
         }

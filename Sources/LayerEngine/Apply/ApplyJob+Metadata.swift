@@ -23,7 +23,8 @@ extension ApplyJob {
     @inline(never)
     private func unmapped(_ what: String, _ id: Int64) -> LayerError {
         LayerError(
-            .idUnmapped, "apply", path: nil, cause: .archive(offset: entryOffset, reason: "\(what) \(id) is not in the map"))
+            .idUnmapped, "apply", path: nil,
+            cause: .archive(offset: entryOffset, reason: "\(what) \(id) is not in the map"))
     }
 
     /// The times an entry gets: nothing before 1970 or beyond what 64 bits of nanoseconds hold, and no access

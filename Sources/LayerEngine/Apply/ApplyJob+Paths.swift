@@ -82,7 +82,8 @@ extension ApplyJob {
         default:
             guard create else { return .missing }
             throw LayerError(
-                SystemCallError("openat", errno: 20), "apply", path: tree.path(of: tree.records[Int(record)].name, in: node))
+                SystemCallError("openat", errno: 20), "apply",
+                path: tree.path(of: tree.records[Int(record)].name, in: node))
         }
     }
 

@@ -101,7 +101,8 @@ extension ApplyJob {
         let root = ApplyTree.rootNode
         guard upper.dialect.opaque != .markerFile, let lowers = upper.lowers else {
             if upper.dialect.opaque != .markerFile {
-                report.warn("the layer hides all layers below it: its root is marked, but overlayfs looks at no such mark")
+                report.warn(
+                    "the layer hides all layers below it: its root is marked, but overlayfs looks at no such mark")
             }
             return try markOpaque(root)
         }
@@ -134,7 +135,8 @@ extension ApplyJob {
         guard bytes(arena[name], startWith: WhiteoutName.prefix) else { return }
         throw LayerError(
             .unsupported, "apply",
-            cause: .archive(offset: entryOffset, reason: "the target's kind of whiteouts cannot hold a name that begins with .wh."))
+            cause: .archive(
+                offset: entryOffset, reason: "the target's kind of whiteouts cannot hold a name that begins with .wh."))
     }
 
     // MARK: copy-up
@@ -172,7 +174,9 @@ extension ApplyJob {
                 let start = position
                 position += attribute.count + 1
                 let verdict = policy.verdict(attribute.rawBytes)
-                guard verdict == .set, try reader.readValue(at: start, of: arena.pointer(found.name), in: found.directory.descriptor) != nil
+                guard verdict == .set,
+                    try reader.readValue(at: start, of: arena.pointer(found.name), in: found.directory.descriptor)
+                        != nil
                 else { continue }
                 let value = reader.lastValueBytes
                 let terminated = attribute + [0]

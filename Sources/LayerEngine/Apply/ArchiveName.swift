@@ -65,7 +65,9 @@ struct ArchiveName {
         var start = end
         while start > 0, name[start - 1] != UInt8(ascii: "/") { start -= 1 }
         guard start > 0, end > start else { return nil }
-        if name[start] == UInt8(ascii: "."), end - start == 1 || (end - start == 2 && name[start + 1] == UInt8(ascii: ".")) {
+        if name[start] == UInt8(ascii: "."),
+            end - start == 1 || (end - start == 2 && name[start + 1] == UInt8(ascii: "."))
+        {
             return nil
         }
         return start..<end

@@ -80,7 +80,9 @@ struct FileWriter: ~Copyable {
         counters.bytesWritten += UInt64(job.count)
     }
 
-    private mutating func create(_ job: FileJob, _ directory: DirectoryHandle) throws(SystemCallError) -> OwnedDescriptor {
+    private mutating func create(_ job: FileJob, _ directory: DirectoryHandle) throws(SystemCallError)
+        -> OwnedDescriptor
+    {
         counters.creates += 1
         return try directory.descriptor.open(
             arena.pointer(job.name), [.create, .exclusive, .noFollow, .writeOnly], mode: job.mode & 0o777)
@@ -106,7 +108,9 @@ struct FileWriter: ~Copyable {
         try file.setTimes(access: job.access, modification: job.modification)
     }
 
-    private func setAttribute(_ index: Int, _ attributes: AttributeSet, of file: borrowing OwnedDescriptor, _ job: FileJob)
+    private func setAttribute(
+        _ index: Int, _ attributes: AttributeSet, of file: borrowing OwnedDescriptor, _ job: FileJob
+    )
         throws(SystemCallError)
     {
         let name = attributes.name(index)
@@ -121,7 +125,9 @@ struct FileWriter: ~Copyable {
 
     // MARK: files in pieces
 
-    private mutating func begin(_ job: FileJob, _ batch: FileBatch, _ directory: DirectoryHandle) throws(SystemCallError) {
+    private mutating func begin(_ job: FileJob, _ batch: FileBatch, _ directory: DirectoryHandle)
+        throws(SystemCallError)
+    {
         open = try create(job, directory)
         openDirectory = directory
         openJob = job

@@ -18,8 +18,8 @@ final class SlabFeed {
         var marks: [UInt64]
     }
 
-    /// Slabs under way at most: enough for every writer to have work, few enough to stay in small memory (16 MiB).
-    private static let bound = 12
+    /// Slabs under way at most: enough for every writer to have work, few enough to stay in small memory (10 MiB).
+    private static let bound = 8
 
     init(crew: WriterCrew) { self.crew = crew }
 
@@ -32,7 +32,8 @@ final class SlabFeed {
     ///
     /// `carry` takes the undecoded rest along in front of the new bytes; it must fit the headroom. Every batch that
     /// reads the current slab must have been handed over.
-    func advance<Source: SlabSource & ~Copyable>(_ source: inout Source, carry: Bool = false) throws(LayerError) -> Bool {
+    func advance<Source: SlabSource & ~Copyable>(_ source: inout Source, carry: Bool = false) throws(LayerError) -> Bool
+    {
         reclaim(&source, downTo: Self.bound)
         guard let next = try source.next() else { return false }
         streamBytes += UInt64(next.count)
@@ -62,7 +63,9 @@ final class SlabFeed {
     }
 
     /// Reads and drops the rest of the stream, at most `limit` bytes (A8).
-    func drain<Source: SlabSource & ~Copyable>(_ source: inout Source, limit: UInt64, cancel: () throws(LayerError) -> Void)
+    func drain<Source: SlabSource & ~Copyable>(
+        _ source: inout Source, limit: UInt64, cancel: () throws(LayerError) -> Void
+    )
         throws(LayerError)
     {
         var trailing = UInt64(available)

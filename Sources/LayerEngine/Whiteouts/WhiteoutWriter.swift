@@ -24,7 +24,8 @@ struct WhiteoutWriter: ~Copyable {
         guard dialect.deletion.contains(.device) else {
             let marker = markerName(arena[name])
             let pointer = NamePointer(terminated: marker.rawBytes)
-            let file = try directory.descriptor.open(pointer, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
+            let file = try directory.descriptor.open(
+                pointer, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
             try file.setOwner(uid: uid, gid: gid)
             return
         }
