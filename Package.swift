@@ -51,7 +51,8 @@ let package = Package(
         .target(
             name: "LayerCompression",
             dependencies: [
-                "LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", .product(name: "Crypto", package: "swift-crypto"),
+                "LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive",
+                .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: engineSettings),
         .target(

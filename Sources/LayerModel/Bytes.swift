@@ -60,10 +60,17 @@ public func bytesCompare(_ left: RawSpan, _ right: RawSpan) -> Int {
 public func bytes(_ bytes: RawSpan, startWith prefix: StaticString) -> Bool {
     guard bytes.byteCount >= prefix.utf8CodeUnitCount else { return false }
     for index in 0..<prefix.utf8CodeUnitCount {
-        // Reason: a StaticString of ASCII text has utf8CodeUnitCount bytes at utf8Start.
-        if bytes[index] != (unsafe prefix.utf8Start[index]) { return false }
+        if bytes[index] != asciiByte(prefix, index) { return false }
     }
     return true
+}
+
+/// The byte at `index` of the ASCII text `text`; the index is checked.
+@inlinable
+public func asciiByte(_ text: StaticString, _ index: Int) -> UInt8 {
+    precondition(index >= 0 && index < text.utf8CodeUnitCount)
+    // Reason: a StaticString of ASCII text has utf8CodeUnitCount bytes at utf8Start, and the index was checked.
+    return unsafe text.utf8Start[index]
 }
 
 /// Whether `bytes` is the ASCII text `text`.

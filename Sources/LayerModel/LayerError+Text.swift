@@ -48,6 +48,7 @@ extension LayerError: CustomStringConvertible {
 
 /// The system's words for an errno, see strerror(3).
 public func errorText(_ errno: Int32) -> String {
+    // Reason: the buffer is used inside the closure only.
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { buffer in
         // Reason: strerror_r writes at most the given number of bytes and returns a NUL-terminated string.
         guard let address = buffer.baseAddress, unsafe strerror_r(errno, address, buffer.count) == 0

@@ -12,7 +12,8 @@ public struct NamePointer: ~Escapable {
         precondition(bytes.byteCount > 0 && bytes.unsafeLoadByte(bytes.byteCount - 1) == 0, "a name must end with NUL")
         length = bytes.byteCount - 1
         // Reason: the span is not empty, so it has an address; the result cannot outlive the span.
-        unsafe address = bytes.withUnsafeBytes { unsafe $0.baseAddress.unsafelyUnwrapped }.assumingMemoryBound(to: CChar.self)
+        unsafe address = bytes.withUnsafeBytes { unsafe $0.baseAddress.unsafelyUnwrapped }.assumingMemoryBound(
+            to: CChar.self)
     }
 
     /// A name in the program itself, such as `"."`.

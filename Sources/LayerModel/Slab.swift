@@ -93,6 +93,7 @@ public final class Slab: @unchecked Sendable {
         _ range: Range<Int>, _ body: (UnsafeMutableRawPointer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+        // Reason: the range was checked; the caller answers for what it does with the address.
         return try unsafe body(base + range.lowerBound)
     }
 }

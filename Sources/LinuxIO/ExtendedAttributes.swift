@@ -110,6 +110,7 @@ public struct AttributeReader: ~Copyable {
     /// The value read last.
     public var lastValue: RawSpan {
         @_lifetime(borrow self)
+        // Reason: the slab is owned by self.
         get { unsafe _overrideLifetime(value.span(0..<value.end), borrowing: self) }
     }
 }
@@ -136,6 +137,7 @@ extension OwnedDescriptor {
 
     /// Removes an attribute; absent ones are fine.
     public func removeAttribute(_ attribute: borrowing NamePointer) throws(SystemCallError) {
+        // Reason: the name is NUL-terminated and valid during the call.
         let result = unsafe ldl_fremovexattr(raw, attribute.address)
         if result == -61 || result == -95 { return }
         try check(result, "fremovexattr")

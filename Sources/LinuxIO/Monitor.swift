@@ -12,7 +12,7 @@ public final class Monitor<Value>: @unchecked Sendable {
 
     public init(_ value: Value) {
         self.value = value
-        // Reason: both objects are owned by self, initialised here and destroyed in deinit.
+        // Reason, here and below: both objects are owned by self, initialised here, never moved, and destroyed in deinit.
         unsafe mutex = .allocate(capacity: 1)
         unsafe condition = .allocate(capacity: 1)
         unsafe mutex.initialize(to: pthread_mutex_t())

@@ -83,7 +83,9 @@ extension OwnedDescriptor {
     }
 
     /// As `open`, but returns the negated errno instead of throwing: for callers to whom a failure is ordinary.
-    public func tryOpen(_ name: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0) -> Result<Int32, SystemCallError> {
+    public func tryOpen(_ name: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0) -> Result<
+        Int32, SystemCallError
+    > {
         let result = openRaw(name, flags, mode: mode)
         return result < 0 ? .failure(SystemCallError("openat", errno: -result)) : .success(result)
     }

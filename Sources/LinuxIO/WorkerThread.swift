@@ -24,11 +24,15 @@ public struct WorkerThread: ~Copyable {
         unsafe pthread_attr_setstacksize(&attributes, 1 << 20)
         defer { unsafe pthread_attr_destroy(&attributes) }
         let retained = unsafe Unmanaged.passRetained(Body(body))
-        let result = unsafe pthread_create(&thread, &attributes, { argument in
-            // Reason: the argument is the retained body that was passed below.
-            if let argument = unsafe argument { unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run() }
-            return nil
-        }, retained.toOpaque())
+        let result = unsafe pthread_create(
+            &thread, &attributes,
+            { argument in
+                // Reason: the argument is the retained body that was passed below.
+                if let argument = unsafe argument {
+                    unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+                }
+                return nil
+            }, retained.toOpaque())
         guard result == 0 else {
             unsafe retained.release()
             throw LayerError(SystemCallError("pthread_create", errno: result), "start a worker thread", path: nil)

@@ -25,15 +25,19 @@ struct HeaderNeeds {
         gid = !TarNumber.fitsOctal(fields.gid, Layout.gid)
         size = !TarNumber.fitsOctal(fields.size, Layout.size)
         mtime = !TarNumber.fitsOctal(fields.mtimeSeconds, Layout.mtime)
-        hasNul = path && Octets.containsNul(texts.name) || linkPath && Octets.containsNul(texts.linkName)
+        hasNul =
+            path && Octets.containsNul(texts.name) || linkPath && Octets.containsNul(texts.linkName)
             || userName && Octets.containsNul(texts.userName) || groupName && Octets.containsNul(texts.groupName)
         splitAt = path ? Self.split(texts.name) : nil
-        fitPax = TarNumber.fitsOctal(Int64(fields.mode), Layout.mode)
+        fitPax =
+            TarNumber.fitsOctal(Int64(fields.mode), Layout.mode)
             && TarNumber.fitsOctal(fields.deviceMajor, Layout.deviceMajor)
             && TarNumber.fitsOctal(fields.deviceMinor, Layout.deviceMinor)
-        fitUstar = fitPax && (!path || splitAt != nil)
+        fitUstar =
+            fitPax && (!path || splitAt != nil)
             && !(linkPath || userName || groupName || uid || gid || size || mtime)
-        fitGnu = texts.userName.count <= Layout.userName.count && texts.groupName.count <= Layout.groupName.count
+        fitGnu =
+            texts.userName.count <= Layout.userName.count && texts.groupName.count <= Layout.groupName.count
             && TarNumber.fitsBase256(fields.uid, Layout.uid) && TarNumber.fitsBase256(fields.gid, Layout.gid)
             && TarNumber.fitsBase256(fields.deviceMajor, Layout.deviceMajor)
             && TarNumber.fitsBase256(fields.deviceMinor, Layout.deviceMinor)

@@ -3,6 +3,7 @@
 /// The caller owns the stream's bytes and reads file bodies itself; the decoder keeps only the current header, its
 /// meta entries and its sparse map, all bounded by `TarLimits`. After an error every further call throws it again.
 public struct TarDecoder: ~Copyable {
+    /// What a step came to.
     public enum Step: Sendable, Equatable {
         /// The whole window was consumed; call again with more bytes, any number of them.
         case needMore(atLeast: Int)

@@ -126,7 +126,8 @@ struct EncoderTests {
             source: { Source("l", type: TarType.symbolicLink).with { $0.link = bytes("né") } },
             records: record("linkpath", "né"), metaName: "PaxHeaders.0/l", fields: [(157, 100, "n")]),
         EncoderCase(
-            id: "W4 owner names", source: {
+            id: "W4 owner names",
+            source: {
                 Source("f").with {
                     $0.user = bytes("ü")
                     $0.group = bytes(repeated("g", 33))

@@ -9,9 +9,11 @@ private func fixture(_ name: String) throws -> [UInt8] {
 }
 
 struct FixtureTests {
-    @Test("T116 the same sparse file as GNU tar writes it", arguments: [
-        "gnu-sparse.tar", "pax-sparse-0.0.tar", "pax-sparse-0.1.tar", "pax-sparse-1.0.tar",
-    ])
+    @Test(
+        "T116 the same sparse file as GNU tar writes it",
+        arguments: [
+            "gnu-sparse.tar", "pax-sparse-0.0.tar", "pax-sparse-0.1.tar", "pax-sparse-1.0.tar",
+        ])
     func sparse(_ name: String) throws {
         let reading = decode(try fixture(name), windows: [1000])
         let entry = try #require(reading.entries.first)

@@ -42,13 +42,15 @@ struct HeaderFormatTests {
         #expect(reading.error == (test.value == nil ? TarError(.invalidHeader, .badNumber) : nil))
     }
 
-    @Test("R1 base-256 numbers of 12 bytes, up to the largest", arguments: [
-        ([0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Int64.max),
-        ([0xff, 0xff, 0xff, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], Int64.min),
-        ([0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], nil),
-        ([0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], nil),
-        ([0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0], nil),
-    ] as [([UInt8], Int64?)])
+    @Test(
+        "R1 base-256 numbers of 12 bytes, up to the largest",
+        arguments: [
+            ([0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Int64.max),
+            ([0xff, 0xff, 0xff, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], Int64.min),
+            ([0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], nil),
+            ([0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], nil),
+            ([0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0], nil),
+        ] as [([UInt8], Int64?)])
     func longNumber(_ field: [UInt8], _ value: Int64?) {
         let reading = decode(empty.header("f") { $0.put(field, 136) }.bytes)
         #expect(reading.entries.first?.fields.mtimeSeconds == value)

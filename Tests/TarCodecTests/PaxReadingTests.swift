@@ -90,11 +90,13 @@ struct PaxReadingTests {
         #expect(entry?.acls == [Array("user::rwx".utf8), Array("user::r--".utf8)])
     }
 
-    @Test("R10 attributes that are not well encoded", arguments: [
-        ("LIBARCHIVE.xattr.user.x", "A"), ("LIBARCHIVE.xattr.user.x", "AA=A"), ("LIBARCHIVE.xattr.user.x", "A*=="),
-        ("LIBARCHIVE.xattr.user.%", "AAAA"), ("LIBARCHIVE.xattr.user.%0", "AAAA"),
-        ("LIBARCHIVE.xattr.user.%00", "AAAA"), ("LIBARCHIVE.xattr.user.%zz", "AAAA"), ("LIBARCHIVE.xattr.", "AAAA"),
-    ])
+    @Test(
+        "R10 attributes that are not well encoded",
+        arguments: [
+            ("LIBARCHIVE.xattr.user.x", "A"), ("LIBARCHIVE.xattr.user.x", "AA=A"), ("LIBARCHIVE.xattr.user.x", "A*=="),
+            ("LIBARCHIVE.xattr.user.%", "AAAA"), ("LIBARCHIVE.xattr.user.%0", "AAAA"),
+            ("LIBARCHIVE.xattr.user.%00", "AAAA"), ("LIBARCHIVE.xattr.user.%zz", "AAAA"), ("LIBARCHIVE.xattr.", "AAAA"),
+        ])
     func badAttributes(_ key: String, _ value: String) {
         let reading = decode(empty.pax([(key, value)]).file("f", "").bytes)
         #expect(reading.error == TarError(.invalidHeader, .badAttributeEncoding))

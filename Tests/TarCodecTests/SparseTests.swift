@@ -119,11 +119,13 @@ struct SparseTests {
         #expect(reading.error?.reason == map.reason)
     }
 
-    @Test("V16 numbers in an old GNU map that overflow or are negative", arguments: [
-        [0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-        [0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    ] as [[UInt8]])
+    @Test(
+        "V16 numbers in an old GNU map that overflow or are negative",
+        arguments: [
+            [0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            [0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ] as [[UInt8]])
     func overflowing(_ number: [UInt8]) {
         for place in [386, 398] {
             let archive = empty.header("s", type: "S", size: 6, magic: .gnu) {

@@ -6,7 +6,7 @@ private let mayImport: [String: Set<String>] = [
     "TarCodec": ["LayerModel"],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
-    "LayerCompression": ["LayerModel", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
+    "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerKit": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc", "Synchronization"],
     "ldiff": ["LayerKit", "ArgumentParser", "Glibc", "Synchronization"],
 ]

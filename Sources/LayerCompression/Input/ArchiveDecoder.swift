@@ -136,9 +136,9 @@ struct ArchiveDecoder: StreamDecoder, ~Copyable {
 private func readFeed(
     _: OpaquePointer?, _ context: UnsafeMutableRawPointer?, _ bytes: UnsafeMutablePointer<UnsafeRawPointer?>?
 ) -> Int {
-    guard let context = unsafe context, let bytes = unsafe bytes else { return -1 }
-    // Reason: the context is the feed that `open` passed, alive during the call; the bytes stay where they are until
+    // Reason, here and below: the context is the feed that `open` passed, alive during the call; the bytes stay where they are until
     // libarchive asks for the next ones.
+    guard let context = unsafe context, let bytes = unsafe bytes else { return -1 }
     let feed = unsafe Unmanaged<ArchiveDecoder.Feed>.fromOpaque(context).takeUnretainedValue()
     guard let slab = feed.next() else { return -1 }
     unsafe slab.withUnsafeAddress(slab.start..<slab.end) { unsafe bytes.pointee = UnsafeRawPointer($0) }

@@ -1,4 +1,5 @@
 public import LinuxIO
+
 /// What a `LayerReader` computes on the way, and what bounds it keeps.
 public struct LayerReaderOptions: Sendable {
     /// Compute the digest of the bytes as they are read (the layer's digest in a registry).

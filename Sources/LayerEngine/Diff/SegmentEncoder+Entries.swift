@@ -168,7 +168,9 @@ extension SegmentEncoder {
                     let isMetacopy = try collectAttributes(of: file, &unused)
                     encoder = TarEncoder()
                     if isMetacopy {
-                        do throws(LayerError) { file = try openData(item, entry) } catch { throw SystemCallError("openat", errno: 5) }
+                        do throws(LayerError) { file = try openData(item, entry) } catch {
+                            throw SystemCallError("openat", errno: 5)
+                        }
                     }
                 }
             } catch { throw failure(error, "read attributes of", item, entry) }

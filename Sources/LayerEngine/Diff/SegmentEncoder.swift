@@ -111,7 +111,7 @@ struct SegmentEncoder: ~Copyable {
     }
 
     static func appendText(_ text: StaticString, to bytes: inout [UInt8]) {
-        text.withUTF8Buffer { unsafe bytes.append(contentsOf: $0) }
+        for index in 0..<text.utf8CodeUnitCount { bytes.append(asciiByte(text, index)) }
     }
 
     // MARK: Headers

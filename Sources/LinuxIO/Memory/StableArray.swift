@@ -1,5 +1,5 @@
-public import LayerModel
 internal import CLinux
+public import LayerModel
 import Synchronization
 
 /// An append-only array whose elements never move, so that other threads may read finished elements while the
@@ -44,6 +44,7 @@ public final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
     }
 
     deinit {
+        // Reason: reserved in init, released once.
         unsafe ldl_release(base, byteCount)
     }
 
@@ -100,6 +101,7 @@ public final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
     @inlinable @unsafe
     public func address(_ range: Range<Int>) -> UnsafeMutablePointer<Element> {
         precondition(range.lowerBound >= 0 && range.upperBound <= limit)
+        // Reason: the range was checked; the caller answers for what it does with the address.
         return unsafe base + range.lowerBound
     }
 }
