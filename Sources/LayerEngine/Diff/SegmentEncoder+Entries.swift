@@ -42,7 +42,10 @@ extension SegmentEncoder {
             }
         } catch {
             if error.errno == 2 { return try vanished(item, entry, segment) }
-            throw failure(error, "read attributes of", item, entry)
+            // The entry itself is known, and kept without the attributes that may not be read.
+            guard job.options.skipUnreadable, error.errno == 13 || error.errno == 1, entry.kind != .symbolicLink
+            else { throw failure(error, "read attributes of", item, entry) }
+            tally.skippedUnreadable += 1
         }
         var fields = try fields(target, type: Self.type(target, item), item.directory)
         fields.size = 0
