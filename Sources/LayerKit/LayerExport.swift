@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+import Glibc
 public import LayerCompression
 public import LayerEngine
 public import LayerModel

@@ -67,7 +67,7 @@ struct ApplyCommand: ParsableCommand {
         }
         let stopwatch = Stopwatch()
         let options = importOptions()
-        Interrupts.watch(options.interruption)
+        Interrupts.watch(options.interruption, takesBack: true)
         let progress = options.progress
         let bar = ProgressBar.start("apply", global) {
             ProgressBar.Sample(

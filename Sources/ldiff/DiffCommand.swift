@@ -36,7 +36,7 @@ struct DiffCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Whose archives the layer equals, byte for byte; full keeps most: nanoseconds, all attributes.",
+            "Whose archives the layer equals, byte for byte; full is ours and keeps all portable attributes.",
             valueName: "full|moby|docker20|docker20late|containerd|cstorage"))
     var profile: LayerProfile = .full
 

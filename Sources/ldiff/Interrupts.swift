@@ -9,11 +9,15 @@ enum Interrupts {
     private static let interruption = Mutex<Interruption?>(nil)
     private static let isEnding = Atomic<Bool>(false)
     /// Milliseconds that a job has to notice, before it counts as stuck.
-    private static let patience = 600
+    private static let patience = Atomic<Int>(0)
 
     /// Has signals interrupt `interruption` from now on. Called before any other thread is started, so that all of
     /// them leave the signals to the one that waits.
-    static func watch(_ interruption: Interruption) {
+    ///
+    /// A job that cannot wake from a write is ended after a moment: nothing of it stays. One that can, and that has
+    /// something to take back, gets longer.
+    static func watch(_ interruption: Interruption, takesBack: Bool = false) {
+        patience.store(takesBack ? 5000 : 600, ordering: .relaxed)
         self.interruption.withLock { $0 = interruption }
         var set = waited()
         pthread_sigmask(SIG_BLOCK, &set, nil)
@@ -22,10 +26,12 @@ enum Interrupts {
         pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
         pthread_attr_setstacksize(&attributes, 256 << 10)
         var thread = pthread_t()
-        let result = pthread_create(&thread, &attributes, { _ in
-            Interrupts.wait()
-            return nil
-        }, nil)
+        let result = pthread_create(
+            &thread, &attributes,
+            { _ in
+                Interrupts.wait()
+                return nil
+            }, nil)
         pthread_attr_destroy(&attributes)
         if result != 0 { pthread_sigmask(SIG_UNBLOCK, &set, nil) }
     }
@@ -57,11 +63,12 @@ enum Interrupts {
         guard let interruption = interruption.withLock({ $0 }) else { return }
         interruption.interrupt()
         var waitedSoFar = 0
-        while waitedSoFar < patience || interruption.isCleaningUp {
+        while waitedSoFar < patience.load(ordering: .relaxed) || interruption.isCleaningUp {
             var slice = timespec(tv_sec: 0, tv_nsec: 20_000_000)
-            // A second signal: somebody wants the end now.
-            if sigtimedwait(&set, nil, &slice) > 0 { break }
+            let again = sigtimedwait(&set, nil, &slice) > 0
             waitedSoFar += 20
+            // A signal a second later: somebody wants the end now. Sooner, timeout(1) and the like send two for one.
+            if again, waitedSoFar > 1000 { break }
         }
         claimEnd()
         ProgressBar.clearLine()

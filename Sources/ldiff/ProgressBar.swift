@@ -44,10 +44,12 @@ final class ProgressBar: Sendable {
         guard isPipe else { return }
         let retained = Unmanaged.passRetained(self)
         var identity = pthread_t()
-        let result = pthread_create(&identity, nil, { argument in
-            argument.map { Unmanaged<ProgressBar>.fromOpaque($0).takeRetainedValue().run() }
-            return nil
-        }, retained.toOpaque())
+        let result = pthread_create(
+            &identity, nil,
+            { argument in
+                argument.map { Unmanaged<ProgressBar>.fromOpaque($0).takeRetainedValue().run() }
+                return nil
+            }, retained.toOpaque())
         if result == 0 {
             thread.withLock { $0 = identity }
         } else {
