@@ -46,6 +46,16 @@ import Testing
         return pieces
     }
 
+    /// Directories that no entry names have the time of their making, which the two targets do not share.
+    private static func withoutNow(_ tree: TreeSnapshot) -> TreeSnapshot {
+        var tree = tree
+        for (path, entry) in tree.entries where entry.kind == .directory && entry.seconds > TarPiece.time {
+            tree.entries[path]?.seconds = 0
+            tree.entries[path]?.nanoseconds = 0
+        }
+        return tree
+    }
+
     @Test(arguments: 0..<300) func `P1 an upper directory shows what a tree becomes`(_ seed: Int) throws {
         var dice = Dice(state: UInt64(seed) &* 0x9e37_79b9_7f4a_7c15 | 1)
         let merged = try Stack(.merged)
@@ -70,8 +80,9 @@ import Testing
                 return
             }
             // Which names share an inode differs after copy-up: overlayfs parts them.
-            let ignored: TreeSnapshot.Ignored = [.linkGroups, .directoryTimes]
-            let differences = try overlay.view(ignoring: ignored).differences(from: merged.view(ignoring: ignored))
+            let ignored: TreeSnapshot.Ignored = [.linkGroups]
+            let differences = try Self.withoutNow(overlay.view(ignoring: ignored)).differences(
+                from: Self.withoutNow(merged.view(ignoring: ignored)))
             #expect(
                 differences.isEmpty, "seed \(seed) layer \(number)\n\(differences.joined(separator: "\n"))\n\(history)")
             if !differences.isEmpty { return }

@@ -50,6 +50,41 @@ import Testing
         #expect(try TreeSnapshot(scratch.path).paths == ["d/", "d/keep"])
     }
 
+    /// A stream without end that asks for a stop after some slabs.
+    private struct EndlessSource: SlabSource, ~Copyable {
+        let cancel: CancelFlag
+        var left: Int
+        var isFirst = true
+
+        mutating func next() throws(LayerError) -> Slab? {
+            let slab = Slab(
+                capacity: SlabSourceDefaults.headroom + SlabSourceDefaults.payload,
+                headroom: SlabSourceDefaults.headroom)
+            if isFirst { slab.append(Tar.header(F("endless").size(1 << 50)).rawBytes) }
+            isFirst = false
+            slab.appendZeros(slab.capacity - slab.end)
+            left -= 1
+            if left == 0 { cancel.cancel() }
+            return slab
+        }
+
+        mutating func recycle(_ slab: consuming Slab) {}
+    }
+
+    @Test func `T216 a stop in the middle of a file leaves no half of it`() throws {
+        let scratch = try TemporaryDirectory(in: "/dev/shm")
+        let options = ApplyOptions()
+        var source = EndlessSource(cancel: options.cancel, left: 50)
+        let root = try openPath(scratch.path)
+        do throws(LayerError) {
+            _ = try ApplyEngine.apply(&source, root: root, options: options)
+            Issue.record("an endless archive ended")
+        } catch {
+            #expect(error.code == .cancelled)
+        }
+        #expect(try TreeSnapshot(scratch.path).paths == [])
+    }
+
     @Test func `T217 calls per small file`() async {
         // Counted by the fault plan, which belongs to the whole process.
         await #expect(processExitsWith: .success) {

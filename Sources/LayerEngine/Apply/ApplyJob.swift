@@ -194,6 +194,9 @@ final class ApplyJob {
         guard crew.results.hasFailed.load(ordering: .acquiring),
             let failure = crew.results.totals.withLock({ $0.failure })
         else { return }
-        throw LayerError(failure.error, "apply", path: tree.path(of: failure.name, in: failure.node))
+        var error =
+            failure.error.call == "fchown" ? ownerFailure(failure.error) : LayerError(failure.error, "apply", path: nil)
+        error.path = tree.path(of: failure.name, in: failure.node)
+        throw error
     }
 }
