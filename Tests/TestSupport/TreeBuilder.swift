@@ -143,14 +143,20 @@ public final class TreeBuilder {
 
     public func attribute(_ name: String, _ attribute: String, _ value: [UInt8]) throws {
         let (place, label) = (unescaped(name) + [0], Array(attribute.utf8) + [0])
-        let directory = try OwnedDescriptor.open(
-            NamePointer(terminated: (unescaped(root) + [0]).rawBytes), [.readOnly, .directory])
+        let directory = try openPath(root)
         try directory.setAttribute(
             NamePointer(terminated: label.rawBytes), value.rawBytes, of: NamePointer(terminated: place.rawBytes))
     }
 
     public func attribute(_ name: String, _ attribute: String, _ value: String) throws {
         try self.attribute(name, attribute, Array(value.utf8))
+    }
+
+    public func removeAttribute(_ name: String, _ attribute: String) throws {
+        let label = Array(attribute.utf8) + [0]
+        let place = unescaped(name) + [0]
+        let node = try openPath(root).open(NamePointer(terminated: place.rawBytes), [.readOnly, .noFollow])
+        try node.removeAttribute(NamePointer(terminated: label.rawBytes))
     }
 
     public func remove(_ name: String) throws { try check(Glibc.remove(path(name)), "remove", name) }
