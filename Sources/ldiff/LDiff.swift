@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import LayerKit
+import Synchronization
 
 /// The command `ldiff`.
 struct LDiff: ParsableCommand {
@@ -17,7 +18,7 @@ struct LDiff: ParsableCommand {
             EXIT STATUS:
               0   done
               64  wrong usage
-              65  the layer is malformed, unsafe or does not match its digest
+              65  the layer is malformed, hostile or does not match its digest
               66  an input is missing
               69  the kernel lacks something that is needed
               73  the output cannot be created
@@ -76,19 +77,19 @@ enum Program {
 /// What the process needs before any work.
 enum ProcessSetup {
     /// Bits that new output files lack, as the user's shell set them.
-    nonisolated(unsafe) private(set) static var originalMask: UInt32 = 0o022
+    private static let originalMask = Atomic<UInt32>(0o022)
 
     static func run() {
         // A reader that goes away is an error to report, not a reason to die.
         signal(SIGPIPE, SIG_IGN)
         // Entries get the modes that the layer says. Output files heed the mask that was set, see `fileMode`.
-        originalMask = UInt32(umask(0))
+        originalMask.store(UInt32(umask(0)), ordering: .relaxed)
         ProcessState.raiseDescriptorLimit()
         FaultSettings.begin()
     }
 
     /// The mode of a new output file.
-    static var fileMode: UInt32 { 0o666 & ~originalMask }
+    static var fileMode: UInt32 { 0o666 & ~originalMask.load(ordering: .relaxed) }
     /// The mode of a root directory that `apply` makes.
-    static var directoryMode: UInt32 { 0o755 & ~originalMask }
+    static var directoryMode: UInt32 { 0o755 & ~originalMask.load(ordering: .relaxed) }
 }
