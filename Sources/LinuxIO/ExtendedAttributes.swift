@@ -12,11 +12,17 @@ public struct AttributeReader: ~Copyable {
 
     public init() {}
 
+    // Nearly every file has no attribute. The kernel allocates a buffer as large as the one it is given, 64 KiB here,
+    // so the first call gives none and asks for the length only.
+
     /// Reads the names of an open file's attributes; returns the list's byte count.
     public mutating func list(of file: borrowing OwnedDescriptor) throws(SystemCallError) -> Int {
-        // Reason: the slab has 65,536 bytes and is held by self alone.
-        let result = unsafe names.withUnsafeAddress(0..<names.capacity) {
-            unsafe ldl_flistxattr(file.raw, $0.assumingMemoryBound(to: CChar.self), names.capacity)
+        // Reason: without capacity nothing is written; with it, the slab has 65,536 bytes and is held by self alone.
+        var result = ldl_flistxattr(file.raw, nil, 0)
+        if result > 0 {
+            unsafe result = names.withUnsafeAddress(0..<names.capacity) {
+                unsafe ldl_flistxattr(file.raw, $0.assumingMemoryBound(to: CChar.self), names.capacity)
+            }
         }
         return try finishList(result, "flistxattr")
     }
@@ -26,8 +32,12 @@ public struct AttributeReader: ~Copyable {
         throws(SystemCallError) -> Int
     {
         // Reason: as above.
-        let result = unsafe names.withUnsafeAddress(0..<names.capacity) {
-            unsafe ldl_listxattrat(directory.raw, name.address, $0.assumingMemoryBound(to: CChar.self), names.capacity)
+        var result = unsafe ldl_listxattrat(directory.raw, name.address, nil, 0)
+        if result > 0 {
+            unsafe result = names.withUnsafeAddress(0..<names.capacity) {
+                unsafe ldl_listxattrat(
+                    directory.raw, name.address, $0.assumingMemoryBound(to: CChar.self), names.capacity)
+            }
         }
         return try finishList(result, "listxattrat")
     }
