@@ -67,6 +67,7 @@ public final class TreeBuilder {
         if mkdir(path(name), mode) != 0, errno != EEXIST { throw TestFailure.call("mkdir", name) }
         try owner(name, uid, gid)
         try check(chmod(path(name), mode), "chmod", name)
+        directories.removeAll { $0.path == name }
         directories.append((name, timespec(tv_sec: Int(time), tv_nsec: nanoseconds)))
     }
 
