@@ -7,8 +7,19 @@ public protocol ByteSink: ~Copyable {
     /// Throws `LayerError` when the bytes cannot be taken; nothing is known about how many were.
     mutating func write(_ bytes: RawSpan) throws(LayerError)
 
+    /// Takes all bytes of a slab, and the slab itself: it goes back to `pool` when they are used up, which may be later
+    /// and on another thread.
+    mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError)
+
     /// Says that the stream is complete: trailers are written and buffers emptied. Called once.
     mutating func finish() throws(LayerError)
+}
+
+extension ByteSink where Self: ~Copyable {
+    public mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
+        try write(slab.bytes)
+        pool.give(slab)
+    }
 }
 
 /// Where a consumed byte stream comes from: a descriptor, a decompressor, memory.

@@ -1,34 +1,5 @@
 public import LayerModel
 
-/// Passes bytes on and meanwhile hashes and counts them (layer-archive A9).
-public struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
-    /// The sink that the bytes go on to, for reading its results after `finish`.
-    public private(set) var base: Base
-    /// Bytes passed on so far.
-    public private(set) var byteCount: UInt64 = 0
-    private var state = DigestState()
-    private var result: Digest?
-
-    /// Takes over `base`.
-    public init(_ base: consuming Base) {
-        self.base = base
-    }
-
-    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
-        state.update(bytes)
-        byteCount += UInt64(bytes.byteCount)
-        try base.write(bytes)
-    }
-
-    public mutating func finish() throws(LayerError) {
-        try base.finish()
-        result = state.finalize()
-    }
-
-    /// The digest of everything written so far; final after `finish`.
-    public var digest: Digest { result ?? state.finalize() }
-}
-
 /// Keeps everything in memory.
 public struct MemorySink: ByteSink, ~Copyable {
     /// What was written.

@@ -101,12 +101,13 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         if segment.length > 0 { try checkPieces(segment, encoded) }
         let isDropped = segment.length > 0 && skippedItem == segment.first
         if !isDropped, encoded.slab.count > 0 {
-            try sink.write(encoded.slab.bytes)
             bytes += UInt64(encoded.slab.count)
+            try sink.write(encoded.slab, returningTo: pool)
+        } else {
+            pool.give(encoded.slab)
         }
         progress?.bytes.store(bytes, ordering: .relaxed)
         progress?.entries.add(UInt64(segment.offset == 0 ? segment.count : 0), ordering: .relaxed)
-        pool.give(encoded.slab)
         written += 1
         board.advance()
     }
