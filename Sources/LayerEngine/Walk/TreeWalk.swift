@@ -12,8 +12,9 @@ enum TreeWalk {
         plan.stack.push([index])
         let tallies = Tallies()
         let pool = WorkerPool(count: workers)
-        // A worker that fails elsewhere must not leave the others waiting for work that never comes.
-        try pool.run(cancel: plan.cancel) { (_) throws(LayerError) in
+        // A worker that fails elsewhere must not leave the others waiting for work that never comes. The flag is the
+        // pool's own: the caller's says what the caller wants, and may serve the next job.
+        try pool.run(cancel: CancelFlag()) { (_) throws(LayerError) in
             var worker = WalkWorker(plan)
             do throws(LayerError) { try worker.run() } catch {
                 plan.stack.stop()
