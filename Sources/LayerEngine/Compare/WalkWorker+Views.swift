@@ -29,11 +29,7 @@ extension WalkWorker {
     ) throws(LayerError) {
         let handle: OwnedDescriptor
         do throws(SystemCallError) { handle = try opener.open(physical) } catch {
-            if plan.skipUnreadable, error.errno == 13 || error.errno == 1 {
-                tally.skippedUnreadable += 1
-                warn("skipped unreadable directory", directory, .empty)
-                return
-            }
+            if skips(error, "directory", directory, .empty) { return }
             throw LayerError(error, "open directory", path: physicalPath(physical))
         }
         do throws(SystemCallOrLayerError) {

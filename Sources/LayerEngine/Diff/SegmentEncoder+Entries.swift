@@ -10,6 +10,9 @@ extension SegmentEncoder {
         if segment.offset > 0 { return try encodeLaterPiece(item, entry, segment, &slab) }
         setName(item, entry, slash: entry.kind == .directory)
         setLinkName(item.link)
+        if item.link != noIndex, job.options.skipUnreadable, try isLeftOut(item.link) {
+            return skipUnreadable(item, entry)
+        }
         if item.link == noIndex, entry.kind == .regular, entry.size > 0 {
             return try encodeFile(item, entry, segment, &slab)
         }
@@ -211,12 +214,8 @@ extension SegmentEncoder {
                 try vanished(item, entry, segment)
                 return nil
             case 13 where job.options.skipUnreadable, 1 where job.options.skipUnreadable:
+                if segment.offset == 0 { skipUnreadable(item, entry) }
                 skippedItem = true
-                if segment.offset == 0 {
-                    try refuseIfLinked(item, entry)
-                    tally.skippedUnreadable += 1
-                    tally.warn("skipped unreadable file \(fullPath(item, entry))")
-                }
                 return nil
             case 40:
                 throw changed(item, entry, "it was replaced by a symbolic link while the layer was written")
@@ -227,6 +226,22 @@ extension SegmentEncoder {
     }
 
     // MARK: What goes wrong
+
+    private mutating func skipUnreadable(_ item: ExportItem, _ entry: EntryRecord) {
+        tally.skippedUnreadable += 1
+        tally.warn("skipped unreadable file \(fullPath(item, entry))")
+    }
+
+    /// Whether the file that a link refers to is left out because it may not be read; then so are its other names.
+    private mutating func isLeftOut(_ link: UInt32) throws(LayerError) -> Bool {
+        let target = store.entries[Int(job.plan.items[Int(link)].entry)]
+        guard target.kind == .regular, target.size > 0 else { return false }
+        do throws(SystemCallError) {
+            let parent = try opener.handle(target.origin)
+            _ = try parent.descriptor.open(names.pointer(target.name), [.readOnly, .noFollow, .nonBlocking])
+            return false
+        } catch { return error.errno == 13 || error.errno == 1 }
+    }
 
     private mutating func skipVanished(_ item: ExportItem, _ entry: EntryRecord) {
         skippedItem = true
@@ -261,6 +276,10 @@ extension SegmentEncoder {
     func failure(_ error: SystemCallError, _ operation: String, _ item: ExportItem, _ entry: EntryRecord)
         -> LayerError
     {
+        // Reading a FIFO or a directory: the name stood for a file when the tree was walked.
+        if error.errno == 29 || error.errno == 21 {
+            return changed(item, entry, "it was replaced by something that is no file")
+        }
         let hint = error.errno == 13 ? "run as root, or use --skip-unreadable" : nil
         return LayerError(error, operation, path: fullPath(item, entry), hint: hint)
     }

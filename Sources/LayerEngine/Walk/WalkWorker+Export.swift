@@ -93,7 +93,10 @@ extension WalkWorker {
         tally.io.stats += 1
         do throws(SystemCallError) {
             return try handle.metadataIfPresent(names.pointer(name))
-        } catch { throw failure(error, "look at", directory, name) }
+        } catch {
+            if skips(error, "name", directory, name) { return nil }
+            throw failure(error, "look at", directory, name)
+        }
     }
 
     mutating func isAttributeWhiteout(
@@ -170,6 +173,9 @@ extension WalkWorker {
         tally.io.stats += 1
         do throws(SystemCallError) {
             return try opener.handle(origin).descriptor.metadataIfPresent(names.pointer(name))
-        } catch { throw failure(error, "look at", directory, name) }
+        } catch {
+            if skips(error, "name", directory, name) { return nil }
+            throw failure(error, "look at", directory, name)
+        }
     }
 }

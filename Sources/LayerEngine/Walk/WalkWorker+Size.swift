@@ -78,9 +78,11 @@ extension WalkWorker {
         let record = store.directories[Int(directory)]
         guard let handle = try openUpper(directory) else { return }
         scanned.removeAll(keepingCapacity: true)
+        let skippedBefore = tally.skippedUnreadable
         do throws(SystemCallOrLayerError) {
-            try Self.sum(handle, &reader, &nameWriter, &scanned, &tally)
+            try Self.sum(handle, skips: plan.skipUnreadable, &reader, &nameWriter, &scanned, &tally)
         } catch { throw unwrap(error, "add up directory", directory) }
+        if tally.skippedUnreadable > skippedBefore { warn("skipped unreadable names in", directory, .empty) }
         for index in 0..<scanned.count {
             let name = scanned[index].name
             _ = try addDirectory(
@@ -92,7 +94,7 @@ extension WalkWorker {
 
     /// Adds up the names of an open directory, and lists its subdirectories.
     private static func sum(
-        _ handle: borrowing OwnedDescriptor, _ reader: inout DirectoryReader, _ writer: inout NameWriter,
+        _ handle: borrowing OwnedDescriptor, skips: Bool, _ reader: inout DirectoryReader, _ writer: inout NameWriter,
         _ subdirectories: inout [ScannedName], _ tally: inout WalkTally
     ) throws(SystemCallOrLayerError) {
         reader.restart()
@@ -107,7 +109,11 @@ extension WalkWorker {
                 tally.io.stats += 1
                 do throws(SystemCallError) {
                     found = try handle.metadataIfPresent(reader.pointer(of: entry))
-                } catch { throw .call(error) }
+                } catch {
+                    guard skips, error.errno == 13 || error.errno == 1 else { throw .call(error) }
+                    tally.skippedUnreadable += 1
+                    continue
+                }
                 guard let metadata = found else { continue }
                 if metadata.kind != .directory {
                     tally.sums.add(metadata)

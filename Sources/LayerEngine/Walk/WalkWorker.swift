@@ -61,13 +61,17 @@ struct WalkWorker: ~Copyable {
         } catch {
             // A name that is gone, or no longer a directory, since its own directory was read.
             if record.parent != noIndex, error.errno == 2 || error.errno == 20 || error.errno == 40 { return nil }
-            if plan.skipUnreadable, error.errno == 13 || error.errno == 1 {
-                tally.skippedUnreadable += 1
-                warn("skipped unreadable directory", directory, .empty)
-                return nil
-            }
+            if skips(error, "directory", directory, .empty) { return nil }
             throw failure(error, "open directory", directory)
         }
+    }
+
+    /// Whether something that may not be read is left out; then it is counted.
+    mutating func skips(_ error: SystemCallError, _ what: String, _ directory: UInt32, _ name: NameRef) -> Bool {
+        guard plan.skipUnreadable, error.errno == 13 || error.errno == 1 else { return false }
+        tally.skippedUnreadable += 1
+        warn("skipped unreadable \(what)", directory, name)
+        return true
     }
 
     /// Reads all names of an open directory behind those already in `scanned`.
