@@ -31,7 +31,7 @@ struct DiffCommand: ParsableCommand {
     @Option(help: ArgumentHelp("How the layer is compressed.", valueName: "none|gzip|zstd"))
     var compress: CompressionName = .none
 
-    @Option(help: ArgumentHelp("0 to 3 for gzip (standard 1), 1 to 19 for zstd (standard 3).", valueName: "n"))
+    @Option(help: ArgumentHelp("0 to 3 for gzip (standard 2), 1 to 19 for zstd (standard 3).", valueName: "n"))
     var level: Int?
 
     @Option(
