@@ -12,14 +12,14 @@ import Testing
         let arrived = Atomic<Int>(0)
         let seen = Mutex<[Int]>([])
         let threads = Mutex<Set<pthread_t>>([])
-        let deadline = clock_seconds() + 20
+        let deadline = clockSeconds() + 20
         try pool.run(cancel: CancelFlag()) { (index) throws(LayerError) in
             seen.withLock { $0.append(index) }
             threads.withLock { _ = $0.insert(pthread_self()) }
             arrived.add(1, ordering: .sequentiallyConsistent)
             // Nobody leaves before all have come: would hang if two shared a thread.
             while arrived.load(ordering: .sequentiallyConsistent) < count {
-                guard clock_seconds() < deadline else { throw LayerError(.cancelled, "wait for the other workers") }
+                guard clockSeconds() < deadline else { throw LayerError(.cancelled, "wait for the other workers") }
                 usleep(500)
             }
         }
@@ -92,5 +92,5 @@ import Testing
         #expect(wrong.load(ordering: .relaxed) == 0)
     }
 
-    private func clock_seconds() -> Int { time(nil) }
+    private func clockSeconds() -> Int { time(nil) }
 }
