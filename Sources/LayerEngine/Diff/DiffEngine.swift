@@ -20,7 +20,7 @@ public enum DiffEngine {
         var planner = ExportPlanner(walk.store, plan, rules, purpose: walk.purpose)
         try planner.run()
         try plan.cut(walk.store)
-        let job = ExportJob(walk: walk, plan: plan, rules: rules, options: options)
+        let job = try ExportJob(walk: walk, plan: plan, rules: rules, options: options)
         var writer = LayerWriter<Sink>(job, cancel: source.cancel, progress: source.progress)
         let tally = try writer.run(workers: source.workers, into: &sink)
         var report = DiffReport()

@@ -14,14 +14,14 @@ final class ExportJob: Sendable {
     let readsOverlayMarks: Bool
     let walk: WalkPlan
 
-    init(walk: WalkPlan, plan: ExportPlan, rules: ProfileRules, options: DiffOptions) {
+    init(walk: WalkPlan, plan: ExportPlan, rules: ProfileRules, options: DiffOptions) throws(LayerError) {
         self.walk = walk
         store = walk.store
         roots = walk.roots
         self.plan = plan
         self.rules = rules
         self.options = options
-        ownerNames = rules.ownerNames ? OwnerNames() : nil
+        ownerNames = rules.ownerNames ? try OwnerNames() : nil
         io = walk.io
         readsOverlayMarks = !walk.dialect.recognises.isDisjoint(with: [.trustedOpaque, .userOpaque])
     }

@@ -7,19 +7,19 @@ final class OwnerNames: Sendable {
     private let users: [UInt32: [UInt8]]
     private let groups: [UInt32: [UInt8]]
 
-    /// Reads both files; missing ones name nobody.
-    init() {
-        users = Self.read("/etc/passwd")
-        groups = Self.read("/etc/group")
+    /// Reads both files; missing ones name nobody, ones that cannot be read are an error.
+    init() throws(LayerError) {
+        users = try Self.read("/etc/passwd")
+        groups = try Self.read("/etc/group")
     }
 
     func user(_ id: UInt32) -> [UInt8] { users[id] ?? [] }
     func group(_ id: UInt32) -> [UInt8] { groups[id] ?? [] }
 
     /// Lines `NAME:x:ID:...`; the first name of an id counts.
-    private static func read(_ path: StaticString) -> [UInt32: [UInt8]] {
+    private static func read(_ path: StaticString) throws(LayerError) -> [UInt32: [UInt8]] {
         var names: [UInt32: [UInt8]] = [:]
-        for line in contents(path).split(separator: UInt8(ascii: "\n")) {
+        for line in try contents(path).split(separator: UInt8(ascii: "\n")) {
             let fields = line.split(separator: UInt8(ascii: ":"), maxSplits: 3, omittingEmptySubsequences: false)
             guard fields.count >= 3, let id = UInt32(String(decoding: fields[2], as: UTF8.self)) else { continue }
             if names[id] == nil { names[id] = Array(fields[0]) }
@@ -27,7 +27,7 @@ final class OwnerNames: Sendable {
         return names
     }
 
-    private static func contents(_ path: StaticString) -> [UInt8] {
+    private static func contents(_ path: StaticString) throws(LayerError) -> [UInt8] {
         var bytes: [UInt8] = []
         let slab = Slab(capacity: 64 << 10)
         do throws(SystemCallError) {
@@ -37,6 +37,9 @@ final class OwnerNames: Sendable {
                 if count == 0 { return bytes }
                 bytes += slab.span(0..<count).copied()
             }
-        } catch { return bytes }
+        } catch {
+            if error.errno == 2 { return [] }
+            throw LayerError(error, "read owner names from", path: PathBytes(path.description))
+        }
     }
 }
