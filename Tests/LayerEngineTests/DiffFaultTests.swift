@@ -1,0 +1,99 @@
+import Glibc
+import LayerEngine
+import LayerKit
+import TestSupport
+import Testing
+
+/// Every system call of a small job fails once: the job fails with the right code, or does without; nothing leaks.
+@Suite struct DiffFaultTests {
+    /// In a process of its own, since the plan is the whole process's.
+    @Test("every failing call of diff, changes and size", .timeLimit(.minutes(5)))
+    func everyCall() async {
+        await #expect(processExitsWith: .success) {
+            let scratch = try TemporaryDirectory()
+            let (lower, upper) = (scratch.path + "/lower", scratch.path + "/upper")
+            try TreeBuilder.make(lower) { tree in
+                try tree.directory("d")
+                try tree.file("d/f", "old")
+                try tree.file("gone")
+            }
+            try TreeBuilder.make(upper) { tree in
+                try tree.directory("d")
+                try tree.attribute("d", "trusted.overlay.opaque", "y")
+                try tree.file("d/f", "changed")
+                try tree.attribute("d/f", "user.x", "1")
+                try tree.link("d/h", to: "d/f")
+                try tree.link(symbolic: "l", to: "d/f")
+                try tree.whiteout("gone")
+                try tree.file("large", bytes: [UInt8](repeating: 3, count: 1_100_000))
+            }
+            let jobs = FaultJob.all(upper: upper, lower: lower)
+            for job in jobs { try job.failEveryCall() }
+        }
+    }
+}
+
+/// A job that can be repeated, and what it gives when nothing fails.
+struct FaultJob {
+    var name: String
+    var run: () throws -> [UInt8]
+
+    static func all(upper: String, lower: String) -> [FaultJob] {
+        var jobs: [FaultJob] = []
+        for workers in [1, 2] {
+            for io in [IOMode.sync, .auto] {
+                // Made anew for each run: a failed one may have used it up.
+                func overlay() -> SourceOptions { source(upper, lowers: [lower], .overlay, workers: workers, io: io) }
+                func trees() -> SourceOptions { source(upper, lowers: [lower], workers: workers, io: io) }
+                jobs.append(FaultJob(name: "diff \(workers) \(io)") { try layer(overlay()) })
+                jobs.append(FaultJob(name: "diff of trees \(workers) \(io)") { try layer(trees(), .containerd) })
+                guard io == .sync else { continue }
+                jobs.append(FaultJob(name: "docker20 \(workers)") { try layer(overlay(), .docker20) })
+                jobs.append(
+                    FaultJob(name: "changes \(workers)") { Array(try changes(overlay()).joined(separator: "\n").utf8) })
+                jobs.append(
+                    FaultJob(name: "size \(workers)") { Array("\(try DiffEngine.size(overlay()).allocated)".utf8) })
+            }
+        }
+        return jobs
+    }
+
+    /// Lets each call fail in turn, with each of several errors.
+    func failEveryCall() throws {
+        FaultPlan.fail(call: 0, errno: 0)
+        let expected = try run()
+        let calls = FaultPlan.calls
+        guard calls > 10 else { throw TestFailure("\(name) makes \(calls) calls: is this a debug build?") }
+        let descriptors = try openDescriptors()
+        for (error, code) in [(EIO, LayerError.Code.io), (ENOMEM, .io), (EMFILE, .io), (EACCES, .notPermitted)] {
+            for call in 1...calls + 1 {
+                FaultPlan.fail(call: call, errno: error)
+                let result = Result { try run() }
+                FaultPlan.fail(call: 0, errno: 0)
+                switch result {
+                case .success(let bytes):
+                    guard bytes == expected else {
+                        throw TestFailure("\(name), call \(call), errno \(error): other bytes")
+                    }
+                case .failure(let failure as LayerError):
+                    guard failure.code == code || failure.code == .limitExceeded || failure.code == .unsupported else {
+                        throw TestFailure("\(name), call \(call), errno \(error): \(failure)")
+                    }
+                case .failure(let failure): throw failure
+                }
+                let left = try openDescriptors()
+                guard left == descriptors else {
+                    throw TestFailure("\(name), call \(call), errno \(error): \(left - descriptors) descriptors leaked")
+                }
+            }
+        }
+    }
+
+    private func openDescriptors() throws -> Int {
+        guard let stream = opendir("/proc/self/fd") else { throw TestFailure("/proc/self/fd") }
+        defer { closedir(stream) }
+        var count = 0
+        while readdir(stream) != nil { count += 1 }
+        return count
+    }
+}
