@@ -246,8 +246,9 @@ struct ExportTally: Sendable {
     var warnings: [String] = []
     var io = IOCounters()
 
+    /// Keeps a warning; what several workers found alike is said once.
     mutating func warn(_ text: String) {
-        if warnings.count < 100 { warnings.append(text) }
+        if warnings.count < 100, !warnings.contains(text) { warnings.append(text) }
     }
 
     mutating func add(_ other: ExportTally) {
