@@ -29,6 +29,11 @@ let package = Package(
     products: [
         .library(name: "LayerKit", targets: ["LayerKit"]),
         .executable(name: "ldiff", targets: ["ldiff"]),
+        // For the nested package Benchmarks only: the parts that it measures.
+        .library(
+            name: "EngineParts", targets: ["LayerModel", "TarCodec", "LinuxIO", "LayerEngine", "LayerCompression"]),
+        // Goes before malloc with LD_PRELOAD, for `ldiff bench --budget`.
+        .library(name: "MallocCounter", type: .dynamic, targets: ["CMallocCounter"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -58,9 +63,16 @@ let package = Package(
         .target(
             name: "LayerKit", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression"],
             swiftSettings: engineSettings),
+        .target(name: "CBench"),
+        .target(
+            name: "BenchHarness", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench"],
+            swiftSettings: programSettings),
+        .target(name: "CMallocCounter"),
         .executableTarget(
             name: "ldiff",
-            dependencies: ["LayerKit", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: [
+                "LayerKit", "BenchHarness", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             swiftSettings: programSettings),
 
         .target(
@@ -74,6 +86,8 @@ let package = Package(
         .testTarget(
             name: "LayerCompressionTests", dependencies: ["LayerCompression", "TestSupport"],
             swiftSettings: programSettings),
+        .testTarget(
+            name: "BenchTests", dependencies: ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]

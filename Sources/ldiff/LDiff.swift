@@ -27,7 +27,10 @@ struct LDiff: ParsableCommand {
               130 interrupted
             """,
         version: "ldiff \(LayerKitVersion.current)",
-        subcommands: [DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self])
+        subcommands: [
+            DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self, BenchCommand.self,
+            BenchProbeCommand.self,
+        ])
 
     func run() throws {
         throw ValidationError("a verb is missing: diff, apply, changes or size")

@@ -8,7 +8,10 @@ private let mayImport: [String: Set<String>] = [
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerKit": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc", "Synchronization"],
-    "ldiff": ["LayerKit", "ArgumentParser", "Glibc", "Synchronization"],
+    "BenchHarness": [
+        "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
+    ],
+    "ldiff": ["LayerKit", "BenchHarness", "ArgumentParser", "Glibc", "Synchronization"],
 ]
 
 /// Folders whose code runs once per entry or per block.

@@ -1,0 +1,110 @@
+/// What can be measured; each gives one table in the report.
+public enum BenchJob: String, CaseIterable, Sendable {
+    case diff
+    case diffCold = "diff-cold"
+    case size
+    case changes
+    case treeChanges = "tree-changes"
+    case apply
+    case applyGzip = "apply-gz"
+    case applyZstd = "apply-zst"
+    case diffGzip = "diff-gz"
+    case diffZstd = "diff-zst"
+    case copy
+    case smallLayers = "small-layers"
+    case scale
+
+    /// A heading.
+    public var title: String {
+        switch self {
+        case .diff: "Diff: the whole tree as a plain layer, to a null sink"
+        case .diffCold: "Diff with a cold cache"
+        case .size: "DiffSize"
+        case .changes: "Changes of an overlay layer"
+        case .treeChanges: "Changes of two full trees with five differences"
+        case .apply: "ApplyDiff of a plain layer"
+        case .applyGzip: "ApplyDiff of a gzip layer"
+        case .applyZstd: "ApplyDiff of a zstd layer"
+        case .diffGzip: "Diff to gzip"
+        case .diffZstd: "Diff to zstd, level 3"
+        case .copy: "Copy of a tree"
+        case .smallLayers: "Diff of ten entries, process start included"
+        case .scale: "Diff against the number of entries"
+        }
+    }
+
+    /// Whether each run fills a new file system.
+    var fillsTarget: Bool {
+        switch self {
+        case .apply, .applyGzip, .applyZstd, .copy: true
+        default: false
+        }
+    }
+
+    /// Whether caches are dropped before each run, even without `--cold`.
+    var isAlwaysCold: Bool { self == .diffCold }
+}
+
+/// What a run of the harness is to do.
+public struct BenchOptions: Sendable {
+    /// The jobs, in the order in which they run.
+    public var jobs: [BenchJob] = BenchJob.allCases
+    /// A directory, a tar, or a recipe's name; nil for what `quick` implies.
+    public var input: String?
+    /// Which peers take part; nil for all that are found.
+    public var peers: [PeerName]?
+    /// Timed runs of each contender; nil for what `quick` implies.
+    public var runs: Int?
+    /// Drop caches before every run.
+    public var cold = false
+    /// A small input and few runs: under two minutes.
+    public var quick = false
+    /// Where the results go as JSON, and as HTML.
+    public var jsonPath: String?
+    public var htmlPath: String?
+    /// Counted budgets to compare with, see `Budget`.
+    public var budgetPath: String?
+    /// The shared library that counts allocations (product `CMallocCounter`), for budgets that name them.
+    public var allocationCounter: String?
+    /// Whether the terminal takes escape sequences.
+    public var colors = false
+
+    /// Every job on the Linux source tree, five runs each.
+    public init() {}
+
+    var effectiveRuns: Int { runs ?? (quick ? 3 : 5) }
+    var effectiveInput: String { input ?? (quick ? "synthetic" : "linux-source") }
+}
+
+/// Why the harness, a job or a contender cannot go on.
+public struct BenchFailure: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Failures that the exit status tells apart.
+    public enum Kind: Sendable {
+        /// Something that was asked for is not there: a program, a right, space, an input.
+        case unavailable
+        case noInput
+        case usage
+        /// A program failed.
+        case failed
+        /// A program ended well, but what it made is wrong.
+        case wrongResult
+        case cannotWrite
+    }
+
+    public var kind: Kind
+    public var description: String
+
+    init(_ kind: Kind, _ description: String) {
+        self.kind = kind
+        self.description = description
+    }
+}
+
+/// How a run of the harness ended, for the exit status.
+public enum BenchOutcome: Sendable {
+    case done
+    /// Something asked for was not available, or a peer failed; everything else ran.
+    case incomplete
+    /// ldiff itself failed, gave a wrong result, or exceeded a budget.
+    case failed
+}

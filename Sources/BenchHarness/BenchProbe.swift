@@ -1,0 +1,66 @@
+import CBench
+import Glibc
+import LayerModel
+import LinuxIO
+
+/// What the harness runs in processes of its own: the floor, and checks, whose memory must not count as anybody else's.
+public enum BenchProbe {
+    /// Runs `arguments`; returns the lines for standard output.
+    ///
+    /// `floor KIND WORKERS PATH [PATH]` does only the system calls of a job; `tree PATH` and `archive` (of standard
+    /// input) sum up what is there.
+    public static func run(_ arguments: [String]) throws(BenchFailure) -> String {
+        switch arguments.first {
+        case "floor" where (4...5).contains(arguments.count):
+            guard let workers = Int32(arguments[2]) else { break }
+            let second = arguments.count == 5 ? arguments[4] : nil
+            let outcome = cbench_floor(arguments[1], workers, arguments[3], second)
+            guard outcome == 0 else { throw BenchFailure(.failed, "floor: \(errorText(-outcome))") }
+            return ""
+        case "tree" where arguments.count == 2:
+            return try Summary.tree(arguments[1]).line + "\n"
+        case "archive" where arguments.count == 1:
+            do {
+                return try ArchiveSummary.read(STDIN_FILENO).line + "\n"
+            } catch {
+                throw BenchFailure(.failed, "archive: \(error)")
+            }
+        default: break
+        }
+        throw BenchFailure(.usage, "a probe is floor KIND WORKERS PATH [PATH], tree PATH, or archive")
+    }
+
+    /// The program that is running: what the harness measures and whose probes it starts.
+    static let program: String = {
+        var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = buffer.withUnsafeMutableBufferPointer { buffer in
+            buffer.baseAddress?.withMemoryRebound(to: CChar.self, capacity: buffer.count) {
+                readlink("/proc/self/exe", $0, buffer.count)
+            } ?? -1
+        }
+        return String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
+    }()
+
+    /// A floor of a job, with as many workers as ldiff takes.
+    static func floor(_ kind: String, _ paths: String...) -> [String] {
+        [program, "bench-probe", "floor", kind, String(WorkerPool.availableCores)] + paths
+    }
+
+    /// Sums up a tree in a process of its own. This also reads all of it, and so warms the caches.
+    static func tree(_ path: String) throws(BenchFailure) -> Summary {
+        try summary(Pipeline([program, "bench-probe", "tree", path]))
+    }
+
+    /// Sums up what a pipeline writes.
+    static func archive(of pipeline: Pipeline) throws(BenchFailure) -> Summary {
+        var checked = pipeline
+        checked.stages.append([program, "bench-probe", "archive"])
+        return try summary(checked)
+    }
+
+    private static func summary(_ pipeline: Pipeline) throws(BenchFailure) -> Summary {
+        let text = String(decoding: try pipeline.run(sink: .memory).output, as: UTF8.self)
+        guard let summary = Summary(line: text) else { throw BenchFailure(.failed, "no summary: \(text)") }
+        return summary
+    }
+}

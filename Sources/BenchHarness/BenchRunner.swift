@@ -1,0 +1,202 @@
+import CBench
+import Glibc
+import LayerModel
+
+/// `ldiff bench`: runs jobs, checks what they made, and reports.
+public enum Bench {
+    /// Does what `options` say; `version` is the program's own. Throws only where nothing could be measured or written.
+    public static func run(
+        _ options: BenchOptions, version: String, _ console: BenchConsole
+    ) throws(BenchFailure) -> BenchOutcome {
+        // Before any thread: mounts made from here on are seen by no other process and end with this one.
+        if geteuid() == 0 { _ = cbench_private_mounts() }
+        Cleanup.shared.watchSignals { console.status(nil, nil) }
+        defer { Cleanup.shared.runAll() }
+        for path in [options.jsonPath, options.htmlPath].compactMap({ $0 }) {
+            // Better now than after an hour.
+            try TextFile.write("", to: path)
+        }
+        let peers = Peers(program: BenchProbe.program)
+        let input = try BenchInput(options.effectiveInput, peers: peers, console)
+        var result = BenchResult(
+            machine: Machine(version: version, input: input, peers: peers), input: input.description)
+        for (name, value) in result.machine.facts { console.line("\(name): \(value)") }
+        let start = ContinuousClock.now
+        let builder = ScenarioBuilder(
+            input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick)
+        for job in options.jobs {
+            let runner = JobRunner(job: job, options: options, console: console, start: start)
+            let found = runner.run(builder)
+            console.line("")
+            for line in TextTable.lines(found, colors: options.colors) { console.line(line) }
+            result.jobs.append(found)
+            // After every job, so that an interrupted run keeps what it has.
+            try write(result, options)
+        }
+        if let path = options.budgetPath {
+            let budget = try Budget(path: path).check(result, options, input)
+            result.budget = budget
+            console.line("")
+            for line in budget.lines { console.line(line) }
+            try write(result, options)
+        }
+        return result.outcome(asked: options.peers)
+    }
+
+    private static func write(_ result: BenchResult, _ options: BenchOptions) throws(BenchFailure) {
+        if let path = options.jsonPath { try TextFile.write(result.json.prettyText + "\n", to: path) }
+        if let path = options.htmlPath { try TextFile.write(HTMLReport.page(result), to: path) }
+    }
+}
+
+/// Runs one job: a round in which everything is checked but not timed, then the timed rounds, all contenders in turn.
+struct JobRunner {
+    let job: BenchJob
+    let options: BenchOptions
+    let console: BenchConsole
+
+    /// When the harness began.
+    let start: ContinuousClock.Instant
+
+    /// With `--quick`, who takes longer than this is timed once,
+    private static let slowness = Duration.seconds(2)
+    /// and after this time everybody is.
+    private static let patience = Duration.seconds(75)
+    private var isLate: Bool { options.quick && start.duration(to: .now) > Self.patience }
+
+    private var isCold: Bool { options.cold || job.isAlwaysCold }
+
+    func run(_ builder: ScenarioBuilder) -> JobResult {
+        var result = JobResult(job: job, isCold: isCold, runs: options.effectiveRuns, groups: [])
+        if isCold, let refusal = Caches.refusal {
+            result.failure = BenchFailure(.unavailable, refusal)
+            return result
+        }
+        do throws(BenchFailure) {
+            for scenario in try builder.scenarios(job) { result.groups.append(run(scenario)) }
+        } catch {
+            result.failure = error
+        }
+        if job.fillsTarget, !FreshTarget.makesFileSystems {
+            result.note = "no root: unpacked into directories of \(FreshTarget.memory), owners not compared"
+        }
+        return result
+    }
+
+    private func run(_ scenario: Scenario) -> Group {
+        var rows = scenario.contenders.map { contender in
+            Row(
+                role: contender.role, name: contender.name, command: contender.pipeline("TARGET").description,
+                outcome: contender.missing.map { .unavailable($0) } ?? .measured(Series()))
+        }
+        let runs = (isLate ? 1 : options.effectiveRuns) * scenario.runFactor
+        var slow: Set<Int> = []
+        for round in 0...runs {
+            for (index, contender) in scenario.contenders.enumerated() {
+                guard case .measured(var series) = rows[index].outcome else { continue }
+                if round > 1, slow.contains(index) { continue }
+                let what = round == 0 ? "checking" : "run \(round) of \(runs)"
+                console.status("\(job.rawValue), \(scenario.title): \(contender.name), \(what)", nil)
+                do throws(BenchFailure) {
+                    if round == 0 {
+                        let start = ContinuousClock.now
+                        try check(contender, scenario, &rows[index])
+                        if options.quick, start.duration(to: .now) > Self.slowness { slow.insert(index) }
+                    } else {
+                        series.samples.append(try time(contender, scenario, &rows[index]))
+                        rows[index].outcome = .measured(series)
+                    }
+                } catch {
+                    rows[index].outcome =
+                        error.kind == .unavailable
+                        ? .unavailable(error.description) : .failed(error.description)
+                }
+            }
+        }
+        console.status(nil, nil)
+        return Group(title: scenario.title, entries: scenario.entries, bytes: scenario.bytes, rows: rows)
+    }
+
+    /// The round that is not timed. A layer is read back here; every timed run must then write as many bytes again.
+    private func check(_ contender: Contender, _ scenario: Scenario, _ row: inout Row) throws(BenchFailure) {
+        guard case .layer = contender.check else {
+            _ = try time(contender, scenario, &row)
+            return
+        }
+        let written = try BenchProbe.archive(of: contender.pipeline(""))
+        if let difference = scenario.expected.difference(from: written) {
+            throw BenchFailure(.wrongResult, "its layer has \(difference)")
+        }
+        row.outputBytes = written.streamBytes
+    }
+
+    private func time(_ contender: Contender, _ scenario: Scenario, _ row: inout Row) throws(BenchFailure) -> Sample {
+        var target: FreshTarget?
+        if job.fillsTarget { target = try FreshTarget(entries: scenario.entries, bytes: scenario.bytes) }
+        let path = target?.path ?? ""
+        for preparation in contender.prepare(path) { _ = try preparation.run() }
+        if isCold { try Caches.drop() }
+        var isLayer = false
+        if case .layer = contender.check { isLayer = true }
+        if case .nothing = contender.check { isLayer = true }
+        let result = try contender.pipeline(path).run(sink: isLayer ? .null : .memory)
+        if contender.role == .own { row.report = Self.report(in: isLayer ? result.errors : result.output) }
+        try verify(contender, scenario, row, result, contender.filled(path))
+        return result.sample
+    }
+
+    /// Whether a run did its whole work.
+    private func verify(
+        _ contender: Contender, _ scenario: Scenario, _ row: Row, _ result: PipelineResult, _ filled: String
+    ) throws(BenchFailure) {
+        let text = { String(decoding: result.output, as: UTF8.self) }
+        switch contender.check {
+        case .nothing: return
+        case .layer:
+            // What a compressor makes varies a little with its threads' timing.
+            if result.sample.writtenBytes < row.outputBytes - row.outputBytes / 50 {
+                throw BenchFailure(
+                    .wrongResult,
+                    "wrote \(result.sample.writtenBytes) bytes where the checked run wrote \(row.outputBytes)")
+            }
+        case .tree:
+            let found = try BenchProbe.tree(filled)
+            let comparesMetadata = FreshTarget.makesFileSystems
+            if let difference = scenario.expected.difference(from: found, comparingMetadata: comparesMetadata) {
+                throw BenchFailure(.wrongResult, "the tree has \(difference)")
+            }
+        case .number(let expected):
+            let found = Self.numbers(text())
+            if !found.contains(where: expected.contains) {
+                throw BenchFailure(.wrongResult, "said \(text().prefix(60).trimmed), expected \(expected[0])")
+            }
+        case .atLeast(let expected):
+            if !Self.numbers(text()).contains(where: { (expected...expected + expected / 10 + 4096).contains($0) }) {
+                throw BenchFailure(
+                    .wrongResult, "said \(text().prefix(60).trimmed), expected \(expected) or a little more")
+            }
+        case .lines(let expected):
+            let lines = UInt64(result.output.count { $0 == UInt8(ascii: "\n") })
+            if lines + 1 < expected || lines > expected + 1 {
+                throw BenchFailure(.wrongResult, "listed \(lines) changes, expected \(expected)")
+            }
+        case .mentions(let paths):
+            let text = text()
+            let lines = text.split(separator: "\n").count
+            if let missing = paths.first(where: { !text.contains($0) }) {
+                throw BenchFailure(.wrongResult, "does not mention \(missing)")
+            }
+            if lines > 50 { throw BenchFailure(.wrongResult, "listed \(lines) changes, expected about five") }
+        }
+    }
+
+    private static func numbers(_ text: String) -> [UInt64] {
+        text.split(whereSeparator: \.isWhitespace).compactMap { UInt64($0) }
+    }
+
+    /// The JSON object among what ldiff said.
+    private static func report(in bytes: [UInt8]) -> JSONValue? {
+        bytes.split(separator: UInt8(ascii: "\n")).lazy.filter { $0.first == UInt8(ascii: "{") }
+            .compactMap { JSONValue(parsing: $0) }.first
+    }
+}

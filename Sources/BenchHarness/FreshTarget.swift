@@ -1,0 +1,133 @@
+import CBench
+import Glibc
+import LayerModel
+
+/// An empty directory that a run fills: a just-made ext4 in memory when this is root, otherwise a plain directory.
+///
+/// For five seconds after a deletion ext4 looks past recently freed inodes, which makes creation many times slower. So
+/// each run gets a file system of its own, in which nothing was ever deleted.
+final class FreshTarget {
+    let path: String
+    private let undo: [Int]
+
+    /// Where images and directories lie: memory, so that no disk's speed is measured.
+    static let memory = TextFile.isDirectory("/dev/shm") ? "/dev/shm" : "/tmp"
+    /// Whether `init` makes file systems.
+    static let makesFileSystems = geteuid() == 0
+
+    /// Space for `bytes` of files in `entries` entries.
+    init(entries: UInt64, bytes: UInt64) throws(BenchFailure) {
+        let scratch = try ScratchDirectory(in: Self.memory)
+        var undo = [scratch.undo]
+        // What ext4 itself takes: 256 bytes an inode, a block a small file or directory, its journal.
+        let inodes = entries + entries / 4 + 4096
+        let size = (bytes + bytes / 8 + entries * 5120 + (256 << 20)) / 4096 * 4096
+        var space = statvfs()
+        let free = statvfs(scratch.path, &space) == 0 ? UInt64(space.f_bavail) * UInt64(space.f_frsize) : 0
+        let needed = bytes + entries * 4500 + (64 << 20)
+        guard free > needed else {
+            Self.release(undo)
+            throw BenchFailure(
+                .unavailable, "no space: \(needed >> 20) MiB are needed in \(Self.memory), \(free >> 20) MiB are free")
+        }
+        guard Self.makesFileSystems else {
+            path = scratch.path
+            self.undo = undo
+            return
+        }
+        do {
+            undo.append(try Self.mountImage(scratch.path, inodes: inodes, size: size))
+        } catch {
+            Self.release(undo)
+            throw error
+        }
+        // Not the file system's own root, which has a lost+found.
+        path = scratch.path + "/root/tree"
+        self.undo = undo
+        guard mkdir(path, 0o755) == 0 else { throw BenchFailure(.unavailable, "create \(path): \(errorText(errno))") }
+        sync()
+    }
+
+    deinit { Self.release(undo) }
+
+    private static func release(_ undo: [Int]) { for number in undo.reversed() { Cleanup.shared.takeBack(number) } }
+
+    private static func mountImage(_ scratch: String, inodes: UInt64, size: UInt64) throws(BenchFailure) -> Int {
+        let (image, root) = (scratch + "/image", scratch + "/root")
+        let file = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw BenchFailure(.unavailable, "create \(image): \(errorText(errno))") }
+        let isSized = ftruncate(file, Int(size)) == 0
+        close(file)
+        guard isSized, mkdir(root, 0o755) == 0 else {
+            throw BenchFailure(.unavailable, "prepare \(scratch): \(errorText(errno))")
+        }
+        // Tables are written now, not by a kernel thread during the measured run.
+        let features = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+        _ = try Pipeline(["mkfs.ext4", "-q", "-F", "-N", String(inodes), "-E", features, image]).run()
+        var problem: Int32 = 0
+        let number = Cleanup.shared.make {
+            var device: Int32 = -1
+            let loop = cbench_attach_loop(image, &device)
+            guard loop >= 0 else {
+                problem = -loop
+                return false
+            }
+            // The device goes when this descriptor and the mount are gone.
+            defer { close(device) }
+            guard mount("/dev/loop\(loop)", root, "ext4", UInt(MS_NOATIME), nil) == 0 else {
+                problem = errno
+                return false
+            }
+            return true
+        } undo: {
+            if umount2(root, 0) != 0 { umount2(root, Int32(MNT_DETACH)) }
+        }
+        unlink(image)
+        guard let number else {
+            throw BenchFailure(.unavailable, "mount a fresh ext4: \(errorText(problem)) (loop devices, mount rights?)")
+        }
+        return number
+    }
+}
+
+/// A directory that goes with the process.
+struct ScratchDirectory {
+    let path: String
+    /// For `Cleanup.takeBack`.
+    let undo: Int
+
+    init(in parent: String) throws(BenchFailure) {
+        let path = "\(parent)/ldiff-bench-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+        let undo = Cleanup.shared.make {
+            mkdir(path, 0o755) == 0
+        } undo: {
+            removeTree(path)
+        }
+        guard let undo else { throw BenchFailure(.unavailable, "create \(path): \(errorText(errno))") }
+        self.path = path
+        self.undo = undo
+    }
+}
+
+/// Removes a tree, as far as it can be removed; does not cross into other file systems.
+func removeTree(_ path: String) {
+    _ = cbench_remove_tree(path)
+}
+
+/// The kernel's caches.
+enum Caches {
+    /// Why they cannot be dropped; nil when they can.
+    static var refusal: String? {
+        access("/proc/sys/vm/drop_caches", W_OK) == 0 ? nil : "cold runs need root, to drop the caches"
+    }
+
+    /// Writes everything out, then forgets the page cache, names and inodes.
+    static func drop() throws(BenchFailure) {
+        sync()
+        let control = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC)
+        defer { close(control) }
+        guard control >= 0, write(control, "3\n", 2) == 2 else {
+            throw BenchFailure(.unavailable, "drop the caches: \(errorText(errno))")
+        }
+    }
+}

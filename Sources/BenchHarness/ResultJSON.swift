@@ -1,0 +1,72 @@
+/// Results as JSON: everything that was measured, run by run.
+extension BenchResult {
+    /// `{"format": 1, "machine": {...}, "input": ..., "jobs": [...], "budget": {...}}`.
+    var json: JSONValue {
+        var members: [(String, JSONValue)] = [
+            ("format", .number(1)), ("machine", .object(machine.facts.map { ($0.name, .string($0.value)) })),
+            ("input", .string(input)), ("jobs", .array(jobs.map(\.json))),
+        ]
+        if let budget { members.append(("budget", budget.json)) }
+        return .object(members)
+    }
+}
+
+extension JobResult {
+    fileprivate var json: JSONValue {
+        var members: [(String, JSONValue)] = [
+            ("job", .string(job.rawValue)), ("title", .string(job.title)), ("cold", .bool(isCold)),
+            ("runs", .number(Double(runs))),
+        ]
+        if let note { members.append(("note", .string(note))) }
+        if let failure { members.append(("failure", .string(failure.description))) }
+        members.append(("groups", .array(groups.map(\.json))))
+        return .object(members)
+    }
+}
+
+extension Group {
+    fileprivate var json: JSONValue {
+        .object([
+            ("title", .string(title)), ("entries", .number(Double(entries))), ("bytes", .number(Double(bytes))),
+            ("best", best.map { .string(rows[$0].name) } ?? .null),
+            ("warnings", .array(warnings.map { .string($0) })),
+            ("rows", .array(rows.map(json(of:)))),
+        ])
+    }
+
+    private func json(of row: Row) -> JSONValue {
+        var members: [(String, JSONValue)] = [("name", .string(row.name))]
+        switch row.role {
+        case .own: members.append(("role", .string("ldiff")))
+        case .floor: members.append(("role", .string("floor")))
+        case .peer(let peer):
+            members.append(("role", .string("peer"))); members.append(("peer", .string(peer.rawValue)))
+        }
+        members.append(("command", .string(row.command)))
+        switch row.outcome {
+        case .unavailable(let reason): members.append(("unavailable", .string(reason)))
+        case .failed(let reason): members.append(("failed", .string(reason)))
+        case .measured(let series): members += figures(series, row)
+        }
+        if let report = row.report { members.append(("report", report)) }
+        return .object(members)
+    }
+
+    private func figures(_ series: Series, _ row: Row) -> [(String, JSONValue)] {
+        let rounded = { (value: Double) in JSONValue.number((value * 1_000_000).rounded() / 1_000_000) }
+        var members: [(String, JSONValue)] = [
+            ("median", rounded(series.median)), ("min", rounded(series.minimum)), ("max", rounded(series.maximum)),
+            ("spread", rounded(series.spread)), ("processorSeconds", rounded(series.processorSeconds)),
+            ("peakKiB", .number(Double(series.peakKiB))),
+        ]
+        if row.outputBytes > 0 { members.append(("outputBytes", .number(Double(row.outputBytes)))) }
+        if let ratio = ratio(row) {
+            members.append(("ratio", rounded(ratio.value)))
+            members.append(("ratioRange", .array([rounded(ratio.range.lowerBound), rounded(ratio.range.upperBound)])))
+            members.append(("overlaps", .bool(ratio.overlaps)))
+            members.append(("noisy", .bool(ratio.isNoisy)))
+        }
+        members.append(("seconds", .array(series.samples.map { rounded($0.seconds) })))
+        return members
+    }
+}

@@ -1,0 +1,107 @@
+/// What came of one contender.
+struct Row: Sendable {
+    enum Outcome: Sendable, Equatable {
+        case measured(Series)
+        /// It could not take part: not installed, no right, no space.
+        case unavailable(String)
+        /// It failed, or what it made is wrong.
+        case failed(String)
+    }
+
+    var role: Contender.Role
+    var name: String
+    var command: String
+    var outcome: Outcome
+    /// Bytes of the layer that it wrote; 0 where the job writes none.
+    var outputBytes: UInt64 = 0
+    /// ldiff's own report of its last run.
+    var report: JSONValue?
+
+    var series: Series? { if case .measured(let series) = outcome { series } else { nil } }
+    /// Why there are no figures.
+    var reason: String? {
+        switch outcome {
+        case .measured: nil
+        case .unavailable(let text), .failed(let text): text
+        }
+    }
+    var isFloor: Bool { role == .floor }
+}
+
+/// What came of a job on one input.
+struct Group: Sendable {
+    var title: String
+    var entries: UInt64
+    var bytes: UInt64
+    var rows: [Row]
+
+    var own: Series? { rows.first { $0.role == .own }?.series }
+    var floor: Series? { rows.first { $0.isFloor }?.series }
+    /// The row with the least median, floors aside.
+    var best: Int? {
+        rows.indices.filter { !rows[$0].isFloor && rows[$0].series != nil }
+            .min { (rows[$0].series?.median ?? 0) < (rows[$1].series?.median ?? 0) }
+    }
+
+    /// nil for the row itself and where there are no figures.
+    func ratio(_ row: Row) -> Ratio? {
+        guard row.role != .own, let series = row.series, let own else { return nil }
+        return Ratio(of: series, to: own)
+    }
+
+    /// What a reader should know before believing the figures.
+    var warnings: [String] {
+        rows.compactMap { row in
+            guard let ratio = ratio(row), !row.isFloor, ratio.overlaps || ratio.isNoisy else { return nil }
+            let range = Format.fixed(ratio.range.lowerBound, 2) + " to " + Format.fixed(ratio.range.upperBound, 2)
+            let doubt = ratio.overlaps ? "which of the two is faster is not proven" : "the ratio is uncertain"
+            return "\(row.name): runs vary, \(doubt) (\(range))"
+        }
+    }
+}
+
+/// What came of a job.
+struct JobResult: Sendable {
+    var job: BenchJob
+    var isCold: Bool
+    var runs: Int
+    var groups: [Group]
+    /// Why it did not run at all.
+    var failure: BenchFailure?
+    var note: String?
+}
+
+/// Everything that a run of the harness found.
+struct BenchResult: Sendable {
+    var machine: Machine
+    var input: String
+    var jobs: [JobResult] = []
+    var budget: BudgetResult?
+
+    func outcome(asked: [PeerName]?) -> BenchOutcome {
+        var outcome = BenchOutcome.done
+        if let budget {
+            if budget.isExceeded { return .failed }
+            if !budget.uncounted.isEmpty { outcome = .incomplete }
+        }
+        for job in jobs {
+            if let failure = job.failure {
+                if failure.kind == .wrongResult { return .failed }
+                outcome = .incomplete
+            }
+            for row in job.groups.flatMap(\.rows) {
+                switch row.outcome {
+                case .measured: continue
+                case .failed:
+                    if row.role == .own { return .failed }
+                    outcome = .incomplete
+                case .unavailable:
+                    // A peer that nobody asked for may be missing.
+                    if case .peer(let peer) = row.role, asked?.contains(peer) != true { continue }
+                    outcome = .incomplete
+                }
+            }
+        }
+        return outcome
+    }
+}

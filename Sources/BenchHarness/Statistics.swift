@@ -1,0 +1,54 @@
+/// One timed run of a contender: all programs of its pipeline together.
+struct Sample: Sendable, Equatable {
+    /// From the first program's start to the last one's end.
+    var seconds: Double
+    /// User and system time of all programs.
+    var processorSeconds: Double
+    /// The largest resident size that one of the programs reached, in KiB.
+    var peakKiB: Int
+    /// Bytes written by the last program.
+    var writtenBytes: UInt64
+}
+
+/// The middle of some numbers; the mean of the middle two when they are even in number. nil without numbers.
+func median(_ values: [Double]) -> Double? {
+    guard !values.isEmpty else { return nil }
+    let sorted = values.sorted()
+    let middle = sorted.count / 2
+    return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+/// Several runs of one contender.
+struct Series: Sendable, Equatable {
+    var samples: [Sample] = []
+
+    var median: Double { BenchHarness.median(samples.map(\.seconds)) ?? 0 }
+    var minimum: Double { samples.map(\.seconds).min() ?? 0 }
+    var maximum: Double { samples.map(\.seconds).max() ?? 0 }
+    /// Largest less smallest, in parts of the median.
+    var spread: Double { median > 0 ? (maximum - minimum) / median : 0 }
+    var processorSeconds: Double { BenchHarness.median(samples.map(\.processorSeconds)) ?? 0 }
+    var peakKiB: Int { samples.map(\.peakKiB).max() ?? 0 }
+}
+
+/// How many times longer a contender took than ldiff.
+struct Ratio: Sendable, Equatable {
+    var value: Double
+    /// From its fastest run over ldiff's slowest to its slowest run over ldiff's fastest.
+    var range: ClosedRange<Double>
+
+    /// Whether the runs do not even prove which of the two is faster.
+    var overlaps: Bool { range.contains(1) }
+    /// Whether the range is so wide that the number says little.
+    var isNoisy: Bool { range.upperBound > range.lowerBound * Self.noise }
+
+    /// The width, as upper bound over lower bound, from which a ratio is doubted.
+    static let noise = 1.6
+
+    /// nil when one of them has no runs.
+    init?(of series: Series, to own: Series) {
+        guard !series.samples.isEmpty, own.minimum > 0 else { return nil }
+        value = series.median / own.median
+        range = series.minimum / own.maximum...series.maximum / own.minimum
+    }
+}

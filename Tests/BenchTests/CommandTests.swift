@@ -1,0 +1,124 @@
+import Foundation
+import Testing
+
+@testable import BenchHarness
+
+/// Runs the program itself, which lies next to the tests.
+private func ldiff(_ arguments: String, environment: String = "") throws -> (
+    status: Int32, output: String, errors: String
+) {
+    let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+        .appending(path: "ldiff").path
+    let script = "\(environment) '\(program)' bench \(arguments); echo \"status=$?\" >&2"
+    let result = try Pipeline(["sh", "-c", script]).run(sink: .memory)
+    let errors = String(decoding: result.errors, as: UTF8.self)
+    let status = errors.split(separator: "\n").last.flatMap { Int32($0.dropFirst("status=".count)) } ?? -1
+    return (status, String(decoding: result.output, as: UTF8.self), errors)
+}
+
+/// What a run could leave behind, of this user's.
+private func leftovers() throws -> Set<String> {
+    var found = Set(
+        try FileManager.default.contentsOfDirectory(atPath: "/dev/shm").filter { $0.hasPrefix("ldiff-bench") })
+    for line in TextFile.read("/proc/self/mounts").split(separator: "\n") where line.contains("ldiff-bench") {
+        found.insert(String(line))
+    }
+    let loops = try Pipeline(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).run(sink: .memory)
+    for line in String(decoding: loops.output, as: UTF8.self).split(separator: "\n") where line.contains("ldiff-bench")
+    {
+        found.insert(String(line))
+    }
+    return found
+}
+
+@Suite(.serialized) struct BenchCommandTests {
+    @Test(arguments: [
+        ("nonsense", "job"), ("diff --against tar,rar", "bsdtar"), ("--runs 0", "--runs"), ("--runs x", "--runs"),
+        ("--input ''", "UTF-8"),
+    ])
+    func `wrong usage is refused and the choices are named`(arguments: String, text: String) throws {
+        let outcome = try ldiff(arguments)
+        #expect(outcome.status == 64)
+        #expect(outcome.errors.contains(text), "\(outcome.errors)")
+        #expect(outcome.output.isEmpty)
+    }
+
+    @Test func `an input that is missing has its own status`() throws {
+        let outcome = try ldiff("diff --input /no/such/tree")
+        #expect(outcome.status == 66)
+        #expect(outcome.errors.contains("/no/such/tree") && outcome.errors.contains("linux-source"))
+    }
+
+    @Test func `a report that cannot be written is told at once`() throws {
+        let outcome = try ldiff("diff --json /no/such/folder/x.json")
+        #expect(outcome.status == 73)
+    }
+
+    @Test func `two jobs run, missing peers have rows, and the files are written`() throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .mixed, entries: 200).make(at: folder.path + "/tree") { _ in }
+        // A PATH with tar and what the harness itself calls, but no bsdtar.
+        try FileManager.default.createDirectory(atPath: folder.path + "/bin", withIntermediateDirectories: false)
+        for tool in ["tar", "cat", "sh", "true", "dpkg-query", "mkfs.ext4", "env"] {
+            let found = try Pipeline(["sh", "-c", "command -v \(tool)"]).run(sink: .memory).output
+            let target = String(decoding: found, as: UTF8.self).trimmed
+            try FileManager.default.createSymbolicLink(
+                atPath: folder.path + "/bin/" + tool, withDestinationPath: target)
+        }
+        let environment = "LDIFF_CACHE=\(folder.path)/cache PATH=\(folder.path)/bin"
+        let outcome = try ldiff(
+            "diff apply --against tar,bsdtar --runs 2 --input \(folder.path)/tree --json \(folder.path)/r.json --report \(folder.path)/r.html",
+            environment: environment)
+        #expect(outcome.status == 69, "\(outcome.output)\n\(outcome.errors)")
+        #expect(outcome.output.contains("not installed: apt-get install libarchive-tools"))
+        let bytes = try #require(TextFile.bytes(folder.path + "/r.json"))
+        let result = try #require(JSONValue(parsing: bytes))
+        let jobs = result["jobs"]?.elements ?? []
+        #expect(jobs.count == 2)
+        for job in jobs {
+            let rows = job["groups"]?.elements.first?["rows"]?.elements ?? []
+            for name in ["ldiff", "floor"] {
+                let row = try #require(rows.first { $0["role"]?.string == name })
+                #expect(row["seconds"]?.elements.count == 2, "\(row.text)")
+            }
+            let tar = try #require(rows.first { $0["peer"]?.string == "tar" })
+            #expect((tar["ratio"]?.number ?? 0) > 0, "\(tar.text)")
+        }
+        #expect(TextFile.read(folder.path + "/r.html").contains("</html>"))
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/cache") == [])
+    }
+
+    @Test func `a peer that gives a wrong layer fails, the others go on`() throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .tiny, entries: 50).make(at: folder.path + "/tree") { _ in }
+        try FileManager.default.createDirectory(atPath: folder.path + "/bin", withIntermediateDirectories: false)
+        // An archiver that leaves a directory out.
+        let fake = folder.path + "/bin/bsdtar"
+        try "#!/bin/sh\nexec /usr/bin/tar --exclude=d1 \"$@\"\n".write(toFile: fake, atomically: true, encoding: .utf8)
+        chmod(fake, 0o755)
+        let outcome = try ldiff(
+            "diff --against bsdtar,tar --runs 1 --input \(folder.path)/tree",
+            environment: "LDIFF_CACHE=\(folder.path)/cache PATH=\(folder.path)/bin:$PATH")
+        let line = outcome.output.split(separator: "\n").first { $0.contains("bsdtar ") && $0.contains("failed") }
+        #expect(outcome.status == 69, "\(outcome.output)\n\(outcome.errors)")
+        #expect(line?.contains("entries instead of 50") == true, "\(outcome.output)")
+        #expect(outcome.output.contains("GNU tar | cat") && outcome.output.contains("ldiff takes"))
+    }
+
+    @Test(arguments: [SIGINT, SIGTERM])
+    func `an interrupted run leaves no mounts, loops, folders or programs`(signal: Int32) throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .mixed, entries: 1500).make(at: folder.path + "/tree") { _ in }
+        let before = try leftovers()
+        // Long enough that the signal comes while layers are being unpacked.
+        let outcome = try ldiff(
+            "apply --runs 500 --input \(folder.path)/tree >/dev/null & child=$!; sleep 4; kill -\(signal) $child; wait $child",
+            environment: "LDIFF_CACHE=\(folder.path)/cache")
+        #expect(outcome.status == 130, "\(outcome.errors)")
+        #expect(try leftovers() == before)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/cache") == [])
+        let programs = try Pipeline(["sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true"]).run(
+            sink: .memory)
+        #expect(!String(decoding: programs.output, as: UTF8.self).contains(folder.path + "/cache"))
+    }
+}
