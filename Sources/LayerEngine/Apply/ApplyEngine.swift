@@ -16,6 +16,10 @@ public enum ApplyEngine {
         _ source: inout Source, root: borrowing OwnedDescriptor, options: ApplyOptions
     ) throws(LayerError) -> ApplyReport {
         let job = try ApplyJob(root: root, options: options)
+        if options.io == .ring {
+            // The kernel hands every creation to a thread of its own; see perf/notes.
+            job.report.warn("io_uring is not used to unpack: creating files through it is slower; plain calls are used")
+        }
         do throws(LayerError) {
             try job.readArchive(&source)
             try job.finish()
