@@ -18,7 +18,7 @@ public enum ApplyEngine {
         let job = try ApplyJob(root: root, options: options)
         if options.io == .ring {
             // The kernel hands every creation to a thread of its own; see perf/notes.
-            job.report.warn("io_uring is not used to unpack: it would hand every creation to a kernel thread; plain calls are used")
+            job.report.warn("io_uring is not used to unpack, since it hands every creation to a kernel thread")
         }
         do throws(LayerError) {
             try job.readArchive(&source)
