@@ -2,7 +2,9 @@
 # make build    the release program, .build/release/ldiff, with the Swift runtime inside
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
 # make test     every test
-# make bench    measures P1 to P12 against the peers into perf/runs (root)
+# make bench    measures every job against the peers, writes bench.html and bench.json
+# make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
+# make targets  measures P1 to P12 against the peers into perf/runs (root)
 # make install  into PREFIX (default /usr/local)
 # make format, make lint, make clean
 
@@ -19,8 +21,11 @@ RUN_PACKAGES := python3 tar libarchive-tools e2fsprogs mount time rsync pigz isa
 TEST_PACKAGES := attr acl libcap2-bin fuse-overlayfs fuse3 bzip2 lz4
 PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
+# Where inputs are kept that are made once.
+export LDIFF_CACHE ?= $(CURDIR)/perf/cache
+
 .DEFAULT_GOAL := build
-.PHONY: setup swift build peers run test bench install format lint clean
+.PHONY: setup swift build peers run test bench budget targets install format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -43,6 +48,14 @@ test: setup peers
 	$(SWIFT) test
 
 bench: build peers
+	$(PROGRAM) bench --report bench.html --json bench.json
+
+budget: build
+	$(SWIFT) build -c release --product MallocCounter
+	$(PROGRAM) bench --quick --runs 1 --against tar,bsdtar,du --budget perf/budgets.json \
+	    --allocation-counter .build/release/libMallocCounter.so
+
+targets: build peers
 	perf/measure
 
 install: build

@@ -121,6 +121,7 @@ struct JobRunner {
     private func check(_ contender: Contender, _ scenario: Scenario, _ row: inout Row) throws(BenchFailure) {
         guard case .layer = contender.check else {
             _ = try time(contender, scenario, &row)
+            if contender.role == .own, row.report == nil { row.report = try countedReport(contender) }
             return
         }
         let written = try BenchProbe.archive(of: contender.pipeline(""))
@@ -128,6 +129,18 @@ struct JobRunner {
             throw BenchFailure(.wrongResult, "its layer has \(difference)")
         }
         row.outputBytes = written.streamBytes
+    }
+
+    /// What ldiff counts in a job whose output is for people, from a run of its own.
+    private func countedReport(_ contender: Contender) throws(BenchFailure) -> JSONValue? {
+        var pipeline = contender.pipeline("")
+        pipeline.stages[pipeline.stages.count - 1].append("--json")
+        let output = try pipeline.run(sink: .memory).output
+        // A list of changes comes first, and may be long; only what follows it is wanted.
+        let mark = Array("],\"entries\":".utf8)
+        guard output.starts(with: "{\"changes\":[".utf8) else { return Self.report(in: output) }
+        let ends = output.indices.suffix(64 << 10).last { output[$0...].starts(with: mark) }
+        return ends.flatMap { JSONValue(parsing: [UInt8(ascii: "{")] + output[($0 + 2)...]) }
     }
 
     private func time(_ contender: Contender, _ scenario: Scenario, _ row: inout Row) throws(BenchFailure) -> Sample {
@@ -140,7 +153,9 @@ struct JobRunner {
         if case .layer = contender.check { isLayer = true }
         if case .nothing = contender.check { isLayer = true }
         let result = try contender.pipeline(path).run(sink: isLayer ? .null : .memory)
-        if contender.role == .own { row.report = Self.report(in: isLayer ? result.errors : result.output) }
+        if contender.role == .own, let report = Self.report(in: isLayer ? result.errors : result.output) {
+            row.report = report
+        }
         try verify(contender, scenario, row, result, contender.filled(path))
         return result.sample
     }

@@ -61,7 +61,7 @@ enum HTMLReport {
     }
 
     private static func section(_ result: JobResult) -> String {
-        let conditions = "\(result.isCold ? "Cold caches" : "Warm"), \(result.runs) runs of each in turn."
+        let conditions = result.isCold ? "Cold caches." : "Warm."
         var html = "<section>\n<h2 id=\"\(result.job.rawValue)\">\(result.job.rawValue)</h2>\n"
         html += "<p>\(escaped(result.job.title)). \(conditions)</p>\n"
         if let note = result.note { html += "<p class=\"note\">\(escaped(note))</p>\n" }

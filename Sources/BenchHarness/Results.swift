@@ -53,6 +53,7 @@ struct Group: Sendable {
     var warnings: [String] {
         rows.compactMap { row in
             guard let ratio = ratio(row), !row.isFloor, ratio.overlaps || ratio.isNoisy else { return nil }
+            if ratio.runs < Ratio.fewest { return "\(row.name): too few runs for a ratio (\(ratio.runs))" }
             let range = Format.fixed(ratio.range.lowerBound, 2) + " to " + Format.fixed(ratio.range.upperBound, 2)
             let doubt = ratio.overlaps ? "which of the two is faster is not proven" : "the ratio is uncertain"
             return "\(row.name): runs vary, \(doubt) (\(range))"
@@ -64,6 +65,7 @@ struct Group: Sendable {
 struct JobResult: Sendable {
     var job: BenchJob
     var isCold: Bool
+    /// Timed runs asked for of each; a row may have fewer.
     var runs: Int
     var groups: [Group]
     /// Why it did not run at all.

@@ -39,16 +39,22 @@ struct Ratio: Sendable, Equatable {
 
     /// Whether the runs do not even prove which of the two is faster.
     var overlaps: Bool { range.contains(1) }
-    /// Whether the range is so wide that the number says little.
-    var isNoisy: Bool { range.upperBound > range.lowerBound * Self.noise }
+    /// The runs of the one that has fewer.
+    var runs: Int
+
+    /// Whether the range is so wide, or the runs so few, that the number says little.
+    var isNoisy: Bool { runs < Self.fewest || range.upperBound > range.lowerBound * Self.noise }
 
     /// The width, as upper bound over lower bound, from which a ratio is doubted.
     static let noise = 1.6
+    /// Runs of each that show a spread at all.
+    static let fewest = 3
 
     /// nil when one of them has no runs.
     init?(of series: Series, to own: Series) {
         guard !series.samples.isEmpty, own.minimum > 0 else { return nil }
         value = series.median / own.median
+        runs = min(series.samples.count, own.samples.count)
         range = series.minimum / own.maximum...series.maximum / own.minimum
     }
 }

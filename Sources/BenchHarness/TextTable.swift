@@ -3,7 +3,7 @@ enum TextTable {
     /// One job's tables; the best of each is marked with `*`, and bold where the terminal can.
     static func lines(_ result: JobResult, colors: Bool) -> [String] {
         let bold = { (text: String) in colors ? "\u{1b}[1m\(text)\u{1b}[0m" : text }
-        let conditions = "\(result.isCold ? "cold" : "warm"), \(result.runs) runs in turn"
+        let conditions = "\(result.isCold ? "cold" : "warm"), in turn"
         var lines = [bold("\(result.job.rawValue)") + "  \(result.job.title) (\(conditions))"]
         if let note = result.note { lines.append("  note: " + note) }
         for group in result.groups { lines += table(group, bold) }
@@ -12,7 +12,7 @@ enum TextTable {
     }
 
     static let headings = [
-        "", "median", "min", "max", "spread", "x ldiff", "CPU s", "peak MiB", "output",
+        "", "runs", "median", "min", "max", "spread", "x ldiff", "CPU s", "peak MiB", "output",
     ]
 
     private static func table(_ group: Group, _ bold: (String) -> String) -> [String] {
@@ -46,7 +46,8 @@ enum TextTable {
         }
         let ratio = group.ratio(row)
         return [
-            row.name, Format.seconds(series.median), Format.seconds(series.minimum), Format.seconds(series.maximum),
+            row.name, String(series.samples.count), Format.seconds(series.median), Format.seconds(series.minimum),
+            Format.seconds(series.maximum),
             Format.fixed(series.spread * 100, 0) + " %",
             ratio.map { ($0.overlaps || $0.isNoisy ? "~" : "") + Format.fixed($0.value, 2) }
                 ?? (row.role == .own ? "1" : ""),

@@ -1,0 +1,49 @@
+import Benchmark
+import CMallocCounter
+import LinuxIO
+
+/// What is counted in every benchmark, and held by the files in Thresholds. The library's own allocation and system-call
+/// metrics read zero without its traits, so these are ours.
+extension BenchmarkMetric {
+    /// Calls of malloc(3) and its kind, from all threads.
+    public static let allocations = BenchmarkMetric.custom(
+        "Allocations", polarity: .prefersSmaller, useScalingFactor: false)
+    /// System calls for entries: opens, stats, directory reads, attributes, reads, creations, ring enters.
+    public static let entryCalls = BenchmarkMetric.custom(
+        "Entry calls", polarity: .prefersSmaller, useScalingFactor: false)
+    /// Calls of io_uring_enter(2).
+    public static let ringEnters = BenchmarkMetric.custom(
+        "Ring enters", polarity: .prefersSmaller, useScalingFactor: false)
+    /// Bytes that come out.
+    public static let bytesOut = BenchmarkMetric.custom("Bytes out", polarity: .prefersSmaller, useScalingFactor: false)
+}
+
+/// How all of them run: the clock is shown, only counts have thresholds.
+public func configuration(_ metrics: [BenchmarkMetric], iterations: Int = 20) -> Benchmark.Configuration {
+    let exact = BenchmarkThresholds(relative: [.p90: 2.0], absolute: [.p90: 8])
+    var thresholds: [BenchmarkMetric: BenchmarkThresholds] = [.wallClock: .none]
+    for metric in metrics { thresholds[metric] = exact }
+    return Benchmark.Configuration(
+        metrics: [.wallClock] + metrics, warmupIterations: 2, maxDuration: .seconds(5), maxIterations: iterations,
+        thresholds: thresholds)
+}
+
+extension Benchmark {
+    /// Runs `body` as what is measured, and counts what it allocates.
+    public func counted<Result>(_ body: () throws -> Result) rethrows -> Result {
+        let before = ldiff_allocation_count()
+        startMeasurement()
+        let result = try body()
+        stopMeasurement()
+        measurement(.allocations, Int(ldiff_allocation_count() - before))
+        return result
+    }
+
+    /// Reports what the engine asked of the kernel.
+    public func report(_ io: IOCounters) {
+        let calls =
+            io.opens + io.stats + io.directoryReads + io.attributeCalls + io.inlineReads + io.creates + io.ringEnters
+        measurement(.entryCalls, Int(calls))
+        measurement(.ringEnters, Int(io.ringEnters))
+    }
+}
