@@ -36,10 +36,9 @@ private let globalFlags = ["--io", "--workers", "--progress", "--json", "--quiet
     @Test func `help of the program lists verbs and statuses`() throws {
         let outcome = try Scratch().run("$L --help")
         #expect(outcome.status == 0)
-        for word in ["diff", "apply", "changes", "size", "130 interrupted", "65  the layer"] {
+        for word in ["diff", "apply", "changes", "size", "bench", "130 interrupted", "65  the layer"] {
             #expect(outcome.text.contains(word))
         }
-        for later in ["assemble", "bench", "--tar-split"] { #expect(!outcome.text.contains(later)) }
     }
 
     @Test func `version is one line`() throws {
