@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /// What is done between fork and exec. Only calls of signal-safety(7).
@@ -51,6 +52,8 @@ int64_t cbench_spawn(const char *const *arguments, int input, int output, int er
     if (child > 0) do count = read(report[0], &error, sizeof error);
         while (count < 0 && errno == EINTR);
     close(report[0]);
+    // What could not become the program is gone at once and must not stay behind as a zombie.
+    if (child > 0 && count > 0) while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
     return child < 0 || count > 0 ? -error : child;
 }
 
