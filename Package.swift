@@ -61,7 +61,11 @@ let package = Package(
             ],
             swiftSettings: engineSettings),
         .target(
-            name: "LayerKit", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression"],
+            name: "LayerFormats", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
+            swiftSettings: engineSettings),
+        .target(
+            name: "LayerKit",
+            dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats"],
             swiftSettings: engineSettings),
         .target(name: "CBench"),
         .target(
@@ -88,6 +92,8 @@ let package = Package(
             swiftSettings: programSettings),
         .testTarget(
             name: "BenchTests", dependencies: ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerFormatsTests", dependencies: ["LayerFormats", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]

@@ -7,7 +7,10 @@ private let mayImport: [String: Set<String>] = [
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
-    "LayerKit": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc", "Synchronization"],
+    "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
+    "LayerKit": [
+        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "Glibc", "Synchronization",
+    ],
     "BenchHarness": [
         "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
     ],
