@@ -1,6 +1,7 @@
 import Glibc
 public import LayerCompression
 public import LayerEngine
+import LayerFormats
 public import LayerModel
 import LinuxIO
 
@@ -37,50 +38,52 @@ public struct LayerExportReport: Sendable {
 
 /// Writes layers: what a tree holds, or how it differs from others (layer-archive.md section 1).
 public enum LayerExport {
-    /// Writes the layer of `source` to `output` and gives a file its name.
+    /// Writes the layer of `source` to `output` and gives a file its name, and its tar-split metadata to `tarSplit`.
     ///
     /// Interrupted through `source.cancel`. Throws what went wrong with the source or the output; nothing is left of a
     /// file then. `unsupported` for a compression that is only read, `invalidArgument` for a level that is none.
     public static func write(
-        _ source: SourceOptions, to output: LayerOutput, options: LayerExportOptions = LayerExportOptions()
+        _ source: SourceOptions, to output: LayerOutput, tarSplit: LayerOutput? = nil,
+        options: LayerExportOptions = LayerExportOptions()
     ) throws(LayerError) -> LayerExportReport {
-        let report = try writeStream(source, to: output, options: options)
+        let report = try writeStream(source, to: output, tarSplit, options: options)
         try source.cancel.check()
+        try tarSplit?.commit()
         try output.commit()
         return report
     }
 
     private static func writeStream(
-        _ source: SourceOptions, to output: LayerOutput, options: LayerExportOptions
+        _ source: SourceOptions, to output: LayerOutput, _ tarSplit: LayerOutput?, options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
         let workers = WorkerPool(count: options.compressionWorkers ?? source.workers).count
         switch (options.compression, options.digests) {
         case (.none, false):
             var sink = OutputSink(output)
-            let layer = try run(source, options, into: &sink)
+            let layer = try run(source, options, tarSplit, into: &sink)
             return report(layer, .none, sink.byteCount)
         case (.none, true):
             var sink = DigestSink(OutputSink(output))
-            let layer = try run(source, options, into: &sink)
+            let layer = try run(source, options, tarSplit, into: &sink)
             return report(layer, .none, sink.byteCount, diffID: sink.digest)
         case (.gzip, false):
             var sink = try GzipSink(OutputSink(output), level: options.level, workers: workers)
-            let layer = try run(source, options, into: &sink)
+            let layer = try run(source, options, tarSplit, into: &sink)
             return report(layer, .gzip, sink.base.byteCount)
         case (.gzip, true):
             var sink = DigestSink(
                 try GzipSink(DigestSink(OutputSink(output)), level: options.level, workers: workers))
-            let layer = try run(source, options, into: &sink)
+            let layer = try run(source, options, tarSplit, into: &sink)
             return report(
                 layer, .gzip, sink.base.base.byteCount, diffID: sink.digest, digest: sink.base.base.digest)
         case (.zstd, false):
             var sink = try ZstdSink(OutputSink(output), level: options.level, workers: workers)
-            let layer = try run(source, options, into: &sink)
+            let layer = try run(source, options, tarSplit, into: &sink)
             return report(layer, .zstd, sink.base.byteCount)
         case (.zstd, true):
             var sink = DigestSink(
                 try ZstdSink(DigestSink(OutputSink(output)), level: options.level, workers: workers))
-            let layer = try run(source, options, into: &sink)
+            let layer = try run(source, options, tarSplit, into: &sink)
             return report(
                 layer, .zstd, sink.base.base.byteCount, diffID: sink.digest, digest: sink.base.base.digest)
         case (.bzip2, _), (.xz, _), (.lz4, _):
@@ -91,10 +94,27 @@ public enum LayerExport {
     }
 
     private static func run<Sink: ByteSink & ~Copyable>(
-        _ source: SourceOptions, _ options: LayerExportOptions, into sink: inout Sink
+        _ source: SourceOptions, _ options: LayerExportOptions, _ tarSplit: LayerOutput?, into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
         var diff = options.diff
         diff.now = Int64(time(nil))
+        guard let tarSplit else { return try run(source, diff, into: &sink) }
+        let packer = try TarSplitPacker(OutputSink(tarSplit), workers: WorkerPool(count: source.workers).count)
+        var tee = TarSplitSink(sink, packer: packer)
+        do throws(LayerError) {
+            let report = try run(source, diff, into: &tee)
+            precondition(tee.summary.repeated == nil, "a walk finds every name once")
+            sink = tee.takeBase()
+            return report
+        } catch {
+            sink = tee.takeBase()
+            throw error
+        }
+    }
+
+    private static func run<Sink: ByteSink & ~Copyable>(
+        _ source: SourceOptions, _ diff: DiffOptions, into sink: inout Sink
+    ) throws(LayerError) -> DiffReport {
         let report = try DiffEngine.write(source, options: diff, into: &sink)
         try sink.finish()
         return report

@@ -1,5 +1,6 @@
 public import LayerCompression
 public import LayerEngine
+import LayerFormats
 public import LayerModel
 public import LinuxIO
 public import Synchronization
@@ -48,13 +49,15 @@ public struct LayerImportReport: Sendable {
 
 /// Unpacks layers (layer-archive.md section 3).
 public enum LayerImport {
-    /// Unpacks the layer `input` into the directory `root`, whose last component is created if it is missing.
+    /// Unpacks the layer `input` into the directory `root`, whose last component is created if it is missing, and writes
+    /// the layer's tar-split metadata to `tarSplit`.
     ///
     /// A root that was missing or empty is so again after a failure. A root that held something keeps what was unpacked
     /// until then; so that this does not happen for a wrong digest, the digests of a file are verified before it is
     /// touched. Only a pipe has to be trusted as it comes. Throws `digestMismatch` and whatever the engine throws.
     public static func apply(
-        _ input: LayerInput, to root: PathBytes, options: LayerImportOptions = LayerImportOptions()
+        _ input: LayerInput, to root: PathBytes, tarSplit: LayerOutput? = nil,
+        options: LayerImportOptions = LayerImportOptions()
     ) throws(LayerError) -> LayerImportReport {
         let layer = try OpenLayer(input)
         let target = try ImportRoot(root, mode: options.rootMode)
@@ -65,9 +68,14 @@ public enum LayerImport {
                 try verify(layer, options)
                 try layer.rewind()
             }
-            let report = try unpack(layer, into: target, options)
+            let packing = try tarSplit.map { (output) throws(LayerError) in
+                try ImportPacking(output, layer, cancel: options.interruption.flag)
+            }
+            let report = try unpack(layer, into: target, packing, options)
             try check(report.stream, layer.path, options)
+            try packing?.complete(layer)
             try options.interruption.flag.check()
+            try tarSplit?.commit()
             return report
         } catch {
             options.interruption.beginCleaningUp()
@@ -76,7 +84,7 @@ public enum LayerImport {
     }
 
     private static func unpack(
-        _ layer: OpenLayer, into target: ImportRoot, _ options: LayerImportOptions
+        _ layer: OpenLayer, into target: ImportRoot, _ packing: ImportPacking?, _ options: LayerImportOptions
     ) throws(LayerError) -> LayerImportReport {
         var apply = options.apply
         apply.cancel = options.interruption.flag
@@ -85,7 +93,11 @@ public enum LayerImport {
         let report: ApplyReport
         do throws(LayerError) {
             target.hasStarted = true
-            report = try ApplyEngine.apply(&reader, root: target.descriptor, options: apply)
+            if let packing {
+                report = try packing.apply(&reader, root: target.descriptor, options: apply)
+            } else {
+                report = try ApplyEngine.apply(&reader, root: target.descriptor, options: apply)
+            }
             try reader.drain()
         } catch {
             throw naming(layer.path, error)

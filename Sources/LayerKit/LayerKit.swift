@@ -1,9 +1,11 @@
 // The small face of ldiff for other Swift packages.
 //
-// `LayerExport.write` writes a layer, `LayerImport.apply` unpacks one, `LayerDifference.changes` and `.size` look
-// without writing anything. The values these take and give are defined in the modules below and come along.
+// `LayerExport.write` writes a layer, `LayerImport.apply` unpacks one, `LayerAssembly.assemble` rebuilds one that was
+// unpacked, `LayerDifference.changes` and `.size` look without writing anything. The values these take and give are
+// defined in the modules below and come along.
 @_exported public import LayerCompression
 @_exported public import LayerEngine
+@_exported public import LayerFormats
 @_exported public import LayerModel
 @_exported public import LinuxIO
 import Synchronization

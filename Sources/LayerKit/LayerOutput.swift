@@ -67,6 +67,29 @@ public final class LayerOutput {
         }
     }
 
+    /// Forgets what was written, so that it can be written anew. Throws `unsupported` for what is not a new file.
+    func restart() throws(LayerError) {
+        guard pending != nil else {
+            throw LayerError(
+                .unsupported, "write", path: displayPath, cause: .reason("it can be written only once"),
+                hint: "name a file that is to be created")
+        }
+        try attempt("write", displayPath) { () throws(SystemCallError) in
+            try descriptor.truncate(to: 0)
+            _ = try descriptor.seek(0, .start)
+        }
+    }
+
+    /// A file without a name beside this one, which vanishes when it is closed.
+    func scratchFile() throws(LayerError) -> OwnedDescriptor {
+        try attempt("create a scratch file beside", displayPath, as: .cannotCreate) { () throws(SystemCallError) in
+            let directory = pending == nil ? PathBytes("/tmp") : displayPath.splitLast()?.directory ?? PathBytes("/tmp")
+            return try directory.withName { (name) throws(SystemCallError) in
+                try OwnedDescriptor.open(name, [.unnamed, .readWrite], mode: 0o600)
+            }
+        }
+    }
+
     /// Gives a file its name: everything was written. Called once, after the last write.
     public func commit() throws(LayerError) {
         guard let pending else { return }

@@ -50,6 +50,11 @@ struct ApplyCommand: ParsableCommand {
     var expectDiffID: DigestArgument?
 
     @Option(
+        help: ArgumentHelp("Write tar-split metadata of the layer, for assemble; Docker's format.", valueName: "file"),
+        completion: .file())
+    var tarSplit: PathArgument?
+
+    @Option(
         name: .customLong("max-size"),
         help: ArgumentHelp("The most bytes of files to unpack; K, M, G and T are units of 1024.", valueName: "n"))
     var maxSize: ByteCount?
@@ -75,8 +80,9 @@ struct ApplyCommand: ParsableCommand {
                 total: progress.inputTotal.load(ordering: .relaxed))
         }
         defer { bar?.stop() }
+        let metadata = try tarSplit.map { try LayerOutput.file(at: $0.path, mode: ProcessSetup.fileMode) }
         let applied = try LayerImport.apply(
-            layer.isDash ? .standardInput : .file(layer.path), to: root.path, options: options)
+            layer.isDash ? .standardInput : .file(layer.path), to: root.path, tarSplit: metadata, options: options)
         bar?.stop()
         try report(applied, seconds: stopwatch.seconds).write(global, layerOnOutput: false)
     }

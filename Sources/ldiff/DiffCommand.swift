@@ -43,6 +43,11 @@ struct DiffCommand: ParsableCommand {
     @Flag(help: "Compute the DiffID, and the digest of the compressed layer.")
     var digest = false
 
+    @Option(
+        help: ArgumentHelp("Write tar-split metadata of the layer, for assemble; Docker's format.", valueName: "file"),
+        completion: .file())
+    var tarSplit: PathArgument?
+
     @OptionGroup var maps: IDMapOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
@@ -84,7 +89,9 @@ struct DiffCommand: ParsableCommand {
         options.digests = digest
         options.compressionWorkers = global.workers
         options.diff = diff
-        let written = try LayerExport.write(source.source(global, interruption, progress), to: target, options: options)
+        let metadata = try tarSplit.map { try LayerOutput.file(at: $0.path, mode: ProcessSetup.fileMode) }
+        let written = try LayerExport.write(
+            source.source(global, interruption, progress), to: target, tarSplit: metadata, options: options)
         bar?.stop()
         try report(written, seconds: stopwatch.seconds).write(global, layerOnOutput: writesToStandardOutput)
     }

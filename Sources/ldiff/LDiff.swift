@@ -28,12 +28,12 @@ struct LDiff: ParsableCommand {
             """,
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
-            DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self, BenchCommand.self,
-            BenchProbeCommand.self,
+            DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self, AssembleCommand.self,
+            BenchCommand.self, BenchProbeCommand.self,
         ])
 
     func run() throws {
-        throw ValidationError("a verb is missing: diff, apply, changes or size")
+        throw ValidationError("a verb is missing: diff, apply, changes, size or assemble")
     }
 }
 

@@ -1,0 +1,113 @@
+import LayerCompression
+import LayerEngine
+import LayerFormats
+import LayerModel
+import LinuxIO
+
+/// Writes tar-split metadata of a layer while it is unpacked.
+///
+/// A name that comes again after contents is rare, and shows too late: then the stream is read a second time. So that
+/// this is possible for a pipe, its uncompressed bytes are kept in a file without a name beside the output.
+final class ImportPacking {
+    private let output: LayerOutput
+    private let spool: Spool?
+    private let cancel: CancelFlag
+    private var summary = TarSplitSummary()
+
+    init(_ output: LayerOutput, _ layer: OpenLayer, cancel: CancelFlag) throws(LayerError) {
+        self.output = output
+        self.cancel = cancel
+        spool = layer.start == nil ? try Spool(beside: output) : nil
+    }
+
+    /// Applies the stream and packs it.
+    func apply(_ reader: inout LayerReader, root: borrowing OwnedDescriptor, options: ApplyOptions)
+        throws(LayerError) -> ApplyReport
+    {
+        let packer = try TarSplitPacker(OutputSink(output), workers: WorkerPool(count: options.workers).count)
+        var tee = TarSplitSource(SpoolingReader(reader, spool), packer: packer)
+        do throws(LayerError) {
+            let report = try ApplyEngine.apply(&tee, root: root, options: options)
+            summary = try tee.finish()
+            reader = tee.takeBase().takeReader()
+            return report
+        } catch {
+            reader = tee.takeBase().takeReader()
+            throw error
+        }
+    }
+
+    /// Packs the layer once more where that is needed.
+    func complete(_ layer: OpenLayer) throws(LayerError) {
+        guard let repeated = summary.repeated else { return }
+        try output.restart()
+        var options = LayerReaderOptions()
+        options.cancel = cancel
+        let again: TarSplitSummary
+        if let spool {
+            try spool.rewind()
+            again = try pack(spool.descriptor, LayerFormat.none, repeated, options)
+        } else {
+            try layer.rewind()
+            again = try pack(layer.descriptor, nil, repeated, options)
+        }
+        guard again.bytes == summary.bytes, again.entries == summary.entries else {
+            throw LayerError(.fileChanged, "read", path: layer.path, cause: .reason("it changed meanwhile"))
+        }
+    }
+
+    private func pack(
+        _ source: borrowing OwnedDescriptor, _ format: LayerFormat?, _ repeated: RepeatedNames,
+        _ options: LayerReaderOptions
+    ) throws(LayerError) -> TarSplitSummary {
+        var reader = try LayerReader(descriptor: source.number, format: format, options: options)
+        var packer = try TarSplitPacker(OutputSink(output), repeated: repeated)
+        while let slab = try reader.next() {
+            try packer.write(slab.bytes)
+            reader.recycle(slab)
+        }
+        return try packer.finish()
+    }
+}
+
+/// A file without a name that keeps a stream which cannot be read twice.
+private final class Spool {
+    let descriptor: OwnedDescriptor
+    private let path: PathBytes
+
+    init(beside output: LayerOutput) throws(LayerError) {
+        descriptor = try output.scratchFile()
+        path = output.displayPath
+    }
+
+    func keep(_ bytes: RawSpan) throws(LayerError) {
+        try attempt("write a scratch file beside", path) { () throws(SystemCallError) in try descriptor.writeAll(bytes)
+        }
+    }
+
+    func rewind() throws(LayerError) {
+        try attempt("read a scratch file beside", path) { () throws(SystemCallError) in
+            _ = try descriptor.seek(0, .start)
+        }
+    }
+}
+
+/// A reader whose bytes are kept on the way, if there is a spool.
+private struct SpoolingReader: SlabSource, ~Copyable {
+    private var reader: LayerReader
+    private let spool: Spool?
+
+    init(_ reader: consuming LayerReader, _ spool: Spool?) {
+        self.reader = reader
+        self.spool = spool
+    }
+
+    mutating func next() throws(LayerError) -> Slab? {
+        guard let slab = try reader.next() else { return nil }
+        try spool?.keep(slab.bytes)
+        return slab
+    }
+
+    mutating func recycle(_ slab: consuming Slab) { reader.recycle(slab) }
+    consuming func takeReader() -> LayerReader { reader }
+}

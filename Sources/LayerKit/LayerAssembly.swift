@@ -1,0 +1,37 @@
+import LayerCompression
+public import LayerFormats
+public import LayerModel
+import LinuxIO
+
+/// Rebuilds the tar of a layer that was unpacked (layer-archive.md section 5).
+public enum LayerAssembly {
+    /// Writes the tar that `metadata` describes to `output`, with the contents of files in the directory `root`.
+    ///
+    /// The metadata may be compressed in any way. Throws `digestMismatch` for a file that changed; nothing is left of an
+    /// output file then.
+    public static func assemble(
+        _ metadata: LayerInput, root: PathBytes, to output: LayerOutput, interruption: Interruption = Interruption()
+    ) throws(LayerError) -> TarSplitAssembly {
+        let layer = try OpenLayer(metadata)
+        let tree = try attempt("open the root", root) { () throws(SystemCallError) in
+            try root.open([.readOnly, .directory])
+        }
+        var readerOptions = LayerReaderOptions()
+        readerOptions.cancel = interruption.flag
+        var options = TarSplitAssemblerOptions()
+        options.cancel = interruption.flag
+        var reader = try LayerReader(descriptor: layer.descriptor.number, options: readerOptions)
+        var sink = OutputSink(output)
+        let report: TarSplitAssembly
+        do throws(LayerError) {
+            report = try TarSplitAssembler.assemble(&reader, root: tree, into: &sink, options: options)
+        } catch {
+            guard error.path == nil, error.code == .corruptLayer || error.code == .invalidArchive else { throw error }
+            var named = error
+            named.path = layer.path
+            throw named
+        }
+        try output.commit()
+        return report
+    }
+}
