@@ -9,11 +9,12 @@ final class UpperTarget {
     var writer: WhiteoutWriter
     let dialect: WhiteoutDialect
 
-    init(options: ApplyOptions) throws(LayerError) {
-        dialect = options.dialect
-        writer = WhiteoutWriter(options.dialect)
+    init(options: ApplyOptions, isInUserNamespace: Bool) throws(LayerError) {
+        // A31: nobody may write `trusted.` attributes in there, and its overlays are mounted with `userxattr`.
+        dialect = isInUserNamespace && options.dialect == .overlay ? .overlayUserXattr : options.dialect
+        writer = WhiteoutWriter(dialect)
         if let paths = options.lowers {
-            lowers = try LowerView(paths, dialect: options.dialect)
+            lowers = try LowerView(paths, dialect: dialect)
         } else {
             lowers = nil
         }
@@ -202,6 +203,20 @@ extension ApplyJob {
         }
     }
 
+    /// Copies up a file's bytes, from behind it where it holds only metadata.
+    private func copyUpFile(_ found: LowerEntry, to name: NameRef, in handle: DirectoryHandle) throws(LayerError) {
+        let arena = tree.arena
+        guard let lowers = upper?.lowers else { return }
+        let data = try attempt { () throws(SystemCallError) in try lowers.data(of: found, arena) }
+        guard let data else {
+            throw LayerError(
+                .corruptLayer, "apply",
+                cause: .reason("a lower layer has the file's metadata, but none of them its data"))
+        }
+        let source = try arena.append(data.name.rawBytes.extracting(0..<data.name.count - 1))
+        try copyFile(source, in: data.0, to: name, in: handle)
+    }
+
     /// Copies up what a hard link leads to, when only a lower directory has it; true if it has (A42).
     func copyUpLinkTarget(_ record: UInt32, in node: UInt32) throws(LayerError) -> Bool {
         guard !tree.records[Int(record)].flags.contains(.whiteout), let found = try lowerEntry(record, in: node)
@@ -217,7 +232,7 @@ extension ApplyJob {
         report.io.creates += 1
         switch metadata.kind {
         case .regular:
-            try copyFile(found.name, in: found.directory, to: name, in: handle)
+            try copyUpFile(found, to: name, in: handle)
         case .symbolicLink:
             let target = try lowerLinkTarget(found) + [0]
             try attempt { () throws(SystemCallError) in

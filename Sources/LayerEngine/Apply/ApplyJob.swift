@@ -55,7 +55,7 @@ final class ApplyJob {
             workers: WorkerPool(count: options.workers).count, arena: tree.arena,
             settings: FileWriter.Settings(policy: policy, cancel: options.cancel))
         feed = SlabFeed(crew: crew)
-        upper = isUpper ? try UpperTarget(options: options) : nil
+        upper = isUpper ? try UpperTarget(options: options, isInUserNamespace: policy.isInUserNamespace) : nil
     }
 
     /// Carries out an entry, except for the contents of a regular file: those the caller delivers to the result.

@@ -7,17 +7,21 @@ struct LowerEntry {
     /// The directory it lies in.
     var directory: DirectoryHandle
     var name: NameRef
+    /// The directories that were looked into, and the place of `directory` among them.
+    var stack: [LowerPlace]
+    var position: Int
 }
 
 /// The lower directories of an upper one, as an overlay shows them: looked up, never changed.
 ///
 /// For each directory of the upper the real lower directories that merge beneath it are found from its parent's:
-/// the nearest first, ended by a whiteout, by anything that is no directory, and behind an opaque one.
+/// the nearest first, ended by a whiteout, by anything that is no directory, and behind an opaque one; redirects are
+/// followed (`LowerDescent`).
 final class LowerView {
-    private let roots: [DirectoryHandle]
-    private let dialect: WhiteoutDialect
-    private var cached: [UInt32: [DirectoryHandle]] = [:]
-    private var reader = AttributeReader()
+    let roots: [LowerPlace]
+    let dialect: WhiteoutDialect
+    private var cached: [UInt32: [LowerPlace]] = [:]
+    var reader = AttributeReader()
     /// The layer hides all that the lower roots have (A32).
     var isRootHidden = false
 
@@ -26,17 +30,16 @@ final class LowerView {
 
     init(_ paths: [PathBytes], dialect: WhiteoutDialect) throws(LayerError) {
         self.dialect = dialect
-        var roots: [DirectoryHandle] = []
+        var roots: [LowerPlace] = []
         for path in paths {
             guard !path.bytes.isEmpty, !path.bytes.contains(0) else {
                 throw LayerError(.notFound, "open the lower directory", path: path, cause: .reason("not a path"))
             }
             let terminated = path.bytes + [0]
             do throws(SystemCallError) {
-                roots.append(
-                    DirectoryHandle(
-                        try OwnedDescriptor.open(
-                            NamePointer(terminated: terminated.rawBytes), [.pathOnly, .directory])))
+                let opened = try OwnedDescriptor.open(
+                    NamePointer(terminated: terminated.rawBytes), [.pathOnly, .directory])
+                roots.append(LowerPlace(handle: DirectoryHandle(opened), layer: roots.count))
             } catch {
                 throw LayerError(error, "open the lower directory", path: path)
             }
@@ -50,10 +53,10 @@ final class LowerView {
     func forget() { cached.removeAll(keepingCapacity: true) }
 
     /// The lower directories beneath a directory of the upper, nearest first.
-    func directories(of node: UInt32, _ tree: ApplyTree) throws(SystemCallError) -> [DirectoryHandle] {
+    func directories(of node: UInt32, _ tree: ApplyTree) throws(SystemCallError) -> [LowerPlace] {
         var chain: [UInt32] = []
         var current = node
-        var found: [DirectoryHandle]?
+        var found: [LowerPlace]?
         while found == nil {
             if tree.nodes[Int(current)].flags.contains(.opaque) {
                 found = []
@@ -66,45 +69,25 @@ final class LowerView {
                 current = tree.nodes[Int(current)].parent
             }
         }
-        var handles = found ?? []
+        let arena = tree.arena
+        var places = found ?? []
         for next in chain.reversed() {
             let name = tree.records[Int(tree.nodes[Int(next)].entry)].name
-            handles = try children(name, of: handles, tree.arena)
+            var descent = LowerDescent(places, arena[name].copied() + [0])
+            places = try collect(&descent)
             if cached.count >= Self.cacheSize { cached.removeAll(keepingCapacity: true) }
-            cached[next] = handles
+            cached[next] = places
         }
-        return handles
-    }
-
-    /// The real directories called `name` in merged ones, that merge in turn.
-    private func children(_ name: NameRef, of parents: [DirectoryHandle], _ arena: NameArena)
-        throws(SystemCallError) -> [DirectoryHandle]
-    {
-        var result: [DirectoryHandle] = []
-        for parent in parents {
-            if try hasPrefixedWhiteout(name, in: parent, arena) { break }
-            let opened: OwnedDescriptor
-            switch parent.descriptor.tryOpen(arena.pointer(name), [.readOnly, .directory, .noFollow]) {
-            case .success(let number): opened = OwnedDescriptor(adopting: number)
-            case .failure(let error):
-                if error.errno == 2 { continue }
-                // ENOTDIR, ELOOP: something else hides what lies below.
-                if error.errno == 20 || error.errno == 40 { return result }
-                throw error
-            }
-            let marks = try reader.marks(of: opened, dialect: dialect)
-            let hasMarker = try hasMarkerFile(opened)
-            result.append(DirectoryHandle(opened))
-            if marks.opaque || hasMarker { break }
-        }
-        return result
+        return places
     }
 
     /// What the lower directories show under a name, or nil for nothing.
     func entry(_ name: NameRef, in node: UInt32, _ tree: ApplyTree) throws(SystemCallError) -> LowerEntry? {
         let arena = tree.arena
-        for directory in try directories(of: node, tree) {
-            if try hasPrefixedWhiteout(name, in: directory, arena) { return nil }
+        let places = try directories(of: node, tree)
+        for position in places.indices {
+            let directory = places[position].handle
+            if try hasPrefixedWhiteout(arena[name], in: directory) { return nil }
             guard let metadata = try directory.descriptor.metadataIfPresent(arena.pointer(name)) else { continue }
             if metadata.isWhiteoutDevice, dialect.recognises.contains(.device) { return nil }
             if dialect.recognises.contains(.attributeFile), metadata.kind == .regular, metadata.size == 0,
@@ -112,7 +95,8 @@ final class LowerView {
             {
                 return nil
             }
-            return LowerEntry(metadata: metadata, directory: directory, name: name)
+            return LowerEntry(
+                metadata: metadata, directory: directory, name: name, stack: places, position: position)
         }
         return nil
     }
@@ -122,8 +106,8 @@ final class LowerView {
         var names: [UInt8] = []
         var seen = Set<[UInt8]>()
         var listing = DirectoryReader()
-        for handle in try directories(of: node, tree) {
-            let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
+        for place in try directories(of: node, tree) {
+            let directory = try place.handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
             listing.restart()
             while let entry = try listing.next(of: directory) {
                 let name = listing.name(of: entry)
@@ -135,15 +119,13 @@ final class LowerView {
         return names
     }
 
-    private func hasPrefixedWhiteout(_ name: NameRef, in directory: DirectoryHandle, _ arena: NameArena)
-        throws(SystemCallError) -> Bool
-    {
-        guard dialect.recognises.contains(.prefixedFile), name.length <= 251 else { return false }
-        let marker = WhiteoutName.prefix.description.utf8Bytes + arena[name].copied() + [0]
+    func hasPrefixedWhiteout(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) -> Bool {
+        guard dialect.recognises.contains(.prefixedFile), name.byteCount <= 251 else { return false }
+        let marker = WhiteoutName.prefix.description.utf8Bytes + name.copied() + [0]
         return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil
     }
 
-    private func hasMarkerFile(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+    func hasMarkerFile(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
         guard dialect.recognises.contains(.markerFile) else { return false }
         return try directory.metadataIfPresent(NamePointer(WhiteoutName.opaqueMarker)) != nil
     }
