@@ -50,6 +50,8 @@ struct PaxValues {
     /// The sparse map of format 0.0, whose keys repeat.
     var sparse = SparseMap()
     private var hasRecords = false
+    /// A list of access rights could not be understood.
+    private(set) var hasUnusableAccessControl = false
     private var nameScratch: [UInt8] = []
     private var valueScratch: [UInt8] = []
 
@@ -62,6 +64,7 @@ struct PaxValues {
         attributes.removeAll()
         sparse.removeAll()
         hasRecords = false
+        hasUnusableAccessControl = false
     }
 
     /// The value of a key; empty when there is none, since an empty value means the same (R4).
@@ -105,6 +108,8 @@ struct PaxValues {
         while true {
             switch PaxReader.next(in: bytes.span, at: &at) {
             case .end:
+                takeAccessControl(bytes.span, .accessAcl, "system.posix_acl_access")
+                takeAccessControl(bytes.span, .defaultAcl, "system.posix_acl_default")
                 attributes.sortAndMerge()
                 return sparse.hasHalfExtent ? TarProblem(.invalidHeader, .badSparseMap) : nil
             case .malformed:
@@ -113,6 +118,17 @@ struct PaxValues {
                 if let problem = take(bytes.span, key, value, limits) { return problem }
             }
         }
+    }
+
+    /// Adds a list written as text as the attribute that it is on disk; one in a `SCHILY.xattr.` record counts more.
+    private mutating func takeAccessControl(_ bytes: Span<UInt8>, _ key: Key, _ name: String) {
+        let text = bytes.extracting(values[key.rawValue])
+        guard text.count > 0 else { return }
+        guard let value = AccessControlText.attribute(text) else {
+            hasUnusableAccessControl = true
+            return
+        }
+        attributes.append(name: Array(name.utf8), value: value)
     }
 
     private mutating func take(

@@ -68,7 +68,7 @@ extension TarDecoder {
     }
 
     /// Extended attributes of the entry, sorted by name: those of `SCHILY.xattr.` records, and those of
-    /// `LIBARCHIVE.xattr.` records that have no such twin (R10).
+    /// `LIBARCHIVE.xattr.` and `SCHILY.acl.` records that have no such twin (R10).
     public var extendedAttributeCount: Int { pax.attributes.count }
 
     /// The attribute's whole name, such as `user.x`. `index` is below `extendedAttributeCount`.
@@ -89,4 +89,7 @@ extension TarDecoder {
         @_lifetime(borrow self)
         get { RawSpan(_elements: pax.value(.defaultAcl)) }
     }
+
+    /// Whether an access control text was left out of the attributes: it is malformed, or names users without a number.
+    public var hasUnusableAccessControl: Bool { pax.hasUnusableAccessControl }
 }

@@ -144,6 +144,10 @@ final class ApplyJob {
     func create(_ entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) -> FileTarget? {
         try inspect(node)
         tree.markUnpacked(node)
+        if entry.hasUnusableAccessControl {
+            report.warn(
+                "\(PathBytes(entry.name.copied())): its access control list was left out: it has names without numbers")
+        }
         switch entry.fields.type {
         case TarType.regular, TarType.contiguous, TarType.gnuSparse:
             return try prepareFile(entry, record, in: node)
