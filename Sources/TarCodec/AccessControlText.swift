@@ -39,6 +39,14 @@ struct AccessControlText {
         return list.value
     }
 
+    /// The permissions of the mask in an attribute's value, or nil where it has none.
+    static func mask(of value: [UInt8]) -> UInt32? {
+        for start in stride(from: 4, to: value.count, by: 8) where value[start] == Tag.mask {
+            return UInt32(value[start + 2])
+        }
+        return nil
+    }
+
     /// Takes one entry; blank ones and comments say nothing.
     private mutating func take(_ line: Span<UInt8>) -> Bool {
         let comment = Octets.firstIndex(of: UInt8(ascii: "#"), in: line, line.indices) ?? line.count

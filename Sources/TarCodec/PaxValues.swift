@@ -52,6 +52,8 @@ struct PaxValues {
     private var hasRecords = false
     /// A list of access rights could not be understood.
     private(set) var hasUnusableAccessControl = false
+    /// The mask of a list of access rights: on disk it stands in the place of the group's bits of the mode.
+    private(set) var accessMask: UInt32?
     private var nameScratch: [UInt8] = []
     private var valueScratch: [UInt8] = []
 
@@ -65,6 +67,7 @@ struct PaxValues {
         sparse.removeAll()
         hasRecords = false
         hasUnusableAccessControl = false
+        accessMask = nil
     }
 
     /// The value of a key; empty when there is none, since an empty value means the same (R4).
@@ -129,6 +132,7 @@ struct PaxValues {
             return
         }
         attributes.append(name: Array(name.utf8), value: value)
+        if key == .accessAcl { accessMask = AccessControlText.mask(of: value) }
     }
 
     private mutating func take(

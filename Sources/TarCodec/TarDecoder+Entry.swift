@@ -97,6 +97,8 @@ extension TarDecoder {
             fields.size = size
         }
         let badTime = TarProblem(.invalidHeader, .badPaxTime)
+        // GNU tar has them right already, libarchive writes the rights of the owning group there.
+        if let mask = pax.accessMask { fields.mode = fields.mode & ~0o070 | mask << 3 }
         if pax.has(.mtime) {
             guard let time = PaxReader.time(pax.value(.mtime)) else { return badTime }
             fields.mtimeSeconds = time.seconds

@@ -91,7 +91,9 @@ import Testing
         _ = try run("setfacl", "-m", "u:1234567:r-x", source + "/d")
         _ = try run("setfacl", "-d", "-m", "u:4242:rwx,o::---", source + "/d")
         func lists(_ root: String) throws -> [String] {
-            try run("getfacl", "-np", root + "/f", root + "/d", root + "/d/plain").lines.map { $0.replacing(root, with: "") }
+            try run("getfacl", "-np", root + "/f", root + "/d", root + "/d/plain").lines.map {
+                $0.replacing(root, with: "")
+            }
         }
         let before = try lists(source)
         #expect(before.contains("user:4242:rwx") && before.contains("default:user:4242:rwx"))

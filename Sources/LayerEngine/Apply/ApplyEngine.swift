@@ -113,7 +113,10 @@ extension ApplyJob {
             }
         } catch {
             var error = error
-            if error.path == nil, error.code != .cancelled { error.path = PathBytes(decoder.name.copied()) }
+            // An error of the source's own concerns the stream, not the entry that happened to need more of it.
+            if error.path == nil, error.operation == "apply", error.code != .cancelled {
+                error.path = PathBytes(decoder.name.copied())
+            }
             throw error
         }
     }
