@@ -123,10 +123,11 @@ struct PaxValues {
         }
     }
 
-    /// Adds a list written as text as the attribute that it is on disk; one in a `SCHILY.xattr.` record counts more.
+    /// Adds a list written as text as the attribute that it is on disk; the attribute itself counts more.
     private mutating func takeAccessControl(_ bytes: Span<UInt8>, _ key: Key, _ name: String) {
         let text = bytes.extracting(values[key.rawValue])
         guard text.count > 0 else { return }
+        for index in 0..<attributes.count where Octets.equals(attributes.name(index), name) { return }
         guard let value = AccessControlText.attribute(text) else {
             hasUnusableAccessControl = true
             return
