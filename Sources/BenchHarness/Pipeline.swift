@@ -74,6 +74,8 @@ extension Pipeline {
         var children: [pid_t] = []
         // Whatever fails: nothing that was started runs on.
         defer { for child in children { Cleanup.shared.endProcess(child) } }
+        // What this process still holds of earlier results would count as the children's peak.
+        cbench_trim_memory()
         let start = ContinuousClock.now
         try startAll(from: source, to: target, errors: errors.descriptor) { children.append($0) }
         var sample = Sample(seconds: 0, processorSeconds: 0, peakKiB: 0, writtenBytes: 0)

@@ -45,7 +45,7 @@ extension ScenarioBuilder {
             + peer(.docker, .lines(entries)) { peer, _ in Pipeline([peer, "changes", tree]) }
             + peer(.containerd, .lines(entries)) { peer, _ in Pipeline([peer, "changes", tree]) }
             + storage(.lines(entries)) { Pipeline($0 + ["changes", "base"]) }
-            + [floor("stat") { _ in [tree] }]
+            + [floor("list") { _ in [tree] }]
     }
 
     func treeChanges() throws(BenchFailure) -> [Contender] {

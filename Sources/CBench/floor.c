@@ -35,6 +35,8 @@ static struct {
 /* What is done with each entry. */
 static struct {
     int reads;
+    /* The directory's own word on what an entry is suffices. */
+    int lists;
     /* For copies: the new tree's root, and how long the old one's path is. */
     int copy_root;
     size_t prefix;
@@ -97,6 +99,7 @@ static void visit_file(int directory, int target, const struct dirent64 *entry, 
 
 static void visit(int directory, int target, const char *parent, const struct dirent64 *entry, char *buffer) {
     struct statx status;
+    if (task.lists && entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) return;
     if (statx(directory, entry->d_name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &status)) fail(entry->d_name);
     if (S_ISDIR(status.stx_mode)) {
         if (target >= 0 && mkdirat(target, entry->d_name, status.stx_mode & 07777)) fail(entry->d_name);
@@ -238,7 +241,8 @@ int cbench_floor(const char *kind, int workers, const char *first, const char *s
     }
     int copies = !strcmp(kind, "copy") && second, pairs = !strcmp(kind, "pair") && second;
     task.reads = copies || !strcmp(kind, "read");
-    if (!task.reads && !pairs && strcmp(kind, "stat")) return -EINVAL;
+    task.lists = !strcmp(kind, "list");
+    if (!task.reads && !task.lists && !pairs && strcmp(kind, "stat")) return -EINVAL;
     if (copies) {
         task.prefix = strlen(first);
         task.copy_root = open(second, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +57,8 @@ int64_t cbench_spawn(const char *const *arguments, int input, int output, int er
     if (child > 0 && count > 0) while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
     return child < 0 || count > 0 ? -error : child;
 }
+
+void cbench_trim_memory(void) { malloc_trim(0); }
 
 int cbench_pipe(int *reads, int *writes) {
     int ends[2];

@@ -12,7 +12,10 @@
 /// memory until it calls exec would have it counted in its peak. The child dies with this thread.
 int64_t cbench_spawn(const char *const *arguments, int input, int output, int errors);
 
-/// Runs a floor probe in this process: "stat TREE", "pair TREE TREE", "read TREE", "create TAR ROOT", "copy TREE ROOT".
+/// Gives freed memory back to the system.
+void cbench_trim_memory(void);
+
+/// Runs a floor probe in this process: "list TREE", "stat TREE", "pair TREE TREE", "read TREE", "create TAR ROOT", "copy TREE ROOT".
 ///
 /// Does only the system calls that the job cannot do without, on `workers` threads. Returns 0, or the negated errno
 /// with a line on standard error; -EINVAL for a probe that does not exist.
