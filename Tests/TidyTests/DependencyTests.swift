@@ -9,7 +9,8 @@ private let mayImport: [String: Set<String>] = [
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerKit": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "Glibc",
+        "Synchronization",
     ],
     "BenchHarness": [
         "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
