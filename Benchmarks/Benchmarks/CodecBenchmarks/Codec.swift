@@ -96,31 +96,31 @@ let benchmarks: @Sendable () -> Void = {
     let counts: [BenchmarkMetric] = [.allocations, .bytesOut]
 
     for isLong in [false, true] {
-        let kind = isLong ? "with long names" : "plain"
-        Benchmark("Tar: encode 10,000 headers, \(kind)", configuration: configuration(counts)) { benchmark in
+        let kind = isLong ? "long-names" : "plain"
+        Benchmark("tar-encode-10000-\(kind)", configuration: configuration(counts)) { benchmark in
             var bytes: [UInt8] = []
             bytes.reserveCapacity(64 << 20)
             try benchmark.counted { try encodeHeaders(into: &bytes, longNames: isLong) }
             benchmark.measurement(.bytesOut, bytes.count)
         }
-        Benchmark("Tar: decode 10,000 headers, \(kind)", configuration: configuration([.allocations])) { benchmark in
+        Benchmark("tar-decode-10000-\(kind)", configuration: configuration([.allocations])) { benchmark in
             let bytes = try archive(longNames: isLong)
             let entries = try benchmark.counted { try decode(bytes) }
             guard entries == entryCount else { throw Incomplete() }
         }
     }
-    Benchmark("SHA-256 of 64 MiB", configuration: configuration([.allocations])) { benchmark in
+    Benchmark("sha256-64-MiB", configuration: configuration([.allocations])) { benchmark in
         let bytes = [UInt8](repeating: 7, count: 64 << 20)
         blackHole(benchmark.counted { Digest.of(bytes.span.bytes) })
     }
     for isGzip in [true, false] {
         let kind = isGzip ? "gzip" : "zstd"
-        Benchmark("Deflate 10 MB to \(kind)", configuration: configuration([.bytesOut])) { benchmark in
+        Benchmark("deflate-10-MB-\(kind)", configuration: configuration([.bytesOut])) { benchmark in
             let bytes = try archive()
             let result = try benchmark.counted { try compressed(bytes, gzip: isGzip) }
             benchmark.measurement(.bytesOut, result.count)
         }
-        Benchmark("Inflate 10 MB from \(kind)", configuration: configuration([.bytesOut])) { benchmark in
+        Benchmark("inflate-10-MB-\(kind)", configuration: configuration([.bytesOut])) { benchmark in
             let bytes = try compressed(archive(), gzip: isGzip)
             let count = try benchmark.counted { try inflate(bytes) }
             benchmark.measurement(.bytesOut, count)

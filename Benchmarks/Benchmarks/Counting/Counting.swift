@@ -19,8 +19,11 @@ extension BenchmarkMetric {
 }
 
 /// How all of them run: the clock is shown, only counts have thresholds.
+///
+/// Names of benchmarks have no spaces: the library writes its threshold files with other names, and then does not find
+/// them. Counts may differ by a tenth and by 32, since the timing of threads shows in some.
 public func configuration(_ metrics: [BenchmarkMetric], iterations: Int = 20) -> Benchmark.Configuration {
-    let exact = BenchmarkThresholds(relative: [.p90: 2.0], absolute: [.p90: 8])
+    let exact = BenchmarkThresholds(relative: [.p90: 10], absolute: [.p90: 32])
     var thresholds: [BenchmarkMetric: BenchmarkThresholds] = [.wallClock: .none]
     for metric in metrics { thresholds[metric] = exact }
     return Benchmark.Configuration(
