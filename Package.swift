@@ -95,6 +95,8 @@ let package = Package(
         .testTarget(
             name: "LayerFormatsTests", dependencies: ["LayerFormats", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "StoreInteropTests", dependencies: ["LayerKit", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

@@ -1,0 +1,53 @@
+import Glibc
+import LayerKit
+
+/// What programs leave behind that work below a directory of a test's own: mounts and processes. Nothing else of the
+/// machine is looked at or touched.
+public enum Leftovers {
+    /// The mount points at or below `directory`, the deepest last.
+    public static func mounts(below directory: String) throws -> [String] {
+        let text = String(decoding: try readFile("/proc/self/mountinfo"), as: UTF8.self)
+        return text.split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ")
+            guard words.count > 4 else { return nil }
+            let path = String(words[4])
+            return path == directory || path.hasPrefix(directory + "/") ? path : nil
+        }
+    }
+
+    /// The processes that have `directory` in their command line, with it; zombies have none.
+    public static func processes(naming directory: String) -> [(process: pid_t, command: String)] {
+        guard let stream = opendir("/proc") else { return [] }
+        defer { closedir(stream) }
+        var found: [(process: pid_t, command: String)] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard let process = pid_t(name), process != getpid(),
+                let bytes = try? readFile("/proc/\(name)/cmdline")
+            else { continue }
+            let command = String(decoding: bytes.map { $0 == 0 ? 0x20 : $0 }, as: UTF8.self)
+            if command.contains(directory + "/") { found.append((process, command)) }
+        }
+        return found
+    }
+
+    /// Waits a little for both to vanish; what stays is ended and unmounted, and told.
+    public static func clear(below directory: String, seconds: Int = 5) throws -> [String] {
+        for _ in 0..<seconds * 50 {
+            if processes(naming: directory).isEmpty, try mounts(below: directory).isEmpty { return [] }
+            usleep(20_000)
+        }
+        var told: [String] = []
+        for (process, command) in processes(naming: directory) {
+            told.append("process \(process): \(command)")
+            kill(process, SIGKILL)
+        }
+        for path in try mounts(below: directory).reversed() {
+            told.append("mount \(path)")
+            umount2(path, Int32(MNT_DETACH))
+        }
+        return told
+    }
+}
