@@ -4,38 +4,37 @@ import TestSupport
 /// name, kind, mode, owner, size, whole seconds of time, device, link, digest of the content, capability.
 enum TarListing {
     private static let program = #"""
-        import hashlib, io, sys, tarfile
-        def text(value): return value.encode("utf-8", "surrogateescape").decode("latin-1").encode("unicode_escape").decode().replace(" ", "\\x20")
+        import hashlib, sys, tarfile
+        resolved = len(sys.argv) > 1
+        def text(value):
+            value = value.encode("utf-8", "surrogateescape").decode("latin-1")
+            return value.encode("unicode_escape").decode().replace(" ", "\\x20") or "-"
+        seen = {}
         with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
             for entry in archive:
-                kind = {b"\0": "0"}.get(entry.type, entry.type.decode())
-                content = archive.extractfile(entry).read() if entry.isreg() else b""
-                capability = entry.pax_headers.get("SCHILY.xattr.security.capability", "")
                 name = entry.name.rstrip("/")
                 name = name[2:] if name.startswith("./") else name
-                print(text(name), kind, oct(entry.mode & 0o7777), f"{entry.uid}:{entry.gid}", entry.size,
-                      int(entry.mtime), f"{entry.devmajor}:{entry.devminor}" if entry.isdev() else "-",
-                      text(entry.linkname) or "-", hashlib.sha256(content).hexdigest()[:16], text(capability) or "-")
+                kind = "0" if entry.isreg() else entry.type.decode()
+                content = archive.extractfile(entry).read() if entry.isreg() else b""
+                capability = entry.pax_headers.get("SCHILY.xattr.security.capability", "")
+                about = [kind, oct(entry.mode & 0o7777), f"{entry.uid}:{entry.gid}", entry.size, int(entry.mtime),
+                         f"{entry.devmajor}:{entry.devminor}" if entry.isdev() and kind != "6" else "-",
+                         text(entry.linkname), hashlib.sha256(content).hexdigest()[:16], text(capability)]
+                if resolved:
+                    if name.split("/")[-1].startswith(".wh."): about = ["whiteout"]
+                    elif kind == "1": about = seen.get(entry.linkname.removeprefix("./"), ["link to nothing"])
+                    elif kind == "5": about[4] = "-"
+                    elif kind == "2": about[1] = "-"
+                seen[name] = about
+                print(text(name), *about)
         """#
 
     /// The lines in the archive's order.
-    static func lines(_ archive: [UInt8]) throws -> [String] {
-        let result = try runProgram(["/usr/bin/python3", "-c", program], input: archive)
+    static func lines(_ archive: [UInt8], resolved: Bool = false) throws -> [String] {
+        let result = try runProgram(
+            ["/usr/bin/python3", "-c", program] + (resolved ? ["resolved"] : []), input: archive)
         guard result.status == 0 else { throw TestFailure("python3 cannot read the archive: \(result.errors)") }
         return result.lines
-    }
-
-    /// The lines by their first word, the name.
-    static func entries(_ archive: [UInt8]) throws -> [String: String] {
-        var found: [String: String] = [:]
-        for line in try lines(archive) {
-            let parts = line.split(separator: " ", maxSplits: 1)
-            guard parts.count == 2 else { throw TestFailure("a line of the listing: \(line)") }
-            guard found.updateValue(line, forKey: String(parts[0])) == nil else {
-                throw TestFailure("the archive names \(parts[0]) twice")
-            }
-        }
-        return found
     }
 
     /// Nothing where both archives are the same bytes; otherwise what differs, short enough for a message.
@@ -46,9 +45,19 @@ enum TarListing {
         return [place] + lineDifference(try lines(ours), try lines(theirs))
     }
 
-    /// Nothing where both archives say the same about the same names, in whatever order.
-    static func entryDifference(_ ours: [UInt8], _ theirs: [UInt8]) throws -> [String] {
-        lineDifference(try entries(ours).values.sorted(), try entries(theirs).values.sorted())
+    /// Nothing where both archives hold the same files, whatever their order.
+    ///
+    /// A hard link counts as the file that it names, since either may come first. Times of directories and what a whiteout's
+    /// header says beside its name are left out: a store does not keep them. Ours may have directories that theirs only
+    /// implies, and theirs no root.
+    static func contentDifference(_ ours: [UInt8], _ theirs: [UInt8]) throws -> [String] {
+        let (left, right) = (try lines(ours, resolved: true), try lines(theirs, resolved: true))
+        let names = Set(right.map { $0.prefix { $0 != " " } })
+        let kept = left.filter { line in
+            let name = line.prefix { $0 != " " }
+            return names.contains(name) || name != "." && !line.dropFirst(name.count).hasPrefix(" 5 0o")
+        }
+        return lineDifference(kept, right)
     }
 
     static func lineDifference(_ ours: [String], _ theirs: [String]) -> [String] {

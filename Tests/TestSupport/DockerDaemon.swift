@@ -81,22 +81,15 @@ public final class DockerDaemon {
     /// Ends it and its containerd; an error where a process or a mount stays.
     public func stop() throws {
         try daemon.stop()
-        removeGroups()
+        Leftovers.removeControlGroups(group)
         let left = try Leftovers.clear(below: directory)
         guard left.isEmpty else { throw TestFailure("dockerd left \(left.joined(separator: ", "))") }
-    }
-
-    /// The cgroups that its containers were in; the kernel removes only empty ones.
-    private func removeGroups() {
-        for controller in ["/sys/fs/cgroup"] + (directoryNames("/sys/fs/cgroup").map { "/sys/fs/cgroup/" + $0 }) {
-            rmdir(controller + "/" + group)
-        }
     }
 
     deinit {
         guard daemon.isRunning else { return }
         daemon.kill()
         _ = try? Leftovers.clear(below: directory, seconds: 2)
-        removeGroups()
+        Leftovers.removeControlGroups(group)
     }
 }

@@ -50,4 +50,11 @@ public enum Leftovers {
         }
         return told
     }
+
+    /// Removes the cgroups called `name` at the top of every hierarchy, which containers were in. The kernel removes only
+    /// empty ones.
+    public static func removeControlGroups(_ name: String) {
+        let top = "/sys/fs/cgroup"
+        for hierarchy in [top] + directoryNames(top).map({ "\(top)/\($0)" }) { rmdir("\(hierarchy)/\(name)") }
+    }
 }
