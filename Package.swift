@@ -53,6 +53,8 @@ let package = Package(
             name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], swiftSettings: engineSettings),
         .target(
             name: "LayerEngine", dependencies: ["LayerModel", "LinuxIO", "TarCodec"], swiftSettings: engineSettings),
+        // The only target that mounts or starts programs.
+        .target(name: "LayerMounts", dependencies: ["LayerModel", "LinuxIO", "CLinux"], swiftSettings: engineSettings),
         .target(
             name: "LayerCompression",
             dependencies: [
@@ -84,6 +86,9 @@ let package = Package(
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerMountsTests", dependencies: ["LayerMounts", "LinuxIO", "TestSupport"],
+            swiftSettings: programSettings),
         .testTarget(
             name: "LayerEngineTests", dependencies: ["LayerEngine", "LayerKit", "TestSupport"],
             swiftSettings: programSettings),

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
+#include "call.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -43,7 +44,7 @@ static _Atomic uint64_t fault_calls;
 static _Atomic uint64_t fault_at;
 static _Atomic int fault_error;
 
-static int fault(void) {
+int ldl_planned_fault(void) {
     uint64_t call = atomic_fetch_add(&fault_calls, 1) + 1;
     return call == atomic_load(&fault_at) ? atomic_load(&fault_error) : 0;
 }
@@ -56,20 +57,9 @@ void ldl_fault_plan(uint64_t call, int error) {
 
 uint64_t ldl_fault_calls(void) { return atomic_load(&fault_calls); }
 #else
-static inline int fault(void) { return 0; }
 void ldl_fault_plan(uint64_t call, int error) { (void)call, (void)error; }
 uint64_t ldl_fault_calls(void) { return 0; }
 #endif
-
-// Runs a call unless the fault plan says it fails; -errno on failure.
-#define CALL(expression)                                         \
-    do {                                                         \
-        int planned = fault();                                   \
-        if (planned) return -planned;                            \
-        __typeof__(expression) outcome;                          \
-        do outcome = (expression); while (outcome < 0 && errno == EINTR); \
-        return outcome < 0 ? -errno : outcome;                   \
-    } while (0)
 
 // ---- opening and closing --------------------------------------------------------------------------------
 
@@ -83,7 +73,7 @@ int ldl_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, 
 }
 
 int ldl_close(int descriptor) {
-    int planned = fault();
+    int planned = ldl_planned_fault();
     int outcome = close(descriptor) < 0 ? -errno : 0;
     return planned ? -planned : outcome == -EINTR ? 0 : outcome;
 }
@@ -271,7 +261,7 @@ static int proc_path(char *path, size_t capacity, int directory, const char *nam
 
 int64_t ldl_listxattrat(int directory, const char *name, char *list, size_t capacity) {
     if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
-        int planned = fault();
+        int planned = ldl_planned_fault();
         if (planned) return -planned;
         long outcome = syscall(SYS_listxattrat, directory, name, AT_SYMLINK_NOFOLLOW, list, capacity);
         if (outcome >= 0) return outcome;
@@ -286,7 +276,7 @@ int64_t ldl_listxattrat(int directory, const char *name, char *list, size_t capa
 
 int64_t ldl_getxattrat(int directory, const char *name, const char *attribute, void *value, size_t capacity) {
     if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
-        int planned = fault();
+        int planned = ldl_planned_fault();
         if (planned) return -planned;
         struct xattr_arguments arguments = {.value = (uintptr_t)value, .size = (uint32_t)capacity};
         long outcome = syscall(
@@ -303,7 +293,7 @@ int64_t ldl_getxattrat(int directory, const char *name, const char *attribute, v
 
 int ldl_setxattrat(int directory, const char *name, const char *attribute, const void *value, size_t count) {
     if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
-        int planned = fault();
+        int planned = ldl_planned_fault();
         if (planned) return -planned;
         struct xattr_arguments arguments = {.value = (uintptr_t)value, .size = (uint32_t)count};
         long outcome = syscall(

@@ -57,6 +57,8 @@ public struct ResolveFlags: OptionSet, Sendable {
     public let rawValue: UInt64
     public init(rawValue: UInt64) { self.rawValue = rawValue }
 
+    /// Fails with EXDEV where the path enters another mount.
+    public static let noCrossing = ResolveFlags(rawValue: 0x01)
     public static let noMagicLinks = ResolveFlags(rawValue: 0x02)
     public static let noSymlinks = ResolveFlags(rawValue: 0x04)
     public static let beneath = ResolveFlags(rawValue: 0x08)

@@ -6,6 +6,7 @@ private let mayImport: [String: Set<String>] = [
     "TarCodec": ["LayerModel"],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
+    "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerKit": [

@@ -116,3 +116,5 @@ int ldl_active_cores(void);
 /// A descriptor that becomes readable, for good, when it is signalled.
 int ldl_eventfd(void);
 void ldl_eventfd_signal(int descriptor);
+
+#include "CLinuxMounts.h"
