@@ -2,6 +2,7 @@
 # make build    the release program, .build/release/ldiff, with the Swift runtime inside
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
 # make test     every test
+# make test-kernel  the tests that need a kernel module, on Debian's kernel in a virtual machine
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 against the peers into perf/runs (root)
@@ -26,7 +27,7 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build peers run test bench budget targets install format lint clean
+.PHONY: setup swift build peers run test test-kernel bench budget targets install format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -47,6 +48,11 @@ run: build
 
 test: setup peers
 	$(SWIFT) test
+
+# Built before, because the virtual machine's processor is emulated.
+test-kernel: setup
+	$(SWIFT) build --build-tests
+	Tests/Kernel/run Tests/Kernel/smoke
 
 bench: build peers
 	$(PROGRAM) bench --report bench.html --json bench.json
