@@ -27,6 +27,10 @@ final class DockerFixture: Sendable {
     let layers: [String: [UInt8]]
     /// Of the built image, the lowest first.
     let builtDiffIDs: [String]
+    /// The driver's rows of `docker info`.
+    let status: [[String]]
+    /// The built image's directories, by `docker inspect`.
+    let builtGraphData: [String: String]
     /// Where dockerd's files lie, for a second start.
     let directory: String
     private let owner: OwnedDirectory
@@ -66,6 +70,8 @@ final class DockerFixture: Sendable {
         self.containers = containers
         layers = archive.layers
         builtDiffIDs = try archive.diffIDs(of: Self.builtImage)
+        status = try Self.status(docker)
+        builtGraphData = try Self.inspect(docker, Self.builtImage).graphData
         try docker.stop()
         store = try DockerStore(dataRoot: dataRoot, driver: driver)
     }
@@ -92,13 +98,27 @@ final class DockerFixture: Sendable {
 
     private static func describe(_ docker: DockerDaemon, _ name: String) throws -> DockerContainer {
         try docker("commit", name, "\(name):commit")
-        let text = try docker("inspect", "--size", name).output
-        guard let list = try JSONSerialization.jsonObject(with: Data(text)) as? [[String: Any]], let about = list.first,
-            let id = about["Id"] as? String, let size = about["SizeRw"] as? Int64,
-            let driver = about["GraphDriver"] as? [String: Any], let data = driver["Data"] as? [String: String]
-        else { throw TestFailure("docker inspect \(name): \(String(decoding: text, as: UTF8.self))") }
+        let (about, data) = try inspect(docker, name)
+        guard let id = about["Id"] as? String, let size = about["SizeRw"] as? Int64 else {
+            throw TestFailure("docker inspect \(name): \(about)")
+        }
         return DockerContainer(
             id: id, changes: try docker("diff", name).lines.sorted(), sizeRw: size, graphData: data,
             export: try docker("export", name).output, committed: [])
+    }
+
+    private static func inspect(
+        _ docker: DockerDaemon, _ name: String
+    ) throws -> (about: [String: Any], graphData: [String: String]) {
+        let text = try docker("inspect", "--size", name).output
+        guard let list = try JSONSerialization.jsonObject(with: Data(text)) as? [[String: Any]], let about = list.first,
+            let driver = about["GraphDriver"] as? [String: Any], let data = driver["Data"] as? [String: String]
+        else { throw TestFailure("docker inspect \(name): \(String(decoding: text, as: UTF8.self))") }
+        return (about, data)
+    }
+
+    private static func status(_ docker: DockerDaemon) throws -> [[String]] {
+        let text = try docker("info", "--format", "{{json .DriverStatus}}").output
+        return try JSONDecoder().decode([[String]]?.self, from: Data(text)) ?? []
     }
 }

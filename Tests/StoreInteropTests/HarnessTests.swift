@@ -46,5 +46,16 @@ extension StoreInterop {
                 #expect(try TarListing.difference(again, container.committed) == [], "\(name)")
             }
         }
+
+        /// What a comparison of contents leaves out is what a store really loses, and no more.
+        @Test func `Docker's code finds in each directory what the layer's archive held`() throws {
+            let fixture = try DockerStores.store(.overlay2)
+            for layer in try fixture.store.inOrder() {
+                let path = "\(fixture.dataRoot)/overlay2/\(layer.cacheID)/diff"
+                let saved = try #require(fixture.layers[layer.diffID])
+                let found = try Peer.docker("diff", path).output
+                #expect(try TarListing.contentDifference(found, saved) == [], "\(layer.cacheID)")
+            }
+        }
     }
 }
