@@ -69,6 +69,9 @@ let package = Package(
             name: "LayerKit",
             dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats"],
             swiftSettings: engineSettings),
+        .target(
+            name: "LayerDrivers", dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts"],
+            swiftSettings: engineSettings),
         .target(name: "CBench"),
         .target(
             name: "BenchHarness", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench"],
@@ -99,6 +102,9 @@ let package = Package(
             name: "BenchTests", dependencies: ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
         .testTarget(
             name: "LayerFormatsTests", dependencies: ["LayerFormats", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerDriversTests", dependencies: ["LayerDrivers", "LayerMounts", "LayerKit", "TestSupport"],
+            swiftSettings: programSettings),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
         .testTarget(
             name: "StoreInteropTests", dependencies: ["LayerKit", "TestSupport"], swiftSettings: programSettings),

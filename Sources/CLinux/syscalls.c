@@ -9,11 +9,13 @@
 #include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -46,7 +48,11 @@ static _Atomic int fault_error;
 
 int ldl_planned_fault(void) {
     uint64_t call = atomic_fetch_add(&fault_calls, 1) + 1;
-    return call == atomic_load(&fault_at) ? atomic_load(&fault_error) : 0;
+    if (call != atomic_load(&fault_at)) return 0;
+    int error = atomic_load(&fault_error);
+    // Not an error but a crash: the process ends here, with the call not made.
+    if (error == LDL_FAULT_KILL) kill(getpid(), SIGKILL);
+    return error;
 }
 
 void ldl_fault_plan(uint64_t call, int error) {
@@ -156,6 +162,7 @@ int ldl_ftruncate(int descriptor, int64_t size) { CALL(ftruncate(descriptor, siz
 int ldl_fallocate(int descriptor, int64_t size) { CALL(fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size)); }
 int ldl_syncfs(int descriptor) { CALL(syncfs(descriptor)); }
 int ldl_fsync(int descriptor) { CALL(fsync(descriptor)); }
+int ldl_flock(int descriptor, int operation) { CALL(flock(descriptor, operation)); }
 
 int64_t ldl_filesystem_type(int descriptor) {
     struct statfs buffer;

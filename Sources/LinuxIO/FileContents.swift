@@ -10,6 +10,12 @@ public enum SeekTarget: Int32, Sendable {
     case hole = 4
 }
 
+/// Who may hold an advisory lock at the same time.
+public enum LockKind: Int32, Sendable {
+    case shared = 1
+    case exclusive = 2
+}
+
 extension OwnedDescriptor {
     /// Reads at most `range.count` bytes at the file position into a part of `slab`; 0 at the end.
     public func read(into slab: borrowing Slab, _ range: Range<Int>) throws(SystemCallError) -> Int {
@@ -84,6 +90,15 @@ extension OwnedDescriptor {
 
     /// Writes the whole file system's dirty data to disk, see syncfs(2).
     public func syncFileSystem() throws(SystemCallError) { try check(ldl_syncfs(raw), "syncfs") }
+
+    /// Takes an advisory lock on the open file, see flock(2); false where another process holds it.
+    public func tryLock(_ kind: LockKind) throws(SystemCallError) -> Bool {
+        // LOCK_NB is 4.
+        let result = ldl_flock(raw, kind.rawValue | 4)
+        if result == -11 { return false }
+        try check(result, "flock")
+        return true
+    }
 
     public func sync() throws(SystemCallError) { try check(ldl_fsync(raw), "fsync") }
 

@@ -59,6 +59,13 @@ extension OwnedDescriptor {
             unsafe ldl_renameat2(raw, name.address, directory.raw, target.address, exclusive ? 1 : 0), "renameat2")
     }
 
+    /// Swaps two names, which both exist, in one step.
+    public func exchange(
+        _ name: borrowing NamePointer, with target: borrowing NamePointer, in directory: borrowing OwnedDescriptor
+    ) throws(SystemCallError) {
+        try check(unsafe ldl_renameat2(raw, name.address, directory.raw, target.address, 2), "renameat2")
+    }
+
     /// The text of a symbolic link, into a part of `slab`; returns its length. A result that fills the range may be cut.
     public func readLink(_ name: borrowing NamePointer, into slab: borrowing Slab, _ range: Range<Int>)
         throws(SystemCallError) -> Int

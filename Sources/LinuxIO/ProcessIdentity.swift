@@ -5,6 +5,21 @@ extension ProcessState {
     /// The user that new files belong to.
     public static var effectiveUser: UInt32 { geteuid() }
 
+    /// The running kernel's version, as `uname -r` begins; (0, 0) where it cannot be read.
+    public static let kernelVersion: (major: Int, minor: Int) = {
+        guard let file = try? OwnedDescriptor.open(NamePointer("/proc/sys/kernel/osrelease"), .readOnly) else {
+            return (0, 0)
+        }
+        let text = Slab(capacity: 256)
+        guard let count = try? file.read(into: text, 0..<256) else { return (0, 0) }
+        let numbers = text.span(0..<count).copied().split { !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            .prefix(2).map { Int(String(decoding: $0, as: UTF8.self)) ?? 0 }
+        return numbers.count == 2 ? (numbers[0], numbers[1]) : (0, 0)
+    }()
+
+    /// Waits.
+    public static func sleep(milliseconds: UInt32) { usleep(milliseconds * 1000) }
+
     /// The group that new files belong to, unless their directory says otherwise.
     public static var effectiveGroup: UInt32 { getegid() }
 }

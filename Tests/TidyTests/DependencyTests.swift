@@ -13,6 +13,9 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "Glibc",
         "Synchronization",
     ],
+    "LayerDrivers": [
+        "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
+    ],
     "BenchHarness": [
         "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
     ],

@@ -60,6 +60,8 @@ int ldl_ftruncate(int descriptor, int64_t size);
 int ldl_fallocate(int descriptor, int64_t size);
 int ldl_syncfs(int descriptor);
 int ldl_fsync(int descriptor);
+/// flock(2): `operation` as there.
+int ldl_flock(int descriptor, int operation);
 int64_t ldl_filesystem_type(int descriptor);
 
 int ldl_mkdirat(int directory, const char *name, uint32_t mode);
@@ -105,6 +107,8 @@ void ldl_release(void *address, size_t byte_count);
 /// Gives back the memory of whole pages inside the range; they read as zeros afterwards.
 void ldl_discard(void *address, size_t byte_count);
 
+/// In place of an error: the process is killed instead of making the call.
+#define LDL_FAULT_KILL 100000
 /// Debug builds only: the `call`-th counted system call from now fails with `error`. `call` 0 counts only.
 void ldl_fault_plan(uint64_t call, int error);
 /// Counted system calls since the last plan (0 in release builds).

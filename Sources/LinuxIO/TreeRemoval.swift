@@ -1,13 +1,12 @@
-import LayerModel
-import LinuxIO
+public import LayerModel
 
 /// Empties a directory that this process filled, without recursion and with three descriptors, however deep it is.
-enum TreeRemoval {
+public enum TreeRemoval {
     /// What a fresh ext file system has in its root. It does not count, and stays.
     private static let recovery = Array("lost+found".utf8)
 
     /// Whether nothing is in `directory`.
-    static func isEmpty(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+    public static func isEmpty(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
         var reader = DirectoryReader()
         let again = try directory.open(NamePointer("."), [.readOnly, .directory])
         while let entry = try reader.next(of: again) {
@@ -20,7 +19,7 @@ enum TreeRemoval {
     ///
     /// A directory's subdirectories that are not empty move up to the top first, so that one level is enough. Throws
     /// when a name cannot be removed, a mount point for instance.
-    static func removeContents(of directory: borrowing OwnedDescriptor) throws(SystemCallError) {
+    public static func removeContents(of directory: borrowing OwnedDescriptor) throws(SystemCallError) {
         while true {
             let names = try list(directory).filter { $0.name != recovery }
             if names.isEmpty { return }

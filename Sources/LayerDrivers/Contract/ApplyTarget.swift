@@ -1,0 +1,55 @@
+public import LayerEngine
+public import LayerModel
+public import LinuxIO
+
+/// Where a layer is unpacked, and what becomes of the result.
+public struct ApplyTarget: ~Copyable, Sendable {
+    /// How a layer's size is counted (drivers.md 1.15, K17).
+    public enum SizeRule: Sendable {
+        /// Bytes of the files that lie in the directory afterwards, each inode once: what `diffSize` would say.
+        case unpacked
+        /// The same, but counted by a walk, since the directory held something before.
+        case walked
+        /// The sizes in the archive's headers, as where a layer is unpacked onto a whole tree.
+        case headerSum
+    }
+
+    /// The directory to unpack into.
+    public let root: OwnedDescriptor
+    /// Its path.
+    public let path: PathBytes
+    public let dialect: WhiteoutDialect
+    /// For an upper directory the directories below it, nearest first.
+    public let lowers: [PathBytes]?
+    public let sizeRule: SizeRule
+    /// Called once: to keep the unpacked layer, or to take it back.
+    let outcome: any ApplyOutcome
+
+    public init(
+        root: consuming OwnedDescriptor, path: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
+        sizeRule: SizeRule,
+        outcome: any ApplyOutcome
+    ) {
+        self.root = root
+        self.path = path
+        self.dialect = dialect
+        self.lowers = lowers
+        self.sizeRule = sizeRule
+        self.outcome = outcome
+    }
+}
+
+/// What a driver does when unpacking has ended. Exactly one of the two is called.
+public protocol ApplyOutcome: AnyObject, Sendable {
+    /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later.
+    func keep(_ size: RecordedSize) throws(LayerError)
+    /// Takes back what was unpacked, as far as that is possible: where the layer held something before, it stays.
+    func abandon()
+}
+
+/// What an apply into a store did.
+public struct AppliedLayer: Sendable {
+    /// The layer's size as Docker keeps it, by the target's rule.
+    public var size: UInt64
+    public var report: ApplyReport
+}

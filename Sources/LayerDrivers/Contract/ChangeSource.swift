@@ -1,0 +1,58 @@
+public import LayerEngine
+public import LayerModel
+import LinuxIO
+
+/// Where a layer's difference is read, and what must stay mounted meanwhile.
+public struct ChangeSource: ~Copyable, Sendable {
+    /// The trees, with the driver's number of workers.
+    public var trees: SourceOptions
+    /// Whether the upper directory alone tells the difference, so that the cost follows the change.
+    public let isNative: Bool
+    private let layer: HeldMount?
+    private let parent: HeldMount?
+
+    /// A source that needs no mount: `trees.upper` holds just what changed.
+    public init(native trees: SourceOptions) {
+        self.trees = trees
+        isNative = true
+        layer = nil
+        parent = nil
+    }
+
+    /// Two mounted trees, or one that is new as a whole.
+    init(_ trees: SourceOptions, _ layer: consuming MountedLayer, _ parent: consuming MountedLayer?) {
+        self.trees = trees
+        isNative = false
+        self.layer = HeldMount(layer)
+        switch consume parent {
+        case .some(let mounted): self.parent = HeldMount(mounted)
+        case .none: self.parent = nil
+        }
+    }
+}
+
+/// Keeps a mounted layer where an optional of a value that cannot be copied would not do.
+private final class HeldMount: Sendable {
+    private let mounted: MountedLayer
+    init(_ mounted: consuming MountedLayer) { self.mounted = mounted }
+}
+
+extension LayerDriver {
+    /// The comparison of the two mounted trees: right for any two layers, at the price of walking both.
+    public func comparedTrees(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ChangeSource {
+        let layer = try mount(id, options: MountOptions(readOnly: true))
+        var trees = newSource(layer.path)
+        guard let parent else { return ChangeSource(trees, layer, nil) }
+        let below = try mount(parent, options: MountOptions(readOnly: true))
+        trees.lowers = [below.path]
+        return ChangeSource(trees, layer, below)
+    }
+
+    /// A source over `upper` with the driver's settings.
+    public func newSource(_ upper: PathBytes) -> SourceOptions {
+        var trees = SourceOptions(upper: upper)
+        trees.workers = configuration.workers
+        trees.io = configuration.io
+        return trees
+    }
+}

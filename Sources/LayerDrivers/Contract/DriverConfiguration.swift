@@ -1,0 +1,154 @@
+public import LayerModel
+public import LinuxIO
+
+/// The drivers, by the names that Docker gives them.
+public enum DriverName: String, Sendable, CaseIterable {
+    case overlay2
+    case overlay
+    case fuseOverlayFS = "fuse-overlayfs"
+    case aufs
+    case zfs
+}
+
+/// What a driver is opened with.
+public struct DriverConfiguration: Sendable {
+    /// The driver's directory, `<root>/<driver>`: for Docker `/var/lib/docker/overlay2` and so on. Absolute.
+    public var home: PathBytes
+    /// `key=value` texts, as `--storage-opt` of Docker's daemon takes them (drivers.md 1.5).
+    public var options: [String]
+    public var uidMap: IDMap
+    public var gidMap: IDMap
+    /// Threads that walk, read and write; nil means one a core.
+    public var workers: Int?
+    public var io: IOMode
+    /// When an applied layer must be on disk: never, or with one syncfs before success is reported.
+    public var sync: SyncChoice
+    /// Gets one line at a time, from any thread.
+    public var log: @Sendable (LogLevel, String) -> Void
+
+    /// How loud a line is.
+    public enum LogLevel: Int, Sendable {
+        case debug
+        case warning
+    }
+
+    /// Durability of an applied layer (drivers.md 15).
+    public enum SyncChoice: Sendable {
+        case none
+        case fileSystem
+    }
+
+    public init(home: PathBytes, options: [String] = []) {
+        self.home = home
+        self.options = options
+        uidMap = .identity
+        gidMap = .identity
+        workers = nil
+        io = .auto
+        sync = .none
+        log = { _, _ in }
+    }
+
+    /// The directory that holds the driver's: the daemon's root.
+    public var root: PathBytes { home.splitLast()?.directory ?? PathBytes("/") }
+
+    /// The host's ids of root inside containers; 0 without maps.
+    var rootOwner: Owner { Owner(uid: uidMap.hostRoot, gid: gidMap.hostRoot) }
+
+    /// Owner of the directories around a layer's contents, `dirID` of drivers.md 1.6.
+    var directoryOwner: Owner { Owner(uid: ProcessState.effectiveUser, gid: gidMap.hostRoot) }
+}
+
+/// A user and a group of the host.
+public struct Owner: Sendable, Equatable {
+    public var uid: UInt32
+    public var gid: UInt32
+
+    public init(uid: UInt32, gid: UInt32) {
+        self.uid = uid
+        self.gid = gid
+    }
+
+    /// This process's own.
+    static var current: Owner { Owner(uid: ProcessState.effectiveUser, gid: ProcessState.effectiveGroup) }
+}
+
+/// What a layer is created with.
+public struct CreateOptions: Sendable {
+    /// The SELinux label of mounts; empty for none.
+    public var mountLabel: String
+    /// Per-layer options, in the order given. `size` limits a writable layer where the driver can (drivers.md 6.2, 9.4).
+    public var storage: [StorageOption]
+
+    public init(mountLabel: String = "", storage: [StorageOption] = []) {
+        self.mountLabel = mountLabel
+        self.storage = storage
+    }
+}
+
+/// One per-layer option.
+public struct StorageOption: Sendable, Equatable {
+    public var key: String
+    public var value: String
+
+    public init(_ key: String, _ value: String) {
+        self.key = key
+        self.value = value
+    }
+
+    /// Splits `key=value`.
+    ///
+    /// Throws `invalidArgument` where there is no `=`.
+    public init(parsing text: String) throws(LayerError) {
+        let option = try DriverOption(parsing: text)
+        self.init(option.key, option.value)
+    }
+}
+
+/// How a layer is mounted.
+public struct MountOptions: Sendable {
+    /// The SELinux label; empty for none.
+    public var label: String
+    /// Mount it so that nothing can be written through it.
+    public var readOnly: Bool
+
+    public init(label: String = "", readOnly: Bool = false) {
+        self.label = label
+        self.readOnly = readOnly
+    }
+}
+
+/// One row of a driver's status, shown by `docker info`.
+public struct StatusRow: Sendable, Equatable {
+    public var name: String
+    public var value: String
+
+    public init(_ name: String, _ value: String) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// One item of a layer's metadata, shown by `docker inspect`: a directory, a list of directories, a dataset.
+public struct MetadataItem: Sendable, Equatable {
+    public var key: String
+    public var value: PathBytes
+
+    public init(_ key: String, _ value: PathBytes) {
+        self.key = key
+        self.value = value
+    }
+}
+
+/// What a layer's own directory occupies.
+public struct DiskUsage: Sendable, Equatable {
+    /// Bytes of the files, each inode once.
+    public var byteCount: UInt64
+    /// Inodes, directories included.
+    public var inodeCount: UInt64
+
+    public init(byteCount: UInt64, inodeCount: UInt64) {
+        self.byteCount = byteCount
+        self.inodeCount = inodeCount
+    }
+}

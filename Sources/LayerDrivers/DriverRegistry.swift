@@ -1,0 +1,75 @@
+public import LayerModel
+import LinuxIO
+
+/// The list of drivers, and which one a store is opened with (drivers.md 1.4).
+public enum DriverRegistry {
+    /// The order in which Docker 20.10 looks for a driver.
+    public static let priority: [DriverName] = [.zfs, .overlay2, .fuseOverlayFS, .aufs, .overlay]
+    /// Never picked for a new store, only where one exists.
+    public static let deprecated: Set<DriverName> = [.aufs, .overlay]
+
+    /// Opens the store at `configuration.home` with the driver `name`.
+    ///
+    /// Throws what the driver's initialiser throws: `driverUnavailable` where it cannot work here.
+    public static func open(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
+        -> any LayerDriver
+    {
+        guard configuration.home.bytes.first == UInt8(ascii: "/") else {
+            throw LayerError(
+                .invalidArgument, "open the store", path: configuration.home,
+                cause: .reason("the home directory must be an absolute path"))
+        }
+        switch name {
+        case .overlay2: return try Overlay2Driver(configuration)
+        default:
+            throw DriverErrors.notSupported(name, why: "this build does not have it")
+        }
+    }
+
+    /// Opens the driver that fits what lies below `root`, Docker's data directory, or the first one that works there.
+    ///
+    /// A driver that has a store below `root` is the one; if it fails, so does this, since another would show no images.
+    /// `configuration.home` is replaced.
+    public static func select(
+        below root: PathBytes, _ configuration: DriverConfiguration, priority: [DriverName] = priority
+    ) throws(LayerError) -> any LayerDriver {
+        var configuration = configuration
+        var existing: [DriverName] = []
+        for name in priority where try hasState(name, below: root) { existing.append(name) }
+        if existing.count > 1 {
+            let names = existing.map(\.rawValue).joined(separator: ", ")
+            throw LayerError(
+                .invalidArgument, "choose a driver", path: root,
+                cause: .reason(
+                    "\(root) contains several valid graphdrivers: \(names); Please cleanup or explicitly choose storage "
+                        + "driver (-s <DRIVER>)"),
+                hint: "name one with --driver")
+        }
+        if let name = existing.first {
+            configuration.home = root.appending(name.rawValue)
+            return try open(name, configuration)
+        }
+        for name in priority where !deprecated.contains(name) {
+            configuration.home = root.appending(name.rawValue)
+            do throws(LayerError) {
+                return try open(name, configuration)
+            } catch {
+                guard error.meansNotSupported else { throw error }
+                configuration.log(.debug, error.description)
+            }
+        }
+        throw LayerError(
+            .driverUnavailable, "choose a driver", path: root, cause: .reason("No supported storage backend found"))
+    }
+
+    /// Whether the driver has a store below `root`: its directory holds something, or cannot be read.
+    static func hasState(_ name: DriverName, below root: PathBytes) throws(LayerError) -> Bool {
+        let home = root.appending(name.rawValue)
+        guard try StoreFiles.metadata(home) != nil else { return false }
+        do throws(LayerError) {
+            return try !ContentSwap.isEmpty(home)
+        } catch {
+            return true
+        }
+    }
+}

@@ -1,0 +1,70 @@
+import LayerEngine
+import LayerModel
+import LayerMounts
+import LinuxIO
+
+/// What overlay2 and fuse-overlayfs tell others about a layer: how it is mounted, where it is unpacked.
+enum OverlayPlan {
+    /// The mount of a layer with parents. The layers below are named by their short links, which many fit the page of
+    /// options; a committed layer is itself the uppermost of the lowers, so that nothing can be written to it.
+    static func mount(
+        _ store: OverlayStore, _ id: LayerID, _ chain: LowerChain, readOnly: Bool, options: OverlayMountOptions,
+        label: String
+    ) -> OverlayMount {
+        var lowers = chain.elements.map { store.path(of: $0.link) }
+        var relative = chain.elements.map { PathBytes("l").appending($0.link.name) }
+        guard !readOnly else {
+            lowers.insert(store.contents(id), at: 0)
+            relative.insert(id.component.appending("diff"), at: 0)
+            return OverlayMount(lowers: lowers, relativeLowers: relative, options: options, label: label)
+        }
+        return OverlayMount(
+            lowers: lowers, relativeLowers: relative, upper: store.contents(id), work: store.work(id), options: options,
+            label: label)
+    }
+
+    /// Where a layer is unpacked: beside its contents while these are empty, else into them.
+    static func target(
+        _ store: OverlayStore, _ id: LayerID, _ locks: LayerLocks<LayerID>, dialect: WhiteoutDialect
+    ) throws(LayerError) -> ApplyTarget {
+        let contents = store.contents(id)
+        let lowers = try store.lowerPaths(of: id)
+        let record = store.record(of: id)
+        guard try ContentSwap.isEmpty(contents) else {
+            try record.forget()
+            let root = try attempt("open", contents) { () throws(SystemCallError) in
+                try contents.open([.readOnly, .directory])
+            }
+            return ApplyTarget(
+                root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked, outcome: InPlaceApply()
+            )
+        }
+        let swap = try ContentSwap(
+            contents: contents,
+            locked: { (body) throws(LayerError) in try locks.withLock(id, body) },
+            record: { (size) throws(LayerError) in try record.store(size) })
+        let root: OwnedDescriptor
+        do throws(LayerError) {
+            root = try swap.open()
+        } catch {
+            swap.abandon()
+            throw error
+        }
+        return ApplyTarget(
+            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked, outcome: swap)
+    }
+
+    /// The directories of a layer, as `docker inspect` shows them (drivers.md 6.8).
+    static func metadata(_ store: OverlayStore, _ id: LayerID) throws(LayerError) -> [MetadataItem] {
+        var items: [MetadataItem] = []
+        let lowers = try store.lowerPaths(of: id)
+        if !lowers.isEmpty {
+            items.append(
+                MetadataItem("LowerDir", PathBytes(Array(lowers.map(\.bytes).joined(separator: [UInt8(ascii: ":")])))))
+        }
+        items.append(MetadataItem("MergedDir", store.merged(id)))
+        items.append(MetadataItem("UpperDir", store.contents(id)))
+        items.append(MetadataItem("WorkDir", store.work(id)))
+        return items
+    }
+}
