@@ -20,7 +20,7 @@ BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev li
 RUN_PACKAGES := python3 tar libarchive-tools e2fsprogs mount time rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 bzip2 lz4 \
-    docker.io containerd docker-registry busybox-static containers-storage
+    xfsprogs procps docker.io containerd docker-registry busybox-static containers-storage
 PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 # Where inputs are kept that are made once.

@@ -1,0 +1,91 @@
+import Glibc
+import LayerModel
+import LayerMounts
+import Testing
+
+private func kernelParameter(_ name: String) -> String? {
+    contents("/sys/module/overlay/parameters/\(name)")?.split(separator: "\n").first.map(String.init)
+}
+
+@Suite struct OverlaySupportTests {
+    @Test(arguments: [NewMountAPI.none, .probe()], [1, 2])
+    func `overlay works on a real file system, and nothing is left`(api: NewMountAPI, lowers: Int) throws {
+        let scratch = try Scratch()
+        let home = try scratch.memory("home")
+        let support = OverlaySupport(home: home, api: api)
+        try support.checkMount(lowers: lowers)
+        #expect(try support.nativeDiffProblem(OverlayMountOptions(redirectFollow: true)) == nil)
+        #expect(try support.usesMetacopy() == (kernelParameter("metacopy") == "Y"))
+        let follows = kernelParameter("redirect_always_follow") != nil && kernelParameter("metacopy") == "N"
+        #expect(try support.acceptsRedirectFollow() == follows)
+        #expect(!support.needsUserXattr(), "tests run in the first user namespace")
+        #expect(text(try run("ls", ["-A", scratch.text("home")]).standardOutput) == "")
+        #expect(try MountTable.read().entries(atOrBelow: home).map(\.mountPoint) == [home])
+    }
+
+    @Test func `redirects make the native diff unusable, and are found by trying`() throws {
+        let scratch = try Scratch()
+        let home = try scratch.memory("home")
+        let support = OverlaySupport(home: home)
+        let problem = try support.nativeDiffProblem(OverlayMountOptions(extra: ["redirect_dir=on"]))
+        #expect(problem == "kernel has CONFIG_OVERLAY_FS_REDIRECT_DIR enabled")
+        #expect(try support.usesMetacopy(OverlayMountOptions(extra: ["metacopy=on"])))
+        #expect(try support.nativeDiffProblem(OverlayMountOptions(userXattr: true)) == nil)
+        #expect(text(try run("ls", ["-A", scratch.text("home")]).standardOutput) == "")
+    }
+
+    @Test func `an overlay over an overlay is refused with the kernel's reason`() throws {
+        let scratch = try Scratch()
+        let home = try scratch.memory("home")
+        for name in ["l", "u", "w", "m"] { try scratch.directory("home/\(name)") }
+        try OverlayMount(lowers: [scratch("home/l")], upper: scratch("home/u"), work: scratch("home/w"))
+            .mount(at: scratch("home/m"), relativeTo: home, api: .none)
+        let error = #expect(throws: LayerError.self) {
+            try OverlaySupport(home: scratch("home/m")).checkMount()
+        }
+        #expect(error?.operation == "error creating overlay mount to")
+        #expect(text(try run("ls", ["-A", scratch.text("home/m")]).standardOutput) == "")
+    }
+
+    @Test func `what killed probes left is swept, with its mounts, and nothing else`() throws {
+        let scratch = try Scratch()
+        let home = try scratch.memory("home")
+        for name in ["check-overlayfs-support12", "opaque-bug-checkab", "metacopy-check9", "layer", "l"] {
+            try scratch.directory("home/\(name)/a/b")
+        }
+        try scratch.memory("home/opaque-bug-checkab/merged")
+        try scratch.write("home/fsutils-dummy77", "")
+        let swept = try OverlaySupport.sweep(home).map(\.description).sorted()
+        #expect(
+            swept == ["check-overlayfs-support12", "fsutils-dummy77", "metacopy-check9", "opaque-bug-checkab"])
+        #expect(text(try run("ls", ["-A", scratch.text("home")]).standardOutput) == "l\nlayer\n")
+        #expect(try OverlaySupport.sweep(home).isEmpty)
+    }
+
+    @Test func `directory types are found, in an empty directory too`() throws {
+        let scratch = try Scratch()
+        let empty = try scratch.directory("empty")
+        #expect(try OverlaySupport.supportsDirectoryTypes(empty))
+        #expect(text(try run("ls", ["-A", scratch.text("empty")]).standardOutput) == "")
+        #expect(try OverlaySupport.supportsDirectoryTypes(PathBytes(scratch.path)))
+    }
+
+    @Test func `an ext file system without types in its directories is found out`() throws {
+        let scratch = try Scratch()
+        try run("truncate", ["-s", "8M", scratch.text("image")])
+        try run("mke2fs", ["-q", "-t", "ext4", "-O", "^filetype", scratch.text("image")])
+        let point = try scratch.directory("point")
+        try run("mount", ["-o", "loop", scratch.text("image"), scratch.text("point")])
+        #expect(try !OverlaySupport.supportsDirectoryTypes(point))
+        #expect(try FileSystemKind.of(point) == .extfs)
+        try run("umount", [scratch.text("point")])
+    }
+
+    @Test func `file systems have names`() throws {
+        let scratch = try Scratch()
+        #expect(try FileSystemKind.of(scratch.memory("m")).name == "tmpfs")
+        #expect(FileSystemKind.xfs.name == "xfs" && FileSystemKind.overlay.name == "overlayfs")
+        #expect(FileSystemKind(magic: 0x1234).name == "<unknown>")
+        #expect(FileSystemKind(magic: 0x6969).isNetwork && !FileSystemKind.extfs.isNetwork)
+    }
+}
