@@ -35,7 +35,10 @@ final class OverlayKernel: Sendable {
         let options: OverlayMountOptions
         do throws(LayerError) {
             options = OverlayMountOptions(indexOff: OverlaySupport.hasIndex, userXattr: support.needsUserXattr())
-            try support.checkMount(lowers: lowerCount, options: options)
+            // Whoever made the layers of a store has tried it there; asking for a size should not cost a mount.
+            if try !exists || ContentSwap.isEmpty(home) || !Self.kernelListsOverlay() {
+                try support.checkMount(lowers: lowerCount, options: options)
+            }
         } catch {
             throw DriverErrors.notSupported(
                 driver, why: "an overlay cannot be mounted in \(place): \(error)",
@@ -53,6 +56,12 @@ final class OverlayKernel: Sendable {
                 .warning, DriverErrors.noFileTypes(driver, home: home, fileSystem: fileSystemName).description)
             return
         }
+    }
+
+    /// Whether the running kernel has overlayfs, loaded or built in.
+    private static func kernelListsOverlay() throws(LayerError) -> Bool {
+        let list = try StoreFiles.read(PathBytes("/proc/filesystems")) ?? []
+        return list.split(separator: UInt8(ascii: "\n")).contains { $0.elementsEqual(Array("nodev\toverlay".utf8)) }
     }
 
     /// The options of this store's mounts. Directories moved by other mounts stay readable; no mount of ours moves one
