@@ -36,7 +36,9 @@ final class OverlayKernel: Sendable {
         do throws(LayerError) {
             options = OverlayMountOptions(indexOff: OverlaySupport.hasIndex, userXattr: support.needsUserXattr())
             // Whoever made the layers of a store has tried it there; asking for a size should not cost a mount.
-            if try !exists || ContentSwap.isEmpty(home) || !Self.kernelListsOverlay() {
+            var isKnown = false
+            if exists { isKnown = try ContentSwap.isEmpty(home) ? false : Self.kernelListsOverlay() }
+            if !isKnown {
                 try support.checkMount(lowers: lowerCount, options: options)
             }
         } catch {
