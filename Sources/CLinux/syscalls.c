@@ -109,6 +109,8 @@ void ldl_stat_from_statx(const struct statx *source, struct ldl_stat *result) {
     result->mtime_seconds = source->stx_mtime.tv_sec;
     result->mtime_nanoseconds = source->stx_mtime.tv_nsec;
     result->ctime_seconds = source->stx_ctime.tv_sec;
+    result->atime_seconds = source->stx_atime.tv_sec;
+    result->atime_nanoseconds = source->stx_atime.tv_nsec;
     result->ctime_nanoseconds = source->stx_ctime.tv_nsec;
     result->mode = source->stx_mode;
     result->uid = source->stx_uid;
@@ -155,6 +157,11 @@ int64_t ldl_seek(int descriptor, int64_t offset, int whence) { CALL((int64_t)lse
 
 int64_t ldl_copy_file_range(int source, int target, size_t count) {
     CALL((int64_t)copy_file_range(source, NULL, target, NULL, count, 0));
+}
+
+int64_t ldl_copy_file_range_at(int source, int target, int64_t offset, size_t count) {
+    off64_t from = offset, to = offset;
+    CALL((int64_t)copy_file_range(source, &from, target, &to, count, 0));
 }
 
 int ldl_clone(int target, int source) { CALL(ioctl(target, FICLONE, source)); }

@@ -21,7 +21,7 @@ final class ImportRoot {
         self.path = path
         if let opened = try Self.open(path) {
             let isEmpty = try attempt("read", path) { () throws(SystemCallError) in
-                try TreeRemoval.isEmpty(opened)
+                try TreeRemoval.isEmpty(opened, ignoring: Self.recovery)
             }
             descriptor = opened
             origin = isEmpty ? .empty : .occupied
@@ -87,21 +87,33 @@ final class ImportRoot {
     /// Takes back what was unpacked, as far as nothing else was there, and returns the error to throw.
     func undo(after error: LayerError) -> LayerError {
         var result = error
-        do throws(SystemCallError) {
+        do throws(LayerError) {
             switch origin {
             case .occupied:
                 if hasStarted, error.hint == nil { result.hint = "\(path) holds a partly applied layer" }
                 return result
             case .empty:
-                try TreeRemoval.removeContents(of: descriptor)
+                try removeContents()
             case .created(let parent, let name):
-                try TreeRemoval.removeContents(of: descriptor)
-                let directory = try parent.open([.pathOnly, .directory])
-                try name.withName { (name) throws(SystemCallError) in try directory.removeDirectory(name) }
+                try removeContents()
+                try attempt("remove", path) { () throws(SystemCallError) in
+                    let directory = try parent.open([.pathOnly, .directory])
+                    try name.withName { (name) throws(SystemCallError) in try directory.removeDirectory(name) }
+                }
             }
         } catch {
-            result.hint = "\(path) could not be emptied again (\(errorText(error.errno))): remove it"
+            result.hint = "\(path) could not be emptied again (\(error)): remove it"
         }
         return result
+    }
+
+    /// What a fresh ext file system has in its root. It does not count, and stays.
+    private static let recovery: StaticString = "lost+found"
+
+    private func removeContents() throws(LayerError) {
+        var options = TreeRemovalOptions()
+        options.keeps = Self.recovery
+        options.path = path
+        try TreeRemoval.removeContents(of: descriptor, options: options)
     }
 }

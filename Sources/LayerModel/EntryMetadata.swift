@@ -63,8 +63,10 @@ public struct EntryMetadata: BitwiseCopyable, Sendable, Equatable {
     public var blocks: UInt64 = 0
     public var mtimeSeconds: Int64 = 0
     public var ctimeSeconds: Int64 = 0
+    public var atimeSeconds: Int64 = 0
     public var mtimeNanoseconds: UInt32 = 0
     public var ctimeNanoseconds: UInt32 = 0
+    public var atimeNanoseconds: UInt32 = 0
     /// Type and permission bits.
     public var mode: UInt32 = 0
     public var uid: UInt32 = 0

@@ -59,6 +59,15 @@ public struct AttributeReader: ~Copyable {
         return unsafe _overrideLifetime(names.span(position..<end), borrowing: self)
     }
 
+    /// The name that begins at `position` of the list, as system calls take it.
+    @_lifetime(borrow self)
+    public func pointer(at position: Int) -> NamePointer {
+        let length = name(at: position).byteCount
+        // Reason: the slab is owned by self; names in the list are NUL-terminated.
+        return unsafe _overrideLifetime(
+            NamePointer(terminated: names.span(position..<position + length + 1)), borrowing: self)
+    }
+
     /// Reads the value of the listed name at `position`; nil where it is gone meanwhile.
     public mutating func readValue(at position: Int, of file: borrowing OwnedDescriptor)
         throws(SystemCallError) -> Int?

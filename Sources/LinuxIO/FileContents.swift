@@ -118,6 +118,15 @@ extension OwnedDescriptor {
         return try check(result, "copy_file_range")
     }
 
+    /// Copies up to `count` bytes at `offset`, the same in both files, inside the kernel; nil where it cannot.
+    public func copyRange(from source: borrowing OwnedDescriptor, at offset: Int64, count: Int)
+        throws(SystemCallError) -> Int?
+    {
+        let result = ldl_copy_file_range_at(source.raw, raw, offset, count)
+        if [-95, -18, -22, -38].contains(result) { return nil }
+        return try check(result, "copy_file_range")
+    }
+
     /// Asks for a pipe buffer of `byteCount` bytes, so that writer and reader change places less often.
     ///
     /// Only a hint: on other files, or beyond the system's limit, everything stays as it was.

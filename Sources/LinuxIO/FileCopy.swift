@@ -28,6 +28,7 @@ public struct CopyOutcome: Sendable, BitwiseCopyable, Equatable {
 /// For one thread. Remembers what the file systems of the last copies refused, so use one for each pair of trees.
 public struct FileCopier: ~Copyable {
     private let usesRing: Bool
+    private let cancel: CancelFlag?
     private var mayClone = true
     private var mayCopyInKernel = true
     private var slab: Slab?
@@ -40,11 +41,15 @@ public struct FileCopier: ~Copyable {
 
     /// `usesRing`: what must be copied by reading and writing is read through a ring, for data that comes from a disk.
     /// Where io_uring is refused, plain calls are used.
-    public init(usesRing: Bool = false) { self.usesRing = usesRing && RingCapabilities.current.isUsable }
+    /// `cancel` ends a long copy early.
+    public init(usesRing: Bool = false, cancel: CancelFlag? = nil) {
+        self.usesRing = usesRing && RingCapabilities.current.isUsable
+        self.cancel = cancel
+    }
 
     /// Copies `source`, of which `metadata` was just read, to the empty file `target` open for writing.
     ///
-    /// Both stay owned by the caller; their file positions are changed.
+    /// Both stay owned by the caller; their file positions may change.
     public mutating func copy(
         _ source: borrowing OwnedDescriptor, _ metadata: EntryMetadata, to target: borrowing OwnedDescriptor
     ) throws(LayerError) -> CopyOutcome {
@@ -125,16 +130,20 @@ public struct FileCopier: ~Copyable {
         return try copyThroughRing(rest, source, target)
     }
 
+    private func check(_ call: StaticCallName) throws(SystemCallError) {
+        // ECANCELED
+        if let cancel, cancel.isCancelled { throw SystemCallError(call, errno: 125) }
+    }
+
     private mutating func copyInKernel(
         _ run: Range<Int64>, _ source: borrowing OwnedDescriptor, _ target: borrowing OwnedDescriptor
     ) throws(SystemCallError) -> Int64 {
         var position = run.lowerBound
-        _ = try source.seek(position, .start)
-        _ = try target.seek(position, .start)
         while position < run.upperBound {
-            // At most 1 GiB a call, so that a signal does not wait for minutes.
-            let count = min(Int(run.upperBound - position), 1 << 30)
-            guard let copied = try target.copyRange(from: source, count: count) else {
+            try check("copy_file_range")
+            // So much a call that the calls vanish, and so little that a cancelled copy ends soon.
+            let count = min(Int(run.upperBound - position), 64 << 20)
+            guard let copied = try target.copyRange(from: source, at: position, count: count) else {
                 mayCopyInKernel = false
                 break
             }
@@ -152,6 +161,7 @@ public struct FileCopier: ~Copyable {
         self.slab = slab
         var position = run.lowerBound
         while position < run.upperBound {
+            try check("read")
             let part = 0..<min(Int(run.upperBound - position), slab.capacity)
             let count = try source.read(into: slab, part, at: position)
             if count == 0 { break }
@@ -178,6 +188,7 @@ public struct FileCopier: ~Copyable {
             try start(place, &next, end, source, slab, &places, &ring)
         }
         while let completion = try ring.nextCompletion(wait: true) {
+            try cancel?.check("copy file contents")
             let place = Int(completion.token)
             let range = places[place]
             do throws(SystemCallError) {

@@ -44,8 +44,10 @@ extension EntryMetadata {
         blocks = stat.blocks
         mtimeSeconds = stat.mtime_seconds
         ctimeSeconds = stat.ctime_seconds
+        atimeSeconds = stat.atime_seconds
         mtimeNanoseconds = stat.mtime_nanoseconds
         ctimeNanoseconds = stat.ctime_nanoseconds
+        atimeNanoseconds = stat.atime_nanoseconds
         mode = stat.mode
         uid = stat.uid
         gid = stat.gid
@@ -53,4 +55,12 @@ extension EntryMetadata {
         deviceMajor = stat.rdev_major
         deviceMinor = stat.rdev_minor
     }
+}
+
+extension EntryMetadata {
+    /// Time of the last access.
+    public var accessTime: TimeStamp { TimeStamp(seconds: atimeSeconds, nanoseconds: atimeNanoseconds) }
+
+    /// Time of the last modification.
+    public var modificationTime: TimeStamp { TimeStamp(seconds: mtimeSeconds, nanoseconds: mtimeNanoseconds) }
 }

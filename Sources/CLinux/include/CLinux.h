@@ -15,8 +15,10 @@ struct ldl_stat {
     uint64_t blocks;  // of 512 bytes
     int64_t mtime_seconds;
     int64_t ctime_seconds;
+    int64_t atime_seconds;
     uint32_t mtime_nanoseconds;
     uint32_t ctime_nanoseconds;
+    uint32_t atime_nanoseconds;
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
@@ -55,6 +57,8 @@ int64_t ldl_write(int descriptor, const void *buffer, size_t count);
 int64_t ldl_pwrite(int descriptor, const void *buffer, size_t count, int64_t offset);
 int64_t ldl_seek(int descriptor, int64_t offset, int whence);
 int64_t ldl_copy_file_range(int source, int target, size_t count);
+/// The same at `offset` of both files, whose positions stay.
+int64_t ldl_copy_file_range_at(int source, int target, int64_t offset, size_t count);
 int ldl_clone(int target, int source);
 int ldl_ftruncate(int descriptor, int64_t size);
 int ldl_fallocate(int descriptor, int64_t size);

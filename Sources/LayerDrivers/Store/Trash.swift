@@ -61,10 +61,12 @@ struct Trash: Sendable {
     }
 
     private static func removeTree(_ path: PathBytes) throws(LayerError) {
-        try attempt("remove", path) { () throws(SystemCallError) in
-            let directory = try path.open([.readOnly, .directory, .noFollow])
-            try TreeRemoval.removeContents(of: directory)
+        let directory = try attempt("remove", path) { () throws(SystemCallError) in
+            try path.open([.readOnly, .directory, .noFollow])
         }
+        var options = TreeRemovalOptions()
+        options.path = path
+        try TreeRemoval.removeContents(of: directory, options: options)
         try StoreFiles.removeDirectory(path)
     }
 }

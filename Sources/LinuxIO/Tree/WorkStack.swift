@@ -1,9 +1,7 @@
-import LayerModel
-import LinuxIO
-
-/// The directories still to be walked: last in, first out, so that few are open at a time; it ends when it is
-/// empty and no worker is busy.
-final class WorkStack: Sendable {
+/// Numbers of directories still to be worked on: last in, first out, so that few are open at a time.
+///
+/// It ends when it is empty and no worker is busy. Any thread may use it.
+public final class WorkStack: Sendable {
     private struct State {
         var items: [UInt32] = []
         var busy = 0
@@ -11,8 +9,10 @@ final class WorkStack: Sendable {
     }
     private let state = Monitor(State())
 
+    public init() {}
+
     /// Adds directories; the last one is taken first.
-    func push(_ items: borrowing [UInt32]) {
+    public func push(_ items: borrowing [UInt32]) {
         let added = copy items
         state.update { state in
             state.items.append(contentsOf: added)
@@ -20,8 +20,16 @@ final class WorkStack: Sendable {
         }
     }
 
+    /// Adds one directory.
+    public func push(_ item: UInt32) {
+        state.update { state in
+            state.items.append(item)
+            return ((), true)
+        }
+    }
+
     /// The next directory, or nil when all work is done or stopped. `wasBusy` says that the caller finished one.
-    func pop(wasBusy: Bool) -> UInt32? {
+    public func pop(wasBusy: Bool) -> UInt32? {
         var finished = wasBusy
         return state.waitFor { state -> (result: UInt32?, wake: Bool)? in
             if finished {
@@ -37,8 +45,8 @@ final class WorkStack: Sendable {
         }
     }
 
-    /// Ends the walk for everybody.
-    func stop() {
+    /// Ends the work for everybody.
+    public func stop() {
         state.update { state in
             state.stopped = true
             return ((), true)

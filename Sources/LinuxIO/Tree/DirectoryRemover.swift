@@ -1,0 +1,186 @@
+import LayerModel
+
+/// One thread of a removal: takes a directory, removes what is no directory in it, and queues the rest. Whoever removes
+/// the last subdirectory of a directory removes that too.
+struct DirectoryRemover: ~Copyable {
+    private let plan: RemovalPlan
+    private let directories: TreeDirectories
+    private var opener: TreeOpener
+    private var found: [UInt32] = []
+
+    init(_ plan: RemovalPlan) {
+        self.plan = plan
+        directories = plan.directories
+        opener = TreeOpener(plan.directories, root: plan.root, staysInMount: true)
+    }
+
+    /// Works until nothing is left.
+    mutating func run() throws(LayerError) {
+        var reader = DirectoryReader()
+        var busy = false
+        while let directory = plan.stack.pop(wasBusy: busy) {
+            busy = true
+            do throws(LayerError) {
+                try plan.options.cancel.check("remove")
+                try empty(directory, &reader)
+            } catch {
+                plan.stack.stop()
+                throw error
+            }
+        }
+    }
+
+    /// Removes the names of a directory that are no directories; the directory itself where none are left.
+    private mutating func empty(_ index: UInt32, _ reader: inout DirectoryReader) throws(LayerError) {
+        guard let directory = try open(index) else { return try goUp(from: index) }
+        do throws(SystemCallError) {
+            var identity = plan.identities[Int(index)]
+            identity.listings += 1
+            // Only what lies deep is reached from below, see `parent`.
+            if directories.records[Int(index)].depth >= TreeOpener.cacheSize {
+                let metadata = try directory.descriptor.metadata()
+                (identity.device, identity.inode) = (metadata.device, metadata.inode)
+            }
+            plan.identities[Int(index)] = identity
+        } catch { throw failure(error, index) }
+        found.removeAll(keepingCapacity: true)
+        reader.restart()
+        while let entry = try next(&reader, directory, index) {
+            if index == TreeDirectories.root, let kept = plan.options.keeps,
+                bytes(reader.name(of: entry), equal: kept)
+            {
+                continue
+            }
+            if entry.kind != .directory, try unlink(reader.pointer(of: entry), reader.name(of: entry), directory, index)
+            {
+                continue
+            }
+            found.append(try directories.add(reader.name(of: entry), in: index))
+        }
+        if found.isEmpty { return try remove(index) }
+        plan.setCount(found.count, of: index)
+        plan.stack.push(found)
+    }
+
+    private func next(_ reader: inout DirectoryReader, _ directory: OpenedDirectory, _ index: UInt32)
+        throws(LayerError) -> DirectoryEntry?
+    {
+        do throws(SystemCallError) { return try reader.next(of: directory.descriptor) } catch {
+            throw failure(error, index)
+        }
+    }
+
+    /// Removes a name that should be no directory; false if it is one.
+    private func unlink(
+        _ name: borrowing NamePointer, _ bytes: RawSpan, _ directory: OpenedDirectory, _ index: UInt32
+    ) throws(LayerError) -> Bool {
+        var mayChangeMode = plan.changesModes
+        while true {
+            do throws(SystemCallError) {
+                try directory.descriptor.unlink(name)
+                return true
+            } catch {
+                switch error.errno {
+                case 2: return true
+                // EISDIR: the directory did not say what its names are.
+                case 21: return false
+                case 13 where mayChangeMode:
+                    mayChangeMode = false
+                    try? directory.descriptor.setMode(0o700)
+                case 16: throw RemovalPlan.mountPoint(plan.path(index, bytes.copied()))
+                default: throw failure(error, index, bytes.copied())
+                }
+            }
+        }
+    }
+
+    /// Opens a directory; nil where it is gone, or has become something else, which then is removed.
+    private mutating func open(_ index: UInt32) throws(LayerError) -> OpenedDirectory? {
+        if index == TreeDirectories.root { return plan.root }
+        let record = directories.records[Int(index)]
+        let names = directories.names
+        let problem: SystemCallError
+        do throws(SystemCallError) {
+            if plan.changesModes, let parent = opener.cached(record.parent) {
+                // The owner may lack the permissions to change it.
+                try? parent.descriptor.setMode(names.pointer(record.name), 0o700)
+            }
+            return try opener.handle(index)
+        } catch { problem = error }
+        switch problem.errno {
+        case 2: return nil
+        case 18: throw RemovalPlan.mountPoint(plan.path(index))
+        case 20, 40:
+            do throws(SystemCallError) {
+                try opener.handle(record.parent).descriptor.unlink(names.pointer(record.name))
+            } catch {
+                if error.errno != 2 { throw failure(error, index) }
+            }
+            return nil
+        default: throw failure(problem, index)
+        }
+    }
+
+    // MARK: The way up
+
+    /// Removes an emptied directory, and those above that thereby become empty.
+    private mutating func remove(_ index: UInt32) throws(LayerError) {
+        if index != TreeDirectories.root, try removeEmptied(index) { try goUp(from: index) }
+    }
+
+    /// Tells the directory above that this one is gone.
+    private mutating func goUp(from index: UInt32) throws(LayerError) {
+        var current = index
+        while current != TreeDirectories.root {
+            let above = directories.records[Int(current)].parent
+            guard plan.removedOne(of: above) else { return }
+            if above == TreeDirectories.root { return }
+            guard try removeEmptied(above) else { return }
+            current = above
+        }
+    }
+
+    /// Removes one directory; false where it must be listed again first.
+    private mutating func removeEmptied(_ index: UInt32) throws(LayerError) -> Bool {
+        let record = directories.records[Int(index)]
+        let names = directories.names
+        do throws(SystemCallError) {
+            try parent(of: index).descriptor.removeDirectory(names.pointer(record.name))
+            return true
+        } catch {
+            switch error.errno {
+            case 2: return true
+            case 16: throw RemovalPlan.mountPoint(plan.path(index))
+            case 39, 17:
+                // Somebody put something in, or the directory skipped names while others were removed: once more.
+                guard plan.identities[Int(index)].listings < 2 else { throw failure(error, index) }
+                plan.stack.push(index)
+                return false
+            default: throw failure(error, index)
+            }
+        }
+    }
+
+    /// The open directory above. From deep below, it is opened as `..` of the one at hand, and believed only if it is
+    /// the directory that was listed: paths to deep directories cost their whole length.
+    private mutating func parent(of index: UInt32) throws(SystemCallError) -> OpenedDirectory {
+        let above = directories.records[Int(index)].parent
+        if let open = opener.cached(above) { return open }
+        if directories.records[Int(above)].depth >= TreeOpener.cacheSize, let here = opener.cached(index) {
+            let parent = OpenedDirectory(
+                try here.descriptor.open(NamePointer(".."), [.readOnly, .directory, .noFollow]))
+            let metadata = try parent.descriptor.metadata()
+            let identity = plan.identities[Int(above)]
+            if metadata.device == identity.device, metadata.inode == identity.inode {
+                opener.keep(above, parent)
+                return parent
+            }
+        }
+        return try opener.handle(above)
+    }
+
+    @inline(never)
+    private func failure(_ error: SystemCallError, _ index: UInt32, _ name: [UInt8] = []) -> LayerError {
+        LayerError(error, "remove", path: plan.path(index, name))
+    }
+}

@@ -1,0 +1,193 @@
+import LayerModel
+import Synchronization
+
+/// Entries that are made anew, and their metadata: owner, attributes, mode, times, in this order, since setting the
+/// owner clears special bits and capabilities.
+extension TreeCopier {
+    /// Makes an entry that is no directory; with a key, tells the others where the copy lies as soon as it has a name.
+    mutating func make(
+        _ name: borrowing NamePointer, _ bytes: RawSpan, _ metadata: EntryMetadata, _ place: CopyPlace,
+        _ key: CopiedLinks.Key?
+    ) throws(LayerError) {
+        if metadata.kind == .regular { return try makeFile(name, bytes, metadata, place, key) }
+        let isMade: Bool
+        do throws(SystemCallError) { isMade = try makeName(name, metadata, place) } catch { throw copyError(error) }
+        try publish(key, bytes, place)
+        guard isMade else {
+            tally.skippedDevices += 1
+            return
+        }
+        if metadata.kind == .symbolicLink { tally.symbolicLinks += 1 } else { tally.nodes += 1 }
+        tally.io.creates += 1
+        do throws(SystemCallError) { try setMetadata(of: name, metadata, place) } catch { throw copyError(error) }
+    }
+
+    private func publish(_ key: CopiedLinks.Key?, _ bytes: RawSpan, _ place: CopyPlace) throws(LayerError) {
+        guard let key else { return }
+        let name = try plan.directories.names.append(bytes)
+        plan.links.publish(key, CopiedLinks.Place(directory: place.index, name: name))
+    }
+
+    /// Makes a link or node; false for a device that a user namespace may not have.
+    private func makeName(_ name: borrowing NamePointer, _ metadata: EntryMetadata, _ place: CopyPlace)
+        throws(SystemCallError) -> Bool
+    {
+        if metadata.kind == .symbolicLink {
+            let scratch = scratch
+            scratch.start = 0
+            scratch.end = try place.source.descriptor.readLink(name, into: scratch, 0..<scratch.capacity - 1)
+            scratch.appendZeros(1)
+            try place.target.descriptor.makeSymbolicLink(name, target: NamePointer(terminated: scratch.bytes))
+            return true
+        }
+        do throws(SystemCallError) {
+            try place.target.descriptor.makeNode(
+                name, mode: metadata.mode, major: metadata.deviceMajor, minor: metadata.deviceMinor)
+        } catch {
+            let isDevice = metadata.kind == .characterDevice || metadata.kind == .blockDevice
+            // A whiteout left out would let a deleted file show.
+            guard error.errno == 1, isDevice, !metadata.isWhiteoutDevice, ProcessState.isInUserNamespace else {
+                throw error
+            }
+            return false
+        }
+        return true
+    }
+
+    private mutating func setMetadata(of name: borrowing NamePointer, _ metadata: EntryMetadata, _ place: CopyPlace)
+        throws(SystemCallError)
+    {
+        let target = place.target
+        let setsOwner = setsOwner(metadata)
+        if setsOwner { try target.descriptor.setOwner(name, uid: metadata.uid, gid: metadata.gid) }
+        var setsMode = plan.inheritsAccessLists || metadata.mode & (plan.umask | 0o7000) != 0
+        if plan.options.attributes.contains(.all), try copyAttributes(of: name, place) { setsMode = true }
+        if setsMode, metadata.kind != .symbolicLink { try target.descriptor.setMode(name, metadata.mode & 0o7777) }
+        try target.descriptor.setTimes(
+            name, access: metadata.accessTime, modification: metadata.modificationTime)
+    }
+
+    private func setsOwner(_ metadata: EntryMetadata) -> Bool {
+        plan.inheritsGroup || metadata.uid != plan.user || metadata.gid != plan.group
+    }
+
+    // MARK: Regular files
+
+    private mutating func makeFile(
+        _ name: borrowing NamePointer, _ bytes: RawSpan, _ metadata: EntryMetadata, _ place: CopyPlace,
+        _ key: CopiedLinks.Key?
+    ) throws(LayerError) {
+        let source = try open(name, place.source, [.readOnly, .noFollow, .nonBlocking], mode: 0)
+        let target = try open(
+            name, place.target, [.create, .exclusive, .noFollow, .writeOnly], mode: metadata.mode & 0o777)
+        do throws(LayerError) {
+            try publish(key, bytes, place)
+            let outcome = try files.copy(source, metadata, to: target)
+            try finish(target, source, metadata)
+            tally.files += 1
+            tally.io.creates += 1
+            tally.contentBytes += UInt64(outcome.size)
+            tally.io.bytesWritten += UInt64(outcome.movedBytes)
+            if outcome.method == .clone { tally.clones += 1 }
+            plan.options.progress?.bytes.add(UInt64(outcome.size), ordering: .relaxed)
+        } catch {
+            try? place.target.descriptor.unlink(name)
+            throw error
+        }
+    }
+
+    private mutating func open(
+        _ name: borrowing NamePointer, _ directory: OpenedDirectory, _ flags: OpenFlags, mode: UInt32
+    ) throws(LayerError) -> OwnedDescriptor {
+        tally.io.opens += 1
+        do throws(SystemCallError) { return try directory.descriptor.open(name, flags, mode: mode) } catch {
+            throw copyError(error)
+        }
+    }
+
+    private mutating func finish(
+        _ target: consuming OwnedDescriptor, _ source: borrowing OwnedDescriptor, _ metadata: EntryMetadata
+    ) throws(LayerError) {
+        do throws(SystemCallError) {
+            if setsOwner(metadata) { try target.setOwner(uid: metadata.uid, gid: metadata.gid) }
+            if plan.inheritsAccessLists { try target.removeAttribute(NamePointer("system.posix_acl_access")) }
+            let setsMode = plan.inheritsAccessLists || metadata.mode & (plan.umask | 0o7000) != 0
+            if try copyAttributes(from: source, to: target) || setsMode { try target.setMode(metadata.mode & 0o7777) }
+            try target.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
+            try target.close()
+        } catch { throw copyError(error) }
+    }
+
+    // MARK: Directories
+
+    /// Gives a directory, in which nothing will be made any more, its metadata.
+    mutating func finish(_ place: CopyPlace, _ metadata: EntryMetadata) throws(LayerError) {
+        let isRoot = place.index == TreeDirectories.root
+        if isRoot, !plan.options.copiesRootMetadata { return }
+        let target = place.target
+        let existed = isRoot || plan.directories.records[Int(place.index)].existed
+        do throws(SystemCallError) {
+            if existed || setsOwner(metadata) { try target.descriptor.setOwner(uid: metadata.uid, gid: metadata.gid) }
+            if plan.inheritsAccessLists {
+                try target.descriptor.removeAttribute(NamePointer("system.posix_acl_access"))
+                try target.descriptor.removeAttribute(NamePointer("system.posix_acl_default"))
+            }
+            _ = try copyAttributes(from: place.source.descriptor, to: target.descriptor)
+            try target.descriptor.setMode(metadata.mode & 0o7777)
+            try target.descriptor.setTimes(
+                access: metadata.accessTime, modification: metadata.modificationTime)
+        } catch { throw copyError(error) }
+    }
+
+    // MARK: Attributes
+
+    /// Copies the attributes that the options ask for; true where there were any.
+    private mutating func copyAttributes(from source: borrowing OwnedDescriptor, to target: borrowing OwnedDescriptor)
+        throws(SystemCallError) -> Bool
+    {
+        let wanted = plan.options.attributes
+        guard !wanted.isEmpty else { return false }
+        tally.io.attributeCalls += 1
+        let total = try attributes.list(of: source)
+        var position = 0
+        var found = false
+        while position < total {
+            let next = position + attributes.name(at: position).byteCount + 1
+            if wanted.copies(attributes.name(at: position)), try attributes.readValue(at: position, of: source) != nil {
+                do throws(SystemCallError) {
+                    try target.setAttribute(attributes.pointer(at: position), attributes.lastValue)
+                } catch { try tolerate(error) }
+                found = true
+            }
+            position = next
+        }
+        return found
+    }
+
+    /// The same for a name that is neither followed nor opened.
+    private mutating func copyAttributes(of name: borrowing NamePointer, _ place: CopyPlace)
+        throws(SystemCallError) -> Bool
+    {
+        tally.io.attributeCalls += 1
+        let source = place.source
+        let total = try attributes.list(of: name, in: source.descriptor)
+        var position = 0
+        var found = false
+        while position < total {
+            let next = position + attributes.name(at: position).byteCount + 1
+            if try attributes.readValue(at: position, of: name, in: source.descriptor) != nil {
+                do throws(SystemCallError) {
+                    try place.target.descriptor.setAttribute(
+                        attributes.pointer(at: position), attributes.lastValue, of: name)
+                } catch { try tolerate(error) }
+                found = true
+            }
+            position = next
+        }
+        return found
+    }
+
+    private func tolerate(_ error: SystemCallError) throws(SystemCallError) {
+        guard error.errno == 95, plan.options.toleratesUnsupportedAttributes else { throw error }
+    }
+}

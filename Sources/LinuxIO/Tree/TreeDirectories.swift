@@ -1,0 +1,145 @@
+import LayerModel
+
+/// One directory of a tree on which several threads work.
+struct TreeDirectory: BitwiseCopyable, Sendable {
+    /// The directory above; `TreeDirectories.none` for the root.
+    var parent: UInt32
+    var name: NameRef
+    var depth: UInt32
+    /// It was there before the work began.
+    var existed = false
+}
+
+/// The directories met so far, by number; 0 is the root. Records are written once, by the thread that adds them, and
+/// read by others after they were handed over.
+final class TreeDirectories: Sendable {
+    let names: NameArena
+    let records: StableArray<TreeDirectory>
+
+    static let none = UInt32.max
+    static let root: UInt32 = 0
+
+    init() throws(LayerError) {
+        names = try NameArena()
+        records = try StableArray(limit: 100_000_000)
+        // Offset 0 of the names is the empty name.
+        _ = try names.append(RawSpan())
+        records[try records.reserve(1)] = TreeDirectory(parent: Self.none, name: .empty, depth: 0)
+    }
+
+    func add(_ name: RawSpan, in parent: UInt32, existed: Bool = false) throws(LayerError) -> UInt32 {
+        let reference = try names.append(name)
+        let index = try records.reserve(1)
+        records[index] = TreeDirectory(
+            parent: parent, name: reference, depth: records[Int(parent)].depth + 1, existed: existed)
+        return UInt32(index)
+    }
+
+    /// The path of a directory below `root`, and of a name in it; for messages.
+    func path(_ root: PathBytes?, _ directory: UInt32, _ name: [UInt8] = []) -> PathBytes {
+        var parts: [[UInt8]] = name.isEmpty ? [] : [name]
+        var current = directory
+        let names = names
+        while records[Int(current)].parent != Self.none {
+            parts.append(names[records[Int(current)].name].copied())
+            current = records[Int(current)].parent
+        }
+        if let root { parts.append(root.bytes) }
+        return PathBytes(Array(parts.reversed().joined(separator: [UInt8(ascii: "/")])))
+    }
+}
+
+/// An open directory that several may use; closed when nobody holds it any more.
+final class OpenedDirectory: Sendable {
+    let descriptor: OwnedDescriptor
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+}
+
+/// Opens the directories of a table beneath one root, and keeps the last few open: a walk that goes down and up costs
+/// about one open a directory. One per worker. Links on the way are refused (ELOOP).
+struct TreeOpener: ~Copyable {
+    private let table: TreeDirectories
+    private let root: OpenedDirectory
+    /// Whether mount points are refused (EXDEV).
+    private let staysInMount: Bool
+    private var cache: [Slot]
+    private(set) var opens: UInt64 = 0
+
+    private struct Slot {
+        var index = TreeDirectories.none
+        var directory: OpenedDirectory?
+    }
+
+    /// Descriptors kept open, by depth: on the way down the ancestors of the current directory stay.
+    static let cacheSize = 32
+    /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
+    private static let longestPath = 3_800
+
+    init(_ table: TreeDirectories, root: OpenedDirectory, staysInMount: Bool = false) {
+        self.table = table
+        self.root = root
+        self.staysInMount = staysInMount
+        cache = [Slot](repeating: Slot(), count: Self.cacheSize)
+    }
+
+    /// The directory, if it is open.
+    func cached(_ index: UInt32) -> OpenedDirectory? {
+        if index == TreeDirectories.root { return root }
+        let slot = cache[Int(table.records[Int(index)].depth) % Self.cacheSize]
+        return slot.index == index ? slot.directory : nil
+    }
+
+    mutating func keep(_ index: UInt32, _ directory: OpenedDirectory) {
+        guard index != TreeDirectories.root else { return }
+        cache[Int(table.records[Int(index)].depth) % Self.cacheSize] = Slot(index: index, directory: directory)
+    }
+
+    /// The directory, opened now or still open.
+    mutating func handle(_ index: UInt32) throws(SystemCallError) -> OpenedDirectory {
+        if let directory = cached(index) { return directory }
+        let directory = OpenedDirectory(try open(index))
+        keep(index, directory)
+        return directory
+    }
+
+    private mutating func open(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {
+        opens += 1
+        let record = table.records[Int(index)]
+        let names = table.names
+        // The parent is at hand: one component, no path walk.
+        if let parent = cached(record.parent) {
+            return try openBelow(parent.descriptor, names.pointer(record.name), isPath: false)
+        }
+        var chain: [UInt32] = []
+        var current = index
+        while current != TreeDirectories.root {
+            chain.append(current)
+            current = table.records[Int(current)].parent
+        }
+        var directory = root
+        var path: [UInt8] = []
+        while !chain.isEmpty {
+            path.removeAll(keepingCapacity: true)
+            while let next = chain.last, path.count < Self.longestPath {
+                if !path.isEmpty { path.append(UInt8(ascii: "/")) }
+                path += names[table.records[Int(next)].name].copied()
+                chain.removeLast()
+            }
+            path.append(0)
+            let opened = try openBelow(directory.descriptor, NamePointer(terminated: path.rawBytes), isPath: true)
+            if chain.isEmpty { return opened }
+            directory = OpenedDirectory(opened)
+        }
+        return try directory.descriptor.open(NamePointer("."), [.readOnly, .directory])
+    }
+
+    private func openBelow(_ directory: borrowing OwnedDescriptor, _ path: borrowing NamePointer, isPath: Bool)
+        throws(SystemCallError) -> OwnedDescriptor
+    {
+        let flags: OpenFlags = [.readOnly, .directory, .noFollow]
+        if !isPath, !staysInMount { return try directory.open(path, flags) }
+        var resolve: ResolveFlags = [.noSymlinks, .beneath]
+        if staysInMount { resolve.insert(.noCrossing) }
+        return try directory.open(path, flags, resolve: resolve)
+    }
+}
