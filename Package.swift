@@ -88,7 +88,9 @@ let package = Package(
             name: "TestSupport", dependencies: ["LayerKit"], path: "Tests/TestSupport", swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
-        .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel", "TestSupport"], swiftSettings: programSettings
+        ),
         .testTarget(
             name: "LayerMountsTests", dependencies: ["LayerMounts", "LinuxIO", "TestSupport"],
             swiftSettings: programSettings),

@@ -47,11 +47,14 @@ import Testing
         try columns.walk(openPath("/usr/share", [.readOnly, .directory]), &ring)
         #expect(columns.count > 1_000)
         var differences = 0
-        for index in 0..<columns.count
-        where columns.plain[index] != columns.ringed[index] || columns.ringedOutcomes[index] != 0
-            || columns.plainOutcomes[index] != 0
-        {
-            differences += 1
+        for index in 0..<columns.count {
+            let plain = columns.plain[index]
+            var ringed = columns.ringed[index]
+            // Others look into these directories meanwhile.
+            (ringed.atimeSeconds, ringed.atimeNanoseconds) = (plain.atimeSeconds, plain.atimeNanoseconds)
+            if plain != ringed || columns.ringedOutcomes[index] != 0 || columns.plainOutcomes[index] != 0 {
+                differences += 1
+            }
         }
         #expect(differences == 0)
         #expect(ring.inFlight == 0 && ring.counters.submissions == UInt64(columns.count))

@@ -41,5 +41,8 @@ public func leak(since before: [String]) throws -> String? {
     for target in now {
         if let index = rest.firstIndex(of: target) { rest.remove(at: index) } else { added.append(target) }
     }
+    // The main thread closes its event descriptor when it has nothing more to do, which may be after the test began.
+    rest.removeAll { $0 == "anon_inode:[eventfd]" }
+    guard !added.isEmpty || !rest.isEmpty else { return nil }
     return "left open: \(added), closed without being asked: \(rest)"
 }

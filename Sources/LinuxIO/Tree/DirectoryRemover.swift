@@ -36,6 +36,7 @@ struct DirectoryRemover: ~Copyable {
         do throws(SystemCallError) {
             var identity = plan.identities[Int(index)]
             identity.listings += 1
+            if identity.listings > 1 { _ = try directory.descriptor.seek(0, .start) }
             // Only what lies deep is reached from below, see `parent`.
             if directories.records[Int(index)].depth >= TreeOpener.cacheSize {
                 let metadata = try directory.descriptor.metadata()

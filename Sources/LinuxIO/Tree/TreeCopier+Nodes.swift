@@ -60,7 +60,7 @@ extension TreeCopier {
         let target = place.target
         let setsOwner = setsOwner(metadata)
         if setsOwner { try target.descriptor.setOwner(name, uid: metadata.uid, gid: metadata.gid) }
-        var setsMode = plan.inheritsAccessLists || metadata.mode & (plan.umask | 0o7000) != 0
+        var setsMode = metadata.mode & (plan.umask | 0o7000) != 0
         if plan.options.attributes.contains(.all), try copyAttributes(of: name, place) { setsMode = true }
         if setsMode, metadata.kind != .symbolicLink { try target.descriptor.setMode(name, metadata.mode & 0o7777) }
         try target.descriptor.setTimes(
@@ -110,8 +110,7 @@ extension TreeCopier {
     ) throws(LayerError) {
         do throws(SystemCallError) {
             if setsOwner(metadata) { try target.setOwner(uid: metadata.uid, gid: metadata.gid) }
-            if plan.inheritsAccessLists { try target.removeAttribute(NamePointer("system.posix_acl_access")) }
-            let setsMode = plan.inheritsAccessLists || metadata.mode & (plan.umask | 0o7000) != 0
+            let setsMode = metadata.mode & (plan.umask | 0o7000) != 0
             if try copyAttributes(from: source, to: target) || setsMode { try target.setMode(metadata.mode & 0o7777) }
             try target.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
             try target.close()
@@ -128,10 +127,6 @@ extension TreeCopier {
         let existed = isRoot || plan.directories.records[Int(place.index)].existed
         do throws(SystemCallError) {
             if existed || setsOwner(metadata) { try target.descriptor.setOwner(uid: metadata.uid, gid: metadata.gid) }
-            if plan.inheritsAccessLists {
-                try target.descriptor.removeAttribute(NamePointer("system.posix_acl_access"))
-                try target.descriptor.removeAttribute(NamePointer("system.posix_acl_default"))
-            }
             _ = try copyAttributes(from: place.source.descriptor, to: target.descriptor)
             try target.descriptor.setMode(metadata.mode & 0o7777)
             try target.descriptor.setTimes(

@@ -102,14 +102,17 @@ public enum TreeCopy {
         plan.stack.push(TreeDirectories.root)
         // A worker that fails must not leave the others waiting. The flag is the pool's own: the caller's says what
         // the caller wants, and may serve the next job.
-        try WorkerPool(count: options.workers).run(cancel: CancelFlag()) { (_) throws(LayerError) in
-            var copier = TreeCopier(plan)
-            do throws(LayerError) { try copier.run() } catch {
-                plan.stop()
-                throw error
+        do throws(LayerError) {
+            try WorkerPool(count: options.workers).run(cancel: CancelFlag()) { (_) throws(LayerError) in
+                var copier = TreeCopier(plan)
+                try copier.run()
             }
+            try options.cancel.check("copy")
+        } catch {
+            try? plan.restoreAccessList()
+            throw error
         }
-        try options.cancel.check("copy")
+        try plan.restoreAccessList()
         return plan.report.update { ($0, false) }
     }
 }
@@ -129,8 +132,8 @@ final class CopyPlan: Sendable {
     let umask = ProcessState.currentUmask
     /// New names may get another group from the target's root.
     let inheritsGroup: Bool
-    /// New names get access lists from the target's root.
-    let inheritsAccessLists: Bool
+    /// The default access list of the target's root, which new names would inherit; taken off for the time of the copy.
+    private let accessList: [UInt8]?
 
     init(_ source: borrowing OwnedDescriptor, _ target: borrowing OwnedDescriptor, _ options: TreeCopyOptions)
         throws(LayerError)
@@ -143,7 +146,12 @@ final class CopyPlan: Sendable {
             let metadata = try opened.metadata()
             inheritsGroup = metadata.mode & 0o2000 != 0 || metadata.gid != group
             var reader = AttributeReader()
-            inheritsAccessLists = try reader.read(NamePointer("system.posix_acl_default"), of: opened) != nil
+            if try reader.read(NamePointer("system.posix_acl_default"), of: opened) == nil {
+                accessList = nil
+            } else {
+                accessList = reader.lastValue.copied()
+                try opened.removeAttribute(NamePointer("system.posix_acl_default"))
+            }
             self.target = OpenedDirectory(opened)
             self.source = OpenedDirectory(try source.open(NamePointer("."), [.readOnly, .directory]))
         } catch {
@@ -155,6 +163,14 @@ final class CopyPlan: Sendable {
     func stop() {
         stack.stop()
         links.stop()
+    }
+
+    /// Gives the target's root its access list back, unless it got the source's metadata.
+    func restoreAccessList() throws(LayerError) {
+        guard let accessList, !options.copiesRootMetadata else { return }
+        do throws(SystemCallError) {
+            try target.descriptor.setAttribute(NamePointer("system.posix_acl_default"), accessList.rawBytes)
+        } catch { throw LayerError(error, "copy", path: path(TreeDirectories.root)) }
     }
 
     func path(_ directory: UInt32, _ name: [UInt8] = []) -> PathBytes {
