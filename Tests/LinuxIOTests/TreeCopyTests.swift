@@ -116,8 +116,9 @@ import Testing
         #expect(copied.differences(from: original) == [])
     }
 
-    @Test(arguments: ["/var/tmp", "/dev/shm"]) func CopyDir(place: String) throws {
-        // Modes and times at random, over file systems that can and cannot copy inside the kernel.
+    @Test(arguments: ["/var/tmp", "/dev/shm"]) func `CopyDir: modes and times at random, inodes differ`(place: String)
+        throws
+    {
         let scratch = try TemporaryDirectory()
         let other = try TemporaryDirectory(in: place)
         for seed in 1...6 {
@@ -132,7 +133,7 @@ import Testing
         }
     }
 
-    @Test func CopyHardlink() throws {
+    @Test func `CopyHardlink: names of one file stay names of one file`() throws {
         let scratch = try TemporaryDirectory()
         let source = try scratch.directory("source")
         try TreeBuilder.make(source) { tree in
@@ -146,8 +147,8 @@ import Testing
         #expect(try copied["file1"]?.inode != TreeSnapshot(source)["file1"]?.inode)
     }
 
-    @Test func CopyWithoutRange() throws {
-        // Between two file systems neither cloning nor copying in the kernel is possible.
+    @Test func `CopyWithoutRange: contents that the kernel cannot copy are read and written`() throws {
+        // Neither is possible between two file systems.
         let source = try TemporaryDirectory(in: "/dev/shm")
         let target = try TemporaryDirectory()
         let bytes = pattern(9, count: 5_000_000)
