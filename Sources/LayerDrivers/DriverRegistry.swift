@@ -21,6 +21,7 @@ public enum DriverRegistry {
         }
         switch name {
         case .overlay2: return try Overlay2Driver(configuration)
+        case .overlay: return try OverlayDriver(configuration)
         default:
             throw DriverErrors.notSupported(name, why: "this build does not have it")
         }

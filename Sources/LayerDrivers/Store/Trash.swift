@@ -45,8 +45,6 @@ struct Trash: Sendable {
     /// Removes a tree with everything mounted in it; an absent one is fine (drivers.md 1.11).
     static func remove(_ path: PathBytes) throws(LayerError) {
         try KernelMount.unmountAll(atOrBelow: path)
-        guard let metadata = try StoreFiles.metadata(path) else { return }
-        guard EntryKind(mode: metadata.mode) == .directory else { return try StoreFiles.unlink(path) }
         // A mount that another namespace is letting go of keeps a directory busy for a moment.
         for attempt in 0... {
             do throws(LayerError) {
@@ -61,12 +59,13 @@ struct Trash: Sendable {
     }
 
     private static func removeTree(_ path: PathBytes) throws(LayerError) {
+        guard let (parent, name) = path.splitLast() else { return }
         let directory = try attempt("remove", path) { () throws(SystemCallError) in
-            try path.open([.readOnly, .directory, .noFollow])
+            try parent.open([.pathOnly, .directory])
         }
         var options = TreeRemovalOptions()
         options.path = path
-        try TreeRemoval.removeContents(of: directory, options: options)
-        try StoreFiles.removeDirectory(path)
+        let terminated = name.bytes + [0]
+        try TreeRemoval.remove(NamePointer(terminated: terminated.rawBytes), in: directory, options: options)
     }
 }

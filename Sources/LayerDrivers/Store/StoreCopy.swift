@@ -1,0 +1,22 @@
+import LayerModel
+import LinuxIO
+
+/// Copies of whole trees inside a store (drivers.md 2).
+enum StoreCopy {
+    /// Copies what `source` holds, and its own owner, mode and times, into the directory `target`; with `linking`, files
+    /// become further names of the source's.
+    static func copyContents(
+        _ source: PathBytes, to target: PathBytes, linking: Bool, workers: Int?
+    ) throws(LayerError) {
+        var options = TreeCopyOptions()
+        options.mode = linking ? .hardLink : .content
+        options.attributes = [.capability, .opaque]
+        options.workers = workers
+        options.sourcePath = source
+        let from = try attempt("open", source) { () throws(SystemCallError) in try source.open([.readOnly, .directory])
+        }
+        let into = try attempt("open", target) { () throws(SystemCallError) in try target.open([.readOnly, .directory])
+        }
+        _ = try TreeCopy.copy(from, to: into, options: options)
+    }
+}
