@@ -109,7 +109,8 @@ let package = Package(
             swiftSettings: programSettings),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
         .testTarget(
-            name: "StoreInteropTests", dependencies: ["LayerKit", "TestSupport"], swiftSettings: programSettings),
+            name: "StoreInteropTests", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"],
+            swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

@@ -12,7 +12,7 @@ final class ContainersStorage {
             throw TestFailure("\(Self.program) is missing: install Debian's containers-storage")
         }
         // Without it the machine's own configuration would count.
-        try writeFile(directory + "/storage.conf", [])
+        try writeFile(directory + "/storage.conf", Array("[storage]\ndriver = \"overlay\"\n".utf8))
     }
 
     private var graph: String { directory + "/graph" }
@@ -60,9 +60,14 @@ final class ContainersStorage {
     func mounted<Result>(_ id: String, _ body: (String) throws -> Result) throws -> Result {
         let path = try self("mount", id).lines
         guard let path = path.first else { throw TestFailure("mount said nothing") }
-        let result = try body(path)
-        try self("unmount", id)
-        return result
+        do {
+            let result = try body(path)
+            try self("unmount", id)
+            return result
+        } catch {
+            _ = try? self("unmount", id)
+            throw error
+        }
     }
 
     /// Takes down the mount of the home that every call leaves.
@@ -73,7 +78,6 @@ final class ContainersStorage {
     }
 
     deinit {
-        _ = try? self("shutdown", "--force")
         _ = try? Leftovers.clear(below: directory, seconds: 0)
     }
 }

@@ -59,6 +59,8 @@ enum InteropImage {
     private static func returns() -> [UInt8] {
         Tar.archive([
             F("etc/hard", "new hard"), D("whole/"), F("whole/again", "again"), S("dangling", "etc/conf"),
+            // Left to be implied, it would get another mode from Docker 20.10 (0755) than from ldiff (the lower one's).
+            D("data/opaque/", 0o700),
             D("data/opaque/deep/"), F("data/opaque/deep/fresh", "fresh"), W("data/.wh.keep"), D("data/new/"),
             W("data/new/.wh..wh..opq"), F("data/new/file", "n"), H("data/new/other", "data/new/file"),
             P("becomes-file"), W("becomes-directory/.wh.file"), F("./dotted", "dot"),

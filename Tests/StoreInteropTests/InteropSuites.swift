@@ -6,6 +6,8 @@ enum SharedDriver: String, Sendable, CaseIterable, CustomTestStringConvertible {
     case overlay2
     case fuse = "fuse-overlayfs"
     var testDescription: String { rawValue }
+    /// Those that ldiff has.
+    static let ours: [SharedDriver] = [.overlay2]
 }
 
 /// All suites that start daemons: one test at a time.

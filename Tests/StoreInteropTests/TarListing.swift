@@ -1,4 +1,12 @@
 import TestSupport
+import Testing
+
+/// Expects that two things do not differ; the message says where they do.
+func expectNone(_ differences: [String], _ about: String, sourceLocation: SourceLocation = #_sourceLocation) {
+    if differences.isEmpty { return }
+    let shown = differences.prefix(12).map { String($0.prefix(400)) }.joined(separator: "\n")
+    Issue.record("\(about): \(differences.count) differences\n\(shown)", sourceLocation: sourceLocation)
+}
 
 /// The entries of a layer's tar as Python reads them: a third opinion beside ours and Go's. One line an entry with
 /// name, kind, mode, owner, size, whole seconds of time, device, link, digest of the content, capability.
@@ -47,17 +55,36 @@ enum TarListing {
 
     /// Nothing where both archives hold the same files, whatever their order.
     ///
-    /// A hard link counts as the file that it names, since either may come first. Times of directories and what a whiteout's
-    /// header says beside its name are left out: a store does not keep them. Ours may have directories that theirs only
-    /// implies, and theirs no root.
+    /// A hard link counts as the file that it names, since either may come first. Times of directories, what a whiteout's
+    /// header says beside its name, and the root are left out: not every store keeps them. Ours may have directories that
+    /// theirs only implies.
     static func contentDifference(_ ours: [UInt8], _ theirs: [UInt8]) throws -> [String] {
         let (left, right) = (try lines(ours, resolved: true), try lines(theirs, resolved: true))
         let names = Set(right.map { $0.prefix { $0 != " " } })
         let kept = left.filter { line in
             let name = line.prefix { $0 != " " }
-            return names.contains(name) || name != "." && !line.dropFirst(name.count).hasPrefix(" 5 0o")
+            return names.contains(name) || !line.dropFirst(name.count).hasPrefix(" 5 0o")
         }
-        return lineDifference(kept, right)
+        return lineDifference(kept.filter { !$0.hasPrefix(". ") }, right.filter { !$0.hasPrefix(". ") })
+    }
+
+    /// The archive with time 0 on whiteouts. Docker's own driver does not keep it: each time it unpacks a layer it makes new
+    /// devices for them.
+    static func withoutWhiteoutTimes(_ archive: [UInt8]) -> [UInt8] {
+        var result = archive
+        var position = 0
+        while position + 512 <= result.count {
+            var block = Array(result[position..<position + 512])
+            let name = block[0..<100].prefix { $0 != 0 }.split(separator: UInt8(ascii: "/")).last ?? []
+            let size = Int(String(decoding: block[124..<135], as: UTF8.self), radix: 8) ?? 0
+            if name.starts(with: Array(".wh.".utf8)) {
+                block.replaceSubrange(136..<147, with: [UInt8](repeating: UInt8(ascii: "0"), count: 11))
+                Tar.seal(&block)
+                result.replaceSubrange(position..<position + 512, with: block)
+            }
+            position += 512 + (size + 511) / 512 * 512
+        }
+        return result
     }
 
     static func lineDifference(_ ours: [String], _ theirs: [String]) -> [String] {

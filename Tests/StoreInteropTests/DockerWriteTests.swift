@@ -1,0 +1,126 @@
+import LayerDrivers
+import LayerKit
+import TestSupport
+import Testing
+
+/// A data root with the images and containers of a fixture, but none of its layers: those are for ldiff to make.
+private struct EmptiedRoot {
+    let directory: TemporaryDirectory
+    var path: String { directory.path }
+    var dataRoot: String { path + "/data" }
+
+    init(_ fixture: DockerFixture) throws {
+        directory = try TemporaryDirectory()
+        try Self.run(["/bin/mkdir", path + "/data"])
+        for name in directoryNames(fixture.dataRoot) where name != fixture.driver {
+            try Self.run(["/bin/cp", "-a", "\(fixture.dataRoot)/\(name)", "\(dataRoot)/\(name)"])
+        }
+        // Docker notes where a container's own files lie.
+        let change = "s|\(fixture.directory)/|\(path)/|g"
+        try Self.run([
+            "/usr/bin/find", dataRoot + "/containers", "-name", "*.json", "-exec", "/bin/sed", "-i", change, "{}", "+",
+        ])
+    }
+
+    private static func run(_ words: [String]) throws {
+        let result = try runProgram(words)
+        guard result.status == 0 else { throw TestFailure("\(words): \(result.errors)") }
+    }
+}
+
+extension StoreInterop {
+    /// A store that ldiff filled, used by dockerd.
+    @Suite struct DockerWriteTests {
+        /// Makes every layer again, under the ids that Docker knows, from the archives that Docker saved.
+        private func fill(_ driver: SharedDriver, _ fixture: DockerFixture, _ root: EmptiedRoot) throws {
+            let store = try openStore(driver.name, "\(root.dataRoot)/\(driver.rawValue)")
+            for layer in try fixture.store.inOrder() {
+                let tar = try #require(fixture.layers[layer.diffID])
+                let size = try store.fill(layer.cacheID, on: fixture.store.parent(of: layer), from: tar)
+                #expect(size == layer.size, "what Docker's own driver said of \(layer.cacheID)")
+            }
+            for container in fixture.containers.values {
+                let layers = try fixture.layers(of: container)
+                let parent = try fixture.store.cacheID(layers.parentChainID)
+                let initial = try Peer.docker("diff", "\(fixture.home)/\(layers.initID)/diff").output
+                try store.fill(layers.initID, on: parent, from: initial, readWrite: true)
+                try store.fill(layers.mountID, on: layers.initID, from: container.committed, readWrite: true)
+            }
+            try store.cleanup()
+        }
+
+        @Test(arguments: SharedDriver.ours)
+        func `dockerd runs, changes, commits and saves on a store that ldiff filled`(driver: SharedDriver) throws {
+            let fixture = try DockerStores.store(driver)
+            let root = try EmptiedRoot(fixture)
+            try fill(driver, fixture, root)
+            let docker = try DockerDaemon(in: root.path, driver: driver.rawValue)
+            try expectImages(docker, fixture, root)
+            try expectContainers(docker, fixture, driver, root)
+            try expectWork(docker)
+            try expectRemoval(docker, driver, root)
+            try docker.stop()
+        }
+
+        /// A saved layer is put together again from the files of the store and the names that Docker kept, and checked against
+        /// its digest: one wrong byte and `docker save` fails.
+        private func expectImages(_ docker: DockerDaemon, _ fixture: DockerFixture, _ root: EmptiedRoot) throws {
+            let saved = root.path + "/again"
+            try docker("save", "--output", saved + ".tar", InteropImage.name, DockerFixture.builtImage)
+            let archive = try SavedImages(saved + ".tar", into: saved)
+            #expect(try archive.diffIDs(of: DockerFixture.builtImage) == fixture.builtDiffIDs)
+            for diffID in fixture.builtDiffIDs { #expect(archive.layers[diffID] == fixture.layers[diffID]) }
+        }
+
+        private func expectContainers(
+            _ docker: DockerDaemon, _ fixture: DockerFixture, _ driver: SharedDriver, _ root: EmptiedRoot
+        ) throws {
+            for (name, container) in fixture.containers {
+                #expect(try docker("diff", name).lines.sorted() == container.changes, "\(name)")
+                let export = try docker("export", name).output
+                expectNone(try TarListing.contentDifference(export, container.export), "\(name)")
+                // Docker's native Diff of what ldiff unpacked is the archive that ldiff unpacked.
+                guard driver == .overlay2 else { continue }
+                let layers = try fixture.layers(of: container)
+                let again = try Peer.docker("diff", "\(root.dataRoot)/overlay2/\(layers.mountID)/diff").output
+                let (ours, theirs) = (
+                    TarListing.withoutWhiteoutTimes(again), TarListing.withoutWhiteoutTimes(container.committed)
+                )
+                expectNone(try TarListing.difference(ours, theirs), "\(name)")
+            }
+        }
+
+        /// A new container, its commit, a build and a stopped container on what ldiff made.
+        private func expectWork(_ docker: DockerDaemon) throws {
+            let script = """
+                cat /copied/one /etc/hard /opt/a/b/c; test ! -e /data/keep -a ! -e /copied/none -a -p /becomes-file
+                stat -c '%a %u:%g %s' /setuid /great-owner; ls /data/new /opt; echo changed > /etc/conf; rm /large; mkdir /fresh
+                """
+            let ran = try docker(
+                "run", "--network", "none", "--name", "worker", DockerFixture.builtImage, "/bin/sh", "-e", "-c", script)
+            let expected = [
+                "1new hardx", "4755 12:34 1", "644 3000000:2999999 1", "/data/new:", "n", "/opt:", "a", "z",
+            ]
+            #expect(ran.lines == expected)
+            #expect(try docker("diff", "worker").lines.sorted() == ["A /fresh", "C /etc", "C /etc/conf", "D /large"])
+            try docker("commit", "worker", "worker:commit")
+            let again = try docker(
+                "run", "--rm", "--network", "none", "worker:commit", "/bin/sh", "-c",
+                "cat /etc/conf; test -e /large || echo no")
+            #expect(again.lines == ["changed", "no"])
+            // The container had removed its file, as the layer that ldiff made says.
+            let small = try docker.run(["start", "--attach", "small"])
+            #expect(small.status == 1 && small.errors.contains("/large"), "\(small)")
+        }
+
+        /// Docker removes every layer, and nothing of ldiff's stays in its store.
+        private func expectRemoval(_ docker: DockerDaemon, _ driver: SharedDriver, _ root: EmptiedRoot) throws {
+            try docker("container", "prune", "--force")
+            try docker("image", "prune", "--all", "--force")
+            let home = "\(root.dataRoot)/\(driver.rawValue)"
+            let left = directoryNames(home).filter { !["l", "tempdirs", "backingFsBlockDev"].contains($0) }
+            #expect(left == [])
+            #expect(directoryNames(home + "/l") == [] && directoryNames(home + "/tempdirs") == [])
+        }
+    }
+}
