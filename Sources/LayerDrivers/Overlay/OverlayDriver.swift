@@ -10,7 +10,7 @@ public final class OverlayDriver: LayerDriver {
     public let configuration: DriverConfiguration
     let store: OverlayRootStore
     let kernel: OverlayKernel
-    private let references = MountReferences(.fileSystem(magic: overlayMagic))
+    private let mounts: CountedMounts
     private let locks = LayerLocks<LayerID>()
     private let lock: HomeLock
 
@@ -26,11 +26,12 @@ public final class OverlayDriver: LayerDriver {
         try StoreFiles.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
         store = OverlayRootStore(configuration)
+        mounts = CountedMounts(.fileSystem(magic: FileSystemKind.overlay.magic), configuration)
         lock = try HomeLock(configuration.home)
         if lock.wasAlone {
             var check = OverlayRootCheck(store, repair: true)
             try check.unfinished(isOpening: true)
-            for finding in check.findings { configuration.log(.warning, finding.description) }
+            for finding in check.findings.list { configuration.log(.warning, finding.description) }
             try lock.share()
         }
     }
@@ -60,8 +61,7 @@ public final class OverlayDriver: LayerDriver {
     public func remove(_ id: LayerID) throws(LayerError) {
         try store.validate(id)
         try locks.withLock(id) { () throws(LayerError) in
-            try KernelMount.unmountAll(atOrBelow: store.layer(id))
-            references.forget(store.merged(id))
+            try mounts.clear(store.layer(id), store.merged(id))
             try store.remove(id)
         }
     }
@@ -81,25 +81,13 @@ public final class OverlayDriver: LayerDriver {
         return try locks.withLock(id) { () throws(LayerError) in
             if try store.isImage(id) { return store.root(id) }
             let merged = store.merged(id)
-            switch try references.acquire(merged) {
-            case .isMounted: return merged
-            case .mustReplace: try KernelMount.unmount(merged, [.detach, .noFollow])
-            case .mustMount: break
-            }
-            do throws(LayerError) {
-                try mount(id, merged, options.label)
-            } catch {
-                references.forget(merged)
-                try? StoreFiles.removeDirectory(merged)
-                throw error
-            }
+            try mounts.acquire(merged) { () throws(LayerError) in try mount(id, merged, options.label) }
             return merged
         }
     }
 
     private func mount(_ id: LayerID, _ merged: PathBytes, _ label: String) throws(LayerError) {
         guard let lower = try store.lower(of: id) else { throw DriverErrors.unknownLayer("mount the layer", id) }
-        try StoreFiles.makeDirectory(merged, mode: 0o700, owner: configuration.rootOwner)
         let overlay = OverlayMount(
             lowers: [store.root(lower)], upper: store.upper(id), work: store.work(id), options: kernel.mountOptions,
             label: label)
@@ -115,19 +103,12 @@ public final class OverlayDriver: LayerDriver {
     public func put(_ id: LayerID) throws(LayerError) {
         guard !OverlayRootStore.isReserved(id.component) else { return }
         try locks.withLock(id) { () throws(LayerError) in
-            let merged = store.merged(id)
-            guard try references.release(merged) == .mustUnmount else { return }
-            do throws(LayerError) {
-                try KernelMount.unmount(merged, [.detach, .noFollow])
-                try StoreFiles.removeDirectory(merged)
-            } catch {
-                configuration.log(.warning, "unmounting \(id): \(error)")
-            }
+            try mounts.release(store.merged(id))
         }
     }
 
     public func cleanup() throws(LayerError) {
-        try OverlayHome.unmountLayers(below: store.home, references)
+        try OverlayHome.unmountLayers(below: store.home, mounts.references)
     }
 
     // MARK: differences
@@ -218,16 +199,11 @@ public final class OverlayDriver: LayerDriver {
     }
 
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        var check = OverlayRootCheck(store, repair: repair)
-        let isAlone = try lock.becomeAlone()
-        do throws(LayerError) {
+        try lock.whileAlone { (isAlone) throws(LayerError) in
+            var check = OverlayRootCheck(store, repair: repair)
             if isAlone { try check.unfinished() }
             try check.layers()
-        } catch {
-            try lock.share()
-            throw error
+            return check.findings.list
         }
-        try lock.share()
-        return check.findings
     }
 }

@@ -5,21 +5,11 @@ import LinuxIO
 /// What crashes leave in a store of the driver `overlay` (drivers.md 15).
 struct OverlayRootCheck {
     let store: OverlayRootStore
-    let repair: Bool
-    private(set) var findings: [Finding] = []
+    private(set) var findings: Findings
 
     init(_ store: OverlayRootStore, repair: Bool) {
         self.store = store
-        self.repair = repair
-    }
-
-    private mutating func found(
-        _ kind: Finding.Kind, _ path: PathBytes, _ what: String, _ mend: (() throws(LayerError) -> Void)?
-    ) throws(LayerError) {
-        guard repair else { return findings.append(Finding(kind, path, what, .found)) }
-        guard let mend else { return findings.append(Finding(kind, path, what, .left)) }
-        try mend()
-        findings.append(Finding(kind, path, what, .repaired))
+        findings = Findings(repair: repair)
     }
 
     /// Layers that were being made, removed or unpacked. Only when no other process has the store open.
@@ -28,7 +18,7 @@ struct OverlayRootCheck {
     mutating func unfinished(isOpening: Bool = false) throws(LayerError) {
         let store = store
         for path in try store.trash.leftovers() {
-            try found(.unfinished, path, "a layer that was being made or removed; it is removed") {
+            try findings.add(.unfinished, path, "a layer that was being made or removed; it is removed") {
                 () throws(LayerError) in
                 try Trash.remove(path)
             }
@@ -36,7 +26,8 @@ struct OverlayRootCheck {
         for name in try StoreFiles.names(in: store.home) {
             let path = store.home.appending(name)
             if OverlayStore.probePrefixes.contains(where: { name.bytes.starts(with: Array($0.utf8)) }) {
-                try found(.probe, path, "left by a probe of the kernel; it is removed") { () throws(LayerError) in
+                try findings.add(.probe, path, "left by a probe of the kernel; it is removed") {
+                    () throws(LayerError) in
                     try Trash.remove(path)
                 }
             } else if !OverlayRootStore.isReserved(name), try StoreFiles.isDirectory(path) {
@@ -50,7 +41,8 @@ struct OverlayRootCheck {
         let directory = store.layer(id)
         guard store.exists(id) else {
             guard !isOpening, try holdsOnlyLayerParts(id) else { return }
-            return try found(.unfinished, directory, "a layer without a tree and without a lower; it is removed") {
+            return try findings.add(.unfinished, directory, "a layer without a tree and without a lower; it is removed")
+            {
                 () throws(LayerError) in
                 if let taken = try store.trash.take(directory) { try Trash.remove(taken) }
             }
@@ -58,13 +50,13 @@ struct OverlayRootCheck {
         for name in try StoreFiles.names(in: directory)
         where OverlayRootStore.unfinishedPrefixes.contains(where: { name.bytes.starts(with: Array($0.utf8)) }) {
             let path = directory.appending(name)
-            try found(.unfinished, path, "a layer that was being unpacked; what was unpacked is removed") {
+            try findings.add(.unfinished, path, "a layer that was being unpacked; what was unpacked is removed") {
                 () throws(LayerError) in try Trash.remove(path)
             }
         }
         // The new tree was in place when the process ended, what it replaces was not gone yet.
         if try store.isImage(id), try StoreFiles.isDirectory(store.upper(id)) {
-            try found(.unfinished, store.upper(id), "left beside the layer's whole tree; it is removed") {
+            try findings.add(.unfinished, store.upper(id), "left beside the layer's whole tree; it is removed") {
                 () throws(LayerError) in try store.dropUpper(of: id)
             }
         }
@@ -84,7 +76,7 @@ struct OverlayRootCheck {
         let store = store
         for id in try store.layers() where try !store.isImage(id) {
             guard let lower = try store.lower(of: id), try !store.isImage(lower) else { continue }
-            try found(
+            try findings.add(
                 .lower, store.layer(id).appending("lower-id"),
                 "names the layer \(lower), which is gone; remove the layer \(id) and unpack it again", nil)
         }
@@ -93,7 +85,8 @@ struct OverlayRootCheck {
                 let id = layer.directory.splitLast(), id.directory == store.home,
                 !store.exists(LayerID(trusted: id.name))
             else { continue }
-            try found(.staleMount, entry.mountPoint, "its layer is gone; it is unmounted") { () throws(LayerError) in
+            try findings.add(.staleMount, entry.mountPoint, "its layer is gone; it is unmounted") {
+                () throws(LayerError) in
                 try KernelMount.unmount(entry.mountPoint, [.detach, .noFollow])
             }
         }

@@ -13,7 +13,7 @@ public final class Overlay2Driver: LayerDriver {
     let kernel: OverlayKernel
     let options: Overlay2Options
     let quota: LayerQuota
-    let references = MountReferences(.fileSystem(magic: overlayMagic))
+    private let mounts: CountedMounts
     let locks = LayerLocks<LayerID>()
     let lock: HomeLock
 
@@ -32,6 +32,7 @@ public final class Overlay2Driver: LayerDriver {
                 driver: .overlay2, layerOwner: configuration.directoryOwner, workOwner: content, workMode: 0o700,
                 contentOwner: content))
         quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.fileSystemName)
+        mounts = CountedMounts(.fileSystem(magic: FileSystemKind.overlay.magic), configuration)
         lock = try HomeLock(configuration.home)
         try store.sweep(lock)
     }
@@ -71,8 +72,7 @@ public final class Overlay2Driver: LayerDriver {
         try store.validate(id)
         try locks.withLock(id) { () throws(LayerError) in
             let layer = store.layer(id)
-            try KernelMount.unmountAll(atOrBelow: layer)
-            references.forget(store.merged(id))
+            try mounts.clear(layer, store.merged(id))
             quota.clear(layer)
             try store.remove(id)
         }
@@ -99,17 +99,8 @@ public final class Overlay2Driver: LayerDriver {
                 return store.contents(id)
             }
             let merged = store.merged(id)
-            switch try references.acquire(merged) {
-            case .isMounted: return merged
-            case .mustReplace: try KernelMount.unmount(merged, [.detach, .noFollow])
-            case .mustMount: break
-            }
-            do throws(LayerError) {
+            try mounts.acquire(merged) { () throws(LayerError) in
                 try mount(id, chain, readOnly: isCommitted, label: options.label)
-            } catch {
-                references.forget(merged)
-                try? StoreFiles.removeDirectory(merged)
-                throw error
             }
             return merged
         }
@@ -117,7 +108,6 @@ public final class Overlay2Driver: LayerDriver {
 
     private func mount(_ id: LayerID, _ chain: LowerChain, readOnly: Bool, label: String) throws(LayerError) {
         let merged = store.merged(id)
-        try StoreFiles.makeDirectory(merged, mode: 0o700, owner: configuration.rootOwner)
         let overlay = OverlayPlan.mount(
             store, id, chain, readOnly: readOnly, options: kernel.mountOptions, label: label)
         try overlay.mount(at: merged, relativeTo: store.home, api: kernel.mountAPI)
@@ -134,18 +124,11 @@ public final class Overlay2Driver: LayerDriver {
     public func put(_ id: LayerID) throws(LayerError) {
         guard !OverlayStore.isReserved(id.component) else { return }
         try locks.withLock(id) { () throws(LayerError) in
-            let merged = store.merged(id)
-            guard try references.release(merged) == .mustUnmount else { return }
-            do throws(LayerError) {
-                try KernelMount.unmount(merged, [.detach, .noFollow])
-                try StoreFiles.removeDirectory(merged)
-            } catch {
-                configuration.log(.warning, "unmounting \(id): \(error)")
-            }
+            try mounts.release(store.merged(id))
         }
     }
 
-    public func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, references) }
+    public func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, mounts.references) }
 
     // MARK: differences
 
@@ -225,18 +208,10 @@ public final class Overlay2Driver: LayerDriver {
     }
 
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        var check = OverlayCheck(store, repair: repair)
-        let isAlone = try lock.becomeAlone()
-        do throws(LayerError) {
+        try lock.whileAlone { (isAlone) throws(LayerError) in
+            var check = OverlayCheck(store, repair: repair)
             try check.run(isAlone: isAlone)
-        } catch {
-            try lock.share()
-            throw error
+            return check.findings.list
         }
-        try lock.share()
-        return check.findings
     }
 }
-
-/// The magic number of overlayfs, see statfs(2).
-let overlayMagic: UInt32 = 0x794C_7630

@@ -6,12 +6,11 @@ import LinuxIO
 /// What crashes leave in a store of the overlay family, and how it is mended (drivers.md 15).
 struct OverlayCheck {
     let store: OverlayStore
-    let repair: Bool
-    private(set) var findings: [Finding] = []
+    private(set) var findings: Findings
 
     init(_ store: OverlayStore, repair: Bool) {
         self.store = store
-        self.repair = repair
+        findings = Findings(repair: repair)
     }
 
     /// Looks at everything. `isAlone` says whether no other process has the store open: only then is what looks unfinished
@@ -27,19 +26,9 @@ struct OverlayCheck {
         try mounts()
     }
 
-    /// Records a finding; `mend` runs when repairing.
-    private mutating func found(
-        _ kind: Finding.Kind, _ path: PathBytes, _ what: String, _ mend: (() throws(LayerError) -> Void)? = nil
-    ) throws(LayerError) {
-        guard repair else { return findings.append(Finding(kind, path, what, .found)) }
-        guard let mend else { return findings.append(Finding(kind, path, what, .left)) }
-        try mend()
-        findings.append(Finding(kind, path, what, .repaired))
-    }
-
     private mutating func leftovers() throws(LayerError) {
         for path in try store.trash.leftovers() {
-            try found(.unfinished, path, "a layer that was being made or removed; it is removed") {
+            try findings.add(.unfinished, path, "a layer that was being made or removed; it is removed") {
                 () throws(LayerError) in
                 try Trash.remove(path)
             }
@@ -48,7 +37,8 @@ struct OverlayCheck {
             for name in try StoreFiles.names(in: directory)
             where OverlayStore.probePrefixes.contains(where: { name.bytes.starts(with: Array($0.utf8)) }) {
                 let path = directory.appending(name)
-                try found(.probe, path, "left by a probe of the kernel; it is removed") { () throws(LayerError) in
+                try findings.add(.probe, path, "left by a probe of the kernel; it is removed") {
+                    () throws(LayerError) in
                     try Trash.remove(path)
                 }
             }
@@ -63,7 +53,7 @@ struct OverlayCheck {
                 || name.bytes.starts(with: Array(".tmp-".utf8))
             {
                 let path = directory.appending(name)
-                try found(.unfinished, path, "a layer that was being unpacked; what was unpacked is removed") {
+                try findings.add(.unfinished, path, "a layer that was being unpacked; what was unpacked is removed") {
                     () throws(LayerError) in try Trash.remove(path)
                 }
             }
@@ -74,7 +64,7 @@ struct OverlayCheck {
         if let recorded = record.load() {
             let size = try DiffEngine.size(SourceOptions(upper: store.contents(id)))
             if size.bytes != recorded.byteCount {
-                try found(
+                try findings.add(
                     .recordedSize, directory.appending(SizeRecordFile.fileName),
                     "says \(recorded.byteCount) bytes where there are \(size.bytes); it is forgotten"
                 ) { () throws(LayerError) in try record.forget() }
@@ -89,7 +79,7 @@ struct OverlayCheck {
             try MountTable.state(of: merged) == .notMounted, try StoreFiles.isDirectory(merged),
             try ContentSwap.isEmpty(merged)
         else { return }
-        try found(.unfinished, merged, "a mount point without a mount; it is removed") { () throws(LayerError) in
+        try findings.add(.unfinished, merged, "a mount point without a mount; it is removed") { () throws(LayerError) in
             try StoreFiles.removeDirectory(merged)
         }
     }
@@ -99,7 +89,7 @@ struct OverlayCheck {
         let path = store.layer(id).appending("link")
         guard let link = try store.writtenLink(of: id) else {
             if let link = try store.linkLeading(to: id) {
-                return try found(.link, path, "missing or empty; it is written anew from l/\(link.name)") {
+                return try findings.add(.link, path, "missing or empty; it is written anew from l/\(link.name)") {
                     () throws(LayerError) in
                     try StoreFiles.write(link.name.bytes, to: path, mode: 0o644, durable: true)
                 }
@@ -107,12 +97,14 @@ struct OverlayCheck {
             let contents = store.contents(id)
             guard try StoreFiles.isDirectory(contents), try !ContentSwap.isEmpty(contents) else {
                 guard isAlone, try holdsOnlyLayerParts(id) else { return }
-                return try found(.unfinished, store.layer(id), "a layer without link and contents; it is removed") {
+                return try findings.add(
+                    .unfinished, store.layer(id), "a layer without link and contents; it is removed"
+                ) {
                     () throws(LayerError) in
                     if let taken = try store.trash.take(store.layer(id)) { try Trash.remove(taken) }
                 }
             }
-            return try found(.link, path, "missing, and no name in l/ leads to the layer; a new one is made") {
+            return try findings.add(.link, path, "missing, and no name in l/ leads to the layer; a new one is made") {
                 () throws(LayerError) in
                 let link = ShortLink.random()
                 try store.makeLink(link, for: id)
@@ -120,7 +112,7 @@ struct OverlayCheck {
             }
         }
         if try StoreFiles.readLink(store.path(of: link)) != ShortLink.target(id) {
-            try found(
+            try findings.add(
                 .link, store.path(of: link), "does not lead to the layer \(id), whose name it is; it is made anew"
             ) {
                 () throws(LayerError) in
@@ -145,19 +137,21 @@ struct OverlayCheck {
             guard let text = try StoreFiles.read(path) else { continue }
             guard let links = LowerChain.links(in: text) else {
                 if let rebuilt = try lowerFromChild(of: link, owners) {
-                    try found(.lower, path, "is empty or damaged; it is rebuilt from what a child of the layer says") {
+                    try findings.add(
+                        .lower, path, "is empty or damaged; it is rebuilt from what a child of the layer says"
+                    ) {
                         () throws(LayerError) in
                         try StoreFiles.write(LowerChain.text(rebuilt), to: path, mode: 0o644, durable: true)
                     }
                 } else {
-                    try found(.lower, path, "is empty or damaged; remove the layer \(id) and unpack it again")
+                    try findings.add(.lower, path, "is empty or damaged; remove the layer \(id) and unpack it again")
                 }
                 continue
             }
             for lower in links where owners[lower] == nil {
                 let leads = try store.layer(of: lower)
                 if let leads, try StoreFiles.isDirectory(store.contents(leads)) { continue }
-                try found(
+                try findings.add(
                     .lower, path,
                     "names l/\(lower.name), whose layer is gone; remove the layer \(id) and unpack it again")
             }
@@ -184,7 +178,7 @@ struct OverlayCheck {
             let path = store.links.appending(name)
             guard let target = try StoreFiles.readLink(path), let id = ShortLink.layer(target: target) else { continue }
             if try StoreFiles.metadata(store.layer(id)) == nil {
-                try found(.link, path, "leads to the layer \(id), which is gone; it is removed") {
+                try findings.add(.link, path, "leads to the layer \(id), which is gone; it is removed") {
                     () throws(LayerError) in try StoreFiles.unlink(path)
                 }
             }
@@ -200,7 +194,7 @@ struct OverlayCheck {
             else { continue }
             let isDead = try MountTable.state(of: point) == .stale
             guard isDead || !store.exists(LayerID(trusted: id.name)) else { continue }
-            try found(
+            try findings.add(
                 .staleMount, point,
                 isDead ? "its server is dead; it is unmounted" : "its layer is gone; it is unmounted"
             ) { () throws(LayerError) in

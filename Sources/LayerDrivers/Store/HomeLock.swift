@@ -29,9 +29,21 @@ final class HomeLock: Sendable {
         if !alone { try share() }
     }
 
-    /// Whether this process is the only one that has the store open; until `share`, others that open it wait.
-    func becomeAlone() throws(LayerError) -> Bool {
-        try attempt("lock the store", PathBytes(".lock")) { () throws(SystemCallError) in try file.tryLock(.exclusive) }
+    /// Runs `body`, told whether this process is the only one that has the store open. If it is, others that open the store
+    /// wait until `body` is done.
+    func whileAlone<Result>(_ body: (_ isAlone: Bool) throws(LayerError) -> Result) throws(LayerError) -> Result {
+        let isAlone = try attempt("lock the store", PathBytes(".lock")) { () throws(SystemCallError) in
+            try file.tryLock(.exclusive)
+        }
+        do throws(LayerError) {
+            let result = try body(isAlone)
+            // Also where it was not granted: a refused change of a lock loses the one that was held, see flock(2).
+            try share()
+            return result
+        } catch {
+            try? share()
+            throw error
+        }
     }
 
     /// From now on others may open the store too; called when sweeping is done.
