@@ -167,5 +167,24 @@ extension StoreInterop {
             try store.cleanup()
             #expect(try Leftovers.mounts(below: fixture.directory) == [])
         }
+
+        @Test(arguments: SharedDriver.ours)
+        func `dockerd goes on with its store after ldiff opened it`(driver: SharedDriver) throws {
+            let fixture = try DockerStores.store(driver)
+            let store = try openStore(driver.name, fixture.home)
+            for (id, parent) in try fixture.allLayers() { _ = try store.size(id, since: parent) }
+            #expect(try store.check(repair: true).isEmpty)
+            try store.cleanup()
+            let before = try fixture.allLayers().map(\.id).sorted()
+            let docker = try DockerDaemon(in: fixture.directory, driver: driver.rawValue)
+            let output = try docker(
+                "run", "--rm", "--network", "none", DockerFixture.builtImage, "/bin/cat", "/etc/hard", "/opt/a/b/c")
+            #expect(output.lines == ["new hardx"])
+            for (name, container) in fixture.containers {
+                #expect(try docker("diff", name).lines.sorted() == container.changes)
+            }
+            try docker.stop()
+            #expect(try store.layers().map(\.description) == before)
+        }
     }
 }

@@ -58,6 +58,7 @@ extension StoreInterop {
             try expectImages(docker, fixture, root)
             try expectContainers(docker, fixture, driver, root)
             try expectWork(docker)
+            try expectSizes(docker, fixture, driver, root)
             try expectRemoval(docker, driver, root)
             try docker.stop()
         }
@@ -111,6 +112,22 @@ extension StoreInterop {
             // The container had removed its file, as the layer that ldiff made says.
             let small = try docker.run(["start", "--attach", "small"])
             #expect(small.status == 1 && small.errors.contains("/large"), "\(small)")
+        }
+
+        /// ldiff keeps the size of what it unpacked; a change that Docker makes far below the top voids it.
+        private func expectSizes(
+            _ docker: DockerDaemon, _ fixture: DockerFixture, _ driver: SharedDriver, _ root: EmptiedRoot
+        ) throws {
+            let container = try #require(fixture.containers["changed"])
+            let layers = try fixture.layers(of: container)
+            let store = try openStore(driver.name, "\(root.dataRoot)/\(driver.rawValue)")
+            #expect(try store.size(layers.mountID, since: layers.initID) == container.sizeRw)
+            let added = root.path + "/added"
+            try writeFile(added, [UInt8](repeating: 7, count: 1234))
+            try docker("cp", added, "changed:/copied/in/added")
+            let size = try docker("inspect", "--size", "--format", "{{.SizeRw}}", "changed").lines
+            #expect(size == ["\(container.sizeRw + 1234)"])
+            #expect(try store.size(layers.mountID, since: layers.initID) == container.sizeRw + 1234)
         }
 
         /// Docker removes every layer, and nothing of ldiff's stays in its store.
