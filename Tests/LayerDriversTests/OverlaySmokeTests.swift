@@ -63,3 +63,49 @@ func rewrite(_ path: String, _ text: String) throws {
     let bytes = Array(text.utf8)
     guard write(file, bytes, bytes.count) == bytes.count else { throw SystemCallError("write", errno: errno) }
 }
+
+/// Layers of read-only stores besides one's own (drivers.md 10, AdditionalImageStores).
+@Suite(.serialized) struct AdditionalStoreTests {
+    @Test func `a layer of another store is mounted, and is a parent, and nothing in its store changes`() throws {
+        let scratch = try TemporaryDirectory(in: "/var/tmp")
+        let shared = try scratch.directory("shared")
+        let own = try scratch.directory("own")
+        let (base, middle, top) = (try LayerID("base"), try LayerID("middle"), try LayerID("top"))
+        do {
+            let other = try DriverRegistry.open(
+                .overlay2, DriverConfiguration(home: PathBytes(shared + "/overlay2")))
+            try other.create(base, parent: nil, options: CreateOptions())
+            try TreeBuilder.make(shared + "/overlay2/base/diff") { try $0.file("shared", "from the other store") }
+            try other.create(middle, parent: base, options: CreateOptions())
+            try TreeBuilder.make(shared + "/overlay2/middle/diff") { try $0.file("middle", "too") }
+        }
+        let before = try TreeSnapshot(shared)
+        let driver = try DriverRegistry.open(
+            .overlay2,
+            DriverConfiguration(
+                home: PathBytes(own + "/overlay2"), options: ["overlay2.additionalimagestore=\(shared)"]))
+        #expect(driver.additionalImageStores == [PathBytes(shared + "/overlay2")])
+        #expect(driver.exists(base) && driver.exists(middle))
+        #expect(try driver.layers().isEmpty)
+        do {
+            let mounted = try driver.mount(middle)
+            #expect(try readFile(mounted.path.description + "/shared") == Array("from the other store".utf8))
+            #expect(mkdir(mounted.path.description + "/new", 0o755) == -1 && errno == EROFS)
+        }
+        try driver.createReadWrite(top, parent: middle, options: CreateOptions())
+        #expect(try driver.parent(of: top) == middle)
+        do {
+            let mounted = try driver.mount(top)
+            try rewrite(mounted.path.description + "/shared", "changed here")
+        }
+        var found: [String] = []
+        try driver.changes(top, since: middle) { (kind, path) throws(LayerError) in
+            found.append(String(decoding: path.copied(), as: UTF8.self))
+        }
+        #expect(found == ["/shared"])
+        #expect(throws: LayerError.self) { try driver.remove(base) }
+        try driver.remove(top)
+        #expect(try TreeSnapshot(shared) == before)
+        #expect(try driver.check(repair: false).isEmpty)
+    }
+}

@@ -30,12 +30,15 @@ public final class Overlay2Driver: LayerDriver {
             configuration,
             OverlayStore.Layout(
                 driver: .overlay2, layerOwner: configuration.directoryOwner, workOwner: content, workMode: 0o700,
-                contentOwner: content))
+                contentOwner: content),
+            additional: options.additional)
         quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.fileSystemName)
         mounts = CountedMounts(.fileSystem(magic: FileSystemKind.overlay.magic), configuration)
         lock = try HomeLock(configuration.home)
         try store.sweep(lock)
     }
+
+    public var additionalImageStores: [PathBytes] { options.additional.homes }
 
     // MARK: layers
 
@@ -174,7 +177,7 @@ public final class Overlay2Driver: LayerDriver {
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) {
-        guard (try? store.isCommitted(id)) == true else { return }
+        guard store.foreign(id) == nil, (try? store.isCommitted(id)) == true else { return }
         try? store.record(of: id).store(size)
     }
 

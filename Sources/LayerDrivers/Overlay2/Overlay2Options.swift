@@ -4,10 +4,13 @@ import LayerModel
 struct Overlay2Options: Sendable {
     /// Default limit of writable layers in bytes; nil for none.
     var size: UInt64?
+    /// Read-only stores besides.
+    var additional = AdditionalStores.none
 
     init(_ configuration: DriverConfiguration) throws(LayerError) {
         for option in try configuration.options(for: .overlay2) {
             switch option.key {
+            case "additionalimagestore": additional = try AdditionalStores(parsing: option.value)
             case "size": size = try option.byteCount()
             case "override_kernel_check":
                 _ = try option.boolean()

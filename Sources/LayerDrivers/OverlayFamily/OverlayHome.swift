@@ -16,7 +16,8 @@ enum OverlayHome {
         var first: LayerError?
         for entry in try MountTable.read().entries(atOrBelow: home).reversed() {
             guard let layer = entry.mountPoint.splitLast(), layer.name == PathBytes("merged"),
-                layer.directory.splitLast()?.directory == home
+                let above = layer.directory.splitLast()?.directory,
+                above == home || above == home.appending(Trash.directoryName)
             else { continue }
             do throws(LayerError) {
                 try KernelMount.unmount(entry.mountPoint, [.detach, .noFollow])

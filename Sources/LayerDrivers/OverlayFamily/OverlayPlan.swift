@@ -12,10 +12,14 @@ enum OverlayPlan {
         label: String
     ) -> OverlayMount {
         var lowers = chain.elements.map { store.path(of: $0.link) }
-        var relative = chain.elements.map { PathBytes("l").appending($0.link.name) }
+        // A link in another store has no short form.
+        var relative = chain.elements.map { element in
+            let path = store.path(of: element.link)
+            return path == store.links.appending(element.link.name) ? PathBytes("l").appending(element.link.name) : path
+        }
         guard !readOnly else {
             lowers.insert(store.contents(id), at: 0)
-            relative.insert(id.component.appending("diff"), at: 0)
+            relative.insert(store.foreign(id) == nil ? id.component.appending("diff") : store.contents(id), at: 0)
             return OverlayMount(lowers: lowers, relativeLowers: relative, options: options, label: label)
         }
         return OverlayMount(
@@ -27,6 +31,11 @@ enum OverlayPlan {
     static func target(
         _ store: OverlayStore, _ id: LayerID, _ locks: LayerLocks<LayerID>, dialect: WhiteoutDialect
     ) throws(LayerError) -> ApplyTarget {
+        guard store.foreign(id) == nil else {
+            throw LayerError(
+                .notPermitted, "apply to the layer", path: id.component,
+                cause: .reason("it lies in an additional store, which is read-only"))
+        }
         let contents = store.contents(id)
         let lowers = try store.lowerPaths(of: id)
         let record = store.record(of: id)

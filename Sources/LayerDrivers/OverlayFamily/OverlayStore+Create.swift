@@ -69,6 +69,7 @@ extension OverlayStore {
     /// Marks a layer that is about to get a child.
     private func commit(_ parent: LayerID) throws(LayerError) {
         let path = layer(parent).appending("committed")
+        guard foreign(parent) == nil else { return }
         guard try StoreFiles.metadata(path) == nil else { return }
         try record(of: parent).keepAcross { () throws(LayerError) in try StoreFiles.write([], to: path, mode: 0o600) }
     }
@@ -79,6 +80,11 @@ extension OverlayStore {
     @discardableResult
     func remove(_ id: LayerID) throws(LayerError) -> Bool {
         try validate(id)
+        if foreign(id) != nil {
+            throw LayerError(
+                .notPermitted, "remove the layer", path: id.component,
+                cause: .reason("it lies in an additional store, which is read-only"))
+        }
         let link = try writtenLink(of: id)
         guard let removed = try trash.take(layer(id)) else {
             log(.debug, "no layer \(id) to remove")

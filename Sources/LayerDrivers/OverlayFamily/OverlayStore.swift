@@ -30,19 +30,36 @@ struct OverlayStore: Sendable {
     let home: PathBytes
     let layout: Layout
     let trash: Trash
+    let additional: AdditionalStores
     let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
 
-    init(_ configuration: DriverConfiguration, _ layout: Layout) {
+    init(_ configuration: DriverConfiguration, _ layout: Layout, additional: AdditionalStores = .none) {
         home = configuration.home
+        self.additional = additional
         self.layout = layout
         trash = Trash(home: home, owner: layout.layerOwner)
         log = configuration.log
     }
 
-    func layer(_ id: LayerID) -> PathBytes { home.appending(id.component) }
+    /// The layer's directory: in this store, or where only an additional one has it, there.
+    func layer(_ id: LayerID) -> PathBytes { foreign(id) ?? home.appending(id.component) }
     func contents(_ id: LayerID) -> PathBytes { layer(id).appending("diff") }
     func work(_ id: LayerID) -> PathBytes { layer(id).appending("work") }
-    func merged(_ id: LayerID) -> PathBytes { layer(id).appending("merged") }
+    /// The mount point. A layer of another store has it in this one.
+    func merged(_ id: LayerID) -> PathBytes {
+        guard foreign(id) != nil else { return home.appending(id.component).appending("merged") }
+        return trash.directory.appending(PathBytes(Self.foreignMounts + id.component.bytes)).appending("merged")
+    }
+
+    /// How the directories begin in which layers of other stores are mounted.
+    static let foreignMounts = Array("ldiff-mount-".utf8)
+
+    /// The directory of a layer that only an additional store has.
+    func foreign(_ id: LayerID) -> PathBytes? {
+        guard !additional.homes.isEmpty, (try? StoreFiles.metadata(home.appending(id.component))) ?? nil == nil
+        else { return nil }
+        return additional.layer(id)
+    }
     var links: PathBytes { home.appending("l") }
 
     /// Refuses names that are the store's own.
@@ -85,6 +102,7 @@ struct OverlayStore: Sendable {
 
     /// Whether a child was made on the layer, which must then never be written again.
     func isCommitted(_ id: LayerID) throws(LayerError) -> Bool {
-        try StoreFiles.metadata(layer(id).appending("committed")) != nil
+        if foreign(id) != nil { return true }
+        return try StoreFiles.metadata(layer(id).appending("committed")) != nil
     }
 }

@@ -37,7 +37,12 @@ struct ShortLink: Hashable, Sendable {
 }
 
 extension OverlayStore {
-    func path(of link: ShortLink) -> PathBytes { links.appending(link.name) }
+    /// Where the short name lies: in this store's `l`, or where only an additional store has it, there.
+    func path(of link: ShortLink) -> PathBytes {
+        let own = links.appending(link.name)
+        guard !additional.homes.isEmpty, ((try? StoreFiles.readLink(own)) ?? nil) == nil else { return own }
+        return additional.link(link) ?? own
+    }
 
     /// The layer's short name: from its `link` file, or where that is missing or empty, from the name in `l/` that leads
     /// to the layer. Nil for a directory that is no complete layer.

@@ -25,7 +25,7 @@ struct CountedMounts: Sendable {
         case .mustMount: break
         }
         do throws(LayerError) {
-            try StoreFiles.makeDirectory(point, mode: 0o700, owner: owner)
+            try StoreFiles.makeDirectory(point, mode: 0o700, owner: owner, parents: true)
             try mount()
         } catch {
             references.forget(point)
