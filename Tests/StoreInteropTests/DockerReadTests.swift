@@ -3,15 +3,6 @@ import LayerKit
 import TestSupport
 import Testing
 
-extension SharedDriver {
-    var name: DriverName {
-        switch self {
-        case .overlay2: .overlay2
-        case .fuse: .fuseOverlayFS
-        }
-    }
-}
-
 extension DockerFixture {
     var home: String { "\(dataRoot)/\(driver)" }
 
@@ -34,6 +25,10 @@ extension DockerFixture {
 extension StoreInterop {
     /// A store that dockerd filled, opened by ldiff's driver.
     @Suite struct DockerReadTests {
+        /// The layers that Docker did not make. They have markers, and parents that are only implied: Docker's code gives
+        /// these another mode in an upper directory than in a whole tree.
+        private static let byHand = Set((try? InteropImage.archive().diffIDs) ?? [])
+
         @Test(arguments: SharedDriver.ours)
         func `ldiff knows every layer of Docker's store and its parent, and nothing else`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
@@ -42,6 +37,8 @@ extension StoreInterop {
             #expect(try store.layers().map(\.description) == layers.map(\.id).sorted())
             for (id, parent) in layers {
                 #expect(store.exists(try LayerID(id)))
+                // Images of overlay are trees of their own, and its containers lie straight on them.
+                guard driver.keepsChanges else { continue }
                 #expect(try store.parent(of: LayerID(id))?.description ?? "" == parent)
             }
             #expect(!store.exists(try LayerID("0000")))
@@ -51,7 +48,7 @@ extension StoreInterop {
         func `every layer's diff holds what Docker exports for it`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
-            for layer in try fixture.store.inOrder() {
+            for layer in try fixture.store.inOrder() where driver.keepsChanges || !Self.byHand.contains(layer.diffID) {
                 let ours = try store.layer(layer.cacheID, since: fixture.store.parent(of: layer), .docker20)
                 let saved = try #require(fixture.layers[layer.diffID])
                 expectNone(try TarListing.contentDifference(ours, saved), "\(layer.cacheID)")
@@ -90,11 +87,13 @@ extension StoreInterop {
                 let base = parent.isEmpty ? Tar.archive([]) : try store.mounted(parent) { try LayerEffect.archive($0) }
                 let ours = try LayerEffect.tree(store.layer(id, since: parent, .docker20), on: base, in: directory)
                 let theirs = try LayerEffect.tree(kept, on: base, in: directory)
-                expectNone(ours.differences(from: theirs), "\(id)")
+                // No Diff keeps the fraction of a second and the attribute with which these two were loaded.
+                let differences = ours.differences(from: theirs).filter {
+                    !$0.hasPrefix("fraction: ") && !$0.hasPrefix("noted: ")
+                }
+                expectNone(differences, "\(id)")
             }
-            // Not those made by hand, where parents are implied: Docker's code gives such another mode on each of its ways.
-            let byHand = Set(try InteropImage.archive().diffIDs)
-            for layer in try fixture.store.inOrder() where !byHand.contains(layer.diffID) {
+            for layer in try fixture.store.inOrder() where !driver.keepsChanges || !Self.byHand.contains(layer.diffID) {
                 let kept = try #require(fixture.layers[layer.diffID])
                 try expectSame(layer.cacheID, try fixture.store.parent(of: layer), kept)
             }
@@ -120,7 +119,8 @@ extension StoreInterop {
         func `sizes are those that Docker shows and keeps`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
-            for layer in try fixture.store.inOrder() {
+            // What Docker keeps for overlay is the sum of the archive's headers, deleted files and all.
+            for layer in try fixture.store.inOrder() where driver.keepsChanges {
                 let ours = try store.size(layer.cacheID, since: fixture.store.parent(of: layer))
                 #expect(ours == layer.size, "\(layer.cacheID)")
                 // From the record, if the driver made one.

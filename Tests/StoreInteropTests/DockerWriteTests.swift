@@ -42,9 +42,19 @@ extension StoreInterop {
             for container in fixture.containers.values {
                 let layers = try fixture.layers(of: container)
                 let parent = try fixture.store.cacheID(layers.parentChainID)
-                let initial = try Peer.docker("diff", "\(fixture.home)/\(layers.initID)/diff").output
-                try store.fill(layers.initID, on: parent, from: initial, readWrite: true)
-                try store.fill(layers.mountID, on: layers.initID, from: container.committed, readWrite: true)
+                let upper = "\(fixture.home)/\(layers.initID)/\(driver.upperName)"
+                let initial = try Peer.docker("diff", upper).output
+                for (id, below, tar) in [
+                    (layers.initID, parent, initial), (layers.mountID, layers.initID, container.committed),
+                ] {
+                    if driver.keepsChanges {
+                        try store.fill(id, on: below, from: tar, readWrite: true)
+                    } else {
+                        // To unpack a layer into it would make an image of it.
+                        try store.createReadWrite(LayerID(id), parent: LayerID(below), options: CreateOptions())
+                        try store.mounted(id, readOnly: false) { _ = try Peer.docker("apply", $0, input: tar) }
+                    }
+                }
             }
             try store.cleanup()
         }
@@ -79,7 +89,9 @@ extension StoreInterop {
             for (name, container) in fixture.containers {
                 #expect(try docker("diff", name).lines.sorted() == container.changes, "\(name)")
                 let export = try docker("export", name).output
-                expectNone(try TarListing.contentDifference(export, container.export), "\(name)")
+                let differences = try TarListing.contentDifference(export, container.export)
+                // In a whole tree Docker 20.10 makes an implied parent with mode 0600, and ldiff with 0755 as everywhere.
+                expectNone(differences.filter { driver.keepsChanges || !$0.contains(": implied") }, "\(name)")
                 // Docker's native Diff of what ldiff unpacked is the archive that ldiff unpacked.
                 guard driver == .overlay2 else { continue }
                 let layers = try fixture.layers(of: container)

@@ -47,9 +47,9 @@ extension LayerDriver {
     }
 
     /// The merged tree while `body` looks at it.
-    func mounted<Result>(_ id: String, _ body: (String) throws -> Result) throws -> Result {
+    func mounted<Result>(_ id: String, readOnly: Bool = true, _ body: (String) throws -> Result) throws -> Result {
         let layer = try LayerID(id)
-        let path = try get(layer, options: MountOptions(readOnly: true)).description
+        let path = try get(layer, options: MountOptions(readOnly: readOnly)).description
         let result: Result
         do {
             result = try body(path)

@@ -15,8 +15,8 @@ extension StoreInterop {
             for layer in layers {
                 #expect(fixture.layers[layer.diffID] != nil, "docker save has no \(layer.diffID)")
                 let entries = directoryNames("\(fixture.dataRoot)/\(driver.rawValue)/\(layer.cacheID)")
-                #expect(entries.contains("diff") && entries.contains("link"))
-                #expect(entries.contains("lower") == (layer.parentChainID != nil))
+                #expect(entries.contains(driver.keepsChanges ? "diff" : "root"))
+                #expect(entries.contains("lower") == (driver.keepsChanges && layer.parentChainID != nil))
             }
         }
 

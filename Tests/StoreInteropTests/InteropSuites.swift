@@ -1,13 +1,29 @@
+import LayerDrivers
 import TestSupport
 import Testing
 
 /// The drivers whose stores Docker and ldiff share.
 enum SharedDriver: String, Sendable, CaseIterable, CustomTestStringConvertible {
     case overlay2
+    case overlay
     case fuse = "fuse-overlayfs"
     var testDescription: String { rawValue }
+
     /// Those that ldiff has.
-    static let ours: [SharedDriver] = [.overlay2]
+    static let ours: [SharedDriver] = [.overlay2, .overlay]
+
+    var name: DriverName {
+        switch self {
+        case .overlay2: .overlay2
+        case .overlay: .overlay
+        case .fuse: .fuseOverlayFS
+        }
+    }
+
+    /// Whether the store keeps what changed of each layer; with `overlay`, images are whole trees.
+    var keepsChanges: Bool { self != .overlay }
+    /// Where a container's changes lie in its layer's directory.
+    var upperName: String { keepsChanges ? "diff" : "upper" }
 }
 
 /// All suites that start daemons: one test at a time.
