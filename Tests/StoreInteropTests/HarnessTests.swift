@@ -35,6 +35,7 @@ extension StoreInterop {
             #expect(error?.description.contains("ended before ready") == true)
             #expect(error?.description.contains("no-such-driver") == true)
             #expect(Leftovers.processes(naming: directory.path).isEmpty)
+            #expect(try Leftovers.mounts(below: directory.path) == [])
         }
 
         /// Docker keeps what a commit's Diff wrote; its own code gives the same again from the directory.

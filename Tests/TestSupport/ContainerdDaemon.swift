@@ -6,6 +6,7 @@ public final class ContainerdDaemon {
     public let socket: String
     private let directory: String
     private let daemon: Daemon
+    private var hasStopped = false
     /// The namespace of calls that name none. Containers' cgroups are called like it, so it is no one else's.
     public let namespace: String
 
@@ -40,9 +41,14 @@ public final class ContainerdDaemon {
         daemon = try Daemon(
             [Self.program, "--config", directory + "/containerd.toml", "--log-level", "warn"],
             environment: environment.merging(["HOME": directory]) { one, _ in one }, log: directory + "/containerd.log")
-        try daemon.wait(until: "ready") {
-            guard accepts(socket: socket) else { return false }
-            return try run(["version"]).status == 0
+        do {
+            try daemon.wait(until: "ready") {
+                guard accepts(socket: socket) else { return false }
+                return try run(["version"]).status == 0
+            }
+        } catch {
+            clear()
+            throw error
         }
     }
 
@@ -73,15 +79,17 @@ public final class ContainerdDaemon {
     /// Ends it; an error where a process or a mount stays.
     public func stop() throws {
         try daemon.stop()
+        hasStopped = true
         Leftovers.removeControlGroups(namespace)
         let left = try Leftovers.clear(below: directory)
         guard left.isEmpty else { throw TestFailure("containerd left \(left.joined(separator: ", "))") }
     }
 
-    deinit {
-        guard daemon.isRunning else { return }
+    private func clear() {
         daemon.kill()
-        _ = try? Leftovers.clear(below: directory, seconds: 2)
+        _ = try? Leftovers.clear(below: directory, seconds: 1)
         Leftovers.removeControlGroups(namespace)
     }
+
+    deinit { if !hasStopped { clear() } }
 }

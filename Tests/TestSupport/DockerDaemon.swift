@@ -12,6 +12,7 @@ public final class DockerDaemon {
     private let directory: String
     private let group: String
     private let daemon: Daemon
+    private var hasStopped = false
 
     public static let program = "/usr/sbin/dockerd"
     /// The client of the same package, whatever else is in PATH.
@@ -47,9 +48,15 @@ public final class DockerDaemon {
         daemon = try Daemon(
             words + options, environment: environment.merging(["HOME": directory + "/home"]) { one, _ in one },
             log: directory + "/dockerd.log")
-        try daemon.wait(until: "ready") {
-            guard accepts(socket: socket) else { return false }
-            return try run(["version", "--format", "{{.Server.Version}}"]).status == 0
+        do {
+            try daemon.wait(until: "ready") {
+                guard accepts(socket: socket) else { return false }
+                return try run(["version", "--format", "{{.Server.Version}}"]).status == 0
+            }
+        } catch {
+            // Failing, it leaves the mount of its data root on itself.
+            clear()
+            throw error
         }
     }
 
@@ -81,15 +88,17 @@ public final class DockerDaemon {
     /// Ends it and its containerd; an error where a process or a mount stays.
     public func stop() throws {
         try daemon.stop()
+        hasStopped = true
         Leftovers.removeControlGroups(group)
         let left = try Leftovers.clear(below: directory)
         guard left.isEmpty else { throw TestFailure("dockerd left \(left.joined(separator: ", "))") }
     }
 
-    deinit {
-        guard daemon.isRunning else { return }
+    private func clear() {
         daemon.kill()
-        _ = try? Leftovers.clear(below: directory, seconds: 2)
+        _ = try? Leftovers.clear(below: directory, seconds: 1)
         Leftovers.removeControlGroups(group)
     }
+
+    deinit { if !hasStopped { clear() } }
 }
