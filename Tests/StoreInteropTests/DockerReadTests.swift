@@ -116,6 +116,19 @@ extension StoreInterop {
         }
 
         @Test(arguments: SharedDriver.ours)
+        func `an image layer's changes are those that Docker's code finds between the mounted trees`(
+            driver: SharedDriver
+        ) throws {
+            let fixture = try DockerStores.store(driver)
+            let store = try openStore(driver.name, fixture.home)
+            for layer in try fixture.store.inOrder() {
+                let (ours, theirs) = try store.bothChanges(layer.cacheID, since: fixture.store.parent(of: layer))
+                expectNone(TarListing.lineDifference(ours, theirs), "\(layer.cacheID)")
+                #expect(ours.count == theirs.count)
+            }
+        }
+
+        @Test(arguments: SharedDriver.ours)
         func `sizes are those that Docker shows and keeps`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)

@@ -67,4 +67,15 @@ extension LayerDriver {
         for item in try metadata(of: LayerID(id)) { texts[item.key] = item.value.description }
         return texts
     }
+
+    /// The changes that Docker's code finds between the two merged trees, and those that the driver finds.
+    func bothChanges(_ id: String, since parent: String) throws -> (ours: [String], theirs: [String]) {
+        let theirs = try mounted(id) { tree in
+            if parent.isEmpty { return try Peer.docker("changes", tree).lines }
+            return try mounted(parent) { try Peer.docker("changes", tree, $0).lines }
+        }
+        // A name with a new line in it is two lines for the peer.
+        let ours = try changeLines(id, since: parent).joined(separator: "\n").split(separator: "\n").map(String.init)
+        return (ours.sorted(), theirs.sorted())
+    }
 }
