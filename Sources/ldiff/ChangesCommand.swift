@@ -18,6 +18,9 @@ struct ChangesCommand: ParsableCommand {
 
     @OptionGroup var source: SourceArguments
 
+    @Flag(help: "Read files whose metadata agree, so that one rewritten within a clock tick is seen.")
+    var compareContents = false
+
     @Flag(name: [.customShort("0"), .customLong("null")], help: "Raw paths, each ended by a NUL instead of a newline.")
     var null = false
 
@@ -38,7 +41,7 @@ struct ChangesCommand: ParsableCommand {
         defer { bar?.stop() }
         let global = global
         let listed = try LayerDifference.list(
-            source.source(global, interruption, progress), skipUnreadable: source.skipUnreadable,
+            source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable,
             format: global.json ? .json : null ? .raw : .text, to: try LayerOutput.standardOutput(),
             prefix: global.json ? "{\"changes\":[" : "",
             suffix: { report in
@@ -59,6 +62,7 @@ struct ChangesCommand: ParsableCommand {
         report.json.add("deleted", listed.deleted)
         report.json.add("seconds", seconds: seconds)
         report.json.add("io", listed.io.json(global.io))
+        report.json.add("sawRedirect", listed.sawRedirect)
         report.json.add("skippedUnreadable", listed.skippedUnreadable)
         report.json.add("warnings", listed.warnings)
         report.warnings = listed.warnings

@@ -4,6 +4,7 @@ struct JSONObject {
 
     mutating func add(_ name: String, _ value: String) { add(name, raw: Self.quoted(value)) }
     mutating func add(_ name: String, _ value: some BinaryInteger) { add(name, raw: value.description) }
+    mutating func add(_ name: String, _ value: Bool) { add(name, raw: value.description) }
     mutating func add(_ name: String, _ value: [String]) {
         add(name, raw: "[" + value.map(Self.quoted).joined(separator: ",") + "]")
     }

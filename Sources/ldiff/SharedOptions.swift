@@ -58,7 +58,9 @@ struct SourceArguments: ParsableArguments {
     }
 
     /// The engine's form of these, interrupted by `interruption`.
-    func source(_ global: GlobalOptions, _ interruption: Interruption, _ progress: Progress) -> SourceOptions {
+    func source(
+        _ global: GlobalOptions, _ interruption: Interruption, _ progress: Progress, _ comparesContents: Bool = false
+    ) -> SourceOptions {
         var source = SourceOptions(upper: upper.path)
         source.lowers = lower.map(\.path)
         source.dialect = WhiteoutDialect(dialect)
@@ -66,6 +68,7 @@ struct SourceArguments: ParsableArguments {
         source.io = global.io
         source.cancel = interruption.flag
         source.progress = progress
+        if comparesContents { source.contents = .always }
         return source
     }
 }

@@ -18,6 +18,9 @@ struct SizeCommand: ParsableCommand {
             """)
 
     @OptionGroup var source: SourceArguments
+    @Flag(help: "Read files whose metadata agree, so that one rewritten within a clock tick is seen.")
+    var compareContents = false
+
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
@@ -30,7 +33,7 @@ struct SizeCommand: ParsableCommand {
         }
         defer { bar?.stop() }
         let size = try LayerDifference.size(
-            source.source(global, interruption, progress), skipUnreadable: source.skipUnreadable)
+            source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable)
         bar?.stop()
         let seconds = stopwatch.seconds
         if !global.json { try LayerOutput.standardOutput().writeText("\(size.bytes)\n") }

@@ -72,7 +72,7 @@ extension ApplyJob {
         if kind == .directory {
             try removeDirectory(record, in: node)
         } else {
-            if wasUnpacked {
+            if wasUnpacked || flags.contains(.made) {
                 try settle(node)
                 try discount(name, handle)
             }
@@ -81,7 +81,8 @@ extension ApplyJob {
         }
         tree.records[Int(record)].kind = .unknown
         tree.records[Int(record)].flags = .known
-        return hides || (isUpper && wasUnpacked)
+        // Whatever it was, it hid what lower directories have under the name.
+        return hides || isUpper
     }
 
     /// Takes a file of this layer that is about to go out of the sum of unique bytes.
@@ -157,7 +158,7 @@ extension ApplyJob {
             try handle.descriptor.makeDirectory(arena.pointer(name), mode: mode & 0o777 | 0o700)
         }
         tree.records[Int(record)].kind = .directory
-        tree.records[Int(record)].flags.insert(.known)
+        tree.records[Int(record)].flags.formUnion([.known, .made])
     }
 
     func setDirectoryMetadata(_ record: UInt32, in node: UInt32, _ metadata: DirectoryMetadata) throws(LayerError) {

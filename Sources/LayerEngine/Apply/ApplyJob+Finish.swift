@@ -18,7 +18,23 @@ extension ApplyJob {
                 try readable.syncFileSystem()
             }
         }
+        countPresent()
         collect()
+    }
+
+    /// Counts the names that are there now; which directories are gone is known by here.
+    private func countPresent() {
+        for index in 1..<max(1, tree.records.count) {
+            let record = tree.records[index]
+            guard !tree.nodes[Int(record.parent)].flags.contains(.removed) else { continue }
+            let isThere = record.kind != .unknown && !record.flags.isDisjoint(with: [.unpacked, .made])
+            if isThere || record.flags.contains(.whiteout) { report.presentEntries += 1 }
+        }
+        guard let upper, upper.dialect.opaque == .markerFile else { return }
+        for index in 0..<tree.nodes.count {
+            let flags = tree.nodes[index].flags
+            if flags.contains(.opaque), !flags.contains(.removed) { report.presentEntries += 1 }
+        }
     }
 
     /// Times of directories, parents first so that each directory is opened from its parent; then, for users who

@@ -63,7 +63,7 @@ extension ApplyJob {
         }
         guard !cleaned.isRoot else { throw refusal(.invalidArchive, "a hard link leads to the root") }
         guard cleaned.base.byteCount <= 255 else { throw refusal(.invalidArchive, "the link's target is too long") }
-        guard let source = try directory(at: cleaned.directory, create: false) else { return false }
+        guard let source = try directory(at: cleaned.directory, create: .none) else { return false }
         let sourceRecord = try tree.record(of: cleaned.base, in: source)
         var kind = try kind(of: sourceRecord, in: source)
         if kind == .unknown, try copyUpLinkTarget(sourceRecord, in: source) {
@@ -102,6 +102,9 @@ extension ApplyJob {
                 throw LayerError(error, "apply", path: nil)
             }
             try copyFile(sourceName, in: sourceHandle, to: name, in: handle)
+            report.io.stats += 1
+            let copy = try attempt { () throws(SystemCallError) in try handle.descriptor.metadata(arena.pointer(name)) }
+            report.uniqueFileBytes &+= UInt64(max(copy.size, 0))
         }
     }
 
@@ -229,7 +232,7 @@ extension ApplyJob {
         } catch {
             return false
         }
-        guard let node = try directory(at: cleaned.directory, create: false),
+        guard let node = try directory(at: cleaned.directory, create: .none),
             let record = tree.existingRecord(of: cleaned.base, in: node)
         else { return false }
         return tree.records[Int(record)].flags.contains(.deferred)

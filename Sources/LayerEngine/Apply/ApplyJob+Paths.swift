@@ -6,6 +6,14 @@ extension ApplyJob {
     /// Links followed on one path, as the kernel's limit.
     private static var linkLimit: Int { 40 }
 
+    /// Whether directories of a path that are not there are made.
+    enum Creation {
+        case none
+        /// Not where this layer has deleted one: what a whiteout below it speaks of is gone already (drivers.md 3.6 c).
+        case unlessDeleted
+        case any
+    }
+
     private enum Step {
         case directory(UInt32)
         case link([UInt8])
@@ -15,7 +23,7 @@ extension ApplyJob {
     /// The directory at a clean path, or nil where there is none and none is to be made.
     ///
     /// Throws `.io` with ELOOP or ENOTDIR where links go in circles or a component is no directory.
-    func directory(at path: RawSpan, create: Bool) throws(LayerError) -> UInt32? {
+    func directory(at path: RawSpan, create: Creation) throws(LayerError) -> UInt32? {
         var node = ApplyTree.rootNode
         var position = 0
         while position < path.byteCount {
@@ -36,7 +44,7 @@ extension ApplyJob {
     }
 
     /// Walks a path with `.`, `..` and links in it; the root is its own parent.
-    private func follow(_ path: [UInt8], from start: UInt32, create: Bool) throws(LayerError) -> UInt32? {
+    private func follow(_ path: [UInt8], from start: UInt32, create: Creation) throws(LayerError) -> UInt32? {
         var pending = path
         var node = pending.first == UInt8(ascii: "/") ? ApplyTree.rootNode : start
         var links = 1
@@ -69,7 +77,7 @@ extension ApplyJob {
         return node
     }
 
-    private func step(into record: UInt32, of node: UInt32, create: Bool) throws(LayerError) -> Step {
+    private func step(into record: UInt32, of node: UInt32, create: Creation) throws(LayerError) -> Step {
         let child = tree.records[Int(record)].child
         if child != 0, tree.records[Int(record)].kind == .directory { return .directory(child) }
         switch try kind(of: record, in: node) {
@@ -80,7 +88,7 @@ extension ApplyJob {
         case .unknown:
             return try stepIntoMissing(record, of: node, create: create)
         default:
-            guard create else { return .missing }
+            guard create == .any else { return .missing }
             throw LayerError(
                 SystemCallError("openat", errno: 20), "apply",
                 path: tree.path(of: tree.records[Int(record)].name, in: node))
@@ -88,7 +96,7 @@ extension ApplyJob {
     }
 
     /// A component that the target does not have: a lower directory may have it, else it is made.
-    private func stepIntoMissing(_ record: UInt32, of node: UInt32, create: Bool) throws(LayerError) -> Step {
+    private func stepIntoMissing(_ record: UInt32, of node: UInt32, create: Creation) throws(LayerError) -> Step {
         let isHidden = tree.records[Int(record)].flags.contains(.whiteout)
         if !isHidden, let found = try lowerEntry(record, in: node) {
             switch found.metadata.kind {
@@ -97,11 +105,11 @@ extension ApplyJob {
             case .directory:
                 return .directory(try copyUpDirectory(found, record, in: node))
             default:
-                guard create else { return .missing }
+                guard create == .any else { return .missing }
                 throw LayerError(SystemCallError("openat", errno: 20), "apply", path: nil)
             }
         }
-        guard create else { return .missing }
+        guard create == .any || create == .unlessDeleted && !isHidden else { return .missing }
         return .directory(try makeImpliedDirectory(record, in: node))
     }
 
@@ -119,6 +127,10 @@ extension ApplyJob {
         tree.records[Int(record)].flags.insert(.known)
         if isUpper, let metadata, metadata.isWhiteoutDevice {
             tree.records[Int(record)].kind = .unknown
+            tree.records[Int(record)].flags.insert(.whiteout)
+        } else if let upper, metadata == nil, !tree.nodes[Int(node)].flags.contains(.fresh),
+            try attempt({ () throws(SystemCallError) in try upper.writer.isDeleted(arena[current.name], in: handle) })
+        {
             tree.records[Int(record)].flags.insert(.whiteout)
         }
         return tree.records[Int(record)].kind

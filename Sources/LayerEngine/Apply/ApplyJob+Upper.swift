@@ -6,15 +6,17 @@ import TarCodec
 final class UpperTarget {
     /// The lower directories; nil when they are not known.
     let lowers: LowerView?
+    let marks: UpperMarks
     var writer: WhiteoutWriter
     let dialect: WhiteoutDialect
 
-    init(options: ApplyOptions, isInUserNamespace: Bool) throws(LayerError) {
+    init(options: ApplyOptions, _ tree: ApplyTree, isInUserNamespace: Bool) throws(LayerError) {
         // A31: nobody may write `trusted.` attributes in there, and its overlays are mounted with `userxattr`.
         dialect = isInUserNamespace && options.dialect == .overlay ? .overlayUserXattr : options.dialect
         writer = WhiteoutWriter(dialect)
+        marks = UpperMarks(dialect, tree)
         if let paths = options.lowers {
-            lowers = try LowerView(paths, dialect: dialect)
+            lowers = try LowerView(paths, dialect: dialect, marks)
         } else {
             lowers = nil
         }
@@ -49,7 +51,12 @@ extension ApplyJob {
     /// Writes a deletion, unless nothing below has the name.
     func writeWhiteout(_ record: UInt32, in node: UInt32, _ fields: TarFields) throws(LayerError) {
         guard let upper, !tree.records[Int(record)].flags.contains(.whiteout) else { return }
-        if lowersAreKnown, try lowerEntry(record, in: node) == nil { return }
+        if lowersAreKnown {
+            if try lowerEntry(record, in: node) == nil { return }
+        } else if try attempt({ () throws(SystemCallError) in try upper.marks.isBelowOpaque(node) }) {
+            // A whiteout that hides nothing is listed in the merged view as a name that is not there.
+            return
+        }
         var owner = (uid: options.uidMap.hostRoot, gid: options.gidMap.hostRoot)
         if 0...0xffff_fffe ~= fields.uid, 0...0xffff_fffe ~= fields.gid { owner = try ids(of: fields) }
         try writeWhiteout(record, in: node, uid: owner.uid, gid: owner.gid, upper)
@@ -248,7 +255,7 @@ extension ApplyJob {
         }
         // Not unpacked: it is still the lower layer's, and a whiteout of it counts (A28).
         tree.records[Int(record)].kind = metadata.kind
-        tree.records[Int(record)].flags = .known
+        tree.records[Int(record)].flags = [.known, .made]
         report.uniqueFileBytes &+= UInt64(max(metadata.size, 0))
         try setOwner(metadata.uid, metadata.gid, of: name, in: handle)
         try copyUpAttributes(found, record, in: node)

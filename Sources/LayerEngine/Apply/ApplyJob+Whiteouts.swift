@@ -75,6 +75,8 @@ extension ApplyJob {
     {
         var names: [UInt8] = []
         let handle = try handle(node)
+        // The directory becomes opaque anyway, and aufs's bookkeeping at the top is not the layer's.
+        let keepsMarkers = upper?.dialect.recognises.contains(.markerFile) ?? false
         do throws(SystemCallError) {
             let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
             listing.restart()
@@ -88,6 +90,7 @@ extension ApplyJob {
                     }
                 }
                 if Int32(bitPattern: tree.nodes[Int(node)].entry) == 0, isPrivateName(name) { continue }
+                if keepsMarkers, bytes(name, startWith: WhiteoutName.metaPrefix) { continue }
                 for index in 0..<name.byteCount { names.append(name[index]) }
                 names.append(0)
             }

@@ -55,7 +55,7 @@ final class ApplyJob {
             workers: WorkerPool(count: options.workers).count, arena: tree.arena,
             settings: FileWriter.Settings(policy: policy, cancel: options.cancel))
         feed = SlabFeed(crew: crew)
-        upper = isUpper ? try UpperTarget(options: options, isInUserNamespace: policy.isInUserNamespace) : nil
+        upper = isUpper ? try UpperTarget(options: options, tree, isInUserNamespace: policy.isInUserNamespace) : nil
     }
 
     /// Carries out an entry, except for the contents of a regular file: those the caller delivers to the result.
@@ -108,11 +108,11 @@ final class ApplyJob {
             throw refusal(.invalidArchive, "the whiteout names nothing")
         case .opaque:
             lastParent = nil
-            let known = try resolve(parent, directory, create: true)
+            let known = try resolve(parent, directory, create: .any)
             if let node = known { try applyOpaque(node) }
             return nil
         case .deletion(let offset):
-            let known = try resolve(parent, directory, create: isUpper && !lowersAreKnown)
+            let known = try resolve(parent, directory, create: isUpper && !lowersAreKnown ? .unlessDeleted : .none)
             lastParent = known
             if let node = known {
                 try applyWhiteout(base.extracting(offset..<base.byteCount), in: node, fields)
@@ -125,17 +125,17 @@ final class ApplyJob {
         if isWhiteoutDevice {
             let name = PathBytes(entry.name.copied())
             report.warn("\(name): a device 0:0 was taken for a whiteout")
-            let known = try resolve(parent, directory, create: isUpper && !lowersAreKnown)
+            let known = try resolve(parent, directory, create: isUpper && !lowersAreKnown ? .unlessDeleted : .none)
             lastParent = known
             if let node = known { try applyWhiteout(base, in: node, fields) }
             return nil
         }
-        guard let node = try resolve(parent, directory, create: true) else { return nil }
+        guard let node = try resolve(parent, directory, create: .any) else { return nil }
         lastParent = node
         return try create(entry, try tree.record(of: base, in: node), in: node)
     }
 
-    private func resolve(_ known: UInt32?, _ path: RawSpan, create: Bool) throws(LayerError) -> UInt32? {
+    private func resolve(_ known: UInt32?, _ path: RawSpan, create: Creation) throws(LayerError) -> UInt32? {
         if let known { return known }
         return try directory(at: path, create: create)
     }

@@ -64,6 +64,9 @@ public struct ApplyReport: Sendable {
     public var size: UInt64 = 0
     /// Bytes of the unpacked non-directories, each inode once (C20).
     public var uniqueFileBytes: UInt64 = 0
+    /// Names that lie in the target because of this apply, whiteouts and markers included: all there are, where it was
+    /// empty before.
+    public var presentEntries: UInt64 = 0
     /// Bytes of the uncompressed stream, whatever follows the archive's end included.
     public var streamBytes: UInt64 = 0
     /// Device nodes left out because this user may not make them.

@@ -19,6 +19,8 @@ struct NameFlags: OptionSet, BitwiseCopyable {
     static let whiteout = NameFlags(rawValue: 4)
     /// A hard link to a name that is still to come.
     static let deferred = NameFlags(rawValue: 8)
+    /// This apply made it, though the layer did not ask for it: an implied directory, a copy of a lower entry.
+    static let made = NameFlags(rawValue: 16)
 }
 
 /// One name in one physical directory. 24 bytes: there is one for each entry of the archive.
@@ -53,6 +55,8 @@ struct NodeFlags: OptionSet, BitwiseCopyable {
     static let hasFinalMode = NodeFlags(rawValue: 128)
     /// Nothing of the lower directories shows through it.
     static let opaque = NodeFlags(rawValue: 256)
+    /// What an earlier layer left marked here is known.
+    static let marksAreKnown = NodeFlags(rawValue: 512)
 }
 
 /// A real directory beneath the root, reached without following links.

@@ -21,6 +21,7 @@ final class LowerView {
     let roots: [LowerPlace]
     let dialect: WhiteoutDialect
     private var cached: [UInt32: [LowerPlace]] = [:]
+    private let marks: UpperMarks
     var reader = AttributeReader()
     /// The layer hides all that the lower roots have (A32).
     var isRootHidden = false
@@ -28,8 +29,9 @@ final class LowerView {
     /// Directories whose lower ones stay open; the ones above are found anew when needed.
     private static let cacheSize = 64
 
-    init(_ paths: [PathBytes], dialect: WhiteoutDialect) throws(LayerError) {
+    init(_ paths: [PathBytes], dialect: WhiteoutDialect, _ marks: UpperMarks) throws(LayerError) {
         self.dialect = dialect
+        self.marks = marks
         var roots: [LowerPlace] = []
         for path in paths {
             guard !path.bytes.isEmpty, !path.bytes.contains(0) else {
@@ -58,7 +60,7 @@ final class LowerView {
         var current = node
         var found: [LowerPlace]?
         while found == nil {
-            if tree.nodes[Int(current)].flags.contains(.opaque) {
+            if try marks.isOpaque(current) {
                 found = []
             } else if current == ApplyTree.rootNode {
                 found = isRootHidden ? [] : roots
@@ -74,6 +76,7 @@ final class LowerView {
         for next in chain.reversed() {
             let name = tree.records[Int(tree.nodes[Int(next)].entry)].name
             var descent = LowerDescent(places, arena[name].copied() + [0])
+            descent.redirect(try marks.redirect(of: next), rest: 0, layer: -1, roots: roots)
             places = try collect(&descent)
             if cached.count >= Self.cacheSize { cached.removeAll(keepingCapacity: true) }
             cached[next] = places

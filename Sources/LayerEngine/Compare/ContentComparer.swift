@@ -66,13 +66,9 @@ extension WalkWorker {
                 try attributes.equalExported(
                     pointer, in: first.descriptor, and: second.descriptor, plan.equality.attributes)
             else { return false }
-            if verdict == .contentDecides {
-                let one = try first.descriptor.open(pointer, [.readOnly, .noFollow, .nonBlocking])
-                let two = try second.descriptor.open(pointer, [.readOnly, .noFollow, .nonBlocking])
-                return try comparer.equalContents(one, two)
-            }
-            return true
         } catch { throw failure(error, "compare", directory, name) }
+        guard verdict == .contentDecides else { return true }
+        return try haveEqualContents(oldParent, newParent, name, directory)
     }
 }
 

@@ -12,8 +12,8 @@ struct EqualityRule: Sendable {
     }
 
     var times: Times
-    /// Contents decide where seconds and size agree and either side has no nanoseconds.
-    var contentCheck = false
+    /// When contents decide, besides what `times` says.
+    var contents = ContentComparison.never
     var linkTargets = false
     var directoryTimes = false
     var attributes: AttributePolicy
@@ -46,9 +46,7 @@ struct EqualityRule: Sendable {
         case .bothTruncatedContent: truncated = old.mtimeNanoseconds == 0 && new.mtimeNanoseconds == 0
         }
         if !truncated, old.mtimeNanoseconds != new.mtimeNanoseconds { return .different }
-        let contents = contentCheck || times == .bothTruncatedContent
-        if truncated, contents, new.kind == .regular, new.size > 0 { return .contentDecides }
-        return .attributesDecide
+        return contentDecides(old, new, truncated: truncated) ? .contentDecides : .attributesDecide
     }
 
     private func timesEqual(_ old: EntryMetadata, _ new: EntryMetadata) -> Bool {

@@ -138,6 +138,7 @@ extension WalkWorker {
                 tally.io.attributeCalls += 1
                 let handle = try opener.handle(parent)
                 result = try attributes.marks(of: names.pointer(name), in: handle.descriptor, dialect: dialect)
+                tally.note(result)
             }
             if dialect.recognises.contains(.markerFile) {
                 let marker = (names[name].copied() + Array("/.wh..wh..opq".utf8) + [0])

@@ -12,6 +12,7 @@ public enum DiffEngine {
     ) throws(LayerError) -> DiffReport {
         var rules = ProfileRules(options.profile)
         if source.lowers.isEmpty { rules.opaqueNeedsLower = false }
+        if let contents = source.contents { rules.equality.contents = contents }
         let walk = try WalkPlan(
             purpose: purpose(source, options.profile), source: source, equality: rules.equality,
             skipUnreadable: options.skipUnreadable, opaqueNeedsLower: rules.opaqueNeedsLower)
@@ -31,6 +32,7 @@ public enum DiffEngine {
         report.skippedUnreadable = walked.skippedUnreadable + tally.skippedUnreadable
         report.skippedVanished = tally.skippedVanished
         report.warnings = walked.warnings + tally.warnings
+        report.sawRedirect = walked.sawRedirect || tally.sawRedirect
         report.io = walked.io
         report.io.add(tally.io)
         return report
@@ -46,14 +48,14 @@ public enum DiffEngine {
     /// Lists what changed, sorted by the bytes of whole paths; `body` gets the kind and the path with its leading
     /// slash, valid during the call.
     ///
-    /// With `contentCheck`, files whose size and seconds agree and whose times carry no nanoseconds on either side
-    /// are compared byte by byte; without it they count as unchanged, as in Docker.
+    /// With `contentCheck`, contents decide where times are coarse; the source's `contents`, if given, says it more
+    /// exactly. Without either, metadata decide alone, as in Docker.
     public static func changes(
         _ source: SourceOptions, profile: LayerProfile = .full, contentCheck: Bool = false,
         skipUnreadable: Bool = false, _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
     ) throws(LayerError) -> ChangesReport {
         var equality = ProfileRules(profile).equality
-        equality.contentCheck = contentCheck
+        equality.contents = source.contents ?? (contentCheck ? .coarseTimes : .never)
         equality.keepsUnmodifiedLinks = false
         let walk = try WalkPlan(
             purpose: .changes, source: source, equality: equality, skipUnreadable: skipUnreadable)
@@ -62,6 +64,7 @@ public enum DiffEngine {
         report.io = walked.io
         report.warnings = walked.warnings
         report.skippedUnreadable = walked.skippedUnreadable
+        report.sawRedirect = walked.sawRedirect
         try list(walk.store, &report, body)
         return report
     }
@@ -113,6 +116,7 @@ public enum DiffEngine {
         if !comparesTrees { source.lowers = [] }
         var equality = EqualityRule.full
         equality.keepsUnmodifiedLinks = false
+        if let contents = source.contents { equality.contents = contents }
         let walk = try WalkPlan(
             purpose: comparesTrees ? .difference : .size, source: source, equality: equality,
             skipUnreadable: skipUnreadable)

@@ -46,6 +46,9 @@ public struct DiffReport: Sendable {
     public var skippedUnreadable = 0
     /// Files that vanished while the layer was written.
     public var skippedVanished = 0
+    /// A directory's `overlay.redirect` or a file's `overlay.metacopy` was met. Both are followed through the lower
+    /// directories, so the result does not suffer; a driver may want to say so in its status.
+    public var sawRedirect = false
     /// The first hundred things worth knowing.
     public var warnings: [String] = []
     public var io = IOCounters()
@@ -57,6 +60,8 @@ public struct ChangesReport: Sendable {
     public var modified = 0
     public var deleted = 0
     public var skippedUnreadable = 0
+    /// As in `DiffReport`, as far as the comparison had to look: a file that differs anyway is not asked.
+    public var sawRedirect = false
     public var warnings: [String] = []
     public var io = IOCounters()
 }

@@ -62,13 +62,21 @@ extension WalkWorker {
         throws(LayerError) -> OwnedDescriptor?
     {
         let stack = try restStack(of: directory)
+        let redirect = try marks(of: name, in: origin, directory).redirect
+        return try dataFile(of: name, origin: origin, in: stack, redirect, directory)
+    }
+
+    /// The same, given the directories that merge and the copy's own redirect.
+    mutating func dataFile(
+        of name: NameRef, origin: UInt32, in stack: StackRange, _ redirect: [UInt8]?, _ directory: UInt32
+    ) throws(LayerError) -> OwnedDescriptor? {
         // The copy lies in the upper directory, or in one of those merged below it.
         var position = 0
         for index in 0..<Int(stack.count) where store.stacks[Int(stack.start) + index] == origin {
             position = index + 1
         }
         var search = LowerSearch(stack, from: position, [name])
-        if let redirect = try marks(of: name, in: origin, directory).redirect, let components = try parts(redirect) {
+        if let redirect, let components = try parts(redirect) {
             search.redirect(
                 components, isAbsolute: redirect.first == UInt8(ascii: "/"), rest: 0, roots: plan.lowerRoots,
                 layer: store.physical[Int(origin)].layer)

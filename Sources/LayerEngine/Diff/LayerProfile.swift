@@ -46,7 +46,7 @@ struct ProfileRules: Sendable {
         case .full:
             attributes = .full
             equality = .full
-            equality.contentCheck = true
+            equality.contents = .coarseTimes
             opaqueNeedsLower = true
             comparisonOrder = .depthFirst
         case .moby, .docker20, .docker20late:

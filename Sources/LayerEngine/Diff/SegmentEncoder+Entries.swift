@@ -157,6 +157,7 @@ extension SegmentEncoder {
             }
             position += length + 1
         }
+        if isMetacopy { tally.sawRedirect = true }
         return isMetacopy
     }
 

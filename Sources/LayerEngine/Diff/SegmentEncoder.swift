@@ -243,6 +243,8 @@ struct ExportTally: Sendable {
     var entries = 0
     var skippedUnreadable = 0
     var skippedVanished = 0
+    /// A metadata-only copy was met.
+    var sawRedirect = false
     var warnings: [String] = []
     var io = IOCounters()
 
@@ -255,6 +257,7 @@ struct ExportTally: Sendable {
         entries += other.entries
         skippedUnreadable += other.skippedUnreadable
         skippedVanished += other.skippedVanished
+        sawRedirect = sawRedirect || other.sawRedirect
         for warning in other.warnings { warn(warning) }
         io.add(other.io)
     }

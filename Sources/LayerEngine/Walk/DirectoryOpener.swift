@@ -23,10 +23,12 @@ struct DirectoryOpener: ~Copyable {
     private var chain: [UInt32] = []
     var opens: UInt64 = 0
 
-    /// Descriptors kept open per worker.
-    private static let cacheSize = 32 * layersKept
-    /// Layers whose directories of one depth are kept side by side: both sides of a comparison, and two more.
-    private static let layersKept = 4
+    /// Layers whose directories of one depth are kept side by side: both sides of a comparison and two more, or all
+    /// layers of a tall stack, since every name is looked up in one after the other.
+    private let layersKept: Int
+    /// Descriptors kept open per worker at most: 32 levels of few layers, two of many.
+    private static let cacheSize = 128
+    private static let largeCacheSize = 256
     /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
     private static let longestPath = 3_800
 
@@ -34,7 +36,9 @@ struct DirectoryOpener: ~Copyable {
         self.store = store
         self.roots = roots
         names = store.names
-        cache = [Slot](repeating: Slot(), count: Self.cacheSize)
+        let isTall = roots.count > 4
+        layersKept = isTall ? min(roots.count, Self.largeCacheSize / 2) : 4
+        cache = [Slot](repeating: Slot(), count: isTall ? Self.largeCacheSize : Self.cacheSize)
     }
 
     /// Keeps an opened directory, so that directories in it are opened by one component.
@@ -52,11 +56,21 @@ struct DirectoryOpener: ~Copyable {
     }
 
     private func slot(of directory: PhysicalDirectory) -> Int {
-        Int(directory.depth) * Self.layersKept % Self.cacheSize + Int(directory.layer) % Self.layersKept
+        (Int(directory.depth) * layersKept + Int(directory.layer) % layersKept) % cache.count
     }
 
-    /// Opens a directory for reading; symbolic links on the way are refused.
+    /// Opens a directory for reading; symbolic links on the way are refused. Where the process has no descriptor left,
+    /// those kept open are given up first.
     mutating func open(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {
+        do throws(SystemCallError) { return try openOnce(index) } catch {
+            // EMFILE
+            guard error.errno == 24 else { throw error }
+            for slot in cache.indices { cache[slot] = Slot() }
+            return try openOnce(index)
+        }
+    }
+
+    private mutating func openOnce(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {
         opens += 1
         let record = store.physical[Int(index)]
         if record.parent == noIndex {

@@ -9,6 +9,8 @@ struct DirectoryScanner {
     let stripsPrefix: Bool
     /// Names beginning `.wh..wh.` are bookkeeping of aufs and left out, but for the opaque marker.
     let hidesMeta: Bool
+    /// Names that are left out.
+    let ignored: [PathBytes]
 
     func scan(
         _ directory: borrowing OwnedDescriptor, _ reader: inout DirectoryReader, _ writer: inout NameWriter,
@@ -20,6 +22,7 @@ struct DirectoryScanner {
             do throws(SystemCallError) { next = try reader.next(of: directory) } catch { throw .call(error) }
             guard let entry = next else { return }
             let name = reader.name(of: entry)
+            if !ignored.isEmpty, isIgnored(name) { continue }
             var skipped = 0
             var flags: EntryFlags = []
             if name[0] == UInt8(ascii: "."), stripsPrefix || hidesMeta {
@@ -47,5 +50,10 @@ struct DirectoryScanner {
                     name: reference, key: key, inode: entry.inode, origin: origin, order: order, kind: entry.kind,
                     flags: flags))
         }
+    }
+
+    private func isIgnored(_ name: RawSpan) -> Bool {
+        for ignored in ignored where bytesEqual(ignored.bytes.rawBytes, name) { return true }
+        return false
     }
 }

@@ -14,6 +14,10 @@ public struct SourceOptions: Sendable {
     public var io: IOMode
     public var cancel: CancelFlag
     public var progress: Progress?
+    /// When contents are compared; nil leaves it to the profile.
+    public var contents: ContentComparison?
+    /// Names directly in the root that belong to neither side, such as `.zfs`.
+    public var ignoredAtTop: [PathBytes] = []
 
     public init(upper: PathBytes) {
         self.upper = upper

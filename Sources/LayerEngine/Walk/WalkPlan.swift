@@ -24,6 +24,7 @@ final class WalkPlan: Sendable {
     let io: IOMode
     let cancel: CancelFlag
     let progress: Progress?
+    let ignoredAtTop: [PathBytes]
     let store: TreeStore
     let roots: LayerRoots
     let stack = WorkStack()
@@ -42,6 +43,7 @@ final class WalkPlan: Sendable {
         io = source.io
         cancel = source.cancel
         progress = source.progress
+        ignoredAtTop = source.ignoredAtTop
         roots = try LayerRoots(source)
         store = try TreeStore()
         for layer in 0..<roots.count {
@@ -68,12 +70,19 @@ struct WalkTally: Sendable {
     var io = IOCounters()
     var skippedUnreadable = 0
     var warnings: [String] = []
+    /// A redirect or a metadata-only copy was met.
+    var sawRedirect = false
     var sums = SizeSums()
+
+    mutating func note(_ marks: OverlayMarks) {
+        if marks.metacopy || marks.redirect != nil { sawRedirect = true }
+    }
 
     mutating func add(_ other: WalkTally) {
         io.add(other.io)
         skippedUnreadable += other.skippedUnreadable
         warnings += other.warnings
+        sawRedirect = sawRedirect || other.sawRedirect
         sums.add(other.sums)
     }
 }

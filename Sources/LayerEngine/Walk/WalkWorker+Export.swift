@@ -59,6 +59,10 @@ extension WalkWorker {
             entry.origin = name.origin
             entry.flags.formUnion(name.flags)
             if recognisesDevices, metadata.isWhiteoutDevice {
+                // Some versions of fuse-overlayfs leave a device called `.wh..opq` in opaque directories.
+                if plan.dialect.recognises.contains(.prefixedFile), bytes(names[name.name], startWith: ".wh.") {
+                    continue
+                }
                 entry.flags.insert(.whiteout)
             } else if marks.attributeWhiteouts, entry.kind == .regular, entry.size == 0,
                 try isAttributeWhiteout(name.name, handle, directory)
@@ -116,7 +120,9 @@ extension WalkWorker {
         guard readsMarks else { return OverlayMarks() }
         tally.io.attributeCalls += 1
         do throws(SystemCallError) {
-            return try attributes.marks(of: handle, dialect: plan.dialect)
+            let marks = try attributes.marks(of: handle, dialect: plan.dialect)
+            tally.note(marks)
+            return marks
         } catch { throw failure(error, "read attributes of", directory) }
     }
 

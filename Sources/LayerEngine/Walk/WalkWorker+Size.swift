@@ -80,7 +80,8 @@ extension WalkWorker {
         scanned.removeAll(keepingCapacity: true)
         let skippedBefore = tally.skippedUnreadable
         do throws(SystemCallOrLayerError) {
-            try Self.sum(handle, skips: plan.skipUnreadable, &reader, &nameWriter, &scanned, &tally)
+            let ignored = record.parent == noIndex ? plan.ignoredAtTop : []
+            try Self.sum(handle, skips: plan.skipUnreadable, ignored, &reader, &nameWriter, &scanned, &tally)
         } catch { throw unwrap(error, "add up directory", directory) }
         if tally.skippedUnreadable > skippedBefore { warn("skipped unreadable names in", directory, .empty) }
         for index in 0..<scanned.count {
@@ -94,7 +95,8 @@ extension WalkWorker {
 
     /// Adds up the names of an open directory, and lists its subdirectories.
     private static func sum(
-        _ handle: borrowing OwnedDescriptor, skips: Bool, _ reader: inout DirectoryReader, _ writer: inout NameWriter,
+        _ handle: borrowing OwnedDescriptor, skips: Bool, _ ignored: [PathBytes], _ reader: inout DirectoryReader,
+        _ writer: inout NameWriter,
         _ subdirectories: inout [ScannedName], _ tally: inout WalkTally
     ) throws(SystemCallOrLayerError) {
         reader.restart()
@@ -104,6 +106,7 @@ extension WalkWorker {
             let next: DirectoryEntry?
             do throws(SystemCallError) { next = try reader.next(of: handle) } catch { throw .call(error) }
             guard let entry = next else { return }
+            if !ignored.isEmpty, ignored.contains(PathBytes(reader.name(of: entry).copied())) { continue }
             if entry.kind != .directory {
                 let found: EntryMetadata?
                 tally.io.stats += 1

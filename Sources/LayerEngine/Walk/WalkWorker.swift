@@ -81,7 +81,7 @@ struct WalkWorker: ~Copyable {
         let prefixes = plan.dialect.recognises.contains(.prefixedFile)
         let scanner = DirectoryScanner(
             origin: origin, order: UInt16(truncatingIfNeeded: order), stripsPrefix: plan.readsPrefixedWhiteouts,
-            hidesMeta: isRoot && prefixes)
+            hidesMeta: isRoot && prefixes, ignored: isRoot ? plan.ignoredAtTop : [])
         if base {
             try scanner.scan(directory, &reader, &nameWriter, &scannedBase)
         } else {

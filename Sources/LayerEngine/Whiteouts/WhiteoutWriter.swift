@@ -24,8 +24,15 @@ struct WhiteoutWriter: ~Copyable {
         guard dialect.deletion.contains(.device) else {
             let marker = markerName(arena[name])
             let pointer = NamePointer(terminated: marker.rawBytes)
-            let file = try directory.descriptor.open(
-                pointer, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
+            let file: OwnedDescriptor
+            do throws(SystemCallError) {
+                file = try directory.descriptor.open(
+                    pointer, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
+            } catch {
+                // EEXIST: an earlier layer of this directory had deleted the name, too.
+                guard error.errno == 17 else { throw error }
+                return
+            }
             try file.setOwner(uid: uid, gid: gid)
             return
         }
@@ -52,6 +59,20 @@ struct WhiteoutWriter: ~Copyable {
         } catch {
             guard error.errno == 2 else { throw error }
         }
+        guard dialect.deletion == .prefixedFile, dialect.recognises.contains(.device) else { return }
+        // Deleted through the mount, where a device could be made.
+        let terminated = name.copied() + [0]
+        let place = NamePointer(terminated: terminated.rawBytes)
+        if let metadata = try directory.descriptor.metadataIfPresent(place), metadata.isWhiteoutDevice {
+            try directory.descriptor.unlink(place)
+        }
+    }
+
+    /// Whether a `.wh.` file deletes a name that is not there itself.
+    func isDeleted(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) -> Bool {
+        guard dialect.recognises.contains(.prefixedFile), name.byteCount <= 251 else { return false }
+        let marker = WhiteoutName.prefix.description.utf8Bytes + name.copied() + [0]
+        return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil
     }
 
     /// Marks an open directory opaque.
