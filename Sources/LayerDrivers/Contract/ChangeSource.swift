@@ -19,6 +19,12 @@ public struct ChangeSource: ~Copyable, Sendable {
         parent = nil
     }
 
+    /// Lets contents decide where metadata agree, so that what was rewritten within a clock tick is seen: all that an
+    /// upper directory holds; of two mounted trees, only what is not one file seen twice.
+    mutating func compareContents() {
+        if trees.contents == nil { trees.contents = isNative ? .always : .changedInodes }
+    }
+
     /// Two mounted trees, or one that is new as a whole.
     init(_ trees: SourceOptions, _ layer: consuming MountedLayer, _ parent: consuming MountedLayer?) {
         self.trees = trees

@@ -29,6 +29,7 @@ extension LayerDriver {
         var diff = options.diff
         diff.uidMap = configuration.uidMap
         diff.gidMap = configuration.gidMap
+        source.compareContents()
         let report = try DiffEngine.write(source.trees, options: diff, into: &sink)
         _ = consume source
         return report
@@ -44,8 +45,8 @@ extension LayerDriver {
         var source = try changeSource(of: id, since: parent)
         source.trees.cancel = options.cancel
         source.trees.progress = options.progress
-        let report = try DiffEngine.changes(
-            source.trees, contentCheck: true, skipUnreadable: options.diff.skipUnreadable, body)
+        source.compareContents()
+        let report = try DiffEngine.changes(source.trees, skipUnreadable: options.diff.skipUnreadable, body)
         _ = consume source
         return report
     }
@@ -89,12 +90,16 @@ extension LayerDriver {
             let report = try ApplyEngine.apply(&stream, root: target.root, options: apply)
             try verify()
             let size: UInt64
+            // As a walk counts them: with the directory itself.
+            var entries = report.presentEntries + 1
             switch target.sizeRule {
             case .headerSum: size = report.size
             case .unpacked: size = report.uniqueFileBytes
-            case .walked: size = try DiffEngine.size(newSource(target.path)).bytes
+            case .walked:
+                let walked = try DiffEngine.size(newSource(target.path))
+                (size, entries) = (walked.bytes, walked.entries)
             }
-            try outcome.keep(RecordedSize(byteCount: size, entryCount: UInt64(report.entries)))
+            try outcome.keep(RecordedSize(byteCount: size, entryCount: entries))
             return AppliedLayer(size: size, report: report)
         } catch {
             outcome.abandon()
