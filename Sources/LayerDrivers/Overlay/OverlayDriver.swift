@@ -88,6 +88,12 @@ public final class OverlayDriver: LayerDriver {
 
     private func mount(_ id: LayerID, _ merged: PathBytes, _ label: String) throws(LayerError) {
         guard let lower = try store.lower(of: id) else { throw DriverErrors.unknownLayer("mount the layer", id) }
+        guard try store.isImage(lower) else {
+            throw LayerError(
+                .corruptLayer, "find the layer below", path: id.component,
+                cause: .reason("its lower layer \(lower) is gone"), hint: "remove this layer and unpack the image again"
+            )
+        }
         let overlay = OverlayMount(
             lowers: [store.root(lower)], upper: store.upper(id), work: store.work(id), options: kernel.mountOptions,
             label: label)

@@ -130,9 +130,15 @@ struct OverlayRootStore: Sendable {
     }
 
     /// Makes the tree at `building` the layer's, which is an image layer from then on.
+    ///
+    /// From the rename on the layer is applied: what cannot be removed then is no error, `check` and the next start see to it.
     func install(_ building: PathBytes, as id: LayerID) throws(LayerError) {
         try StoreFiles.move(building, to: root(id))
-        try dropUpper(of: id)
+        do throws(LayerError) {
+            try dropUpper(of: id)
+        } catch {
+            log(.warning, "left beside the tree of \(id): \(error)")
+        }
     }
 
     /// Removes what an image layer no longer needs.

@@ -24,8 +24,13 @@ final class ContentSwap: ApplyOutcome {
             throw LayerError(.notFound, "open the layer's contents", path: contents)
         }
         building = parent.appending(Self.prefix + StoreFiles.randomText())
-        try StoreFiles.makeDirectory(
-            building, mode: metadata.mode & 0o7777, owner: Owner(uid: metadata.uid, gid: metadata.gid))
+        do throws(LayerError) {
+            try StoreFiles.makeDirectory(
+                building, mode: metadata.mode & 0o7777, owner: Owner(uid: metadata.uid, gid: metadata.gid))
+        } catch {
+            try? StoreFiles.removeDirectory(building)
+            throw error
+        }
     }
 
     /// The directory to unpack into.
@@ -41,8 +46,15 @@ final class ContentSwap: ApplyOutcome {
                     cause: .reason("something else was written into it meanwhile"))
             }
             try StoreFiles.exchange(building, with: contents)
-            try StoreFiles.removeDirectory(building)
-            try record(size)
+            do throws(LayerError) {
+                try StoreFiles.removeDirectory(building)
+            } catch {
+                // Something was written into it at the last moment: it is the layer's content again.
+                try StoreFiles.exchange(building, with: contents)
+                throw error
+            }
+            // The layer is complete: a size that cannot be kept is counted when it is asked for.
+            try? record(size)
         }
     }
 
