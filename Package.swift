@@ -106,8 +106,12 @@ let package = Package(
             name: "LayerFormatsTests", dependencies: ["LayerFormats", "TestSupport"], swiftSettings: programSettings),
         .testTarget(
             name: "LayerDriversTests", dependencies: ["LayerDrivers", "LayerMounts", "LayerKit", "TestSupport"],
-            swiftSettings: programSettings),
+            exclude: ["README.md"], swiftSettings: programSettings),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
+        // Does one thing in a store and is killed at a chosen system call: for the tests of crashes.
+        .executableTarget(
+            name: "driver-fault", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"], path: "Tests/DriverFault",
+            swiftSettings: programSettings),
         .testTarget(
             name: "StoreInteropTests", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"],
             swiftSettings: programSettings),

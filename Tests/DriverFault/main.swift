@@ -1,0 +1,75 @@
+// driver-fault DRIVER HOME CALL ERRNO OPERATION WORDS...: does one thing in a store, and lets its CALL-th system call fail
+// with ERRNO, or the process be killed there (ERRNO 100000). CALL 0 only counts. Prints `calls N` or `error TEXT`.
+//
+// The tests of crashes run it; only debug builds count calls.
+import Glibc
+import LayerDrivers
+import LayerKit
+import TestSupport
+
+/// A parent's id, or `-` for none.
+func parentID(_ word: String) throws -> LayerID? { word == "-" ? nil : try LayerID(word) }
+
+/// One operation; what it needs is read before the calls are counted.
+func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws -> () throws -> Void {
+    let words = Array(words)
+    let id = try LayerID(words[1])
+    switch words[0] {
+    case "create":
+        let parent = try parentID(words[2])
+        return { try driver.create(id, parent: parent, options: CreateOptions()) }
+    case "create-rw":
+        let parent = try parentID(words[2])
+        return { try driver.createReadWrite(id, parent: parent, options: CreateOptions()) }
+    case "remove": return { try driver.remove(id) }
+    case "apply":
+        let parent = try parentID(words[2])
+        let layer = try readFile(words[3])
+        return {
+            var stream = MemorySource(layer)
+            _ = try driver.applyDiff(id, onto: parent, from: &stream)
+        }
+    case "write":
+        // A container's life: mounted, written to, unmounted.
+        return {
+            let mounted = try driver.mount(id)
+            let path = String(decoding: mounted.path.bytes, as: UTF8.self)
+            try TreeBuilder(path).file("written", "through the mount")
+            try mounted.release()
+        }
+    case "commit":
+        // What `docker commit` does: the changes of one layer become another one.
+        let (parent, new) = (try parentID(words[2]), try LayerID(words[3]))
+        return {
+            var sink = CollectingSink()
+            _ = try driver.diff(id, since: parent, into: &sink)
+            try driver.create(new, parent: parent, options: CreateOptions())
+            var stream = MemorySource(sink.bytes)
+            _ = try driver.applyDiff(new, onto: parent, from: &stream)
+        }
+    default: throw TestFailure("unknown operation \(words[0])")
+    }
+}
+
+let words = CommandLine.arguments
+guard words.count > 6, let name = DriverName(rawValue: words[1]), let call = UInt64(words[3]),
+    let error = Int32(words[4])
+else {
+    print("usage: driver-fault DRIVER HOME CALL ERRNO OPERATION ID ...")
+    exit(64)
+}
+do {
+    var configuration = DriverConfiguration(home: PathBytes(words[2]))
+    // One worker, so that the same call is the same step in each run.
+    configuration.workers = 1
+    let driver = try DriverRegistry.open(name, configuration)
+    let run = try operation(words[5...], driver)
+    FaultPlan.fail(call: call, errno: error)
+    let result = Result { try run() }
+    let calls = FaultPlan.calls
+    FaultPlan.fail(call: 0, errno: 0)
+    try result.get()
+    print("calls \(calls)")
+} catch {
+    print("error \(error)")
+}
