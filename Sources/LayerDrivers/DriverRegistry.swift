@@ -22,6 +22,8 @@ public enum DriverRegistry {
         switch name {
         case .overlay2: return try Overlay2Driver(configuration)
         case .overlay: return try OverlayDriver(configuration)
+        case .fuseOverlayFS: return try FuseOverlayFSDriver(configuration)
+        case .aufs: return try AUFSDriver(configuration)
         default:
             throw DriverErrors.notSupported(name, why: "this build does not have it")
         }

@@ -102,6 +102,7 @@ public struct OverlaySupport: Sendable {
 extension OverlaySupport {
     static let leftovers = [
         "check-overlayfs-support", "opaque-bug-check", "metacopy-check", "userxattr-check", "fsutils-dummy",
+        "ldiff-probe",
     ]
 
     /// Unmounts and removes left-over probe directories in `home`, ours and Docker's; returns their names.

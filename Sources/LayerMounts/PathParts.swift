@@ -28,13 +28,6 @@ extension PathBytes {
 
     var isAbsolute: Bool { bytes.first == slash }
 
-    /// This directory's entry `name`.
-    func appending(_ name: PathBytes) -> PathBytes {
-        PathBytes(bytes.last == slash ? bytes + name.bytes : bytes + [slash] + name.bytes)
-    }
-
-    func appending(_ name: String) -> PathBytes { appending(PathBytes(name)) }
-
     /// Whether this path is `top` or lies below it; both absolute and without `.` and `..`.
     func isAtOrBelow(_ top: PathBytes) -> Bool {
         let top = top.trimmed.bytes

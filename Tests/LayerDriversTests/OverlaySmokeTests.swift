@@ -6,7 +6,7 @@ import Testing
 
 /// The drivers of the overlay family on real mounts: the shortest way through all operations.
 @Suite(.serialized) struct OverlaySmokeTests {
-    @Test(arguments: [DriverName.overlay2, .overlay])
+    @Test(arguments: [DriverName.overlay2, .overlay, .fuseOverlayFS])
     func `a base, a layer with a change, and its difference`(name: DriverName) throws {
         let scratch = try TemporaryDirectory(in: "/var/tmp")
         let configuration = DriverConfiguration(home: PathBytes(scratch.path + "/" + name.rawValue))

@@ -23,6 +23,9 @@ public struct DriverConfiguration: Sendable {
     public var io: IOMode
     /// When an applied layer must be on disk: never, or with one syncfs before success is reported.
     public var sync: SyncChoice
+    /// Open a store even where nothing can be mounted, to read its layers: a program or kernel feature that is missing is
+    /// an error only when a layer must be mounted.
+    public var forReading = false
     /// Gets one line at a time, from any thread.
     public var log: @Sendable (LogLevel, String) -> Void
 
@@ -111,6 +114,10 @@ public struct MountOptions: Sendable {
     public var label: String
     /// Mount it so that nothing can be written through it.
     public var readOnly: Bool
+    /// Ids as they lie in the store (`container`) and as the mount shows them (`host`), for stores whose files are not
+    /// shifted. Only fuse-overlayfs can do that; for others it must be identity.
+    public var uidMap = IDMap.identity
+    public var gidMap = IDMap.identity
 
     public init(label: String = "", readOnly: Bool = false) {
         self.label = label

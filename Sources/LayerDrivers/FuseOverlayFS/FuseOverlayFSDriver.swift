@@ -1,0 +1,244 @@
+import LayerEngine
+public import LayerModel
+import LayerMounts
+import LinuxIO
+
+/// The layout of overlay2, mounted by the program fuse-overlayfs: for hosts whose kernel does not let overlays be mounted
+/// (drivers.md 7).
+///
+/// Docker's store of that name. Unlike Docker, differences are read from the layer's own directory, whichever of the many
+/// forms a deletion has there; what the kernel still keeps of a mounted layer is written out first.
+public final class FuseOverlayFSDriver: LayerDriver {
+    public let name = DriverName.fuseOverlayFS
+    public let configuration: DriverConfiguration
+    let store: OverlayStore
+    /// The program, or why it cannot be used: then layers can be read all the same.
+    let helper: Result<FuseOverlayHelper, LayerError>
+    let references = MountReferences(.fileSystem(magic: FileSystemKind.fuse.magic))
+    let locks = LayerLocks<LayerID>()
+    let lock: HomeLock
+
+    /// Opens the store at `configuration.home`, or makes an empty one.
+    ///
+    /// Throws `driverUnavailable` without the program, without /dev/fuse, before Linux 4.18, and where a mount tried in a new
+    /// home directory fails; before anything is made.
+    public init(_ configuration: DriverConfiguration) throws(LayerError) {
+        self.configuration = configuration
+        helper = Result { () throws(LayerError) in try Self.helper(configuration) }
+        if !configuration.forReading { _ = try helper.get() }
+        try OverlayHome.make(configuration, layerOwner: configuration.rootOwner)
+        store = OverlayStore(
+            configuration,
+            OverlayStore.Layout(
+                driver: .fuseOverlayFS, layerOwner: configuration.rootOwner, workOwner: configuration.rootOwner,
+                workMode: 0o710, contentOwner: configuration.rootOwner))
+        lock = try HomeLock(configuration.home)
+        try store.sweep(lock)
+    }
+
+    /// The program, known to work for this home.
+    private static func helper(_ configuration: DriverConfiguration) throws(LayerError) -> FuseOverlayHelper {
+        let options = try FuseOverlayFSOptions(configuration)
+        let home = configuration.home
+        let exists = try StoreFiles.isDirectory(home)
+        if exists { try OverlayKernel.refuseForeign(home, .fuseOverlayFS) }
+        let place = exists ? home : configuration.root
+        guard try StoreFiles.isDirectory(place) || place == PathBytes("/") else {
+            throw LayerError(
+                .notFound, "open the store", path: home, cause: .reason("\(place) is no directory"),
+                hint: "make it first; only the last component is made")
+        }
+        guard ProcessState.kernelVersion >= (4, 18) else {
+            throw DriverErrors.notSupported(.fuseOverlayFS, why: "Linux 4.18 or newer is needed")
+        }
+        do throws(LayerError) {
+            let helper = try FuseOverlayHelper(program: options.mountProgram, extra: options.mountOptions)
+            // Whoever made the layers of a store has tried it there; asking for a size should not start a program.
+            let isNew = exists ? try ContentSwap.isEmpty(home) : true
+            if isNew { try helper.check(in: place) } else { try FuseOverlayHelper.checkDevice() }
+            return helper
+        } catch {
+            throw DriverErrors.notSupported(.fuseOverlayFS, why: error.description, hint: error.hint)
+        }
+    }
+
+    // MARK: layers
+
+    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+        guard options.storage.isEmpty else { throw DriverErrors.storageOption("--storage-opt is not supported") }
+        guard id != parent else { return try store.create(id, parent: parent) }
+        try locks.withLock(id, sharing: parent) { () throws(LayerError) in try store.create(id, parent: parent) }
+    }
+
+    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+        try create(id, parent: parent, options: options)
+    }
+
+    /// A template's contents are one more layer below.
+    public func createFromTemplate(
+        _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
+    ) throws(LayerError) {
+        try create(id, parent: template, options: options)
+    }
+
+    public func remove(_ id: LayerID) throws(LayerError) {
+        try store.validate(id)
+        try locks.withLock(id) { () throws(LayerError) in
+            try KernelMount.unmountAll(atOrBelow: store.layer(id))
+            references.forget(store.merged(id))
+            try store.remove(id)
+        }
+    }
+
+    public func exists(_ id: LayerID) -> Bool { store.exists(id) }
+    public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
+
+    public func parent(of id: LayerID) throws(LayerError) -> LayerID? {
+        try store.require(id, "find the parent of")
+        return try store.parent(of: id)
+    }
+
+    // MARK: mounting
+
+    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+        try store.require(id, "mount the layer")
+        return try locks.withLock(id) { () throws(LayerError) in
+            let chain = try store.chain(of: id)
+            let isCommitted = try store.isCommitted(id)
+            guard !chain.elements.isEmpty else {
+                // A base layer is its own tree, and whoever asked may write into it.
+                if !isCommitted { try store.record(of: id).forget() }
+                return store.contents(id)
+            }
+            let merged = store.merged(id)
+            switch try references.acquire(merged) {
+            case .isMounted: return merged
+            case .mustReplace:
+                // The helper died: every look at the mount fails until it is out of the way (K11).
+                configuration.log(.warning, "replacing the dead mount of \(id)")
+                try KernelMount.unmount(merged, [.detach, .noFollow])
+            case .mustMount: break
+            }
+            do throws(LayerError) {
+                try StoreFiles.makeDirectory(merged, mode: 0o700, owner: configuration.rootOwner)
+                try helper.get().mount(
+                    try mount(id, chain, readOnly: isCommitted, options), at: merged, relativeTo: store.home)
+            } catch {
+                references.forget(merged)
+                try? StoreFiles.removeDirectory(merged)
+                throw error
+            }
+            return merged
+        }
+    }
+
+    /// The layers below go by their short links, which need no escaping; a committed layer by its own.
+    private func mount(_ id: LayerID, _ chain: LowerChain, readOnly: Bool, _ options: MountOptions)
+        throws(LayerError) -> FuseOverlayMount
+    {
+        var lowers = chain.elements.map { PathBytes("l").appending($0.link.name) }
+        var mount = FuseOverlayMount(
+            lowers: lowers, label: options.label, uidMap: options.uidMap, gidMap: options.gidMap)
+        if readOnly, let own = try store.link(of: id) {
+            if try store.layer(of: own) != id { try store.makeLink(own, for: id) }
+            lowers.insert(PathBytes("l").appending(own.name), at: 0)
+            mount.lowers = lowers
+        } else {
+            mount.upper = id.component.appending("diff")
+            mount.work = id.component.appending("work")
+        }
+        return mount
+    }
+
+    public func put(_ id: LayerID) throws(LayerError) {
+        guard !OverlayStore.isReserved(id.component) else { return }
+        try locks.withLock(id) { () throws(LayerError) in
+            let merged = store.merged(id)
+            guard try references.release(merged) == .mustUnmount else { return }
+            do throws(LayerError) {
+                try FuseOverlayHelper.unmount(merged)
+                try StoreFiles.removeDirectory(merged)
+            } catch {
+                configuration.log(.warning, "unmounting \(id): \(error)")
+            }
+        }
+    }
+
+    public func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, references) }
+
+    // MARK: differences
+
+    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        guard try isDirectParent(parent, of: id) else { return try comparedTrees(id, parent) }
+        let merged = store.merged(id)
+        // The helper lets the kernel keep what was written; the upper directory must have it before it is read.
+        if try MountTable.state(of: merged) == .mounted { try? FuseOverlayHelper.flush(merged) }
+        var trees = newSource(store.contents(id))
+        trees.dialect = .fuseOverlayFS
+        trees.lowers = try store.lowerPaths(of: id)
+        return ChangeSource(native: trees)
+    }
+
+    /// Whether the layer's own directory is the difference to `parent`; both must exist.
+    private func isDirectParent(_ parent: LayerID?, of id: LayerID) throws(LayerError) -> Bool {
+        try store.require(id, "compare the layer")
+        if let parent { try store.require(parent, "compare with the layer") }
+        return try store.parent(of: id) == parent
+    }
+
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+        guard try isDirectParent(parent, of: id), try MountTable.state(of: store.merged(id)) != .mounted else {
+            return try mountedTarget(id)
+        }
+        return try OverlayPlan.target(store, id, locks, dialect: .fuseOverlayFS)
+    }
+
+    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
+        guard (try? isDirectParent(parent, of: id)) == true else { return nil }
+        return store.record(of: id).load()
+    }
+
+    public func recordSize(_ size: RecordedSize, of id: LayerID) {
+        guard (try? store.isCommitted(id)) == true else { return }
+        try? store.record(of: id).store(size)
+    }
+
+    // MARK: facts
+
+    public func status() -> [StatusRow] {
+        [
+            StatusRow("Backing Filesystem", (try? FileSystemKind.of(store.home).name) ?? "<unknown>"),
+            StatusRow("Mount Program", (try? helper.get().program.description) ?? "<missing>"),
+            StatusRow("Version", (try? helper.get().version()) ?? "<unknown>"),
+        ]
+    }
+
+    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] {
+        try store.require(id, "describe the layer")
+        return try OverlayPlan.metadata(store, id)
+    }
+
+    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+        try store.require(id, "measure the layer")
+        let size = try DiffEngine.size(newSource(store.contents(id)))
+        return DiskUsage(byteCount: size.bytes, inodeCount: size.inodes)
+    }
+
+    public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
+        try store.require(id, "open the files of the layer")
+        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id))
+    }
+
+    public func check(repair: Bool) throws(LayerError) -> [Finding] {
+        var check = OverlayCheck(store, repair: repair)
+        let isAlone = try lock.becomeAlone()
+        do throws(LayerError) {
+            try check.run(isAlone: isAlone)
+        } catch {
+            try lock.share()
+            throw error
+        }
+        try lock.share()
+        return check.findings
+    }
+}
