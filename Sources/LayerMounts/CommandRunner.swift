@@ -17,6 +17,13 @@ public struct CommandResult: Sendable, Equatable {
     /// More came than the limit allowed to keep; the rest was read and dropped.
     public var isCut: Bool
 
+    public init(ending: Ending, standardOutput: [UInt8], standardError: [UInt8], isCut: Bool) {
+        self.ending = ending
+        self.standardOutput = standardOutput
+        self.standardError = standardError
+        self.isCut = isCut
+    }
+
     public var succeeded: Bool { ending == .exited(0) }
 
     /// Standard error as text for messages, without the newline at its end.

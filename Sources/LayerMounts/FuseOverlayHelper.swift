@@ -33,6 +33,12 @@ public struct FuseOverlayHelper: Sendable {
     ///
     /// Throws `using mount program ...` with what the program wrote; nothing is mounted then.
     public func mount(_ mount: FuseOverlayMount, at target: PathBytes, relativeTo home: PathBytes) throws(LayerError) {
+        _ = try start(mount, target, home)
+    }
+
+    private func start(_ mount: FuseOverlayMount, _ target: PathBytes, _ home: PathBytes) throws(LayerError)
+        -> CommandResult
+    {
         try checkText(target, "mount at")
         let data = try mount.data(extra: extra)
         let command = Command(
@@ -45,6 +51,7 @@ public struct FuseOverlayHelper: Sendable {
             if state != .notMounted { try? KernelMount.unmount(target, [.detach, .noFollow]) }
             throw failure(result, target)
         }
+        return result
     }
 
     private func failure(_ result: CommandResult, _ target: PathBytes) -> LayerError {
@@ -108,7 +115,8 @@ public struct FuseOverlayHelper: Sendable {
             try probe.write("lower/file", mode: 0o644)
             let mount = FuseOverlayMount(
                 lowers: [PathBytes("lower")], upper: PathBytes("upper"), work: PathBytes("work"))
-            try self.mount(mount, at: probe.appending("merged"), relativeTo: probe.path)
+            let result = try start(mount, probe.appending("merged"), probe.path)
+            try checkKnown(result)
             try probe.setMode("merged/file", 0o600)
             try probe.write("merged/new", mode: 0o600)
             try Self.unmount(probe.appending("merged"))
@@ -118,6 +126,18 @@ public struct FuseOverlayHelper: Sendable {
             throw LayerError(
                 .driverUnavailable, "try out \(program.lastComponent) in", path: home,
                 cause: .reason(error.description), hint: error.hint)
+        }
+    }
+
+    /// The program only remarks on options that it does not know. It remarks on one of its own, too, so only those that were
+    /// asked for count.
+    private func checkKnown(_ result: CommandResult) throws(LayerError) {
+        for line in result.errorText.split(separator: "\n") where line.hasPrefix("unknown argument ignored: ") {
+            let option = line.dropFirst("unknown argument ignored: ".count)
+            guard extra.contains(where: { $0 == option }) else { continue }
+            throw LayerError(
+                .invalidArgument, "mount with the option", path: PathBytes(String(option)),
+                cause: .reason("\(program.lastComponent) does not know it"))
         }
     }
 }

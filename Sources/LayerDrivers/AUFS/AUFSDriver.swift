@@ -50,6 +50,7 @@ public final class AUFSDriver: LayerDriver {
         self.refusal = refusal
         guard refusal == nil else {
             lock = try? HomeLock(configuration.home)
+            try lock?.share()
             return
         }
         try store.makeHome()

@@ -6,22 +6,12 @@ import LinuxIO
 struct AUFSCheck {
     let store: AUFSStore
     let system: any AUFSMounts
-    let repair: Bool
-    private(set) var findings: [Finding] = []
+    private(set) var findings: Findings
 
     init(_ store: AUFSStore, _ system: any AUFSMounts, repair: Bool) {
         self.store = store
         self.system = system
-        self.repair = repair
-    }
-
-    private mutating func found(
-        _ kind: Finding.Kind, _ path: PathBytes, _ what: String, _ mend: (() throws(LayerError) -> Void)? = nil
-    ) throws(LayerError) {
-        guard repair else { return findings.append(Finding(kind, path, what, .found)) }
-        guard let mend else { return findings.append(Finding(kind, path, what, .left)) }
-        try mend()
-        findings.append(Finding(kind, path, what, .repaired))
+        findings = Findings(repair: repair)
     }
 
     /// Directories that are being removed, or belong to no layer. The caller is alone with the store.
@@ -38,12 +28,13 @@ struct AUFSCheck {
                         isUnpacking
                         ? "a layer that was being unpacked; what was unpacked is removed"
                         : "a layer that was being removed; its removal is ended"
-                    try found(.unfinished, path, what) { () throws(LayerError) in try Trash.remove(path) }
+                    try findings.add(.unfinished, path, what) { () throws(LayerError) in try Trash.remove(path) }
                 } else if try MountTable.state(of: path) != .notMounted {
                     // In use by somebody: a mount is no leftover.
-                    try found(.staleMount, path, "mounted, but no layer of this name is there; unmount it by hand")
+                    try findings.add(
+                        .staleMount, path, "mounted, but no layer of this name is there; unmount it by hand")
                 } else {
-                    try found(.unfinished, path, "belongs to no layer; it is removed") { () throws(LayerError) in
+                    try findings.add(.unfinished, path, "belongs to no layer; it is removed") { () throws(LayerError) in
                         try Trash.remove(path)
                     }
                 }
@@ -51,7 +42,8 @@ struct AUFSCheck {
         }
         for name in try StoreFiles.names(in: store.lists) where name.bytes.starts(with: Array(".tmp-".utf8)) {
             let path = store.lists.appending(name)
-            try found(.unfinished, path, "a file that was being written; it is removed") { () throws(LayerError) in
+            try findings.add(.unfinished, path, "a file that was being written; it is removed") {
+                () throws(LayerError) in
                 try StoreFiles.unlink(path)
             }
         }
@@ -59,19 +51,19 @@ struct AUFSCheck {
 
     /// Lists of ancestors that are damaged, and layers without their directories.
     mutating func lists() throws(LayerError) {
-        let store = store
+        let (store, system) = (store, system)
         for id in try store.layers() {
             do throws(LayerError) {
                 let ancestors = try store.ancestors(of: id)
                 for (index, ancestor) in ancestors.enumerated() {
                     guard store.exists(ancestor) else {
-                        try found(.lower, store.list(id), "names \(ancestor), which is gone; remove the layer")
+                        try findings.add(.lower, store.list(id), "names \(ancestor), which is gone; remove the layer")
                         break
                     }
                     let below = try store.ancestors(of: ancestor)
                     guard index == 0, below != Array(ancestors.dropFirst()) else { continue }
                     let text = ([ancestor] + below).flatMap { $0.component.bytes + [UInt8(ascii: "\n")] }
-                    try found(.lower, store.list(id), "disagrees with its parent's; it is written anew") {
+                    try findings.add(.lower, store.list(id), "disagrees with its parent's; it is written anew") {
                         () throws(LayerError) in
                         try StoreFiles.write(text, to: store.list(id), mode: 0o644, durable: true)
                     }
@@ -79,17 +71,17 @@ struct AUFSCheck {
                 }
             } catch {
                 guard error.code == .corruptLayer else { throw error }
-                try found(.lower, store.list(id), "is damaged; remove the layer")
+                try findings.add(.lower, store.list(id), "is damaged; remove the layer")
             }
             guard try StoreFiles.isDirectory(store.contents(id)) else {
-                try found(.unfinished, store.list(id), "its directory is gone; the layer is removed") {
+                try findings.add(.unfinished, store.list(id), "its directory is gone; the layer is removed") {
                     () throws(LayerError) in
                     try store.remove(id)
                 }
                 continue
             }
             if try system.state(of: store.mountPoint(id)) == .stale {
-                try found(.staleMount, store.mountPoint(id), "does not answer; it is unmounted") {
+                try findings.add(.staleMount, store.mountPoint(id), "does not answer; it is unmounted") {
                     () throws(LayerError) in
                     try system.unmount(store.mountPoint(id))
                 }
@@ -109,7 +101,7 @@ extension AUFSStore {
             // Nobody is kept from the layers that are whole.
             log(.warning, "sweeping \(home): \(error)")
         }
-        for finding in check.findings { log(.warning, finding.description) }
+        for finding in check.findings.list { log(.warning, finding.description) }
         try lock.share()
     }
 }
@@ -117,16 +109,13 @@ extension AUFSStore {
 extension AUFSDriver {
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
         if repair, let refusal { throw refusal }
-        var check = AUFSCheck(store, system, repair: repair)
-        let isAlone = try lock?.becomeAlone() ?? false
-        do throws(LayerError) {
+        func run(_ isAlone: Bool) throws(LayerError) -> [Finding] {
+            var check = AUFSCheck(store, system, repair: repair)
             if isAlone { try check.leftovers() }
             try check.lists()
-        } catch {
-            try lock?.share()
-            throw error
+            return check.findings.list
         }
-        try lock?.share()
-        return check.findings
+        guard let lock else { return try run(false) }
+        return try lock.whileAlone { (isAlone) throws(LayerError) in try run(isAlone) }
     }
 }

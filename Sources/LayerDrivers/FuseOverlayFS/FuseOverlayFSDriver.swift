@@ -14,7 +14,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
     let store: OverlayStore
     /// The program, or why it cannot be used: then layers can be read all the same.
     let helper: Result<FuseOverlayHelper, LayerError>
-    let references = MountReferences(.fileSystem(magic: FileSystemKind.fuse.magic))
+    let mounts: CountedMounts
     let locks = LayerLocks<LayerID>()
     let lock: HomeLock
 
@@ -32,6 +32,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
             OverlayStore.Layout(
                 driver: .fuseOverlayFS, layerOwner: configuration.rootOwner, workOwner: configuration.rootOwner,
                 workMode: 0o710, contentOwner: configuration.rootOwner))
+        mounts = CountedMounts(.fileSystem(magic: FileSystemKind.fuse.magic), configuration)
         lock = try HomeLock(configuration.home)
         try store.sweep(lock)
     }
@@ -84,8 +85,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
     public func remove(_ id: LayerID) throws(LayerError) {
         try store.validate(id)
         try locks.withLock(id) { () throws(LayerError) in
-            try KernelMount.unmountAll(atOrBelow: store.layer(id))
-            references.forget(store.merged(id))
+            try mounts.clear(store.layer(id), store.merged(id))
             try store.remove(id)
         }
     }
@@ -111,60 +111,52 @@ public final class FuseOverlayFSDriver: LayerDriver {
                 return store.contents(id)
             }
             let merged = store.merged(id)
-            switch try references.acquire(merged) {
-            case .isMounted: return merged
-            case .mustReplace:
-                // The helper died: every look at the mount fails until it is out of the way (K11).
-                configuration.log(.warning, "replacing the dead mount of \(id)")
-                try KernelMount.unmount(merged, [.detach, .noFollow])
-            case .mustMount: break
-            }
-            do throws(LayerError) {
-                try StoreFiles.makeDirectory(merged, mode: 0o700, owner: configuration.rootOwner)
-                try helper.get().mount(
-                    try mount(id, chain, readOnly: isCommitted, options), at: merged, relativeTo: store.home)
-            } catch {
-                references.forget(merged)
-                try? StoreFiles.removeDirectory(merged)
-                throw error
+            // A helper that died left a mount at which every look fails: that is replaced too (K11).
+            try mounts.acquire(merged) { () throws(LayerError) in
+                let plan = try plan(id, chain, readOnly: isCommitted, options)
+                try helper.get().mount(plan, at: merged, relativeTo: store.home)
             }
             return merged
         }
     }
 
-    /// The layers below go by their short links, which need no escaping; a committed layer by its own.
-    private func mount(_ id: LayerID, _ chain: LowerChain, readOnly: Bool, _ options: MountOptions)
+    /// The layers below go by their short links, which need no escaping; so does a committed layer itself, and a writable
+    /// one whose name has a colon, at which the program would take it apart.
+    private func plan(_ id: LayerID, _ chain: LowerChain, readOnly: Bool, _ options: MountOptions)
         throws(LayerError) -> FuseOverlayMount
     {
-        var lowers = chain.elements.map { PathBytes("l").appending($0.link.name) }
-        var mount = FuseOverlayMount(
-            lowers: lowers, label: options.label, uidMap: options.uidMap, gidMap: options.gidMap)
-        if readOnly, let own = try store.link(of: id) {
-            if try store.layer(of: own) != id { try store.makeLink(own, for: id) }
-            lowers.insert(PathBytes("l").appending(own.name), at: 0)
-            mount.lowers = lowers
+        var plan = FuseOverlayMount(
+            lowers: chain.elements.map { PathBytes("l").appending($0.link.name) }, label: options.label,
+            uidMap: options.uidMap, gidMap: options.gidMap)
+        if readOnly {
+            plan.lowers.insert(try ownLink(id), at: 0)
+        } else if id.component.bytes.contains(UInt8(ascii: ":")) {
+            plan.upper = try ownLink(id)
+            plan.work = try ownLink(id).appending("../work")
         } else {
-            mount.upper = id.component.appending("diff")
-            mount.work = id.component.appending("work")
+            plan.upper = id.component.appending("diff")
+            plan.work = id.component.appending("work")
         }
-        return mount
+        return plan
+    }
+
+    /// The layer's own short link, made anew where it is missing.
+    private func ownLink(_ id: LayerID) throws(LayerError) -> PathBytes {
+        guard let link = try store.link(of: id) else { throw DriverErrors.unknownLayer("mount the layer", id) }
+        if try store.layer(of: link) == nil { try store.makeLink(link, for: id) }
+        return PathBytes("l").appending(link.name)
     }
 
     public func put(_ id: LayerID) throws(LayerError) {
         guard !OverlayStore.isReserved(id.component) else { return }
         try locks.withLock(id) { () throws(LayerError) in
-            let merged = store.merged(id)
-            guard try references.release(merged) == .mustUnmount else { return }
-            do throws(LayerError) {
-                try FuseOverlayHelper.unmount(merged)
-                try StoreFiles.removeDirectory(merged)
-            } catch {
-                configuration.log(.warning, "unmounting \(id): \(error)")
+            try mounts.release(store.merged(id)) { (point) throws(LayerError) in
+                try FuseOverlayHelper.unmount(point)
             }
         }
     }
 
-    public func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, references) }
+    public func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, mounts.references) }
 
     // MARK: differences
 
@@ -230,15 +222,10 @@ public final class FuseOverlayFSDriver: LayerDriver {
     }
 
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        var check = OverlayCheck(store, repair: repair)
-        let isAlone = try lock.becomeAlone()
-        do throws(LayerError) {
+        try lock.whileAlone { (isAlone) throws(LayerError) in
+            var check = OverlayCheck(store, repair: repair)
             try check.run(isAlone: isAlone)
-        } catch {
-            try lock.share()
-            throw error
+            return check.findings.list
         }
-        try lock.share()
-        return check.findings
     }
 }
