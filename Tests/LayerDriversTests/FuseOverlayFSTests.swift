@@ -270,7 +270,7 @@ private func directory(_ path: String) throws {
         #expect(try owner(store.path("base/diff/user")) == [33, 34])
     }
 
-    @Test(arguments: [#"a:b,c\d"#, "sp ace\"'"])
+    @Test(arguments: [#"a,b\d"#, "sp ace\"'=\u{1}"])
     func `homes and ids with every odd byte`(name: String) throws {
         let store = try FuseStore(name)
         try store.create("base" + name)
@@ -289,6 +289,14 @@ private func directory(_ path: String) throws {
         #expect(try store.changes("middle" + name, since: "base" + name) == ["C /file"])
         for name in ["top", "middle" + name, "base" + name] { try store.driver.remove(LayerID(name)) }
         #expect(directoryNames(store.path("l")).isEmpty)
+    }
+
+    @Test func `a colon in a path, which the program cannot take, is refused early`() throws {
+        let error = #expect(throws: LayerError.self) { try FuseStore("a:b") }
+        #expect(error?.meansNotSupported == true && error?.description.contains("colon") == true)
+        let store = try FuseStore()
+        #expect(throws: LayerError.self) { try store.create("a:b") }
+        #expect(try store.driver.layers().isEmpty)
     }
 
     @Test func `a layer is unpacked in the form that needs no privilege, as Docker does`() throws {

@@ -89,8 +89,13 @@ import Testing
             #expect(text(result.standardOutput) == "started\n")
         }
         #expect(time < .seconds(5))
-        let left = try run("pgrep", ["-f", "^sleep \(mark)"])
-        let process = try #require(Int32(text(left.standardOutput).split(separator: "\n").joined()), "it goes on")
+        var found: Int32?
+        for _ in 0..<500 where found == nil {
+            let left = try CommandRunner.run(Command("pgrep", ["-f", "^sleep \(mark)"]))
+            found = Int32(text(left.standardOutput).split(separator: "\n").joined())
+            usleep(10_000)
+        }
+        let process = try #require(found, "it goes on")
         kill(process, SIGKILL)
     }
 

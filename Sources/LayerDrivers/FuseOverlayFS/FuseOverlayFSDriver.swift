@@ -49,6 +49,12 @@ public final class FuseOverlayFSDriver: LayerDriver {
                 .notFound, "open the store", path: home, cause: .reason("\(place) is no directory"),
                 hint: "make it first; only the last component is made")
         }
+        // It resolves the path of the writable directory and takes the result apart, so that no other name of it helps.
+        guard !home.bytes.contains(UInt8(ascii: ":")) else {
+            throw DriverErrors.notSupported(
+                .fuseOverlayFS, why: "it cannot mount directories with a colon in their path, as \(home) has",
+                hint: "move the store")
+        }
         guard ProcessState.kernelVersion >= (4, 18) else {
             throw DriverErrors.notSupported(.fuseOverlayFS, why: "Linux 4.18 or newer is needed")
         }
@@ -67,6 +73,12 @@ public final class FuseOverlayFSDriver: LayerDriver {
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         guard options.storage.isEmpty else { throw DriverErrors.storageOption("--storage-opt is not supported") }
+        guard !id.component.bytes.contains(UInt8(ascii: ":")) else {
+            throw LayerError(
+                .invalidArgument, "create the layer", path: id.component,
+                cause: .reason("fuse-overlayfs cannot mount a directory with a colon in its path"),
+                hint: "choose another id")
+        }
         guard id != parent else { return try store.create(id, parent: parent) }
         try locks.withLock(id, sharing: parent) { () throws(LayerError) in try store.create(id, parent: parent) }
     }
@@ -120,8 +132,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
         }
     }
 
-    /// The layers below go by their short links, which need no escaping; so does a committed layer itself, and a writable
-    /// one whose name has a colon, at which the program would take it apart.
+    /// The layers below go by their short links, which need no escaping; so does a committed layer itself.
     private func plan(_ id: LayerID, _ chain: LowerChain, readOnly: Bool, _ options: MountOptions)
         throws(LayerError) -> FuseOverlayMount
     {
@@ -130,9 +141,6 @@ public final class FuseOverlayFSDriver: LayerDriver {
             uidMap: options.uidMap, gidMap: options.gidMap)
         if readOnly {
             plan.lowers.insert(try ownLink(id), at: 0)
-        } else if id.component.bytes.contains(UInt8(ascii: ":")) {
-            plan.upper = try ownLink(id)
-            plan.work = try ownLink(id).appending("../work")
         } else {
             plan.upper = id.component.appending("diff")
             plan.work = id.component.appending("work")
