@@ -98,8 +98,10 @@ struct RingSlots: ~Copyable {
         }
         _modify {
             precondition(index >= 0 && index < capacity)
-            // Reason: as above.
-            yield unsafe &base[index]
+            // Reason: as above. A constant of its own: with the thread sanitizer, Swift 6.3 stops at an access through a
+            // field of self.
+            let slots = unsafe base
+            yield unsafe &slots[index]
         }
     }
 
