@@ -155,9 +155,20 @@ enum EdgeOfStreams {
             try tree.file("d/below", "from below")
             try tree.file("d/replaced", "old")
             try tree.link(symbolic: "absolute", to: "/d")
+            try tree.file("gone", "deleted above")
+            try tree.directory("e")
+            try tree.file("e/hidden", "hidden above")
+            try tree.link(symbolic: "loop", to: "loop")
             try tree.link(symbolic: "outside", to: "../../../../../../../../etc")
         }
-        try store.layer("Top", on: "Base") { try $0.file("d/replaced", "new") }
+        try store.layer("Top", on: "Base") { tree in
+            try tree.file("d/replaced", "new")
+            try tree.remove("gone")
+            try tree.remove("e/hidden")
+            try tree.remove("e")
+            try tree.directory("e")
+            try tree.file("e/own", "new")
+        }
         let files = try store.driver.files(of: LayerID("Top"))
         func contents(_ name: String) throws -> String {
             let file = try files.open(PathBytes(name))
@@ -165,11 +176,14 @@ enum EdgeOfStreams {
             let count = try file.read(into: slab, 0..<4096)
             return String(decoding: slab.span(0..<count).copied(), as: UTF8.self)
         }
-        for name in ["d/replaced", "./d/replaced", "/d/replaced", "d/../d/replaced"] {
+        for name in ["d/replaced", "./d/replaced", "/d/replaced", "d/../d/replaced", "absolute/replaced"] {
             #expect(try contents(name) == "new", "\(name)")
         }
-        #expect(try contents("d/below") == "from below")
-        for name in ["missing", "d/missing", "outside/passwd"] {
+        for name in ["d/below", "absolute/below", "e/../absolute/../d/below"] {
+            #expect(try contents(name) == "from below", "\(name)")
+        }
+        #expect(try contents("e/own") == "new")
+        for name in ["missing", "d/missing", "outside/passwd", "d/below/x", "gone", "e/hidden"] {
             expectFailure(.notFound) { try contents(name) }
         }
     }

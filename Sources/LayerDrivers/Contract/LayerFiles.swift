@@ -3,55 +3,67 @@ public import LinuxIO
 
 /// The files of one layer by the names of its archive, without mounting where the driver can do so (drivers.md 11).
 public struct LayerFiles: ~Copyable, Sendable {
-    private let roots: [Root]
+    private let roots: [LayerDirectory]
+    private let dialect: WhiteoutDialect
     private let mounted: MountedLayer?
 
-    private final class Root: Sendable {
-        let descriptor: OwnedDescriptor
-        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
-    }
-
-    /// Looks in `directories`, one after the other.
-    public init(in directories: [PathBytes]) throws(LayerError) {
-        var roots: [Root] = []
-        for path in directories {
-            roots.append(
-                Root(
-                    try attempt("open the layer", path) { () throws(SystemCallError) in
-                        try path.open([.pathOnly, .directory])
-                    }))
-        }
-        self.roots = roots
+    /// Looks in `directories`, which merge: an upper directory and the ones below it, nearest first, or one whole tree.
+    public init(in directories: [PathBytes], dialect: WhiteoutDialect = .overlay) throws(LayerError) {
+        roots = try directories.map { (path) throws(LayerError) in try Self.open(path) }
+        self.dialect = dialect
         mounted = nil
     }
 
     /// Looks in a mounted layer, which stays mounted until this ends.
     public init(mounted: consuming MountedLayer) throws(LayerError) {
-        let path = mounted.path
-        let root = try attempt("open the layer", path) { () throws(SystemCallError) in
-            try path.open([.pathOnly, .directory])
-        }
-        roots = [Root(root)]
+        roots = [try Self.open(mounted.path)]
+        dialect = .tree
         self.mounted = consume mounted
+    }
+
+    private static func open(_ path: PathBytes) throws(LayerError) -> LayerDirectory {
+        LayerDirectory(
+            try attempt("open the layer", path) { () throws(SystemCallError) in try path.open([.pathOnly, .directory]) }
+        )
     }
 
     /// Opens the file that the archive calls `name`: with or without `./` or `/` before it, with `..` inside; symbolic
     /// links on the way stay inside the layer.
     ///
-    /// Throws `notFound` for a missing file, never empty data.
+    /// Throws `notFound` for a missing or deleted file, never empty data.
     public func open(_ name: PathBytes) throws(LayerError) -> OwnedDescriptor {
-        var last = SystemCallError("openat2", errno: 2)
-        for root in roots {
+        var last: SystemCallError
+        do throws(SystemCallError) {
+            // Nearly always it is the layer's own file.
+            return try roots[0].openBeneath(name)
+        } catch {
+            last = error
+        }
+        // ENOENT, ENOTDIR, and ENXIO of a whiteout: there may be one below.
+        guard [2, 6, 20].contains(last.errno) else { throw LayerError(last, "open the layer's file", path: name) }
+        if roots.count > 1 {
+            var lookup = MergedLookup(roots, dialect)
             do throws(SystemCallError) {
-                return try name.withName { (pointer) throws(SystemCallError) in
-                    try root.descriptor.open(pointer, [.readOnly, .nonBlocking], resolve: [.inRoot, .noMagicLinks])
-                }
+                if let found = try lookup.open(name) { return found }
             } catch {
                 last = error
-                // ENOENT, ENOTDIR: perhaps in a layer below.
-                guard error.errno == 2 || error.errno == 20 else { break }
             }
         }
-        throw LayerError(last, "open the layer's file", path: name)
+        throw LayerError(
+            [2, 6, 20].contains(last.errno) ? .notFound : LayerError.Code(errno: last.errno), "open the layer's file",
+            path: name, cause: .systemCall(last))
+    }
+}
+
+/// An open directory of a layer.
+final class LayerDirectory: Sendable {
+    let descriptor: OwnedDescriptor
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+
+    /// Opens a path for which this directory is the root.
+    func openBeneath(_ path: PathBytes) throws(SystemCallError) -> OwnedDescriptor {
+        try path.withName { (name) throws(SystemCallError) in
+            try descriptor.open(name, [.readOnly, .nonBlocking], resolve: [.inRoot, .noMagicLinks])
+        }
     }
 }
