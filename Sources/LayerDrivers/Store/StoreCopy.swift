@@ -10,7 +10,8 @@ enum StoreCopy {
     ) throws(LayerError) {
         var options = TreeCopyOptions()
         options.mode = linking ? .hardLink : .content
-        options.attributes = [.capability, .opaque]
+        // Docker keeps capabilities only (K13). The other marks of overlayfs belong to the copied upper directory alone.
+        options.attributes = [.portable, .opaque]
         options.workers = workers
         options.sourcePath = source
         let from = try attempt("open", source) { () throws(SystemCallError) in try source.open([.readOnly, .directory])

@@ -19,13 +19,21 @@ public struct TreeCopyAttributes: OptionSet, Sendable {
     public static let opaque = TreeCopyAttributes(rawValue: 2)
     /// All that a file has.
     public static let all = TreeCopyAttributes(rawValue: 4)
+    /// All but what overlayfs and fuse-overlayfs keep for themselves: what a container's programs have set.
+    public static let portable = TreeCopyAttributes(rawValue: 8)
 
     func copies(_ name: RawSpan) -> Bool {
         if contains(.all) { return true }
+        if contains(.portable), !isPrivate(name) { return true }
         if contains(.capability), bytes(name, equal: "security.capability") { return true }
         return contains(.opaque)
             && (bytes(name, equal: "trusted.overlay.opaque") || bytes(name, equal: "user.overlay.opaque")
                 || bytes(name, equal: "user.fuseoverlayfs.opaque"))
+    }
+
+    private func isPrivate(_ name: RawSpan) -> Bool {
+        bytes(name, startWith: "trusted.overlay.") || bytes(name, startWith: "user.overlay.")
+            || bytes(name, startWith: "user.fuseoverlayfs.")
     }
 }
 
