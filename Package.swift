@@ -67,7 +67,9 @@ let package = Package(
             swiftSettings: engineSettings),
         .target(
             name: "LayerKit",
-            dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats"],
+            dependencies: [
+                "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+            ],
             swiftSettings: engineSettings),
         .target(
             name: "LayerDrivers", dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts"],

@@ -21,13 +21,22 @@ extension LayerDifference {
         format: ChangeListFormat, to output: LayerOutput, prefix: String = "",
         suffix: (ChangesReport) -> String = { _ in "" }
     ) throws(LayerError) -> ChangesReport {
+        try list(format: format, to: output, source.cancel, prefix: prefix, suffix: suffix) {
+            (body) throws(LayerError) in
+            try changes(source, profile: profile, skipUnreadable: skipUnreadable, body)
+        }
+    }
+
+    /// Writes the changes that `find` calls its argument with.
+    static func list(
+        format: ChangeListFormat, to output: LayerOutput, _ cancel: CancelFlag, prefix: String,
+        suffix: (ChangesReport) -> String,
+        _ find: ((ChangeKind, RawSpan) throws(LayerError) -> Void) throws(LayerError) -> ChangesReport
+    ) throws(LayerError) -> ChangesReport {
         var writer = ChangeListWriter(output, format)
         try writer.write(prefix)
-        let report = try changes(source, profile: profile, skipUnreadable: skipUnreadable) {
-            (kind, path) throws(LayerError) in
-            try writer.write(kind, path)
-        }
-        try source.cancel.check()
+        let report = try find { (kind, path) throws(LayerError) in try writer.write(kind, path) }
+        try cancel.check()
         try writer.write(suffix(report))
         try writer.finish()
         try output.commit()

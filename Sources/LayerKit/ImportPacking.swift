@@ -20,20 +20,17 @@ final class ImportPacking {
         spool = layer.start == nil ? try Spool(beside: output) : nil
     }
 
-    /// Applies the stream and packs it.
-    func apply(_ reader: inout LayerReader, root: borrowing OwnedDescriptor, options: ApplyOptions)
-        throws(LayerError) -> ApplyReport
-    {
+    /// Unpacks the stream and packs it; `verify` is called when it is packed.
+    func unpack<Source: SlabSource & ~Copyable>(
+        _ source: consuming Source, into destination: some LayerDestination, options: ApplyOptions,
+        verify: () throws(LayerError) -> Void
+    ) throws(LayerError) -> ApplyReport {
         let packer = try TarSplitPacker(OutputSink(output), workers: WorkerPool(count: options.workers).count)
-        var tee = TarSplitSource(SpoolingReader(reader, spool), packer: packer)
-        do throws(LayerError) {
-            let report = try ApplyEngine.apply(&tee, root: root, options: options)
-            summary = try tee.finish()
-            reader = tee.takeBase().takeReader()
-            return report
-        } catch {
-            reader = tee.takeBase().takeReader()
-            throw error
+        let box = SourceBox(TarSplitSource(SpoolingSource(source, spool), packer: packer))
+        var tee = BoxedSource(box)
+        return try destination.unpack(&tee, options: options) { () throws(LayerError) in
+            summary = try box.base.finish()
+            try verify()
         }
     }
 
@@ -92,22 +89,21 @@ private final class Spool {
     }
 }
 
-/// A reader whose bytes are kept on the way, if there is a spool.
-private struct SpoolingReader: SlabSource, ~Copyable {
-    private var reader: LayerReader
+/// A source whose bytes are kept on the way, if there is a spool.
+private struct SpoolingSource<Base: SlabSource & ~Copyable>: SlabSource, ~Copyable {
+    private var base: Base
     private let spool: Spool?
 
-    init(_ reader: consuming LayerReader, _ spool: Spool?) {
-        self.reader = reader
+    init(_ base: consuming Base, _ spool: Spool?) {
+        self.base = base
         self.spool = spool
     }
 
     mutating func next() throws(LayerError) -> Slab? {
-        guard let slab = try reader.next() else { return nil }
+        guard let slab = try base.next() else { return nil }
         try spool?.keep(slab.bytes)
         return slab
     }
 
-    mutating func recycle(_ slab: consuming Slab) { reader.recycle(slab) }
-    consuming func takeReader() -> LayerReader { reader }
+    mutating func recycle(_ slab: consuming Slab) { base.recycle(slab) }
 }

@@ -46,6 +46,14 @@ public enum LayerExport {
         _ source: SourceOptions, to output: LayerOutput, tarSplit: LayerOutput? = nil,
         options: LayerExportOptions = LayerExportOptions()
     ) throws(LayerError) -> LayerExportReport {
+        try write(layerOf: source, to: output, tarSplit, options)
+    }
+
+    /// Writes the layer that `source` produces, whatever that is.
+    static func write(
+        layerOf source: some LayerProducer, to output: LayerOutput, _ tarSplit: LayerOutput?,
+        _ options: LayerExportOptions
+    ) throws(LayerError) -> LayerExportReport {
         let report = try writeStream(source, to: output, tarSplit, options: options)
         try source.cancel.check()
         try tarSplit?.commit()
@@ -54,7 +62,7 @@ public enum LayerExport {
     }
 
     private static func writeStream(
-        _ source: SourceOptions, to output: LayerOutput, _ tarSplit: LayerOutput?, options: LayerExportOptions
+        _ source: some LayerProducer, to output: LayerOutput, _ tarSplit: LayerOutput?, options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
         let workers = WorkerPool(count: options.compressionWorkers ?? source.workers).count
         switch (options.compression, options.digests) {
@@ -94,7 +102,7 @@ public enum LayerExport {
     }
 
     private static func run<Sink: ByteSink & ~Copyable>(
-        _ source: SourceOptions, _ options: LayerExportOptions, _ tarSplit: LayerOutput?, into sink: inout Sink
+        _ source: some LayerProducer, _ options: LayerExportOptions, _ tarSplit: LayerOutput?, into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
         var diff = options.diff
         diff.now = Int64(time(nil))
@@ -113,9 +121,9 @@ public enum LayerExport {
     }
 
     private static func run<Sink: ByteSink & ~Copyable>(
-        _ source: SourceOptions, _ diff: DiffOptions, into sink: inout Sink
+        _ source: some LayerProducer, _ diff: DiffOptions, into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
-        let report = try DiffEngine.write(source, options: diff, into: &sink)
+        let report = try source.produce(diff, into: &sink)
         try sink.finish()
         return report
     }

@@ -1,6 +1,5 @@
 public import LayerCompression
 public import LayerEngine
-import LayerFormats
 public import LayerModel
 public import LinuxIO
 public import Synchronization
@@ -64,93 +63,14 @@ public enum LayerImport {
         let verifiesFirst = options.isExpecting && target.isOccupied && layer.start != nil
         options.progress.inputTotal.store(layer.size * (verifiesFirst ? 2 : 1), ordering: .relaxed)
         do throws(LayerError) {
-            if verifiesFirst {
-                try verify(layer, options)
-                try layer.rewind()
-            }
-            let packing = try tarSplit.map { (output) throws(LayerError) in
-                try ImportPacking(output, layer, cancel: options.interruption.flag)
-            }
-            let report = try unpack(layer, into: target, packing, options)
-            try check(report.stream, layer.path, options)
-            try packing?.complete(layer)
-            try options.interruption.flag.check()
+            let intake = try LayerIntake(layer, tarSplit: tarSplit, options: options)
+            if verifiesFirst { try intake.verifyAhead() }
+            let (report, summary) = try intake.unpack(into: target)
             try tarSplit?.commit()
-            return report
+            return LayerImportReport(layer: report, stream: summary, createdRoot: target.wasCreated)
         } catch {
             options.interruption.beginCleaningUp()
             throw target.undo(after: error)
         }
-    }
-
-    private static func unpack(
-        _ layer: OpenLayer, into target: ImportRoot, _ packing: ImportPacking?, _ options: LayerImportOptions
-    ) throws(LayerError) -> LayerImportReport {
-        var apply = options.apply
-        apply.cancel = options.interruption.flag
-        apply.progress = options.progress.layer
-        var reader = try LayerReader(descriptor: layer.descriptor.number, options: readerOptions(options))
-        let report: ApplyReport
-        do throws(LayerError) {
-            target.hasStarted = true
-            if let packing {
-                report = try packing.apply(&reader, root: target.descriptor, options: apply)
-            } else {
-                report = try ApplyEngine.apply(&reader, root: target.descriptor, options: apply)
-            }
-            try reader.drain()
-        } catch {
-            throw naming(layer.path, error)
-        }
-        return LayerImportReport(layer: report, stream: try reader.finish(), createdRoot: target.wasCreated)
-    }
-
-    /// Reads the layer once for its digests. Without a DiffID to check nothing has to be decompressed.
-    private static func verify(_ layer: OpenLayer, _ options: LayerImportOptions) throws(LayerError) {
-        var reader = try LayerReader(
-            descriptor: layer.descriptor.number, format: options.expectedDiffID == nil ? LayerFormat.none : nil,
-            options: readerOptions(options))
-        var summary: LayerSummary
-        do throws(LayerError) {
-            while let slab = try reader.next() { reader.recycle(slab) }
-            summary = try reader.finish()
-        } catch {
-            throw naming(layer.path, error)
-        }
-        try check(summary, layer.path, options)
-    }
-
-    private static func readerOptions(_ options: LayerImportOptions) -> LayerReaderOptions {
-        var reader = LayerReaderOptions()
-        reader.hashCompressed = options.digests || options.expectedDigest != nil
-        reader.hashUncompressed = options.digests || options.expectedDiffID != nil
-        reader.maxTrailingBytes = options.apply.maxTrailingBytes
-        reader.progress = options.progress.input
-        reader.cancel = options.interruption.flag
-        return reader
-    }
-
-    private static func check(
-        _ summary: LayerSummary, _ path: PathBytes, _ options: LayerImportOptions
-    ) throws(LayerError) {
-        try check("digest", summary.compressedDigest, options.expectedDigest, path)
-        try check("DiffID", summary.diffID, options.expectedDiffID, path)
-    }
-
-    private static func check(
-        _ what: String, _ found: Digest?, _ expected: Digest?, _ path: PathBytes
-    ) throws(LayerError) {
-        guard let expected, found != expected else { return }
-        throw LayerError(
-            .digestMismatch, "verify", path: path,
-            cause: .reason("the \(what) is \(found?.description ?? "unknown"), not the expected \(expected)"))
-    }
-
-    /// The error with the layer's path where it names none.
-    private static func naming(_ path: PathBytes, _ error: LayerError) -> LayerError {
-        guard error.path == nil, error.code != .cancelled else { return error }
-        var named = error
-        named.path = path
-        return named
     }
 }

@@ -1,9 +1,11 @@
 // The small face of ldiff for other Swift packages.
 //
 // `LayerExport.write` writes a layer, `LayerImport.apply` unpacks one, `LayerAssembly.assemble` rebuilds one that was
-// unpacked, `LayerDifference.changes` and `.size` look without writing anything. The values these take and give are
-// defined in the modules below and come along.
+// unpacked, `LayerDifference.changes` and `.size` look without writing anything. `DriverRegistry.open` opens a store of
+// layers, `StoreExport`, `StoreImport` and `StoreMigration` take layers out of it, into it, and from one to another. The
+// values these take and give are defined in the modules below and come along.
 @_exported public import LayerCompression
+@_exported public import LayerDrivers
 @_exported public import LayerEngine
 @_exported public import LayerFormats
 @_exported public import LayerModel

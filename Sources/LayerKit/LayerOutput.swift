@@ -143,8 +143,10 @@ private struct ExistingFile {
 
 extension LayerOutput {
     /// Writes a short text as it is.
-    public func writeText(_ text: String) throws(LayerError) {
-        let bytes = Array(text.utf8)
+    public func writeText(_ text: String) throws(LayerError) { try write(Array(text.utf8)) }
+
+    /// Writes a few bytes as they are.
+    public func write(_ bytes: [UInt8]) throws(LayerError) {
         var sink = OutputSink(self)
         try sink.write(bytes.rawBytes)
         try sink.finish()

@@ -1,0 +1,40 @@
+import LayerEngine
+import LayerModel
+import LinuxIO
+
+/// Where a layer's stream is unpacked: a directory, or a layer of a store. The way in is the same for both
+/// (`LayerIntake`).
+protocol LayerDestination {
+    /// Unpacks the stream. `verify` is called when all of it was unpacked, and before it is kept where that is a step of
+    /// its own; if it throws, so does this.
+    func unpack<Source: SlabSource & ~Copyable>(
+        _ stream: inout Source, options: ApplyOptions, verify: () throws(LayerError) -> Void
+    ) throws(LayerError) -> ApplyReport
+}
+
+extension ImportRoot: LayerDestination {
+    func unpack<Source: SlabSource & ~Copyable>(
+        _ stream: inout Source, options: ApplyOptions, verify: () throws(LayerError) -> Void
+    ) throws(LayerError) -> ApplyReport {
+        hasStarted = true
+        let report = try ApplyEngine.apply(&stream, root: descriptor, options: options)
+        try verify()
+        return report
+    }
+}
+
+/// A source that somebody else may go on reading when its consumer has seen the end.
+final class SourceBox<Base: SlabSource & ~Copyable> {
+    var base: Base
+    init(_ base: consuming Base) { self.base = base }
+}
+
+/// The consumer's view of a source in a box.
+struct BoxedSource<Base: SlabSource & ~Copyable>: SlabSource, ~Copyable {
+    private let box: SourceBox<Base>
+
+    init(_ box: SourceBox<Base>) { self.box = box }
+
+    mutating func next() throws(LayerError) -> Slab? { try box.base.next() }
+    mutating func recycle(_ slab: consuming Slab) { box.base.recycle(slab) }
+}

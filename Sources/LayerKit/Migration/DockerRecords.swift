@@ -1,0 +1,72 @@
+import LayerDrivers
+public import LayerModel
+import LinuxIO
+
+/// What Docker's daemon keeps of the layers of a store, beside it in `image/DRIVER/layerdb` (drop-in.md).
+///
+/// The driver overlay keeps no parents of image layers: only these records tell.
+public struct DockerRecords: Sendable {
+    /// The parent of each image layer that has one, by the store's ids.
+    public let parents: [LayerID: LayerID]
+
+    /// Reads the records of `driver` below Docker's data directory; none where there are none.
+    ///
+    /// Throws where they are there and cannot be read. A record that is incomplete is left out, as Docker does.
+    public init(of driver: any LayerDriver) throws(LayerError) {
+        let configuration = driver.configuration
+        try self.init(
+            database: configuration.root.appending("image").appending(driver.name.rawValue).appending("layerdb"))
+    }
+
+    /// Reads the records in a directory like `/var/lib/docker/image/overlay/layerdb`.
+    public init(database: PathBytes) throws(LayerError) {
+        let records = database.appending("sha256")
+        var ids: [[UInt8]: LayerID] = [:]
+        var chains: [[UInt8]: [UInt8]] = [:]
+        for name in try Self.names(in: records) {
+            let record = records.appending(name)
+            guard let text = try Self.read(record.appending("cache-id")), let id = try? LayerID(PathBytes(text)) else {
+                continue
+            }
+            ids[name.bytes] = id
+            // `sha256:` and the name of the parent's record.
+            if let parent = try Self.read(record.appending("parent")), parent.starts(with: "sha256:".utf8) {
+                chains[name.bytes] = Array(parent.dropFirst(7))
+            }
+        }
+        var parents: [LayerID: LayerID] = [:]
+        for (name, parent) in chains {
+            guard let id = ids[name], let below = ids[parent] else { continue }
+            parents[id] = below
+        }
+        self.parents = parents
+    }
+
+    private static func names(in directory: PathBytes) throws(LayerError) -> [PathBytes] {
+        do throws(SystemCallError) {
+            let opened = try directory.open([.readOnly, .directory])
+            var reader = DirectoryReader()
+            var names: [PathBytes] = []
+            while let entry = try reader.next(of: opened) { names.append(PathBytes(reader.name(of: entry).copied())) }
+            return names
+        } catch {
+            // ENOENT, ENOTDIR: Docker never used this store.
+            if error.errno == 2 || error.errno == 20 { return [] }
+            throw LayerError(error, "read Docker's records", path: directory)
+        }
+    }
+
+    /// A short file without white space at its end; nil where there is none.
+    private static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
+        do throws(SystemCallError) {
+            let file = try path.open([.readOnly, .noFollow, .nonBlocking])
+            let slab = Slab(capacity: 4096)
+            var bytes = slab.span(0..<(try file.read(into: slab, 0..<slab.capacity))).copied()
+            while let last = bytes.last, last <= UInt8(ascii: " ") { bytes.removeLast() }
+            return bytes.isEmpty ? nil : bytes
+        } catch {
+            if error.errno == 2 || error.errno == 20 { return nil }
+            throw LayerError(error, "read Docker's records", path: path)
+        }
+    }
+}

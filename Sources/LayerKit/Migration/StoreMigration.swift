@@ -1,0 +1,163 @@
+public import LayerDrivers
+public import LayerModel
+import LinuxIO
+public import Synchronization
+
+/// One layer that is to be copied, or need not be.
+public struct MigrationStep: Sendable {
+    public var id: LayerID
+    public var parent: LayerID?
+    /// Bytes of the layer's files in the store that it comes from.
+    public var size: UInt64
+    /// Whether the target has a layer of this id. It is compared, and only an empty one is written to.
+    public var isThere: Bool
+}
+
+/// What a migration did.
+public struct MigrationReport: Sendable {
+    public var copied: [LayerID] = []
+    /// Layers that the target had already, found to be equal.
+    public var skipped: [LayerID] = []
+    /// Bytes of the tar streams of the copied layers.
+    public var copiedBytes: UInt64 = 0
+    public var entries: UInt64 = 0
+    /// Sockets have no place in a layer and are not copied.
+    public var skippedSockets = 0
+
+    public init() {}
+}
+
+/// How far a migration is, for another thread.
+public final class MigrationProgress: Sendable {
+    /// Bytes and entries read of layers; each layer counts once when it is copied and once when it is verified.
+    public let bytes = Atomic<UInt64>(0)
+    public let entries = Atomic<UInt64>(0)
+    /// About as many bytes will be read.
+    public let totalBytes = Atomic<UInt64>(0)
+    private let current = Mutex<Progress?>(nil)
+
+    public init() {}
+
+    /// Bytes and entries so far, those of the layer under way included.
+    public var now: (bytes: UInt64, entries: UInt64) {
+        current.withLock { progress in
+            (
+                bytes.load(ordering: .relaxed) + (progress?.bytes.load(ordering: .relaxed) ?? 0),
+                entries.load(ordering: .relaxed) + (progress?.entries.load(ordering: .relaxed) ?? 0)
+            )
+        }
+    }
+
+    /// Counts a job that begins.
+    func begin() -> Progress {
+        let progress = Progress()
+        current.withLock { $0 = progress }
+        return progress
+    }
+
+    /// Adds what the job did.
+    func end() {
+        current.withLock { progress in
+            guard let done = progress else { return }
+            bytes.wrappingAdd(done.bytes.load(ordering: .relaxed), ordering: .relaxed)
+            entries.wrappingAdd(done.entries.load(ordering: .relaxed), ordering: .relaxed)
+            progress = nil
+        }
+    }
+}
+
+/// Copies layers from one store to another, whatever their drivers are, through Diff and ApplyDiff.
+///
+/// A layer is in the target as a whole or not at all, and is compared with its source before it counts. Running it again
+/// goes on where it stopped. The source is only read.
+public struct StoreMigration: Sendable {
+    public let source: any LayerDriver
+    public let target: any LayerDriver
+    public let interruption: Interruption
+    public let progress: MigrationProgress
+    /// Parents of layers of which the source's own files tell none.
+    public let parents: [LayerID: LayerID]
+
+    public init(
+        from source: any LayerDriver, to target: any LayerDriver, parents: [LayerID: LayerID] = [:],
+        interruption: Interruption = Interruption(), progress: MigrationProgress = MigrationProgress()
+    ) {
+        self.source = source
+        self.target = target
+        self.parents = parents
+        self.interruption = interruption
+        self.progress = progress
+    }
+
+    /// The layers `ids` with all that they stand on, parents first; every layer of the source if none is named.
+    ///
+    /// Throws `notFound` for a layer that the source does not have, `alreadyExists` where the target has one of the same
+    /// id on another parent.
+    public func plan(_ ids: [LayerID] = []) throws(LayerError) -> [MigrationStep] {
+        guard source.configuration.home != target.configuration.home else {
+            throw LayerError(
+                .invalidArgument, "migrate", path: target.configuration.home,
+                cause: .reason("both stores are the same directory"))
+        }
+        var steps: [MigrationStep] = []
+        var planned: Set<LayerID> = []
+        for id in ids.isEmpty ? try source.layers() : ids {
+            var chain: [(LayerID, LayerID?)] = []
+            var next: LayerID? = id
+            while let layer = next, !planned.contains(layer) {
+                guard source.exists(layer) else { throw DriverErrors.unknownLayer("migrate", layer) }
+                planned.insert(layer)
+                next = try parent(of: layer)
+                chain.append((layer, next))
+            }
+            for (layer, parent) in chain.reversed() {
+                try interruption.flag.check()
+                steps.append(try step(layer, parent))
+            }
+        }
+        return steps
+    }
+
+    private func parent(of id: LayerID) throws(LayerError) -> LayerID? {
+        if let parent = try source.parent(of: id) { return parent }
+        guard let parent = parents[id], source.exists(parent) else { return nil }
+        return parent
+    }
+
+    private func step(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> MigrationStep {
+        let isThere = target.exists(id)
+        if isThere {
+            let found = try target.parent(of: id)
+            guard found == parent else {
+                throw LayerError(
+                    .alreadyExists, "migrate", path: id.component,
+                    cause: .reason(
+                        "the target has a layer of this id on \(found?.description ?? "nothing"), not on "
+                            + (parent?.description ?? "nothing")),
+                    hint: "remove it from the target with ldiff layer remove, or choose another target")
+            }
+        }
+        var options = DifferenceOptions()
+        options.cancel = interruption.flag
+        return MigrationStep(
+            id: id, parent: parent, size: try source.diffSize(id, since: parent, options: options), isThere: isThere)
+    }
+
+    /// Does what `steps` say; `report` is called with each layer and whether it was copied, when it is done.
+    ///
+    /// Throws what reading, writing or the comparison failed with. Layers done before then stay.
+    public func run(
+        _ steps: [MigrationStep], _ report: (MigrationStep, _ isCopied: Bool) -> Void = { _, _ in }
+    ) throws(LayerError) -> MigrationReport {
+        var result = MigrationReport()
+        progress.totalBytes.store(steps.reduce(0) { $0 + $1.size * 2 }, ordering: .relaxed)
+        for step in steps {
+            try interruption.flag.check()
+            let copy = LayerCopy(self, step)
+            let isCopied = try copy.run(&result)
+            if isCopied { result.copied.append(step.id) } else { result.skipped.append(step.id) }
+            report(step, isCopied)
+        }
+        return result
+    }
+}

@@ -1,0 +1,76 @@
+public import LayerDrivers
+import LayerEngine
+public import LayerModel
+public import LinuxIO
+
+/// A layer of a store, and what it is compared with.
+public struct StoreLayer: Sendable {
+    /// The store.
+    public var driver: any LayerDriver
+    public var id: LayerID
+    /// The layer that the difference begins at: the layer's own parent, another of its ancestors, or nil for everything.
+    public var parent: LayerID?
+
+    public init(_ id: LayerID, since parent: LayerID?, in driver: any LayerDriver) {
+        self.driver = driver
+        self.id = id
+        self.parent = parent
+    }
+
+    /// The layer with the parent that the store names.
+    ///
+    /// Throws `notFound` for an unknown layer.
+    public init(_ id: LayerID, in driver: any LayerDriver) throws(LayerError) {
+        self.init(id, since: try driver.parent(of: id), in: driver)
+    }
+}
+
+/// Gets layers and what is known of them out of stores, the same for every driver.
+public enum StoreExport {
+    /// Writes the difference of `layer` to `output` and gives a file its name, and its tar-split metadata to `tarSplit`.
+    ///
+    /// The id maps are the store's. Throws `notFound` for an unknown layer, and what `LayerExport.write` throws.
+    public static func write(
+        _ layer: StoreLayer, to output: LayerOutput, tarSplit: LayerOutput? = nil,
+        options: LayerExportOptions = LayerExportOptions(), cancel: CancelFlag = CancelFlag(), progress: Progress? = nil
+    ) throws(LayerError) -> LayerExportReport {
+        try LayerExport.write(layerOf: StoreProducer(layer, cancel, progress), to: output, tarSplit, options)
+    }
+
+    /// Writes the changes of `layer` to `output`, sorted by path bytes; see `LayerDifference.list`.
+    @discardableResult
+    public static func list(
+        _ layer: StoreLayer, options: DifferenceOptions = DifferenceOptions(), format: ChangeListFormat,
+        to output: LayerOutput, prefix: String = "", suffix: (ChangesReport) -> String = { _ in "" }
+    ) throws(LayerError) -> ChangesReport {
+        try LayerDifference.list(format: format, to: output, options.cancel, prefix: prefix, suffix: suffix) {
+            (body) throws(LayerError) in
+            try layer.driver.changes(layer.id, since: layer.parent, options: options, body)
+        }
+    }
+}
+
+/// A layer of a store on its way out.
+struct StoreProducer: LayerProducer {
+    let layer: StoreLayer
+    let cancel: CancelFlag
+    let progress: Progress?
+
+    init(_ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress?) {
+        self.layer = layer
+        self.cancel = cancel
+        self.progress = progress
+    }
+
+    var workers: Int? { layer.driver.configuration.workers }
+
+    func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
+        -> DiffReport
+    {
+        var difference = DifferenceOptions()
+        difference.diff = options
+        difference.cancel = cancel
+        difference.progress = progress
+        return try layer.driver.diff(layer.id, since: layer.parent, options: difference, into: &sink)
+    }
+}
