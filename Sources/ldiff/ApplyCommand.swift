@@ -1,7 +1,5 @@
 import ArgumentParser
-import Glibc
 import LayerKit
-import Synchronization
 
 /// `ldiff apply`: unpacks a layer.
 struct ApplyCommand: ParsableCommand {
@@ -40,25 +38,7 @@ struct ApplyCommand: ParsableCommand {
         completion: .directory)
     var lower: [PathArgument] = []
 
-    @Flag(help: "Compute the DiffID, and the digest of the layer as it is read.")
-    var digest = false
-
-    @Option(help: ArgumentHelp("The digest that the layer must have as it is read.", valueName: "sha256:..."))
-    var expectDigest: DigestArgument?
-
-    @Option(help: ArgumentHelp("The digest that the uncompressed layer must have.", valueName: "sha256:..."))
-    var expectDiffID: DigestArgument?
-
-    @Option(
-        help: ArgumentHelp("Write tar-split metadata of the layer, for assemble; Docker's format.", valueName: "file"),
-        completion: .file())
-    var tarSplit: PathArgument?
-
-    @Option(
-        name: .customLong("max-size"),
-        help: ArgumentHelp("The most bytes of files to unpack; K, M, G and T are units of 1024.", valueName: "n"))
-    var maxSize: ByteCount?
-
+    @OptionGroup var source: LayerInputArguments
     @OptionGroup var maps: IDMapOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
@@ -67,71 +47,27 @@ struct ApplyCommand: ParsableCommand {
     }
 
     func run() throws {
-        if layer.isDash, Console.isTerminal(STDIN_FILENO) {
-            throw ValidationError("a layer does not come from a terminal: name a file, or send one in")
-        }
+        try LayerInputArguments.checkTerminal(layer)
         let stopwatch = Stopwatch()
         let options = importOptions()
-        Interrupts.watch(options.interruption, takesBack: true)
-        let progress = options.progress
-        let bar = ProgressBar.start("apply", global) {
-            ProgressBar.Sample(
-                entries: progress.layer.entries.load(ordering: .relaxed), bytes: progress.input.value,
-                total: progress.inputTotal.load(ordering: .relaxed))
-        }
+        Interrupts.watch(options.interruption, patience: .takesBack)
+        let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
-        let metadata = try tarSplit.map { try LayerOutput.file(at: $0.path, mode: ProcessSetup.fileMode) }
         let applied = try LayerImport.apply(
-            layer.isDash ? .standardInput : .file(layer.path), to: root.path, tarSplit: metadata, options: options)
+            layer.input, to: root.path, tarSplit: try source.openTarSplit(), options: options)
         bar?.stop()
-        try report(applied, seconds: stopwatch.seconds).write(global, layerOnOutput: false)
+        try Report(
+            applied.layer, applied.stream, size: applied.layer.size, global, seconds: stopwatch.seconds
+        ).write(global, layerOnOutput: false)
     }
 
     private func importOptions() -> LayerImportOptions {
-        var options = LayerImportOptions()
+        var options = source.importOptions(global)
         options.apply.dialect = WhiteoutDialect(dialect)
         options.apply.lowers = lower.isEmpty ? nil : lower.map(\.path)
         options.apply.uidMap = maps.users
         options.apply.gidMap = maps.groups
-        options.apply.workers = global.workers
-        options.apply.io = global.io
-        options.apply.maxBytes = maxSize?.bytes
-        options.digests = digest
-        options.expectedDigest = expectDigest?.digest
-        options.expectedDiffID = expectDiffID?.digest
         options.rootMode = ProcessSetup.directoryMode
         return options
-    }
-
-    private func report(_ applied: LayerImportReport, seconds: Double) -> Report {
-        let layer = applied.layer
-        let stream = applied.stream
-        var report = Report()
-        report.json.add("entries", layer.entries)
-        report.json.add("bytes", stream.uncompressedBytes)
-        report.json.add("size", layer.size)
-        report.json.add("uniqueFileBytes", layer.uniqueFileBytes)
-        report.json.add("inputBytes", stream.compressedBytes)
-        if let diffID = stream.diffID { report.json.add("diffID", diffID.description) }
-        if stream.format != .none, let digest = stream.compressedDigest {
-            report.json.add("digest", digest.description)
-        }
-        report.json.add("compression", stream.format.name)
-        if let mediaType = stream.format.mediaType { report.json.add("mediaType", mediaType) }
-        report.json.add("seconds", seconds: seconds)
-        report.json.add("io", layer.io.json(global.io))
-        report.json.add("skippedDevices", layer.skippedDevices)
-        report.json.add("warnings", layer.warnings)
-        report.json.add("warningCount", layer.warningCount)
-        report.warnings = layer.warnings
-        report.warningCount = layer.warningCount
-        report.io = layer.io
-        var text = "\(Human.entries(UInt64(layer.entries))), \(Human.bytes(stream.uncompressedBytes))"
-        if stream.format != .none { text += " from \(Human.bytes(stream.compressedBytes)) of \(stream.format.name)" }
-        text += " in \(Human.seconds(seconds))"
-        if let diffID = stream.diffID { text += "; DiffID \(diffID)" }
-        if stream.format != .none, let digest = stream.compressedDigest { text += "; digest \(digest)" }
-        report.summary = text
-        return report
     }
 }

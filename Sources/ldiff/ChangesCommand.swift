@@ -34,42 +34,16 @@ struct ChangesCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let (interruption, progress) = (Interruption(), Progress())
         Interrupts.watch(interruption)
-        let bar = ProgressBar.start("changes", global) {
-            ProgressBar.Sample(
-                entries: progress.entries.load(ordering: .relaxed), bytes: progress.bytes.load(ordering: .relaxed))
-        }
+        let bar = ProgressBar.start("changes", global, walking: progress)
         defer { bar?.stop() }
         let global = global
         let listed = try LayerDifference.list(
             source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable,
-            format: global.json ? .json : null ? .raw : .text, to: try LayerOutput.standardOutput(),
-            prefix: global.json ? "{\"changes\":[" : "",
-            suffix: { report in
-                guard global.json else { return "" }
-                return "]," + Self.report(report, global, stopwatch.seconds).json.membersText + "}\n"
-            })
+            format: ChangeListFormat(global, null: null), to: try LayerOutput.standardOutput(),
+            prefix: ChangeListFrame.prefix(global),
+            suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
         bar?.stop()
         // The JSON object went out with the list, which is its first member.
-        Self.report(listed, global, stopwatch.seconds).writeNotes(global)
-    }
-
-    private static func report(_ listed: ChangesReport, _ global: GlobalOptions, _ seconds: Double) -> Report {
-        var report = Report()
-        let count = listed.added + listed.modified + listed.deleted
-        report.json.add("entries", count)
-        report.json.add("added", listed.added)
-        report.json.add("changed", listed.modified)
-        report.json.add("deleted", listed.deleted)
-        report.json.add("seconds", seconds: seconds)
-        report.json.add("io", listed.io.json(global.io))
-        report.json.add("sawRedirect", listed.sawRedirect)
-        report.json.add("skippedUnreadable", listed.skippedUnreadable)
-        report.json.add("warnings", listed.warnings)
-        report.warnings = listed.warnings
-        report.warningCount = listed.warnings.count
-        report.skippedUnreadable = listed.skippedUnreadable
-        report.io = listed.io
-        report.summary = "\(Human.entries(UInt64(count))) in \(Human.seconds(seconds))"
-        return report
+        Report(listed, global, seconds: stopwatch.seconds).writeNotes(global)
     }
 }

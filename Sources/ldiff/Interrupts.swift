@@ -8,16 +8,24 @@ import Synchronization
 enum Interrupts {
     private static let interruption = Mutex<Interruption?>(nil)
     private static let isEnding = Atomic<Bool>(false)
-    /// Milliseconds that a job has to notice, before it counts as stuck.
     private static let patience = Atomic<Int>(0)
+
+    /// How many milliseconds a job has to notice, before it counts as stuck.
+    enum Patience: Int {
+        /// It may wait in a write that does not wake, and nothing of it stays when it is ended.
+        case writes = 600
+        /// It wakes from waiting, and has something to take back.
+        case takesBack = 5000
+        /// It unmounts or removes layers, which may be large: only a second signal ends it sooner.
+        case store = 120_000
+    }
 
     /// Has signals interrupt `interruption` from now on. Called before any other thread is started, so that all of
     /// them leave the signals to the one that waits.
     ///
-    /// A job that cannot wake from a write is ended after a moment: nothing of it stays. One that can, and that has
-    /// something to take back, gets longer.
-    static func watch(_ interruption: Interruption, takesBack: Bool = false) {
-        patience.store(takesBack ? 5000 : 600, ordering: .relaxed)
+    /// A job that cannot wake from a write is ended after a moment: nothing of it stays. See `Patience` for others.
+    static func watch(_ interruption: Interruption, patience: Patience = .writes) {
+        self.patience.store(patience.rawValue, ordering: .relaxed)
         self.interruption.withLock { $0 = interruption }
         var set = waited()
         pthread_sigmask(SIG_BLOCK, &set, nil)
@@ -63,7 +71,7 @@ enum Interrupts {
         guard let interruption = interruption.withLock({ $0 }) else { return }
         interruption.interrupt()
         var waitedSoFar = 0
-        while waitedSoFar < patience.load(ordering: .relaxed) || interruption.isCleaningUp {
+        while waitedSoFar < self.patience.load(ordering: .relaxed) || interruption.isCleaningUp {
             var slice = timespec(tv_sec: 0, tv_nsec: 20_000_000)
             let again = sigtimedwait(&set, nil, &slice) > 0
             waitedSoFar += 20

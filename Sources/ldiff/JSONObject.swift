@@ -9,6 +9,9 @@ struct JSONObject {
         add(name, raw: "[" + value.map(Self.quoted).joined(separator: ",") + "]")
     }
     mutating func add(_ name: String, _ value: JSONObject) { add(name, raw: value.text) }
+    mutating func add(_ name: String, _ values: [JSONObject]) {
+        add(name, raw: "[" + values.map(\.text).joined(separator: ",") + "]")
+    }
 
     /// A duration in seconds, to the microsecond.
     mutating func add(_ name: String, seconds: Double) {

@@ -14,13 +14,14 @@ struct LDiff: ParsableCommand {
               ldiff apply layer.tar.zst newroot
               ldiff changes newroot --lower rootfs
               ldiff size /var/lib/docker/overlay2/ID/diff --dialect overlay
+              ldiff layer changes ID --home /var/lib/docker/overlay2
 
             EXIT STATUS:
               0   done
               64  wrong usage
               65  the layer is malformed, hostile or does not match its digest
               66  an input is missing
-              69  the kernel lacks something that is needed
+              69  the driver does not work here, or the kernel lacks something
               73  the output cannot be created
               74  reading or writing failed
               77  not permitted
@@ -29,11 +30,11 @@ struct LDiff: ParsableCommand {
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
             DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self, AssembleCommand.self,
-            BenchCommand.self, BenchProbeCommand.self,
+            LayerCommand.self, BenchCommand.self, BenchProbeCommand.self,
         ])
 
     func run() throws {
-        throw ValidationError("a verb is missing: diff, apply, changes, size or assemble")
+        throw ValidationError("a verb is missing: diff, apply, changes, size, layer or assemble")
     }
 }
 
@@ -48,6 +49,8 @@ enum Program {
             end(.done)
         } catch let error as LayerError {
             end(error)
+        } catch let silent as SilentExit {
+            end(silent.status)
         } catch {
             end(parsing: error)
         }

@@ -27,10 +27,7 @@ struct SizeCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let (interruption, progress) = (Interruption(), Progress())
         Interrupts.watch(interruption)
-        let bar = ProgressBar.start("size", global) {
-            ProgressBar.Sample(
-                entries: progress.entries.load(ordering: .relaxed), bytes: progress.bytes.load(ordering: .relaxed))
-        }
+        let bar = ProgressBar.start("size", global, walking: progress)
         defer { bar?.stop() }
         let size = try LayerDifference.size(
             source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable)

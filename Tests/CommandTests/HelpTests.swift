@@ -22,6 +22,23 @@ private let flags: [(verb: String, flags: [String])] = [
 
 private let globalFlags = ["--io", "--workers", "--progress", "--json", "--quiet", "--verbose"]
 
+/// What `--help` of each operation of `ldiff layer` must name.
+private let layerFlags: [(operation: String, flags: [String])] = [
+    ("create", ["--parent", "--read-write", "--template", "--mount-label"]),
+    ("remove", []), ("exists", ["EXIT STATUS: 0 the layer exists, 66 it does not"]), ("list", []),
+    ("mount", ["--read-only", "--mount-label"]), ("unmount", []),
+    (
+        "diff",
+        ["--parent", "--no-parent", "-o", "--compress", "--level", "--profile", "--digest", "--tar-split"]
+    ),
+    ("apply", ["--parent", "--digest", "--expect-digest", "--expect-diff-id", "--tar-split", "--max-size", "--sync"]),
+    ("changes", ["--parent", "--no-parent", "-0"]), ("size", ["--parent", "--no-parent"]), ("metadata", []),
+    ("status", []), ("cleanup", []), ("check", ["--repair"]),
+    ("migrate", ["--from", "--from-home", "--from-opt", "--to", "--dry-run", "--sync"]),
+]
+
+private let storeFlags = ["--driver", "--home", "--storage-opt", "--driver-opt", "--uid-map", "--gid-map"]
+
 @Suite struct HelpTests {
     @Test(arguments: flags.map(\.verb)) func `help of a verb names its flags and shows examples`(verb: String) throws {
         let outcome = try Scratch().run("$L \(verb) --help")
@@ -51,5 +68,22 @@ private let globalFlags = ["--io", "--workers", "--progress", "--json", "--quiet
         let outcome = try Scratch().run("$L --generate-completion-script \(shell)")
         #expect(outcome.status == 0)
         #expect(outcome.text.contains("expect-diff-id"))
+    }
+
+    @Test(arguments: layerFlags.map(\.operation))
+    func `help of an operation names its flags and shows examples`(operation: String) throws {
+        let outcome = try Scratch().run("$L layer \(operation) --help")
+        #expect(outcome.status == 0 && outcome.errors.isEmpty)
+        // Lines are folded; names are not.
+        let text = outcome.text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let own = layerFlags.first { $0.operation == operation }?.flags ?? []
+        for flag in own + storeFlags + globalFlags { #expect(text.contains(flag), "\(flag)") }
+        #expect(text.contains("EXAMPLES: ") && text.contains("ldiff layer \(operation)"))
+    }
+
+    @Test func `help of layer lists the operations and the drivers' options`() throws {
+        let text = try Scratch().make("$L layer --help").text
+        for (operation, _) in layerFlags { #expect(text.contains("\n  \(operation) "), "\(operation)") }
+        for word in ["overlay2.size=10G", "fuse-overlayfs", "aufs", "zfs.fsname"] { #expect(text.contains(word)) }
     }
 }

@@ -1,0 +1,69 @@
+import ArgumentParser
+import LayerKit
+
+/// `ldiff layer check`: looks for what a crash left.
+struct LayerCheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check",
+        abstract: "Looks for what a crash left in a store, and mends it.",
+        discussion: """
+            Finds layers that were being made or removed, names in l/ that disagree with their layers, chains of lower \
+            layers that are broken, mounts whose server is dead, datasets and snapshots of no layer, recorded sizes \
+            that are wrong. One line each: found, repaired or left, what it is, where, and what was done or can be.
+
+            Without --repair nothing is changed. Nothing that is complete or in use is ever removed. EXIT STATUS: 0 \
+            nothing was found or all of it was repaired, 65 something is left.
+
+            EXAMPLES:
+              ldiff layer check --home /srv/overlay2
+              ldiff layer check --repair --json --home /var/lib/docker
+            """)
+
+    @Flag(help: "Mend what can be mended.")
+    var repair = false
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let stopwatch = Stopwatch()
+        let driver = try store.open(global)
+        let findings = try driver.check(repair: repair)
+        let left = findings.filter { $0.state != .repaired }
+        let output = try LayerOutput.standardOutput()
+        if global.json {
+            try output.writeText(json(findings, left.count, stopwatch.seconds).text + "\n")
+        } else {
+            try output.writeText(findings.map { RawArguments.oneLine($0.description) + "\n" }.joined())
+        }
+        guard left.isEmpty else {
+            throw LayerError(
+                .corruptLayer, "check", path: driver.configuration.home,
+                cause: .reason(
+                    "\(left.count) of \(findings.count) things found "
+                        + (repair ? "could not be mended" : "are not mended")),
+                hint: repair ? nil : "--repair mends what can be mended")
+        }
+        if !global.json, !global.quiet {
+            Console.error(
+                findings.isEmpty ? "ldiff: nothing was found\n" : "ldiff: repaired all \(findings.count) found\n")
+        }
+    }
+
+    private func json(_ findings: [Finding], _ left: Int, _ seconds: Double) -> JSONObject {
+        var report = JSONObject()
+        report.add(
+            "findings",
+            findings.map { finding in
+                var object = JSONObject()
+                object.add("kind", finding.kind.rawValue)
+                object.add("state", finding.state.rawValue)
+                object.add("path", finding.path.description)
+                object.add("what", finding.what)
+                return object
+            })
+        report.add("left", left)
+        report.add("seconds", seconds: seconds)
+        return report
+    }
+}

@@ -1,0 +1,226 @@
+import ArgumentParser
+import LayerKit
+
+/// `ldiff layer diff`: a layer of a store as an archive.
+struct LayerDiffCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff",
+        abstract: "Writes a layer of a store as an archive.",
+        discussion: """
+            The layer is what changed since its parent. --parent names another layer to compare with, --no-parent \
+            writes the whole tree. The file appears under its name only when it is complete.
+
+            EXAMPLES:
+              ldiff layer diff box -o box.tar --home /srv/overlay2
+              ldiff layer diff box --compress zstd --digest --json -o box.tar.zst --home /srv/overlay2
+              ldiff layer diff box --no-parent --home /srv/overlay2 | tar tvf -
+              ldiff layer diff box --profile moby --home /var/lib/docker/overlay2 -o commit.tar
+            """)
+
+    @Argument(help: "The layer's id.")
+    var id: LayerArgument
+
+    @OptionGroup var parent: ParentArguments
+    @OptionGroup var target: LayerOutputArguments
+
+    @Flag(help: "Leave out what cannot be read, and report how many; otherwise it is an error.")
+    var skipUnreadable = false
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        try target.checkTerminal()
+        var options = try target.exportOptions(global)
+        options.diff.skipUnreadable = skipUnreadable
+        let stopwatch = Stopwatch()
+        let (interruption, progress) = (Interruption(), Progress())
+        Interrupts.watch(interruption, patience: .takesBack)
+        let layer = try parent.layer(id, in: try store.open(global), global)
+        let bar = ProgressBar.start("diff", global, writing: progress)
+        defer { bar?.stop() }
+        let outputs = try target.open()
+        let written = try StoreExport.write(
+            layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, cancel: interruption.flag,
+            progress: progress)
+        bar?.stop()
+        var report = Report(written, target.compress, global, seconds: stopwatch.seconds)
+        if let parent = layer.parent { report.json.add("parent", parent.description) }
+        try report.write(global, layerOnOutput: target.goesToStandardOutput)
+    }
+}
+
+/// `ldiff layer apply`: an archive as a layer of a store.
+struct LayerApplyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "apply",
+        abstract: "Unpacks an archive as a layer of a store.",
+        discussion: """
+            A layer that does not exist is made on --parent, or as a base layer; if anything fails, a digest that is \
+            not the expected one and an interruption included, there is no such layer. A layer that exists and is \
+            empty is filled, and is empty again after a failure. The archive may be plain, gzip, zstd, bzip2, xz or \
+            lz4, which is detected.
+
+            EXAMPLES:
+              ldiff layer apply base layer.tar.gz --home /srv/overlay2
+              ldiff layer apply app app.tar.zst --parent base --expect-diff-id sha256:9f86d0... --home /srv/overlay2
+              zcat layer.tar.gz | ldiff layer apply base - --home /srv/overlay2
+            """)
+
+    @Argument(help: "The layer's id.")
+    var id: LayerArgument
+
+    @Argument(help: "The archive; - is standard input.", completion: .file())
+    var layer: PathArgument
+
+    @Option(help: ArgumentHelp("The layer that it lies upon.", valueName: "id"))
+    var parent: LayerArgument?
+
+    @OptionGroup var source: LayerInputArguments
+
+    @Flag(help: "Wait until the layer is on disk (one syncfs).")
+    var sync = false
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        try LayerInputArguments.checkTerminal(layer)
+        let stopwatch = Stopwatch()
+        let options = source.importOptions(global)
+        Interrupts.watch(options.interruption, patience: .store)
+        let driver = try store.open(global, mayBeNew: true, sync: sync)
+        let bar = ProgressBar.start("apply", global, reading: options.progress)
+        defer { bar?.stop() }
+        let target = try target(in: driver)
+        let applied = try StoreImport.apply(
+            layer.input, as: target, tarSplit: try source.openTarSplit(), options: options)
+        bar?.stop()
+        var report = Report(
+            applied.layer, applied.stream, size: applied.size, global, seconds: stopwatch.seconds)
+        report.json.add("id", target.id.description)
+        if let parent = target.parent { report.json.add("parent", parent.description) }
+        report.json.add("created", applied.created)
+        try report.write(global, layerOnOutput: false)
+    }
+
+    /// Without --parent: the parent that the layer has, if it exists.
+    private func target(in driver: any LayerDriver) throws(LayerError) -> StoreLayer {
+        var target = StoreLayer(try id.id(), since: nil, in: driver)
+        if let parent, !parent.bytes.bytes.isEmpty {
+            target.parent = try parent.id()
+        } else if parent == nil, driver.exists(target.id) {
+            target.parent = try driver.parent(of: target.id)
+        }
+        return target
+    }
+}
+
+/// `ldiff layer changes`: what a layer of a store changed.
+struct LayerChangesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "changes",
+        abstract: "Lists what a layer added (A), changed (C) and deleted (D), as docker diff does.",
+        discussion: """
+            One line each, sorted by the bytes of the path. Control characters, backslashes and bytes that are not \
+            UTF-8 are written as \\xNN; with -0 paths are written as they are and each ends with a NUL.
+
+            EXAMPLES:
+              ldiff layer changes box --home /srv/overlay2
+              ldiff layer changes box --parent base --home /srv/overlay2
+            """)
+
+    @Argument(help: "The layer's id.")
+    var id: LayerArgument
+
+    @OptionGroup var parent: ParentArguments
+
+    @Flag(name: [.customShort("0"), .customLong("null")], help: "Raw paths, each ended by a NUL instead of a newline.")
+    var null = false
+
+    @Flag(help: "Leave out what cannot be read, and report how many; otherwise it is an error.")
+    var skipUnreadable = false
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func validate() throws {
+        if null && global.json { throw ValidationError("-0 and --json exclude each other") }
+    }
+
+    func run() throws {
+        let stopwatch = Stopwatch()
+        let job = StoreJob("changes", global, skipUnreadable: skipUnreadable)
+        let layer = try parent.layer(id, in: try store.open(global), global)
+        defer { job.stop() }
+        let global = global
+        let listed = try StoreExport.list(
+            layer, options: job.options, format: ChangeListFormat(global, null: null),
+            to: try LayerOutput.standardOutput(), prefix: ChangeListFrame.prefix(global),
+            suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
+        job.stop()
+        Report(listed, global, seconds: stopwatch.seconds).writeNotes(global)
+    }
+}
+
+/// `ldiff layer size`: how large a layer of a store is.
+struct LayerSizeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "size",
+        abstract: "Prints the bytes of a layer, as docker ps -s does.",
+        discussion: """
+            A layer that apply made and nobody changed since is answered from its record, without a look at its files.
+
+            EXAMPLES:
+              ldiff layer size box --home /srv/overlay2
+            """)
+
+    @Argument(help: "The layer's id.")
+    var id: LayerArgument
+
+    @OptionGroup var parent: ParentArguments
+
+    @Flag(help: "Leave out what cannot be read; otherwise it is an error.")
+    var skipUnreadable = false
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let stopwatch = Stopwatch()
+        let job = StoreJob("size", global, skipUnreadable: skipUnreadable)
+        let layer = try parent.layer(id, in: try store.open(global), global)
+        defer { job.stop() }
+        let isRecorded = layer.driver.recordedSize(of: layer.id, since: layer.parent) != nil
+        let size = try layer.driver.diffSize(layer.id, since: layer.parent, options: job.options)
+        job.stop()
+        let output = try LayerOutput.standardOutput()
+        guard global.json else { return try output.writeText("\(size)\n") }
+        var object = JSONObject()
+        object.add("bytes", size)
+        object.add("size", size)
+        object.add("recorded", isRecorded)
+        object.add("seconds", seconds: stopwatch.seconds)
+        try output.writeText(object.text + "\n")
+    }
+}
+
+/// A walk over a layer of a store: it can be interrupted and shows how far it is.
+private final class StoreJob {
+    var options = DifferenceOptions()
+    private var bar: ProgressBar?
+
+    init(_ label: String, _ global: GlobalOptions, skipUnreadable: Bool) {
+        let (interruption, progress) = (Interruption(), Progress())
+        Interrupts.watch(interruption, patience: .takesBack)
+        options.cancel = interruption.flag
+        options.progress = progress
+        options.diff.skipUnreadable = skipUnreadable
+        bar = ProgressBar.start(label, global, walking: progress)
+    }
+
+    func stop() {
+        bar?.stop()
+        bar = nil
+    }
+}

@@ -1,0 +1,173 @@
+import ArgumentParser
+import LayerKit
+
+/// `ldiff layer migrate`: copies layers from one store to another.
+struct LayerMigrateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "migrate",
+        abstract: "Copies layers with all that they lie upon from one store to another.",
+        discussion: """
+            Docker dropped the drivers aufs and overlay: this takes their layers along, and those of any other driver. \
+            Without IDs every layer is copied, those of containers included. Ids stay. Each layer is read from the one \
+            store, unpacked into the other, read again there and compared. The source is only read.
+
+            A layer is in the target as a whole or not at all. Run it again after an interruption: layers that are \
+            there are compared and left alone. Different layers of the same id are an error; nothing that was there is \
+            replaced.
+
+            Docker's own records lie beside the store, in image/DRIVER, and are the same for every driver: with the \
+            daemon stopped, cp -a image/aufs image/overlay2 lets it find the images in its new store. The driver overlay \
+            keeps no parents of image layers; they are read from there.
+
+            Status 65: a copied layer is not what it was.
+
+            EXAMPLES:
+              ldiff layer migrate --from aufs --from-home /var/lib/docker/aufs --to overlay2 \\
+                  --home /var/lib/docker/overlay2
+              ldiff layer migrate --from-home /old/overlay --home /new/overlay2 --dry-run
+            """)
+
+    @Argument(help: "The layers to copy; all if none is named.")
+    var id: [LayerArgument] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "The driver of the store that is read; not needed where --from-home ends in its name.",
+            valueName: "driver"))
+    var from: DriverName?
+
+    @Option(help: ArgumentHelp("The directory of the store that is read.", valueName: "dir"), completion: .directory)
+    var fromHome: PathArgument
+
+    @Option(
+        name: .customLong("from-opt"),
+        help: ArgumentHelp("An option of the driver of the store that is read.", valueName: "k=v"))
+    var fromOptions: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "The driver of the store that is written; not needed where --home ends in its name.", valueName: "driver"))
+    var to: DriverName?
+
+    @Option(
+        name: .customLong("layerdb"),
+        help: ArgumentHelp(
+            "Docker's records of the layers that are read, if not in image/DRIVER/layerdb beside --from-home.",
+            valueName: "dir"),
+        completion: .directory)
+    var layerDatabase: PathArgument?
+
+    @Flag(help: "Only say what would be copied.")
+    var dryRun = false
+
+    @Flag(help: "Wait after each layer until it is on disk (one syncfs).")
+    var sync = false
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func validate() throws {
+        if let to, let driver = store.driver, to != driver {
+            throw ValidationError("--to and --driver name different drivers for the target")
+        }
+    }
+
+    func run() throws {
+        let stopwatch = Stopwatch()
+        let interruption = Interruption()
+        Interrupts.watch(interruption, patience: .store)
+        let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
+        let progress = MigrationProgress()
+        let source = try openSource()
+        let records = try layerDatabase.map { (path) throws(LayerError) in try DockerRecords(database: path.path) }
+        let migration = StoreMigration(
+            from: source, to: try openTarget(), parents: try (records ?? DockerRecords(of: source)).parents,
+            interruption: interruption, progress: progress)
+        let bar = ProgressBar.start("migrate", global) {
+            let now = progress.now
+            return ProgressBar.Sample(
+                entries: now.entries, bytes: now.bytes, total: progress.totalBytes.load(ordering: .relaxed))
+        }
+        defer { bar?.stop() }
+        let steps = try migration.plan(ids)
+        if dryRun {
+            bar?.stop()
+            return try Self.report(steps, global, stopwatch.seconds).write(global, layerOnOutput: false)
+        }
+        var done = 0
+        let tells = global.verbose
+        let result = try migration.run(steps) { step, isCopied in
+            done += 1
+            guard tells else { return }
+            ProgressBar.clearLine()
+            Console.error(
+                "ldiff: \(done) of \(steps.count): \(step.id) \(isCopied ? "copied" : "is there already")\n")
+        }
+        bar?.stop()
+        try Self.report(result, global, stopwatch.seconds).write(global, layerOnOutput: false)
+    }
+
+    private func openSource() throws -> any LayerDriver {
+        var source = store
+        source.home = fromHome
+        source.driver = from
+        source.storageOptions = []
+        source.driverOptions = fromOptions
+        return try source.open(global)
+    }
+
+    private func openTarget() throws -> any LayerDriver {
+        var target = store
+        target.driver = to ?? store.driver
+        return try target.open(global, mayBeNew: true, sync: sync)
+    }
+
+    /// What would be done.
+    private static func report(_ steps: [MigrationStep], _ global: GlobalOptions, _ seconds: Double) -> Report {
+        let missing = steps.filter { !$0.isThere }
+        let bytes = missing.reduce(0) { $0 + $1.size }
+        var report = Report()
+        report.json.add(
+            "layers",
+            steps.map { step in
+                var object = JSONObject()
+                object.add("id", step.id.description)
+                if let parent = step.parent { object.add("parent", parent.description) }
+                object.add("size", step.size)
+                object.add("exists", step.isThere)
+                return object
+            })
+        report.json.add("bytes", bytes)
+        report.json.add("seconds", seconds: seconds)
+        if !global.json {
+            for step in steps {
+                Console.output(
+                    "\(step.isThere ? "there" : "copy ") \(step.id)\(step.parent.map { " on \($0)" } ?? "")"
+                        + "  \(Human.bytes(step.size))\n")
+            }
+        }
+        report.summary =
+            "would copy \(count(missing.count)), \(Human.bytes(bytes)), and compare "
+            + "\(steps.count - missing.count) that the target has"
+        return report
+    }
+
+    /// What was done.
+    private static func report(_ result: MigrationReport, _ global: GlobalOptions, _ seconds: Double) -> Report {
+        var report = Report()
+        report.json.add("copied", result.copied.map(\.description))
+        report.json.add("skipped", result.skipped.map(\.description))
+        report.json.add("entries", result.entries)
+        report.json.add("bytes", result.copiedBytes)
+        report.json.add("skippedSockets", result.skippedSockets)
+        report.json.add("seconds", seconds: seconds)
+        report.summary =
+            "copied and compared \(count(result.copied.count)), \(Human.entries(result.entries)), "
+            + "\(Human.bytes(result.copiedBytes)) of tar in \(Human.seconds(seconds))"
+        if !result.skipped.isEmpty { report.summary += "; \(result.skipped.count) were there already" }
+        if result.skippedSockets > 0 { report.summary += "; left out \(result.skippedSockets) sockets" }
+        return report
+    }
+
+    private static func count(_ layers: Int) -> String { layers == 1 ? "1 layer" : "\(layers) layers" }
+}

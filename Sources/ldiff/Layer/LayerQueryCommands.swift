@@ -1,0 +1,148 @@
+import ArgumentParser
+import LayerKit
+
+/// `ldiff layer exists`: whether a layer is there.
+struct LayerExistsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "exists",
+        abstract: "Tells by its status whether a layer exists.",
+        discussion: """
+            Prints nothing. EXIT STATUS: 0 the layer exists, 66 it does not; others are failures. With --json the \
+            answer is printed too.
+
+            EXAMPLES:
+              ldiff layer exists base --home /srv/overlay2 && echo there
+            """)
+
+    @Argument(help: "The layer's id.")
+    var id: LayerArgument
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let driver = try store.open(global)
+        let id = try id.id()
+        let isThere = driver.exists(id)
+        if global.json {
+            var object = JSONObject()
+            object.add("id", id.description)
+            object.add("exists", isThere)
+            try LayerOutput.standardOutput().writeText(object.text + "\n")
+        }
+        if !isThere { throw SilentExit(status: .noInput) }
+    }
+}
+
+/// `ldiff layer list`: the layers of a store.
+struct LayerListCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "Lists the layers, one id a line, sorted.",
+        discussion: """
+            Layers that were being made or removed when a process ended are left out; check finds those. --json adds \
+            each layer's parent, and its size where that is recorded.
+
+            EXAMPLES:
+              ldiff layer list --home /var/lib/docker
+            """)
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let driver = try store.open(global)
+        let ids = try driver.layers()
+        let output = try LayerOutput.standardOutput()
+        guard global.json else {
+            return try output.writeText(ids.map { $0.description + "\n" }.joined())
+        }
+        var objects: [JSONObject] = []
+        for id in ids {
+            var object = JSONObject()
+            object.add("id", id.description)
+            // One damaged layer must not hide the others.
+            do throws(LayerError) {
+                let parent = try driver.parent(of: id)
+                if let parent { object.add("parent", parent.description) }
+                if let size = driver.recordedSize(of: id, since: parent) { object.add("size", size.byteCount) }
+            } catch {
+                object.add("error", error.description)
+            }
+            objects.append(object)
+        }
+        var list = JSONObject()
+        list.add("driver", driver.name.rawValue)
+        list.add("home", driver.configuration.home.description)
+        list.add("layers", objects)
+        try output.writeText(list.text + "\n")
+    }
+}
+
+/// `ldiff layer metadata`: where a layer lies.
+struct LayerMetadataCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "metadata",
+        abstract: "Shows where a layer lies, as docker inspect does.",
+        discussion: """
+            EXAMPLES:
+              ldiff layer metadata box --home /srv/overlay2
+            """)
+
+    @Argument(help: "The layer's id.")
+    var id: LayerArgument
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let driver = try store.open(global)
+        let rows = try driver.metadata(of: try id.id()).map { Row(name: $0.key, value: $0.value.description) }
+        try Row.write(rows, global)
+    }
+}
+
+/// `ldiff layer status`: what the driver says of itself.
+struct LayerStatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Shows what the driver says of itself, as docker info does.",
+        discussion: """
+            EXAMPLES:
+              ldiff layer status --home /srv/overlay2
+            """)
+
+    @OptionGroup(title: "Store") var store: StoreArguments
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let driver = try store.open(global)
+        let first = [
+            Row(name: "Driver", value: driver.name.rawValue),
+            Row(name: "Home", value: driver.configuration.home.description),
+        ]
+        try Row.write(first + driver.status().map { Row(name: $0.name, value: $0.value) }, global)
+    }
+}
+
+/// One line of a table with a name and a value.
+private struct Row {
+    var name: String
+    var value: String
+
+    /// Writes the rows aligned, or as one JSON object.
+    static func write(_ rows: [Row], _ global: GlobalOptions) throws(LayerError) {
+        let output = try LayerOutput.standardOutput()
+        if global.json {
+            var object = JSONObject()
+            for row in rows { object.add(row.name, row.value) }
+            return try output.writeText(object.text + "\n")
+        }
+        let width = rows.map(\.name.count).max() ?? 0
+        let lines = rows.map { row in
+            row.name + ":" + String(repeating: " ", count: width - row.name.count + 1)
+                + RawArguments.oneLine(row.value) + "\n"
+        }
+        try output.writeText(lines.joined())
+    }
+}

@@ -1,0 +1,160 @@
+import ArgumentParser
+import Glibc
+import LayerKit
+
+extension DriverName: ExpressibleByArgument {}
+
+/// Which store an operation works on, and how it is opened.
+struct StoreArguments: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The driver; not needed where --home ends in a driver's name or holds one store.",
+            valueName: DriverName.allCases.map(\.rawValue).joined(separator: "|")))
+    var driver: DriverName?
+
+    @Option(
+        help: ArgumentHelp(
+            "The driver's directory, such as /var/lib/docker/overlay2, or the directory above it.", valueName: "dir"),
+        completion: .directory)
+    var home: PathArgument
+
+    @Option(
+        name: .customLong("storage-opt"),
+        help: ArgumentHelp(
+            "An option of the driver (overlay2.size=10G, mountopt=nodev); size=10G with create limits that layer.",
+            valueName: "k=v"))
+    var storageOptions: [String] = []
+
+    @Option(
+        name: .customLong("driver-opt"),
+        help: ArgumentHelp("An option of the driver, whatever its name.", valueName: "k=v"))
+    var driverOptions: [String] = []
+
+    @OptionGroup var maps: IDMapOptions
+
+    /// Opens the store, which must be there unless it `mayBeNew`.
+    func open(_ global: GlobalOptions, mayBeNew: Bool = false, sync: Bool = false) throws -> any LayerDriver {
+        if let option = splitOptions().layer.first {
+            throw ValidationError(
+                "the option \(option) is for a layer, at create; a driver's has its name before it: overlay2.size=10G")
+        }
+        return try openStore(global, mayBeNew: mayBeNew, sync: sync)
+    }
+
+    /// Opens the store to create a layer in it, with the options that are the layer's own.
+    func openForCreate(_ global: GlobalOptions) throws -> (any LayerDriver, [StorageOption]) {
+        let options = try splitOptions().layer.map { (text) throws(LayerError) in try StorageOption(parsing: text) }
+        return (try openStore(global, mayBeNew: true, sync: false), options)
+    }
+
+    private func openStore(_ global: GlobalOptions, mayBeNew: Bool, sync: Bool) throws(LayerError) -> any LayerDriver {
+        let place = try StorePlace(home.path)
+        if !mayBeNew { try place.requireStore(driver) }
+        var configuration = DriverConfiguration(home: place.home, options: driverOptions + splitOptions().driver)
+        configuration.uidMap = maps.users
+        configuration.gidMap = maps.groups
+        configuration.workers = global.workers
+        configuration.io = global.io
+        configuration.sync = sync ? .fileSystem : .none
+        let (quiet, verbose) = (global.quiet, global.verbose)
+        configuration.log = { level, line in
+            guard level == .warning ? !quiet : verbose else { return }
+            ProgressBar.clearLine()
+            Console.error("ldiff: \(level == .warning ? "warning: " : "")\(RawArguments.oneLine(line))\n")
+        }
+        if let name = driver ?? place.driver { return try DriverRegistry.open(name, configuration) }
+        return try DriverRegistry.select(below: place.home, configuration)
+    }
+
+    /// Docker has two kinds of `--storage-opt`: the daemon's are the driver's and begin with its name, a container's are
+    /// the layer's: `size`, and nothing else. What is neither is left to the driver to refuse.
+    private func splitOptions() -> (driver: [String], layer: [String]) {
+        var (driver, layer): ([String], [String]) = ([], [])
+        for text in storageOptions {
+            let key = text.prefix { $0 != "=" }.filter { !$0.isWhitespace }.lowercased()
+            if key == "size" { layer.append(text) } else { driver.append(text) }
+        }
+        return (driver, layer)
+    }
+}
+
+/// Where a store lies.
+struct StorePlace {
+    /// The absolute path, free of symbolic links, since mounts are known by such paths.
+    let home: PathBytes
+    /// The driver that the last component names.
+    let driver: DriverName?
+
+    init(_ path: PathBytes) throws(LayerError) {
+        home = try Self.resolve(path)
+        driver = home.splitLast().flatMap { DriverName(rawValue: String(decoding: $0.name.bytes, as: UTF8.self)) }
+    }
+
+    /// Throws `notFound` where there is no store, so that a mistyped path does not become one.
+    func requireStore(_ name: DriverName?) throws(LayerError) {
+        let places = name == nil && driver == nil ? DriverName.allCases.map { home.appending($0.rawValue) } : [home]
+        guard !places.contains(where: { Self.realPath($0) != nil }) else { return }
+        throw LayerError(
+            .notFound, "open the store", path: home, cause: .reason("there is no store"),
+            hint: "ldiff layer create and apply make one; name its driver with --driver")
+    }
+
+    /// The directory itself, or where it would be made.
+    private static func resolve(_ path: PathBytes) throws(LayerError) -> PathBytes {
+        if let found = realPath(path) { return found }
+        let cause = errno
+        guard cause == ENOENT, let parts = path.splitLast(), let parent = realPath(parts.directory) else {
+            throw LayerError(
+                SystemCallError("realpath", errno: cause), "open the store", path: path,
+                hint: cause == ENOENT ? "only its last component is created" : nil)
+        }
+        return parent.appending(parts.name)
+    }
+
+    private static func realPath(_ path: PathBytes) -> PathBytes? {
+        let terminated = path.bytes.map { CChar(bitPattern: $0) } + [0]
+        guard let found = realpath(terminated, nil) else { return nil }
+        defer { free(found) }
+        return PathBytes((0..<strlen(found)).map { UInt8(bitPattern: found[$0]) })
+    }
+}
+
+/// The layer's id from the command line.
+struct LayerArgument: ExpressibleByArgument {
+    var bytes: PathBytes
+
+    init?(argument: String) { bytes = PathBytes(RawArguments.bytes(argument)) }
+
+    /// The id, if a layer may have it.
+    func id() throws(LayerError) -> LayerID { try LayerID(bytes) }
+}
+
+/// Which layer a difference begins at.
+struct ParentArguments: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("Compare with this ancestor instead of the layer's own parent.", valueName: "id"))
+    var parent: LayerArgument?
+
+    @Flag(help: "Compare with nothing: the whole tree.")
+    var noParent = false
+
+    func validate() throws {
+        if parent != nil && noParent { throw ValidationError("--parent and --no-parent exclude each other") }
+    }
+
+    /// The layer with what it is compared with, which is told when `global` says so.
+    func layer(_ id: LayerArgument, in driver: any LayerDriver, _ global: GlobalOptions) throws(LayerError)
+        -> StoreLayer
+    {
+        var layer = StoreLayer(try id.id(), since: nil, in: driver)
+        if let parent, !parent.bytes.bytes.isEmpty {
+            layer.parent = try parent.id()
+        } else if parent == nil, !noParent {
+            layer.parent = try driver.parent(of: layer.id)
+        }
+        if global.verbose {
+            Console.error("ldiff: \(layer.id) since \(layer.parent?.description ?? "nothing: the whole tree")\n")
+        }
+        return layer
+    }
+}

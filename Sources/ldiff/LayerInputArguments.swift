@@ -1,0 +1,53 @@
+import ArgumentParser
+import Glibc
+import LayerKit
+
+/// The layer that is unpacked and what it must be: the flags of `apply` and `layer apply`.
+struct LayerInputArguments: ParsableArguments {
+    @Flag(help: "Compute the DiffID, and the digest of the layer as it is read.")
+    var digest = false
+
+    @Option(help: ArgumentHelp("The digest that the layer must have as it is read.", valueName: "sha256:..."))
+    var expectDigest: DigestArgument?
+
+    @Option(help: ArgumentHelp("The digest that the uncompressed layer must have.", valueName: "sha256:..."))
+    var expectDiffID: DigestArgument?
+
+    @Option(
+        help: ArgumentHelp("Write tar-split metadata of the layer, for assemble; Docker's format.", valueName: "file"),
+        completion: .file())
+    var tarSplit: PathArgument?
+
+    @Option(
+        name: .customLong("max-size"),
+        help: ArgumentHelp("The most bytes of files to unpack; K, M, G and T are units of 1024.", valueName: "n"))
+    var maxSize: ByteCount?
+
+    /// Refuses to read a layer from a terminal.
+    static func checkTerminal(_ layer: PathArgument) throws {
+        guard layer.isDash, Console.isTerminal(STDIN_FILENO) else { return }
+        throw ValidationError("a layer does not come from a terminal: name a file, or send one in")
+    }
+
+    /// The output for the metadata, opened.
+    func openTarSplit() throws(LayerError) -> LayerOutput? {
+        guard let tarSplit else { return nil }
+        return try LayerOutput.file(at: tarSplit.path, mode: ProcessSetup.fileMode)
+    }
+
+    func importOptions(_ global: GlobalOptions) -> LayerImportOptions {
+        var options = LayerImportOptions()
+        options.apply.workers = global.workers
+        options.apply.io = global.io
+        options.apply.maxBytes = maxSize?.bytes
+        options.digests = digest
+        options.expectedDigest = expectDigest?.digest
+        options.expectedDiffID = expectDiffID?.digest
+        return options
+    }
+}
+
+extension PathArgument {
+    /// The input that this names.
+    var input: LayerInput { isDash ? .standardInput : .file(path) }
+}

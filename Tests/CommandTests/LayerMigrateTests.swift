@@ -1,0 +1,114 @@
+import Testing
+
+/// `ldiff layer migrate` between real stores. Needs root and overlayfs.
+@Suite struct LayerMigrateTests {
+    /// Three image layers with a deletion, a replaced directory, hard links and attributes, and a container with its
+    /// init layer, named as Docker names them.
+    private func makeStore(_ scratch: Scratch, _ driver: String) throws {
+        try scratch.makeTree()
+        try scratch.make(
+            """
+            H="--driver \(driver) --home from/\(driver) --quiet"; mkdir from to
+            tar -C t --xattrs --xattrs-include=* -czf base.tar.gz .; $L layer apply base base.tar.gz $H
+            change() {
+                $L layer create $1 --parent $2 $3 $H; M=$($L layer mount $1 $H); (cd $M; eval "$4"); $L layer unmount $1 $H
+            }
+            change middle base '' 'rm plain; rm -r dir/sub; mkdir dir/sub; echo n > dir/sub/n; chmod 640 dir/large'
+            change top middle '' 'echo t > top; ln top top2; setfattr -n user.x -v y top; mknod dev c 5 6; rm dir/sub/n'
+            change box-init top --read-write 'mkdir -p etc; : > etc/hosts'
+            change box box-init --read-write 'echo run > ran; rm -r dir'
+            """)
+    }
+
+    /// Both stores list the same layers with the same changes and trees.
+    private func expectSame(_ scratch: Scratch, _ from: String, _ to: String) throws {
+        try scratch.make(
+            """
+            F="--driver \(from) --home from/\(from)"; T="--driver \(to) --home to/\(to)"
+            $L layer list $F > one; $L layer list $T > two; diff one two; test $(wc -l < two) = 5
+            for id in $(cat one); do
+                $L layer changes $id $F > one; $L layer changes $id $T > two; diff one two
+                A=$($L layer mount $id $F); B=$($L layer mount $id $T)
+                $L changes $A --lower $B > three; test ! -s three
+                (cd $A; find . -printf '%P %y %m %U %G %l\\n' | sort) > one
+                (cd $B; find . -printf '%P %y %m %U %G %l\\n' | sort) > two
+                diff one two
+                $L layer unmount $id $F; $L layer unmount $id $T
+            done
+            ! grep -q "$PWD" /proc/mounts
+            """)
+    }
+
+    @Test(arguments: [("overlay2", "overlay2"), ("overlay", "overlay2"), ("overlay2", "overlay")])
+    func `every layer goes along and is the same`(from: String, to: String) throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, from)
+        let flags = "--from \(from) --from-home from/\(from) --to \(to) --home to/\(to)"
+        let plan = try scratch.make("mkdir to/\(to); $L layer migrate \(flags) --dry-run")
+        #expect(plan.text.hasPrefix("copy  base  "), "\(plan)")
+        #expect(plan.errors.contains("would copy 5 layers"), "\(plan)")
+        #expect(try scratch.make("$L layer list --driver \(to) --home to/\(to)").text.isEmpty)
+        let done = try scratch.make("$L layer migrate \(flags) --json")
+        #expect(done.text.contains(#""copied":["base","middle","top","box-init","box"],"skipped":[]"#), "\(done)")
+        try expectSame(scratch, from, to)
+        // Once more: everything is there, and compared.
+        let again = try scratch.make("$L layer migrate \(flags)")
+        #expect(again.errors.contains("copied and compared 0 layers"), "\(again)")
+        #expect(again.errors.contains("5 were there already"))
+    }
+
+    @Test func `one layer brings what it lies upon`() throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, "overlay2")
+        let flags = "--from-home from/overlay2 --home to/overlay2"
+        let done = try scratch.make("mkdir to/overlay2; $L layer migrate middle \(flags) --json")
+        #expect(done.text.contains(#""copied":["base","middle"]"#), "\(done)")
+        let verbose = try scratch.make("$L layer migrate top \(flags) --verbose").errors
+        #expect(
+            verbose.contains("1 of 3: base is there already") && verbose.contains("3 of 3: top copied"), "\(verbose)")
+    }
+
+    @Test func `different layers of one id are an error, and stay`() throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, "overlay2")
+        let flags = "--from-home from/overlay2 --home to/overlay2"
+        try scratch.make(
+            "mkdir to/overlay2; tar -C t -cf other.tar plain; $L layer apply base other.tar --home to/overlay2")
+        let refused = try scratch.run("$L layer migrate \(flags)")
+        #expect(refused.status == 65 && refused.errorLines.count == 1, "\(refused)")
+        #expect(refused.errors.contains("the layer in the target is not the one in the source"))
+        #expect(try scratch.make("$L layer list --home to/overlay2").text == "base\n")
+        #expect(try scratch.make("ls to/overlay2/base/diff").text == "plain\n")
+        try scratch.make(
+            "$L layer remove base --home to/overlay2; $L layer create x --home to/overlay2; "
+                + "$L layer create middle --parent x --home to/overlay2")
+        let parent = try scratch.run("$L layer migrate \(flags)")
+        #expect(parent.status == 73 && parent.errors.contains("on x, not on base"), "\(parent)")
+    }
+
+    @Test(arguments: ["TERM", "KILL"]) func `after an end halfway it goes on`(signal: String) throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, "overlay2")
+        // Enough to be interrupted in.
+        try scratch.make(
+            """
+            mkdir -p many; cd many; for d in $(seq 40); do mkdir $d; (cd $d; touch $(seq 250)); done; cd ..
+            tar -cf many.tar many; $L layer apply many many.tar --home from/overlay2; mkdir to/overlay2
+            """)
+        let flags = "--from-home from/overlay2 --home to/overlay2"
+        _ = try scratch.run("timeout -s \(signal) 0.4 $L layer migrate \(flags)")
+        // What is there is whole, or empty where the end came as a surprise.
+        try scratch.make(
+            """
+            for id in $($L layer list --home to/overlay2); do
+                test -z "$(ls -A to/overlay2/$id/diff)" ||
+                    diff <($L layer changes $id --home from/overlay2) <($L layer changes $id --home to/overlay2)
+            done
+            $L layer check --repair --home to/overlay2
+            $L layer migrate \(flags)
+            diff <($L layer list --home from/overlay2) <($L layer list --home to/overlay2)
+            diff <($L layer changes many --home from/overlay2) <($L layer changes many --home to/overlay2)
+            $L layer check --home to/overlay2
+            """)
+    }
+}
