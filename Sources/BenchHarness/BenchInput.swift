@@ -152,7 +152,7 @@ final class BenchInput {
         [program, "--graph", path + "/graph", "--run", path + "/run", "--storage-driver", "vfs"]
     }
 
-    private func derived(_ suffix: String, make: (String) throws(BenchFailure) -> Void) throws(BenchFailure) -> String {
+    func derived(_ suffix: String, make: (String) throws(BenchFailure) -> Void) throws(BenchFailure) -> String {
         try Recipe.kept(prefix + suffix, in: folder) { path throws(BenchFailure) in
             console.status("preparing \(label)\(suffix), once", nil)
             defer { console.status(nil, nil) }

@@ -33,6 +33,9 @@ public enum BenchJob: String, CaseIterable, Sendable {
         }
     }
 
+    /// The jobs that a driver does too.
+    public static let ofDrivers: [BenchJob] = [.diff, .changes, .size, .apply]
+
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
         switch self {
@@ -53,6 +56,10 @@ public struct BenchOptions: Sendable {
     public var input: String?
     /// Which peers take part; nil for all that are found.
     public var peers: [PeerName]?
+    /// A driver, by its name: its operations are measured beside the engine alone, on the same directories.
+    public var driver: String?
+    /// Where the driver's store is made, for a driver that needs a file system of its own; nil for the cache.
+    public var driverHome: String?
     /// Timed runs of each contender; nil for what `quick` implies.
     public var runs: Int?
     /// Drop caches before every run.

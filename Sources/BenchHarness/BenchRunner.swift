@@ -23,7 +23,8 @@ public enum Bench {
         for (name, value) in result.machine.facts { console.line("\(name): \(value)") }
         let start = ContinuousClock.now
         let builder = ScenarioBuilder(
-            input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick)
+            input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick,
+            driver: options.driver, driverHome: options.driverHome)
         for job in options.jobs {
             let runner = JobRunner(job: job, options: options, console: console, start: start)
             let found = runner.run(builder)

@@ -80,7 +80,7 @@ enum HTMLReport {
     private static func style(_ row: Row) -> String {
         switch row.role {
         case .own: "own"
-        case .peer: "peer"
+        case .peer, .driver: "peer"
         case .floor: "floor"
         }
     }

@@ -38,6 +38,7 @@ extension Group {
         var members: [(String, JSONValue)] = [("name", .string(row.name))]
         switch row.role {
         case .own: members.append(("role", .string("ldiff")))
+        case .driver: members.append(("role", .string("driver")))
         case .floor: members.append(("role", .string("floor")))
         case .peer(let peer):
             members.append(("role", .string("peer"))); members.append(("peer", .string(peer.rawValue)))

@@ -95,7 +95,7 @@ struct BenchResult: Sendable {
                 switch row.outcome {
                 case .measured: continue
                 case .failed:
-                    if row.role == .own { return .failed }
+                    if row.role == .own || row.role == .driver { return .failed }
                     outcome = .incomplete
                 case .unavailable:
                     // A peer that nobody asked for may be missing.

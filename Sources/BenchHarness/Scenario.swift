@@ -18,6 +18,8 @@ struct Scenario {
 struct Contender {
     enum Role: Equatable {
         case own
+        /// ldiff too, through a driver; compared with the engine alone.
+        case driver
         case peer(PeerName)
         /// A probe that does the unavoidable system calls only.
         case floor
@@ -76,11 +78,15 @@ struct ScenarioBuilder {
     let chosen: [PeerName]?
     let console: BenchConsole
     let isQuick: Bool
+    /// The driver whose operations are measured, if one is.
+    var driver: String?
+    var driverHome: String?
 
     let program = BenchProbe.program
     let workers = String(WorkerPool.availableCores)
 
     func scenarios(_ job: BenchJob) throws(BenchFailure) -> [Scenario] {
+        if let driver { return try scenarios(job, through: driver) }
         switch job {
         case .diff, .diffCold: return [scenario(diff(tree: input.tree))]
         case .size: return [scenario(size())]

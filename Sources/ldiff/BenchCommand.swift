@@ -24,6 +24,7 @@ struct BenchCommand: ParsableCommand {
               ldiff bench --quick
               ldiff bench diff apply --input /srv/rootfs --runs 9 --report bench.html
               ldiff bench diff --against tar,bsdtar --cold --json bench.json
+              ldiff bench --driver overlay2
             """)
 
     @Argument(help: "What to measure.")
@@ -40,6 +41,15 @@ struct BenchCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Timed runs of each contender: 5, with --quick 3 if not given.", valueName: "n"))
     var runs: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Measure diff, changes, size and apply through a driver, beside the engine alone (root).",
+            valueName: "driver"))
+    var driver: DriverName?
+
+    @Option(help: ArgumentHelp("Where the driver's store is made; in the cache if not given.", valueName: "dir"))
+    var driverHome: String?
 
     @Flag(help: "Drop the caches before every run (root).")
     var cold = false
@@ -66,7 +76,11 @@ struct BenchCommand: ParsableCommand {
 
     func validate() throws {
         if let runs, !(1...1000).contains(runs) { throw ValidationError("--runs takes a number from 1 to 1000") }
-        for path in [input, jsonFile, report, budget, allocationCounter].compactMap({ $0 }) {
+        if driver != nil, let other = job.first(where: { !BenchJob.ofDrivers.contains($0) }) {
+            throw ValidationError("\(other.rawValue) is not done by drivers")
+        }
+        if driver == nil, driverHome != nil { throw ValidationError("--driver-home needs --driver") }
+        for path in [input, jsonFile, report, budget, allocationCounter, driverHome].compactMap({ $0 }) {
             guard !path.isEmpty, String(validating: RawArguments.bytes(path), as: UTF8.self) == path else {
                 throw ValidationError("bench takes only paths that are UTF-8 and not empty")
             }
@@ -75,7 +89,9 @@ struct BenchCommand: ParsableCommand {
 
     func run() throws {
         var options = BenchOptions()
-        if !job.isEmpty { options.jobs = job }
+        options.driver = driver?.rawValue
+        options.driverHome = driverHome
+        options.jobs = job.isEmpty ? (driver == nil ? BenchJob.allCases : BenchJob.ofDrivers) : job
         options.input = input
         options.peers = against?.peers
         options.runs = runs
