@@ -88,6 +88,30 @@ private func leftovers() throws -> Set<String> {
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/cache") == [])
     }
 
+    @Test(arguments: ["overlay2", "overlay"])
+    func `a driver is measured beside the engine alone, and checked`(driver: String) throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .mixed, entries: 600).make(at: folder.path + "/tree") { _ in }
+        let outcome = try ldiff(
+            "--driver \(driver) --against tar --runs 1 --input \(folder.path)/tree --json \(folder.path)/r.json",
+            environment: "LDIFF_CACHE=\(folder.path)/cache")
+        #expect(outcome.status == 0, "\(outcome.output)\n\(outcome.errors)")
+        let bytes = try #require(TextFile.bytes(folder.path + "/r.json"))
+        let jobs = try #require(JSONValue(parsing: bytes))["jobs"]?.elements ?? []
+        let groups = jobs.flatMap { $0["groups"]?.elements ?? [] }
+        #expect(groups.count == 5, "\(outcome.output)")
+        for group in groups {
+            let rows = group["rows"]?.elements ?? []
+            #expect(rows.contains { $0["role"]?.string == "ldiff" && $0["seconds"]?.elements.isEmpty == false })
+            let driven = rows.filter { $0["role"]?.string == "driver" }
+            #expect(!driven.isEmpty)
+            for row in driven { #expect((row["ratio"]?.number ?? 0) > 0, "\(row.text)") }
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/cache") == [])
+        let refused = try ldiff("copy --driver \(driver)", environment: "LDIFF_CACHE=\(folder.path)/cache")
+        #expect(refused.status == 64 && refused.errors.contains("copy is not done by drivers"))
+    }
+
     @Test func `a peer that gives a wrong layer fails, the others go on`() throws {
         let folder = try TestFolder()
         try SyntheticTree(shape: .mixed, entries: 50).make(at: folder.path + "/tree") { _ in }

@@ -152,7 +152,8 @@ struct LayerCopy {
         var trees = target.newSource(new.path)
         trees.lowers = [old.path]
         trees.cancel = migration.interruption.flag
-        let found = try DiffEngine.changes(trees, contentCheck: true) { (_, _) throws(LayerError) in }
+        trees.contents = .always
+        let found = try DiffEngine.changes(trees) { (_, _) throws(LayerError) in }
         try old.release()
         try new.release()
         return found.added + found.modified + found.deleted == 0

@@ -80,7 +80,7 @@ struct LayerRemoveCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let driver = try store.open(global)
+        let driver = try store.open(global, for: .changing)
         let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
         var removed: [String] = []
         for id in ids {

@@ -36,7 +36,7 @@ struct LayerDiffCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let (interruption, progress) = (Interruption(), Progress())
         Interrupts.watch(interruption, patience: .takesBack)
-        let layer = try parent.layer(id, in: try store.open(global), global)
+        let layer = try parent.layer(id, in: try store.open(global, for: .reading), global)
         let bar = ProgressBar.start("diff", global, writing: progress)
         defer { bar?.stop() }
         let outputs = try target.open()
@@ -89,7 +89,7 @@ struct LayerApplyCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let options = source.importOptions(global)
         Interrupts.watch(options.interruption, patience: .store)
-        let driver = try store.open(global, mayBeNew: true, sync: sync)
+        let driver = try store.open(global, for: .making, sync: sync)
         let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
         let target = try target(in: driver)
@@ -151,7 +151,7 @@ struct LayerChangesCommand: ParsableCommand {
     func run() throws {
         let stopwatch = Stopwatch()
         let job = StoreJob("changes", global, skipUnreadable: skipUnreadable)
-        let layer = try parent.layer(id, in: try store.open(global), global)
+        let layer = try parent.layer(id, in: try store.open(global, for: .reading), global)
         defer { job.stop() }
         let global = global
         let listed = try StoreExport.list(
@@ -189,7 +189,7 @@ struct LayerSizeCommand: ParsableCommand {
     func run() throws {
         let stopwatch = Stopwatch()
         let job = StoreJob("size", global, skipUnreadable: skipUnreadable)
-        let layer = try parent.layer(id, in: try store.open(global), global)
+        let layer = try parent.layer(id, in: try store.open(global, for: .reading), global)
         defer { job.stop() }
         let isRecorded = layer.driver.recordedSize(of: layer.id, since: layer.parent) != nil
         let size = try layer.driver.diffSize(layer.id, since: layer.parent, options: job.options)

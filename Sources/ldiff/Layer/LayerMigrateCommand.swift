@@ -113,13 +113,13 @@ struct LayerMigrateCommand: ParsableCommand {
         source.driver = from
         source.storageOptions = []
         source.driverOptions = fromOptions
-        return try source.open(global)
+        return try source.open(global, for: .reading)
     }
 
     private func openTarget() throws -> any LayerDriver {
         var target = store
         target.driver = to ?? store.driver
-        return try target.open(global, mayBeNew: true, sync: sync)
+        return try target.open(global, for: .making, sync: sync)
     }
 
     /// What would be done.

@@ -27,7 +27,7 @@ struct LayerMountCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global)
+        let driver = try store.open(global, for: .changing)
         let id = try id.id()
         let path = try driver.get(id, options: MountOptions(label: mountLabel, readOnly: readOnly))
         do throws(LayerError) {
@@ -64,7 +64,7 @@ struct LayerUnmountCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global)
+        let driver = try store.open(global, for: .changing)
         for id in try id.map({ (argument) throws(LayerError) in try argument.id() }) {
             guard driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
             try driver.put(id)
@@ -94,7 +94,7 @@ struct LayerCleanupCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let driver = try store.open(global)
+        let driver = try store.open(global, for: .changing)
         try driver.cleanup()
         var report = Report()
         report.json.add("seconds", seconds: stopwatch.seconds)

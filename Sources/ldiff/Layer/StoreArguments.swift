@@ -32,24 +32,33 @@ struct StoreArguments: ParsableArguments {
 
     @OptionGroup var maps: IDMapOptions
 
-    /// Opens the store, which must be there unless it `mayBeNew`.
-    func open(_ global: GlobalOptions, mayBeNew: Bool = false, sync: Bool = false) throws -> any LayerDriver {
+    /// What is to be done with a store.
+    enum Use {
+        /// It is only looked at, which is possible where nothing can be mounted.
+        case reading
+        case changing
+        /// It is changed, and made if it is not there.
+        case making
+    }
+
+    /// Opens the store.
+    func open(_ global: GlobalOptions, for use: Use, sync: Bool = false) throws -> any LayerDriver {
         if let option = splitOptions().layer.first {
             throw ValidationError(
                 "the option \(option) is for a layer, at create; a driver's has its name before it: overlay2.size=10G")
         }
-        return try openStore(global, mayBeNew: mayBeNew, sync: sync)
+        return try openStore(global, use, sync: sync)
     }
 
     /// Opens the store to create a layer in it, with the options that are the layer's own.
     func openForCreate(_ global: GlobalOptions) throws -> (any LayerDriver, [StorageOption]) {
         let options = try splitOptions().layer.map { (text) throws(LayerError) in try StorageOption(parsing: text) }
-        return (try openStore(global, mayBeNew: true, sync: false), options)
+        return (try openStore(global, .making, sync: false), options)
     }
 
-    private func openStore(_ global: GlobalOptions, mayBeNew: Bool, sync: Bool) throws(LayerError) -> any LayerDriver {
+    private func openStore(_ global: GlobalOptions, _ use: Use, sync: Bool) throws(LayerError) -> any LayerDriver {
         let place = try StorePlace(home.path)
-        if !mayBeNew { try place.requireStore(driver) }
+        if use != .making { try place.requireStore(driver) }
         var configuration = DriverConfiguration(home: place.home, options: driverOptions + splitOptions().driver)
         configuration.uidMap = maps.users
         configuration.gidMap = maps.groups
