@@ -1,5 +1,5 @@
 public import LayerModel
-internal import Synchronization
+internal import LinuxIO
 
 /// Counts who uses which mount, so that the first mounts and the last unmounts (drivers.md 1.9).
 ///
@@ -43,14 +43,15 @@ public final class MountReferences: Sendable {
     }
 
     private let checker: Checker
-    private let counts = Mutex<[PathBytes: Int]>([:])
+    /// A monitor and not a Mutex, whose slow path is in a library that the thread sanitizer cannot see into.
+    private let counts = Monitor<[PathBytes: Int]>([:])
 
     public init(_ checker: Checker) { self.checker = checker }
 
     /// Adds a reference to the mount at `path`.
     public func acquire(_ path: PathBytes) throws(LayerError) -> Acquired {
         let state = try checker.state(of: path)
-        return counts.withLock { counts in
+        return counts.change { counts in
             guard state == .mounted else {
                 counts[path] = 1
                 return state == .stale ? .mustReplace : .mustMount
@@ -65,7 +66,7 @@ public final class MountReferences: Sendable {
     /// earlier run unmounts it.
     public func release(_ path: PathBytes) throws(LayerError) -> Released {
         let state = try checker.state(of: path)
-        return counts.withLock { counts in
+        return counts.change { counts in
             guard state != .notMounted else {
                 counts[path] = 0
                 return .keep
@@ -79,14 +80,14 @@ public final class MountReferences: Sendable {
 
     /// Drops what is known of `path`: after a failed mount, and when the layer is removed.
     public func forget(_ path: PathBytes) {
-        counts.withLock { counts in counts[path] = nil }
+        counts.change { counts in counts[path] = nil }
     }
 
     /// References counted at `path`, as far as known.
-    public func count(_ path: PathBytes) -> Int { counts.withLock { $0[path] ?? 0 } }
+    public func count(_ path: PathBytes) -> Int { counts.change { $0[path] ?? 0 } }
 
     /// Paths with references.
     public var inUse: [PathBytes] {
-        counts.withLock { counts in counts.filter { $0.value > 0 }.map(\.key) }
+        counts.change { counts in counts.filter { $0.value > 0 }.map(\.key) }
     }
 }

@@ -50,7 +50,7 @@ extension AUFSDriver {
 
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
         try store.require(id, "open the files of the layer")
-        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id))
+        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id), dialect: .aufs)
     }
 
     // MARK: facts

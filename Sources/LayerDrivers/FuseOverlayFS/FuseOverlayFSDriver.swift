@@ -226,7 +226,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
 
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
         try store.require(id, "open the files of the layer")
-        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id))
+        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id), dialect: .fuseOverlayFS)
     }
 
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
