@@ -3,6 +3,7 @@
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
 # make test     every test
 # make test-kernel  the tests that need a kernel module, on Debian's kernel in a virtual machine
+# make test-threads  many threads in one store under the thread sanitizer
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 against the peers into perf/runs (root)
@@ -27,7 +28,7 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build peers run test test-kernel bench budget targets install format lint clean
+.PHONY: setup swift build peers run test test-kernel test-threads bench budget targets install format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -53,6 +54,15 @@ test: setup peers
 test-kernel: setup
 	$(SWIFT) build --build-tests
 	Tests/Kernel/run Tests/Kernel/smoke
+	LDIFF_CASES='SetQuota|K12 a second|K18' Tests/Kernel/run .build/debug/ldiffPackageTests.xctest \
+	    --testing-library swift-testing --filter 'Overlay2ConformanceTests/(conformance|defects)|DriverErrorTests|ProjectQuotaTests'
+
+# Threads in one store of each driver, with every access to memory watched; a build of its own, some ten times slower.
+test-threads: setup
+	$(SWIFT) build --build-tests --sanitize=thread --scratch-path .build/tsan
+	LDIFF_CASES='from many threads' TSAN_OPTIONS=exitcode=66 \
+	    $(SWIFT) test --skip-build --sanitize=thread --scratch-path .build/tsan --no-parallel \
+	    --filter 'ConformanceTests/.*(many threads|edges)'
 
 bench: build peers
 	$(PROGRAM) bench --report bench.html --json bench.json
