@@ -110,7 +110,8 @@ private let bad = "sha256:" + String(repeating: "0", count: 64)
             timeout -s KILL 0.7 $L layer apply new - --parent base --home overlay2 < p; kill $writer
             """, limit: 15)
         #expect(!outcome.errors.contains("ldiff:"), "\(outcome)")
-        try scratch.make("ln -s ../gone/diff overlay2/l/AAAAAAAAAAAAAAAAAAAAAAAAAA; touch -h -d '1 hour ago' overlay2/l/*")
+        try scratch.make(
+            "ln -s ../gone/diff overlay2/l/AAAAAAAAAAAAAAAAAAAAAAAAAA; touch -h -d '1 hour ago' overlay2/l/*")
         let found = try scratch.run("$L layer check --home overlay2")
         // Opening the store may have mended all by itself.
         if found.status == 65 { #expect(found.errors.contains("--repair mends what can be mended"), "\(found)") }

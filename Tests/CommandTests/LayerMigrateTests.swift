@@ -39,7 +39,10 @@ import Testing
             """)
     }
 
-    @Test(arguments: [("overlay2", "overlay2"), ("overlay", "overlay2"), ("overlay2", "overlay")])
+    @Test(arguments: [
+        ("overlay2", "overlay2"), ("overlay", "overlay2"), ("overlay2", "overlay"), ("fuse-overlayfs", "overlay2"),
+        ("overlay2", "fuse-overlayfs"),
+    ])
     func `every layer goes along and is the same`(from: String, to: String) throws {
         let scratch = try Scratch()
         try makeStore(scratch, from)
@@ -55,6 +58,68 @@ import Testing
         let again = try scratch.make("$L layer migrate \(flags)")
         #expect(again.errors.contains("copied and compared 0 layers"), "\(again)")
         #expect(again.errors.contains("5 were there already"))
+    }
+
+    /// As aufs left it (drivers.md 8): whiteouts as files, hard links of one inode, opaque markers, and no kernel that could
+    /// mount it.
+    @Test func `a store of aufs, which this kernel cannot mount, becomes one of overlay2`() throws {
+        let scratch = try Scratch()
+        try scratch.makeTree()
+        try scratch.make(
+            """
+            mkdir -p aufs/diff aufs/mnt aufs/layers overlay2; cp -a t aufs/diff/base
+            mkdir -p aufs/diff/top/dir/sub aufs/diff/box-init/etc aufs/diff/box aufs/mnt/{base,top,box-init,box}
+            : > aufs/layers/base; echo base > aufs/layers/top
+            printf 'top\nbase\n' > aufs/layers/box-init; printf 'box-init\ntop\nbase\n' > aufs/layers/box
+            cd aufs/diff
+            touch top/.wh..wh.aufs; chmod 444 top/.wh..wh.aufs; mkdir -m 700 top/.wh..wh.orph top/.wh..wh.plnk
+            ln top/.wh..wh.aufs top/.wh.plain; ln top/.wh..wh.aufs top/dir/sub/.wh..wh..opq; echo n > top/dir/sub/n
+            setfattr -n user.dir -v d top/dir
+            echo t > top/one; ln top/one top/two; ln top/one top/.wh..wh.plnk/123.456
+            : > box-init/etc/hosts; echo ran > box/ran; touch box/.wh.two
+            """)
+        try scratch.make(
+            """
+            $L layer migrate --from aufs --from-home aufs --to overlay2 --home overlay2
+            M=$($L layer mount box --home overlay2)
+            test "$(cat $M/ran $M/one $M/dir/sub/n)" = "$(printf 'ran\nt\nn')"
+            ! test -e $M/two; ! test -e $M/plain; ! test -e $M/dir/sub/deep; test -p $M/fifo; test -f $M/etc/hosts
+            test -z "$(find $M overlay2/*/diff -name '.wh.*')"
+            $L layer unmount box --home overlay2
+            for id in base top box-init box; do
+                diff <($L layer changes $id --home aufs) <($L layer changes $id --home overlay2)
+            done
+            diff <($L layer list --home aufs) <($L layer list --home overlay2)
+            """)
+    }
+
+    /// Docker's store of the driver overlay does not say which image lies upon which: its records do.
+    @Test func `parents come from Docker's own records`() throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, "overlay")
+        try scratch.make(
+            """
+            rm from/overlay/*/ldiff-parent
+            record() {
+                mkdir -p $1/sha256/$2; printf $3 > $1/sha256/$2/cache-id
+                test -z "$4" || printf sha256:$4 > $1/sha256/$2/parent
+            }
+            D=from/image/overlay/layerdb; record $D aa base; record $D bb middle aa; record $D cc top bb
+            mkdir $D/sha256/dd to/overlay2
+            $L layer migrate middle top --from-home from/overlay --home to/overlay2
+            """)
+        let list = try scratch.make("$L layer list --json --home to/overlay2").text
+        for pair in [#""id":"middle","parent":"base""#, #""id":"top","parent":"middle""#] {
+            #expect(list.contains(pair), "\(list)")
+        }
+        try scratch.make("test ! -e to/overlay2/top/diff/null; test -e to/overlay2/top/diff/top2")
+        // Elsewhere.
+        try scratch.make(
+            """
+            mv from/image/overlay/layerdb records; mkdir again again/overlay2
+            $L layer migrate top --from-home from/overlay --home again/overlay2 --layerdb records
+            diff <($L layer list --home to/overlay2) <($L layer list --home again/overlay2)
+            """)
     }
 
     @Test func `one layer brings what it lies upon`() throws {

@@ -5,7 +5,9 @@ import Testing
     /// A store with a base layer of one of everything and a container on it; `$H` is its flag, `$M` its mount.
     static func makeStore(_ scratch: Scratch) throws {
         try scratch.makeTree()
-        try scratch.make("tar -C t --xattrs --xattrs-include=* -czf base.tar.gz .; $L layer apply base base.tar.gz --home overlay2 --quiet")
+        try scratch.make(
+            "tar -C t --xattrs --xattrs-include=* -czf base.tar.gz .\n"
+                + "$L layer apply base base.tar.gz --home overlay2 --quiet")
         try scratch.make("$L layer create box --parent base --read-write --home overlay2 --quiet")
     }
 

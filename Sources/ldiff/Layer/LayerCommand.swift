@@ -42,11 +42,14 @@ struct LayerCommand: ParsableCommand {
 enum DriverHelp {
     static let options = """
         OPTIONS OF THE DRIVERS (--storage-opt):
-          overlay2        overlay2.size=10G limits every writable layer (xfs with pquota)
+          overlay2        overlay2.size=10G: limit of every writable layer (xfs with pquota)
+                          overlay2.additionalimagestore=HOME,...: read-only stores besides
           overlay         none
-          fuse-overlayfs  none that Docker has
-          aufs            none
-          zfs             zfs.fsname=POOL/DATASET, the dataset that holds the layers
+          fuse-overlayfs  fuse-overlayfs.mount_program=PATH: the helper, if not on PATH
+                          fuse-overlayfs.mountopt=WORD,...: options of the helper
+          aufs            aufs.mountopt=WORD,...: options of each mount
+          zfs             zfs.fsname=POOL/DATASET: what holds the layers' datasets
+                          zfs.mountopt=WORD,...: options of each mount
         With create, --storage-opt size=10G limits that layer, where the driver can: overlay2 on xfs, zfs.
         """
 }

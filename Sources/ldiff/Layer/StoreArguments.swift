@@ -64,6 +64,7 @@ struct StoreArguments: ParsableArguments {
         configuration.gidMap = maps.groups
         configuration.workers = global.workers
         configuration.io = global.io
+        configuration.forReading = use == .reading
         configuration.sync = sync ? .fileSystem : .none
         let (quiet, verbose) = (global.quiet, global.verbose)
         configuration.log = { level, line in
