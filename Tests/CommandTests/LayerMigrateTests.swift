@@ -96,9 +96,11 @@ import Testing
     /// Docker's store of the driver overlay does not say which image lies upon which: its records do.
     @Test func `parents come from Docker's own records`() throws {
         let scratch = try Scratch()
-        try makeStore(scratch, "overlay")
+        try makeStore(scratch, "overlay2")
+        // Layers that were applied, as an image's are: whole trees.
         try scratch.make(
             """
+            mkdir from/overlay; $L layer migrate top --from-home from/overlay2 --home from/overlay
             rm from/overlay/*/ldiff-parent
             record() {
                 mkdir -p $1/sha256/$2; printf $3 > $1/sha256/$2/cache-id
