@@ -54,8 +54,6 @@ test: setup peers
 test-kernel: setup
 	$(SWIFT) build --build-tests
 	Tests/Kernel/run Tests/Kernel/smoke
-	LDIFF_CASES='SetQuota|K12 a second|K18' Tests/Kernel/run .build/debug/ldiffPackageTests.xctest \
-	    --testing-library swift-testing --filter 'Overlay2ConformanceTests/(conformance|defects)|DriverErrorTests|ProjectQuotaTests'
 
 # Threads in one store of each driver, with every access to memory watched; a build of its own, some ten times slower.
 test-threads: setup

@@ -96,8 +96,8 @@ struct DriverGround {
         }
     }
 
-    /// xfs with project quotas; nil on a kernel that was built without them, as small ones are. `make test-kernel` runs
-    /// these tests on Debian's, which has them.
+    /// xfs with project quotas; nil on a kernel that was built without them, as small ones are: README.md says how the
+    /// cases that need them are run.
     static func xfsWithQuota() throws -> DriverGround? {
         let configuration = try runProgram(
             ["sh", "-c", "zcat /proc/config.gz 2>/dev/null || cat /boot/config-$(uname -r)"])
