@@ -7,8 +7,8 @@ import LinuxIO
 public enum BenchProbe {
     /// Runs `arguments`; returns the lines for standard output.
     ///
-    /// `floor KIND WORKERS PATH [PATH]` does only the system calls of a job; `tree PATH` and `archive` (of standard
-    /// input) sum up what is there.
+    /// `floor KIND WORKERS PATH [PATH]` does only the system calls of a job; `copy TREE DIRECTORY` is the tree copy that
+    /// drivers use, with all attributes, as cp -a; `tree PATH` and `archive` (of standard input) sum up what is there.
     public static func run(_ arguments: [String]) throws(BenchFailure) -> String {
         switch arguments.first {
         case "floor" where (4...5).contains(arguments.count):
@@ -17,6 +17,8 @@ public enum BenchProbe {
             let outcome = cbench_floor(arguments[1], workers, arguments[3], second)
             guard outcome == 0 else { throw BenchFailure(.failed, "floor: \(errorText(-outcome))") }
             return ""
+        case "copy" where arguments.count == 3:
+            return try copy(arguments[1], to: arguments[2])
         case "tree" where arguments.count == 2:
             return try Summary.tree(arguments[1]).line + "\n"
         case "archive" where arguments.count == 1:
@@ -27,7 +29,21 @@ public enum BenchProbe {
             }
         default: break
         }
-        throw BenchFailure(.usage, "a probe is floor KIND WORKERS PATH [PATH], tree PATH, or archive")
+        throw BenchFailure(
+            .usage, "a probe is floor KIND WORKERS PATH [PATH], copy TREE DIRECTORY, tree PATH, or archive")
+    }
+
+    private static func copy(_ source: String, to target: String) throws(BenchFailure) -> String {
+        var options = TreeCopyOptions()
+        options.attributes = .all
+        options.sourcePath = PathBytes(source)
+        do {
+            _ = mkdir(target, 0o700)
+            let from = try PathBytes(source).open([.readOnly, .directory])
+            let report = try TreeCopy.copy(
+                from, to: try PathBytes(target).open([.readOnly, .directory]), options: options)
+            return "\(report.entries) entries, \(report.contentBytes) bytes\n"
+        } catch { throw BenchFailure(.failed, "copy: \(error)") }
     }
 
     /// The program that is running: what the harness measures and whose probes it starts.

@@ -186,9 +186,8 @@ extension ScenarioBuilder {
     func copy() -> [Contender] {
         let (program, tree) = (program, input.tree)
         return [
-            Contender(.own, "ldiff diff | ldiff apply", .tree) {
-                Pipeline([program, "diff", tree, "-o", "-", "--quiet"], [program, "apply", "-", $0, "--json"])
-            }
+            // What a driver does to give a layer its parent's tree.
+            Contender(.own, "ldiff tree copy", .tree) { Pipeline([program, "bench-probe", "copy", tree, $0]) }
         ]
             + peer(.cp, "cp -a", .tree) { Pipeline([$0, "-aT", tree, $1]) }
             + peer(.rsync, "rsync -a", .tree) { Pipeline([$0, "-aH", tree + "/", $1 + "/"]) }
