@@ -64,6 +64,11 @@ final class RandomStack {
             let two = try changes(asTrees, profile)
             if one != two { found.append("changes (\(profile)): \(difference(one, two))") }
         }
+        // Contents read wherever metadata agree, through redirects and copies of metadata only.
+        var (upper, trees) = (asUpper, asTrees)
+        (upper.contents, trees.contents) = (.always, .always)
+        let (one, two) = (try changes(upper), try changes(trees))
+        if one != two { found.append("changes by contents: \(difference(one, two))") }
         found += try layerDisagreements("upper", layer(asUpper), comparesDirectoryTimes: true)
         found += try layerDisagreements("trees", layer(asTrees), comparesDirectoryTimes: false)
         return found
