@@ -79,11 +79,14 @@ enum InteropImage {
     }
 
     /// A build whose every step makes a layer.
+    ///
+    /// It does not make a directory anew that a layer below marks opaque: under fuse-overlayfs 1.10 the old contents come
+    /// back, and Docker commits them so.
     static let dockerfile = """
         FROM \(name)
         ADD added.tar /
         COPY copied /copied/
-        RUN rm -rf /data/new /names/wh.not && mkdir /data/new && echo n > /data/new/n && mknod /zero c 1 5
+        RUN rm -rf /whole /names/wh.not && mkdir /whole && echo n > /whole/n && mknod /zero c 1 5
         RUN mv /opt/tool /opt/moved && ln /opt/moved /opt/hard-2 && chmod 600 /etc/conf && chown 3:4 /large
         RUN rm -rf /opt && mkdir -p /opt/a/b && echo x > /opt/a/b/c && mkfifo /opt/a/pipe && ln -s a /opt/z
         """
