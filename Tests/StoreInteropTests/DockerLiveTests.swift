@@ -11,7 +11,7 @@ extension StoreInterop {
             echo new > /new; rm /etc/hard; rm -rf /opt; mkdir /opt; echo o > /opt/o; mkfifo /pipe; touch /ready; exec sleep 600
             """
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `ldiff reads a running container and leaves its mount alone`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let docker = try DockerDaemon(in: fixture.directory, driver: driver.rawValue)

@@ -29,7 +29,7 @@ extension StoreInterop {
         /// these another mode in an upper directory than in a whole tree.
         private static let byHand = Set((try? InteropImage.archive().diffIDs) ?? [])
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `ldiff knows every layer of Docker's store and its parent, and nothing else`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
@@ -44,7 +44,7 @@ extension StoreInterop {
             #expect(!store.exists(try LayerID("0000")))
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `every layer's diff holds what Docker exports for it`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
@@ -78,7 +78,7 @@ extension StoreInterop {
 
         /// Docker compares two mounted trees for fuse-overlayfs and lists each deletion; ldiff reads the upper directory and
         /// writes opaque markers. Both must do the same to the layers below.
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `a diff does to the layers below what the layer that Docker keeps does`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
@@ -103,7 +103,7 @@ extension StoreInterop {
             }
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `a container's changes are those of docker diff`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
@@ -115,7 +115,7 @@ extension StoreInterop {
             }
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `an image layer's changes are those that Docker's code finds between the mounted trees`(
             driver: SharedDriver
         ) throws {
@@ -128,7 +128,7 @@ extension StoreInterop {
             }
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `sizes are those that Docker shows and keeps`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
@@ -145,7 +145,7 @@ extension StoreInterop {
             }
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `metadata is that of docker inspect, status that of docker info`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)
@@ -161,7 +161,7 @@ extension StoreInterop {
             }
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `a mounted container shows what Docker exported, and unmounting leaves no trace`(driver: SharedDriver)
             throws
         {
@@ -181,7 +181,7 @@ extension StoreInterop {
             #expect(try Leftovers.mounts(below: fixture.directory) == [])
         }
 
-        @Test(arguments: SharedDriver.ours)
+        @Test(arguments: SharedDriver.allCases)
         func `dockerd goes on with its store after ldiff opened it`(driver: SharedDriver) throws {
             let fixture = try DockerStores.store(driver)
             let store = try openStore(driver.name, fixture.home)

@@ -9,9 +9,6 @@ enum SharedDriver: String, Sendable, CaseIterable, CustomTestStringConvertible {
     case fuse = "fuse-overlayfs"
     var testDescription: String { rawValue }
 
-    /// Those that ldiff has.
-    static let ours: [SharedDriver] = [.overlay2, .overlay]
-
     var name: DriverName {
         switch self {
         case .overlay2: .overlay2
