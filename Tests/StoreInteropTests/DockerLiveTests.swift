@@ -8,7 +8,7 @@ extension StoreInterop {
     /// ldiff in a store that dockerd has open.
     @Suite struct DockerLiveTests {
         private static let script = """
-            echo new > /new; rm /etc/hard; rm -rf /opt; mkdir /opt; echo o > /opt/o; mkfifo /pipe; touch /ready; exec sleep 600
+            echo new > /new; rm /etc/hard; rm -rf /opt; mkdir /opt; echo o > /opt/o; mkfifo /pipe; touch /ready; exec sleep 120
             """
 
         @Test(arguments: SharedDriver.allCases)
