@@ -24,8 +24,7 @@ public enum DriverRegistry {
         case .overlay: return try OverlayDriver(configuration)
         case .fuseOverlayFS: return try FuseOverlayFSDriver(configuration)
         case .aufs: return try AUFSDriver(configuration)
-        default:
-            throw DriverErrors.notSupported(name, why: "this build does not have it")
+        case .zfs: return try ZFSDriver(configuration)
         }
     }
 

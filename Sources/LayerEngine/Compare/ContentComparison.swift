@@ -16,6 +16,9 @@ public enum ContentComparison: Sendable {
     case coarseTimes
     /// Wherever all metadata agree but for that evidence: cheap for two mounted trees that share their files.
     case changedInodes
+    /// As `changedInodes`, for a file system whose times are coarse: a time of change at or after this second is no
+    /// evidence. It is the second in which the origin of a clone was taken.
+    case changedInodesOrSince(Int64)
     /// Wherever all metadata agree. Reads every file of two separate trees; for an upper directory, only what was
     /// copied up without being changed (drivers.md 12, rule 4).
     case always
@@ -34,6 +37,7 @@ extension EqualityRule {
         case .never: return false
         case .coarseTimes: return truncated && !isOneFile
         case .changedInodes: return !isOneFile
+        case .changedInodesOrSince(let second): return !isOneFile || new.ctimeSeconds >= second
         case .always: return true
         }
     }

@@ -160,6 +160,7 @@ extension WalkWorker {
         // One inode under both names: equal by construction, with all that is below (layer-archive.md C3).
         if sameDevice, old.inode == new.inode, !plan.equality.keepsUnmodifiedLinks || new.kind == .directory { return }
         if old.origin == new.origin, new.kind != .directory { return }
+        if let changed = plan.changedInodes, old.inode == new.inode, !changed.contains(new.inode) { return }
         guard let newData = try look(atPhysical: new.origin, new.name, directory) else { return }
         guard let oldData = try look(atPhysical: old.origin, old.name, directory) else {
             return try added(new, directory, record, &batch)

@@ -18,6 +18,9 @@ public struct SourceOptions: Sendable {
     public var contents: ContentComparison?
     /// Names directly in the root that belong to neither side, such as `.zfs`.
     public var ignoredAtTop: [PathBytes] = []
+    /// For two trees of which one is a later state of the other (a clone of its snapshot), so that equal inode numbers
+    /// are one file's: the inodes that may differ, directories above them included. The rest is not looked at. Nil: all.
+    public var changedInodes: Set<UInt64>?
 
     public init(upper: PathBytes) {
         self.upper = upper

@@ -25,6 +25,7 @@ final class WalkPlan: Sendable {
     let cancel: CancelFlag
     let progress: Progress?
     let ignoredAtTop: [PathBytes]
+    let changedInodes: Set<UInt64>?
     let store: TreeStore
     let roots: LayerRoots
     let stack = WorkStack()
@@ -44,6 +45,7 @@ final class WalkPlan: Sendable {
         cancel = source.cancel
         progress = source.progress
         ignoredAtTop = source.ignoredAtTop
+        changedInodes = source.changedInodes
         roots = try LayerRoots(source)
         store = try TreeStore()
         for layer in 0..<roots.count {
