@@ -44,14 +44,17 @@ public struct FuseOverlayHelper: Sendable {
         let command = Command(
             program, [Array("-o".utf8), data, target.bytes], directory: home,
             timeoutMilliseconds: timeoutMilliseconds)
-        let result = try CommandRunner.run(command)
-        // A helper that ends well without having mounted would let writes go into the mount point itself.
-        let state = try MountTable.state(of: target)
-        guard result.succeeded, state == .mounted else {
-            if state != .notMounted { try? KernelMount.unmount(target, [.detach, .noFollow]) }
-            throw failure(result, target)
+        do throws(LayerError) {
+            let result = try CommandRunner.run(command)
+            // A helper that ends well without having mounted would let writes go into the mount point itself.
+            let state = try MountTable.state(of: target)
+            guard result.succeeded, state == .mounted else { throw failure(result, target) }
+            return result
+        } catch {
+            // Whatever was mounted before it failed; mostly nothing.
+            try? KernelMount.unmount(target, [.detach, .noFollow])
+            throw error
         }
-        return result
     }
 
     private func failure(_ result: CommandResult, _ target: PathBytes) -> LayerError {

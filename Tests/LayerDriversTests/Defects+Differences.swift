@@ -132,10 +132,11 @@ extension Defects {
             try tree.socket("socket")
             try tree.fifo("fifo")
         }
+        let touched = store.facts.isShownByFuse ? [] : ["block", "character", "fifo", "socket"]
         try store.layer("Upper", on: "Base") { tree in
-            for name in ["block", "character", "socket", "fifo"] { try tree.times(name, TreeBuilder.time + 7) }
+            for name in touched { try tree.times(name, TreeBuilder.time + 7) }
         }
-        let expected = ["C /block", "C /character", "C /fifo", "C /socket"]
+        let expected = touched.map { "C /\($0)" }
         #expect(try store.changes("Upper", since: "Base") == expected)
         #expect(try store.comparedChanges("Upper", since: "Base") == expected)
         try store.layer("Other", on: "Base") { tree in

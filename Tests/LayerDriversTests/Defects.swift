@@ -80,7 +80,13 @@ enum Defects {
             store.close()
             #expect(try mountPoints(below: home) == [home])
         }
-        guard umount2(home, 0) == 0 else { throw TestFailure("umount \(home): \(errno)") }
+        // The helper of fuse-overlayfs ends a moment after its mount is gone.
+        var tries = 0
+        while umount2(home, 0) != 0 {
+            guard errno == EBUSY, tries < 500 else { throw TestFailure("umount \(home): \(errno)") }
+            tries += 1
+            sleepBriefly()
+        }
         try files.takeDown()
         try ground.takeDown()
     }
@@ -123,7 +129,14 @@ enum Defects {
         guard facts.name != .zfs else { return }
         let ground = try facts.ground()
         // Long enough that a few absolute paths pass a page of options.
-        let root = ground.root + "/with:colon,comma \\back" + String(repeating: "x", count: 180)
+        // Where a driver cannot take a byte, its own tests see to it that it says so.
+        let odd =
+            switch facts.name {
+            case .fuseOverlayFS: "with,comma \\back"
+            case .aufs: "with \\back"
+            default: "with:colon,comma \\back"
+            }
+        let root = ground.root + "/" + odd + String(repeating: "x", count: 180)
         guard mkdir(root, 0o755) == 0 else { throw TestFailure("mkdir \(root)") }
         let store = try DriverStore(facts, on: DriverGround(root: root, takeDown: {}))
         try store.createBase("Base")

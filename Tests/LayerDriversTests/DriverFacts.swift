@@ -45,6 +45,10 @@ struct DriverFacts: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { name.rawValue }
 
+    /// Whether fuse-overlayfs shows the layers: it changes no times of special files, and marks opaque directories by
+    /// files of its own.
+    var isShownByFuse: Bool { name == .fuseOverlayFS || name == .aufs }
+
     /// What becomes of `--storage-opt size=...`.
     enum Quota: Sendable {
         /// The store limits layers wherever it lies.

@@ -88,7 +88,8 @@ enum EdgeOfLayers {
         }
         #expect(try store.listing() == before)
         // Everything else is an id: other cases, spaces, bytes that are no text.
-        for name in ["A b", "-x", "\u{e9}", "with:colon,and\\slash", String(repeating: "f", count: 64) + "-init"] {
+        let odd = store.facts.name == .fuseOverlayFS ? "with,comma and\\slash" : "with:colon,and\\slash"
+        for name in ["A b", "-x", "\u{e9}", odd, String(repeating: "f", count: 64) + "-init"] {
             try store.create(name, readWrite: false)
             #expect(try store.exists(name))
         }

@@ -222,6 +222,9 @@ private func directory(_ path: String) throws {
         var configuration = DriverConfiguration(home: store.home, options: ["mount_program=/no/such"])
         #expect(throws: LayerError.self) { try FuseOverlayFSDriver(configuration) }
         configuration.forReading = true
+        var wrong = configuration
+        wrong.options = ["no_such=1"]
+        #expect(throws: LayerError.self) { try FuseOverlayFSDriver(wrong) }
         let reader = try FuseOverlayFSDriver(configuration)
         var sink = MemorySink()
         _ = try reader.diff(LayerID("top"), since: LayerID("base"), into: &sink)

@@ -33,7 +33,8 @@ final class PretendedAUFS: AUFSMounts {
     var calls: [AUFSMountCall] { state.withLock { $0.calls.filter { !isTrial($0) } } }
     func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
 
-    private func isTrial(_ call: AUFSMountCall) -> Bool { call.target.description.hasPrefix("/tmp/docker-aufs-union") }
+    private static let trial = "/tmp/docker-aufs-union"
+    private func isTrial(_ call: AUFSMountCall) -> Bool { call.target.description.hasPrefix(Self.trial) }
 
     var isNested: Bool { state.withLock { $0.isNested } }
     func kernelHasAUFS() throws(LayerError) -> Bool { state.withLock { $0.isInKernel } }
@@ -63,10 +64,24 @@ final class PretendedAUFS: AUFSMounts {
         }
         guard shows else { return }
         if call.isRemount { try KernelMount.unmount(call.target) }
-        let work = PathBytes(branches[0].description + ".work")
-        _ = try CommandRunner.run(Command("mkdir", ["-p", work.description]))
-        let mount = FuseOverlayMount(lowers: Array(branches.dropFirst()), upper: branches[0], work: work)
+        let mount = FuseOverlayMount(
+            lowers: Array(branches.dropFirst()), upper: branches[0], work: try Self.work(call.target))
         try FuseOverlayHelper().mount(mount, at: call.target, relativeTo: PathBytes("/"))
+    }
+
+    /// A directory beside the store for what only the pretence needs.
+    private static func work(_ target: PathBytes) throws(LayerError) -> PathBytes {
+        let (root, name) = place(target)
+        let work = root + "/.pretended-" + name
+        _ = try CommandRunner.run(Command("mkdir", ["-p", work]))
+        return PathBytes(work)
+    }
+
+    /// The daemon's directory and the layer of a mount point `ROOT/aufs/mnt/ID`.
+    private static func place(_ target: PathBytes) -> (root: String, name: String) {
+        let parts = String(decoding: target.bytes, as: UTF8.self).split(
+            separator: "/", omittingEmptySubsequences: false)
+        return (parts.dropLast(3).joined(separator: "/"), String(parts[parts.count - 1]))
     }
 
     /// The branches that options name: `br:A=rw:B=ro+wh,...` or `append:B=ro+wh,...`.
@@ -92,21 +107,29 @@ final class PretendedAUFS: AUFSMounts {
             return false
         }
         if isBusy { throw LayerError(SystemCallError("umount2", errno: EBUSY), "unmount", path: target) }
-        let branches = state.withLock { $0.branches.removeValue(forKey: target) }
-        guard shows, let own = branches?.first else { return }
+        state.withLock { _ = $0.branches.removeValue(forKey: target) }
+        guard shows, !target.description.hasPrefix(Self.trial) else { return }
         try FuseOverlayHelper.unmount(target)
+        let (root, name) = Self.place(target)
         let script = """
-            find "$0" -type c | while read -r f; do rm "$f"; : > "$(dirname "$f")/.wh.$(basename "$f")"; done
-            rm -rf "$0.work"
+            find "$0" -type c | while read -r f; do
+                [ "$(stat -c %t,%T "$f")" = 0,0 ] || continue
+                rm "$f"; n=$(basename "$f"); [ "$n" = .wh..opq ] || : > "$(dirname "$f")/.wh.$n"
+            done
+            find "$0" -type d -exec setfattr -x trusted.overlay.opaque {} + 2>/dev/null
+            rm -rf "$1"
             """
-        let result = try CommandRunner.run(Command("sh", ["-c", script, own.description]))
+        let words = ["-c", script, "\(root)/aufs/diff/\(name)", "\(root)/.pretended-\(name)"]
+        let result = try CommandRunner.run(Command("sh", words))
         guard result.succeeded else {
-            throw LayerError(.io, "write whiteouts in", path: own, cause: .reason(result.errorText))
+            throw LayerError(.io, "write whiteouts for", path: target, cause: .reason(result.errorText))
         }
     }
 
     func state(of target: PathBytes) throws(LayerError) -> MountState {
-        state.withLock { $0.branches[target] == nil } ? .notMounted : .mounted
+        // What an earlier driver mounted is mounted still.
+        if shows { return try MountTable.state(of: target, magic: FileSystemKind.fuse.magic) }
+        return state.withLock { $0.branches[target] == nil ? .notMounted : .mounted }
     }
 
     func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {

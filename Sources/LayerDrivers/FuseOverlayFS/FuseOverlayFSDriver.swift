@@ -25,7 +25,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
     public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         helper = Result { () throws(LayerError) in try Self.helper(configuration) }
-        if !configuration.forReading { _ = try helper.get() }
+        if case .failure(let error) = helper, !configuration.forReading || !error.meansNotSupported { throw error }
         try OverlayHome.make(configuration, layerOwner: configuration.rootOwner)
         store = OverlayStore(
             configuration,

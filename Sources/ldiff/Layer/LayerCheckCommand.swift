@@ -27,7 +27,7 @@ struct LayerCheckCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let driver = try store.open(global, for: .changing)
+        let driver = try store.open(global, for: repair ? .changing : .reading)
         let findings = try driver.check(repair: repair)
         let left = findings.filter { $0.state != .repaired }
         let output = try LayerOutput.standardOutput()
