@@ -67,10 +67,26 @@ void ldl_fault_plan(uint64_t call, int error) { (void)call, (void)error; }
 uint64_t ldl_fault_calls(void) { return 0; }
 #endif
 
+// The calls of every file are made without the C library's wrappers, which are points of cancellation and in a process with
+// threads say so to the library before and after each call.
+static int raw_openat(int directory, const char *path, int flags, mode_t mode) {
+    return (int)syscall(SYS_openat, directory, path, flags, mode);
+}
+static int raw_close(int descriptor) { return (int)syscall(SYS_close, descriptor); }
+static int64_t raw_pread(int descriptor, void *buffer, size_t count, int64_t offset) {
+    return syscall(SYS_pread64, descriptor, buffer, count, offset);
+}
+static int64_t raw_preadv2(int descriptor, const struct iovec *piece, int64_t offset, int flags) {
+    return syscall(SYS_preadv2, descriptor, piece, 1, offset, 0L, flags);
+}
+static int64_t raw_write(int descriptor, const void *buffer, size_t count) {
+    return syscall(SYS_write, descriptor, buffer, count);
+}
+
 // ---- opening and closing --------------------------------------------------------------------------------
 
 int ldl_openat(int directory, const char *path, int flags, uint32_t mode) {
-    CALL(openat(directory, path, flags | O_CLOEXEC, (mode_t)mode));
+    CALL(raw_openat(directory, path, flags | O_CLOEXEC, (mode_t)mode));
 }
 
 int ldl_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
@@ -80,7 +96,7 @@ int ldl_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, 
 
 int ldl_close(int descriptor) {
     int planned = ldl_planned_fault();
-    int outcome = close(descriptor) < 0 ? -errno : 0;
+    int outcome = raw_close(descriptor) < 0 ? -errno : 0;
     return planned ? -planned : outcome == -EINTR ? 0 : outcome;
 }
 
@@ -137,16 +153,16 @@ int ldl_statx(int directory, const char *path, int flags, struct ldl_stat *resul
 int64_t ldl_read(int descriptor, void *buffer, size_t count) { CALL((int64_t)read(descriptor, buffer, count)); }
 
 int64_t ldl_pread(int descriptor, void *buffer, size_t count, int64_t offset) {
-    CALL((int64_t)pread(descriptor, buffer, count, offset));
+    CALL(raw_pread(descriptor, buffer, count, offset));
 }
 
 int64_t ldl_pread_nowait(int descriptor, void *buffer, size_t count, int64_t offset) {
     struct iovec piece = {.iov_base = buffer, .iov_len = count};
-    CALL((int64_t)preadv2(descriptor, &piece, 1, offset, RWF_NOWAIT));
+    CALL(raw_preadv2(descriptor, &piece, offset, RWF_NOWAIT));
 }
 
 int64_t ldl_write(int descriptor, const void *buffer, size_t count) {
-    CALL((int64_t)write(descriptor, buffer, count));
+    CALL(raw_write(descriptor, buffer, count));
 }
 
 int64_t ldl_pwrite(int descriptor, const void *buffer, size_t count, int64_t offset) {

@@ -16,19 +16,15 @@ public enum DiffEngine {
         let walk = try WalkPlan(
             purpose: purpose(source, options.profile), source: source, equality: rules.equality,
             skipUnreadable: options.skipUnreadable, opaqueNeedsLower: rules.opaqueNeedsLower)
-        let walked = try TreeWalk.run(walk, workers: source.workers)
-        let plan = try ExportPlan()
-        var planner = ExportPlanner(walk.store, plan, rules, purpose: walk.purpose)
-        try planner.run()
-        try plan.cut(walk.store)
-        let job = try ExportJob(walk: walk, plan: plan, rules: rules, options: options)
+        let job = try ExportJob(walk: walk, rules: rules, options: options)
         var writer = LayerWriter<Sink>(job, cancel: source.cancel, progress: source.progress)
         let tally = try writer.run(workers: source.workers, into: &sink)
+        let walked = tally.walk
         var report = DiffReport()
         report.entries = tally.entries
         report.bytes = writer.bytes
-        report.size = planner.contentBytes
-        report.skippedSockets = planner.skippedSockets
+        report.size = job.contentBytes
+        report.skippedSockets = job.skippedSockets
         report.skippedUnreadable = walked.skippedUnreadable + tally.skippedUnreadable
         report.skippedVanished = tally.skippedVanished
         report.warnings = walked.warnings + tally.warnings

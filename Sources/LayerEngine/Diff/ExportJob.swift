@@ -2,35 +2,59 @@ import LayerModel
 import LinuxIO
 import Synchronization
 
-/// Everything the encoders of one layer share.
+/// Everything the workers of one export share.
 final class ExportJob: Sendable {
     let store: TreeStore
     let roots: LayerRoots
     let plan: ExportPlan
+    let flow: ExportFlow
     let rules: ProfileRules
     let options: DiffOptions
     let ownerNames: OwnerNames?
     let io: IOMode
     let readsOverlayMarks: Bool
     let walk: WalkPlan
+    private let planning: Planning
 
-    init(walk: WalkPlan, plan: ExportPlan, rules: ProfileRules, options: DiffOptions) throws(LayerError) {
+    /// The planner, which belongs to the worker that got `ExportTask.plan` until it gives it back; the flow's lock lies
+    /// between one turn and the next, which is what `@unchecked Sendable` stands for.
+    private final class Planning: @unchecked Sendable {
+        var planner: ExportPlanner
+        init(_ planner: ExportPlanner) { self.planner = planner }
+    }
+
+    init(walk: WalkPlan, rules: ProfileRules, options: DiffOptions) throws(LayerError) {
         self.walk = walk
         store = walk.store
         roots = walk.roots
-        self.plan = plan
+        plan = try ExportPlan()
+        flow = ExportFlow(plansAhead: walk.purpose == .export)
         self.rules = rules
         self.options = options
         ownerNames = rules.ownerNames ? try OwnerNames() : nil
         io = walk.io
         readsOverlayMarks = !walk.dialect.recognises.isDisjoint(with: [.trustedOpaque, .userOpaque])
+        try TreeWalk.addRoot(walk)
+        planning = Planning(ExportPlanner(store, plan, rules, purpose: walk.purpose))
     }
+
+    /// One turn of the planner.
+    func decideItems() throws(LayerError) {
+        let flow = flow
+        let outcome = try planning.planner.advance { flow.isWalked($0) }
+        flow.planned(plan.segments.count, waitingFor: outcome.wanted, isComplete: outcome.isComplete)
+    }
+
+    /// What the planner counted, once all is planned.
+    var skippedSockets: Int { planning.planner.skippedSockets }
+    var contentBytes: UInt64 { planning.planner.contentBytes }
 
     var mapsIDs: Bool {
         rules.mapsIDs && !(options.uidMap.isIdentity && options.gidMap.isIdentity)
     }
 
-    /// Whether any item is a link to `target`. Slow, and asked only when a file of several names cannot be read.
+    /// Whether any item is a link to `target`, once all is planned. Slow, and asked only when a file of several names
+    /// cannot be read.
     func hasLinks(to target: ExportItem) -> Bool {
         for index in 0..<plan.items.count {
             let link = plan.items[index].link
@@ -44,8 +68,7 @@ extension SegmentEncoder {
     /// Opens the file that holds the data of a metadata-only copy: the nearest lower file of its name, or of the
     /// name its redirect gives, that has data itself (layer-archive.md D32).
     mutating func openData(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) -> OwnedDescriptor {
-        var finder = WalkWorker(job.walk)
-        guard let data = try finder.dataFile(of: entry.name, origin: entry.origin, in: item.directory) else {
+        guard let data = try walker.dataFile(of: entry.name, origin: entry.origin, in: item.directory) else {
             throw LayerError(
                 .notFound, "find the data of", path: fullPath(item, entry),
                 cause: .reason("the file holds metadata only (metacopy), and no lower directory has its data"),

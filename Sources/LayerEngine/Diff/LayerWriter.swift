@@ -3,11 +3,10 @@ import LinuxIO
 import Synchronization
 import TarCodec
 
-/// Runs the encoders, and writes their segments to the sink in order. The calling thread writes, and encodes too
-/// whenever the next segment is not ready.
+/// Runs the workers of an export, and writes their segments to the sink in order. The calling thread writes, and does
+/// whatever else there is to do whenever the next segment is not ready.
 struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     private let job: ExportJob
-    private let board: SegmentBoard
     private let pool: SlabPool
     private let cancel: CancelFlag
     private let progress: Progress?
@@ -16,78 +15,45 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     /// The item whose first piece was left out.
     private var skippedItem = noIndex
 
-    /// Finished or half-finished segments in memory: 64 of 256 KiB.
-    static var window: Int { 64 }
-
     init(_ job: ExportJob, cancel: CancelFlag, progress: Progress?) {
         self.job = job
         self.cancel = cancel
         self.progress = progress
-        board = SegmentBoard(count: job.plan.segments.count, window: Self.window)
-        pool = SlabPool(slabCapacity: ExportPlan.segmentSize + 16_384, keep: Self.window)
+        pool = SlabPool(slabCapacity: ExportPlan.segmentSize + 16_384, keep: ExportFlow.window)
     }
 
     /// Writes the whole layer, its end included.
     mutating func run(workers: Int?, into sink: inout Sink) throws(LayerError) -> ExportTally {
-        let tallies = Monitor(ExportTally())
-        let failure = FirstError()
-        let count = min(WorkerPool(count: workers).count, max(1, board.count))
-        let helpers = HelperThreads()
-        let (job, board, pool, cancel) = (job, board, pool, cancel)
-        for _ in 1..<max(count, 1) {
-            try helpers.start {
-                do throws(LayerError) {
-                    let tally = try SegmentEncoder.help(job, board, pool, cancel)
-                    tallies.update { held in
-                        held.add(tally)
-                        return ((), false)
-                    }
-                } catch {
-                    failure.record(error)
-                    board.stop()
-                }
-            }
-        }
+        let count = WorkerPool(count: workers).count
+        let crew = ExportCrew(job, pool, cancel, count: count, coldCount: workers == nil ? 2 * count : count)
         do throws(LayerError) {
-            let tally = try writeAll(into: &sink)
-            tallies.update { held in
-                held.add(tally)
-                return ((), false)
-            }
+            crew.tallies.add(try writeAll(into: &sink, crew))
         } catch {
-            failure.record(error)
+            crew.failure.record(error)
         }
-        board.stop()
-        helpers.join()
-        if let error = failure.value { throw error }
-        return tallies.update { ($0, false) }
+        job.flow.stop()
+        crew.helpers.join()
+        if let error = crew.failure.value { throw error }
+        return crew.tallies.sum
     }
 
     /// The calling thread's part.
-    private mutating func writeAll(into sink: inout Sink) throws(LayerError) -> ExportTally {
+    private mutating func writeAll(into sink: inout Sink, _ crew: ExportCrew) throws(LayerError) -> ExportTally {
         var encoder = SegmentEncoder(job)
-        while written < board.count {
+        while true {
             try cancel.check()
-            if let segment = board.take(wait: false) {
+            try encoder.publishFinished(wait: false)
+            let task = job.flow.next(isWriter: true, inFlight: encoder.waiting.count)
+            if case .write(let segment) = task {
                 try write(segment, into: &sink)
                 continue
             }
-            if let (index, encoded) = try encoder.finished(wait: encoder.waiting.count >= SegmentEncoder.depth) {
-                board.publish(index, encoded)
-                continue
-            }
-            if let index = board.claim(wait: false) {
-                if let encoded = try encoder.encode(index, into: pool.take()) { board.publish(index, encoded) }
-                continue
-            }
-            if let (index, encoded) = try encoder.finished(wait: true) {
-                board.publish(index, encoded)
-                continue
-            }
-            guard let segment = board.take(wait: true) else {
-                throw LayerError(.cancelled, "write the layer", cause: .reason("interrupted"))
-            }
-            try write(segment, into: &sink)
+            if case .done = task { break }
+            try encoder.perform(task, pool)
+            try crew.startHelpers()
+        }
+        guard job.flow.isComplete else {
+            throw LayerError(.cancelled, "write the layer", cause: .reason("interrupted"))
         }
         let trailer = Slab(capacity: TarEncoder.trailerByteCount)
         trailer.appendZeros(TarEncoder.trailerByteCount)
@@ -109,7 +75,7 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         progress?.bytes.store(bytes, ordering: .relaxed)
         progress?.entries.add(UInt64(segment.offset == 0 ? segment.count : 0), ordering: .relaxed)
         written += 1
-        board.advance()
+        job.flow.advance()
     }
 
     /// All pieces of a large file share the fate of its first.
@@ -127,38 +93,113 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     }
 }
 
-extension SegmentEncoder {
-    /// Segments of one worker that wait for the ring.
-    static var depth: Int { 24 }
+/// The threads that help the writer. They start when there is work for more than one, and more of them when the tree
+/// turns out to be cold.
+private final class ExportCrew {
+    let tallies = ExportTallies()
+    let failure = FirstError()
+    let helpers = HelperThreads()
+    private let job: ExportJob
+    private let pool: SlabPool
+    private let cancel: CancelFlag
+    private let count: Int
+    private let coldCount: Int
+    private var started = 1
 
-    /// A worker that only encodes.
-    static func help(_ job: ExportJob, _ board: SegmentBoard, _ pool: SlabPool, _ cancel: CancelFlag)
+    init(_ job: ExportJob, _ pool: SlabPool, _ cancel: CancelFlag, count: Int, coldCount: Int) {
+        self.job = job
+        self.pool = pool
+        self.cancel = cancel
+        self.count = count
+        self.coldCount = coldCount
+    }
+
+    func startHelpers() throws(LayerError) {
+        guard started < coldCount else { return }
+        let demand = job.flow.demand
+        let wanted = demand == .one ? 1 : demand == .several ? count : coldCount
+        let (job, pool, cancel, tallies, failure) = (job, pool, cancel, tallies, failure)
+        while started < wanted {
+            started += 1
+            try helpers.start {
+                do throws(LayerError) {
+                    tallies.add(try SegmentEncoder.help(job, pool, cancel))
+                } catch {
+                    failure.record(error)
+                    job.flow.stop()
+                }
+            }
+        }
+    }
+}
+
+extension SegmentEncoder {
+    /// A worker that does everything but write.
+    fileprivate static func help(_ job: ExportJob, _ pool: SlabPool, _ cancel: CancelFlag)
         throws(LayerError) -> ExportTally
     {
         var encoder = SegmentEncoder(job)
         while true {
             try cancel.check()
-            while let (index, encoded) = try encoder.finished(wait: encoder.waiting.count >= depth) {
-                board.publish(index, encoded)
-            }
-            if let index = board.claim(wait: encoder.waiting.isEmpty) {
-                if let encoded = try encoder.encode(index, into: pool.take()) { board.publish(index, encoded) }
-            } else if let (index, encoded) = try encoder.finished(wait: true) {
-                board.publish(index, encoded)
-            } else {
-                break
-            }
+            try encoder.publishFinished(wait: false)
+            let task = job.flow.next(isWriter: false, inFlight: encoder.waiting.count)
+            if case .done = task { return encoder.finishTally() }
+            try encoder.perform(task, pool)
         }
-        return encoder.finishTally()
     }
 
-    /// The counts, with those of the opener and the ring.
+    /// Does one task; writing is the writer's own.
+    mutating func perform(_ task: ExportTask, _ pool: SlabPool?) throws(LayerError) {
+        switch task {
+        case .encode(let index):
+            let slab = pool?.take() ?? Slab(capacity: 0)
+            if let encoded = try encode(index, into: slab) { job.flow.publish(index, encoded) }
+        case .plan: try job.decideItems()
+        case .walk(let directory):
+            let start = ContinuousClock.now
+            try walker.visit(directory)
+            let limit = Duration.microseconds(200 + 8 * walker.scanned.count)
+            job.flow.walked(directory, found: walker.found, slowly: start.duration(to: .now) > limit)
+        case .collect: try publishFinished(wait: true)
+        case .write, .done: return
+        }
+    }
+
+    /// Hands in the segments whose last read is done; with `wait`, waits for one.
+    mutating func publishFinished(wait: Bool) throws(LayerError) {
+        var wait = wait
+        while let (index, encoded) = try finished(wait: wait) {
+            job.flow.publish(index, encoded)
+            wait = false
+        }
+    }
+
+    /// Brings the plan to its end, with this worker's help: a few rare questions need all of it.
+    mutating func completePlan() throws(LayerError) {
+        while let task = job.flow.nextForPlan() { try perform(task, nil) }
+    }
+
+    /// The counts, with those of the walk and the ring.
     mutating func finishTally() -> ExportTally {
-        tally.io.opens += opener.opens
+        tally.walk = walker.finishTally()
         if let counters = ring?.counters {
             tally.io.ringSubmissions += counters.submissions
             tally.io.ringEnters += counters.enters
         }
         return tally
     }
+}
+
+/// The sum of the workers' tallies.
+private final class ExportTallies: Sendable {
+    private let held = Monitor(ExportTally())
+
+    func add(_ tally: ExportTally) {
+        held.update { held in
+            held.add(tally)
+            return ((), false)
+        }
+    }
+
+    var sum: ExportTally { held.update { ($0, false) } }
 }

@@ -18,7 +18,7 @@ extension SegmentEncoder {
         }
         var target = entry
         do throws(SystemCallError) {
-            let parent = try opener.handle(entry.origin)
+            let parent = try walker.opener.handle(entry.origin)
             if item.link == noIndex, entry.kind == .symbolicLink {
                 guard try readTarget(entry, parent.descriptor) else { return skipVanished(item, entry) }
             }
@@ -26,25 +26,28 @@ extension SegmentEncoder {
             let names = names
             let pointer = names.pointer(entry.name)
             let policy = job.rules.attributes
-            if try attributes.list(of: pointer, in: parent.descriptor) > 0 {
+            if try walker.attributes.list(of: pointer, in: parent.descriptor) > 0 {
                 var position = 0
-                while position < attributes.listByteCount {
-                    let length = attributes.name(at: position).byteCount
-                    if policy.exports(attributes.name(at: position)) {
-                        let label = attributes.name(at: position).copied()
-                        if try attributes.readValue(at: position, of: pointer, in: parent.descriptor) != nil {
+                while position < walker.attributes.listByteCount {
+                    let length = walker.attributes.name(at: position).byteCount
+                    if policy.exports(walker.attributes.name(at: position)) {
+                        let label = walker.attributes.name(at: position).copied()
+                        if try walker.attributes.readValue(at: position, of: pointer, in: parent.descriptor) != nil {
                             addAttribute(label)
                         }
-                    } else if policy.contains(.overrides), isOverride(attributes.name(at: position)) {
-                        if try attributes.readValue(at: position, of: pointer, in: parent.descriptor) != nil {
-                            target.applyOverride(attributes.lastValue.copied())
+                    } else if policy.contains(.overrides), isOverride(walker.attributes.name(at: position)) {
+                        if try walker.attributes.readValue(at: position, of: pointer, in: parent.descriptor) != nil {
+                            target.applyOverride(walker.attributes.lastValue.copied())
                         }
                     }
                     position += length + 1
                 }
             }
         } catch {
-            if error.errno == 2 { return try vanished(item, entry, segment) }
+            if error.errno == 2 {
+                encoder = TarEncoder()
+                return try vanished(item, entry, segment)
+            }
             // The entry itself is known, and kept without the attributes that may not be read.
             guard job.options.skipUnreadable, error.errno == 13 || error.errno == 1, entry.kind != .symbolicLink
             else { throw failure(error, "read attributes of", item, entry) }
@@ -90,11 +93,11 @@ extension SegmentEncoder {
     /// Collects one attribute, whose value was just read, for the next header.
     private mutating func addAttribute(_ label: [UInt8]) {
         guard job.rules.rewritesCapability, bytes(label.rawBytes, equal: "security.capability") else {
-            let value = attributes.lastValue.copied()
+            let value = walker.attributes.lastValue.copied()
             encoder.addExtendedAttribute(name: label.rawBytes, value: value.rawBytes)
             return
         }
-        var value = attributes.lastValue.copied()
+        var value = walker.attributes.lastValue.copied()
         // Revision 3 carries a root uid that means nothing on another machine (layer-archive.md D13).
         if value.count == 24, value[3] == 3 {
             value[3] = 2
@@ -117,7 +120,7 @@ extension SegmentEncoder {
         var isMetacopy = false
         tally.io.attributeCalls += 1
         do throws(SystemCallError) {
-            if try attributes.list(of: file) > 0 {
+            if try walker.attributes.list(of: file) > 0 {
                 isMetacopy = try collectAttributes(of: file, &target)
             }
         } catch { throw failure(error, "read attributes of", item, entry) }
@@ -139,18 +142,18 @@ extension SegmentEncoder {
         let policy = job.rules.attributes
         var isMetacopy = false
         var position = 0
-        while position < attributes.listByteCount {
-            let length = attributes.name(at: position).byteCount
-            if policy.exports(attributes.name(at: position)) {
-                let label = attributes.name(at: position).copied()
+        while position < walker.attributes.listByteCount {
+            let length = walker.attributes.name(at: position).byteCount
+            if policy.exports(walker.attributes.name(at: position)) {
+                let label = walker.attributes.name(at: position).copied()
                 tally.io.attributeCalls += 1
-                if try attributes.readValue(at: position, of: file) != nil { addAttribute(label) }
-            } else if policy.contains(.overrides), isOverride(attributes.name(at: position)) {
-                if try attributes.readValue(at: position, of: file) != nil {
-                    target.applyOverride(attributes.lastValue.copied())
+                if try walker.attributes.readValue(at: position, of: file) != nil { addAttribute(label) }
+            } else if policy.contains(.overrides), isOverride(walker.attributes.name(at: position)) {
+                if try walker.attributes.readValue(at: position, of: file) != nil {
+                    target.applyOverride(walker.attributes.lastValue.copied())
                 }
             } else if job.readsOverlayMarks {
-                let label = attributes.name(at: position)
+                let label = walker.attributes.name(at: position)
                 if bytes(label, equal: "trusted.overlay.metacopy") || bytes(label, equal: "user.overlay.metacopy") {
                     isMetacopy = true
                 }
@@ -171,7 +174,7 @@ extension SegmentEncoder {
         if job.readsOverlayMarks {
             var unused = entry
             do throws(SystemCallError) {
-                if try attributes.list(of: file) > 0 {
+                if try walker.attributes.list(of: file) > 0 {
                     let isMetacopy = try collectAttributes(of: file, &unused)
                     encoder = TarEncoder()
                     if isMetacopy {
@@ -199,7 +202,7 @@ extension SegmentEncoder {
     {
         tally.io.opens += 1
         let parent: OpenDirectory
-        do throws(SystemCallError) { parent = try opener.handle(entry.origin) } catch {
+        do throws(SystemCallError) { parent = try walker.opener.handle(entry.origin) } catch {
             if error.errno == 2 {
                 try vanished(item, entry, segment)
                 return nil
@@ -238,7 +241,7 @@ extension SegmentEncoder {
         let target = store.entries[Int(job.plan.items[Int(link)].entry)]
         guard target.kind == .regular, target.size > 0 else { return false }
         do throws(SystemCallError) {
-            let parent = try opener.handle(target.origin)
+            let parent = try walker.opener.handle(target.origin)
             _ = try parent.descriptor.open(names.pointer(target.name), [.readOnly, .noFollow, .nonBlocking])
             return false
         } catch { return error.errno == 13 || error.errno == 1 }
@@ -260,8 +263,10 @@ extension SegmentEncoder {
     }
 
     /// Other names in the layer are links to this one, so it cannot be left out.
-    private func refuseIfLinked(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
-        if entry.linkCount > 1, item.link == noIndex, job.hasLinks(to: item) {
+    private mutating func refuseIfLinked(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
+        guard entry.linkCount > 1, item.link == noIndex else { return }
+        try completePlan()
+        if job.hasLinks(to: item) {
             throw changed(item, entry, "it cannot be read, and other names of the layer are links to it")
         }
     }

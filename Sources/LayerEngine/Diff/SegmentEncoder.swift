@@ -3,13 +3,12 @@ import LinuxIO
 import TarCodec
 
 /// Turns segments of the plan into bytes: headers and file contents, straight into the slab that is written out.
-/// One per worker.
+/// One per worker, with the walker whose open directories it uses.
 struct SegmentEncoder: ~Copyable {
     let job: ExportJob
     let store: TreeStore
     let names: NameArena
-    var opener: DirectoryOpener
-    var attributes = AttributeReader()
+    var walker: WalkWorker
     var encoder = TarEncoder()
     /// The path of the directory at hand, with a slash behind each component.
     var prefix: [UInt8] = []
@@ -37,7 +36,7 @@ struct SegmentEncoder: ~Copyable {
         self.job = job
         store = job.store
         names = job.store.names
-        opener = DirectoryOpener(store: job.store, roots: job.roots)
+        walker = WalkWorker(job.walk)
     }
 
     /// Encodes one segment into an empty slab, or into a larger one where it does not fit.
@@ -247,6 +246,7 @@ struct ExportTally: Sendable {
     var sawRedirect = false
     var warnings: [String] = []
     var io = IOCounters()
+    var walk = WalkTally()
 
     /// Keeps a warning; what several workers found alike is said once.
     mutating func warn(_ text: String) {
@@ -260,5 +260,6 @@ struct ExportTally: Sendable {
         sawRedirect = sawRedirect || other.sawRedirect
         for warning in other.warnings { warn(warning) }
         io.add(other.io)
+        walk.add(other.walk)
     }
 }

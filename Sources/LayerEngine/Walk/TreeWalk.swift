@@ -5,11 +5,8 @@ import LinuxIO
 enum TreeWalk {
     /// Walks from the root down; throws the first error of any worker.
     static func run(_ plan: WalkPlan, workers: Int?) throws(LayerError) -> WalkTally {
-        var root = DirectoryRecord(parent: noIndex, name: .empty, entry: noIndex, upper: 0)
-        root.base = plan.lowerRoots
-        if plan.dialect.name != .tree { root.rest = plan.lowerRoots }
-        let index = try plan.store.addDirectory(root)
-        plan.stack.push([index])
+        try addRoot(plan)
+        plan.stack.push([0])
         let tallies = Tallies()
         let pool = WorkerPool(count: workers)
         // A worker that fails elsewhere must not leave the others waiting for work that never comes. The flag is the
@@ -20,15 +17,23 @@ enum TreeWalk {
                 plan.stack.stop()
                 throw error
             }
-            tallies.add(worker.tally)
+            tallies.add(worker.finishTally())
         }
         try plan.cancel.check()
         propagateChanges(plan.store)
         return tallies.sum
     }
 
+    /// Makes the record of the root: index 0.
+    static func addRoot(_ plan: WalkPlan) throws(LayerError) {
+        var root = DirectoryRecord(parent: noIndex, name: .empty, entry: noIndex, upper: 0)
+        root.base = plan.lowerRoots
+        if plan.dialect.name != .tree { root.rest = plan.lowerRoots }
+        _ = try plan.store.addDirectory(root)
+    }
+
     /// Marks every directory above a changed one; parents always come before their children in the table.
-    private static func propagateChanges(_ store: TreeStore) {
+    static func propagateChanges(_ store: TreeStore) {
         for index in stride(from: store.directories.count - 1, to: 0, by: -1) {
             let record = store.directories[index]
             if record.flags.contains(.changed), record.parent != noIndex {

@@ -34,21 +34,32 @@ struct WalkWorker: ~Copyable {
             busy = true
             do throws(LayerError) {
                 try plan.cancel.check()
-                found.removeAll(keepingCapacity: true)
-                switch plan.purpose {
-                case .export: try export(directory)
-                case .size: try sum(directory)
-                case .changes, .difference: try compare(directory)
-                }
-                found.reverse()
+                try visit(directory)
                 plan.stack.push(found)
             } catch {
                 plan.stack.stop()
                 throw error
             }
         }
+    }
+
+    /// Walks one directory; those found in it stand in `found`, the first one last.
+    mutating func visit(_ directory: UInt32) throws(LayerError) {
+        found.removeAll(keepingCapacity: true)
+        switch plan.purpose {
+        case .export: try export(directory)
+        case .size: try sum(directory)
+        case .changes, .difference: try compare(directory)
+        }
+        found.reverse()
+    }
+
+    /// The counts, with those of the opener and the reader.
+    func finishTally() -> WalkTally {
+        var tally = tally
         tally.io.opens += opener.opens
         tally.io.directoryReads += UInt64(reader.calls)
+        return tally
     }
 
     // MARK: What every purpose needs
