@@ -74,8 +74,8 @@ final class HashThread: Sendable {
         var digest: Digest?
     }
 
-    /// Slabs that wait to be hashed, at most: enough to even out bursts.
-    private static let limit = 8
+    /// Slabs that wait to be hashed, at most: enough that compression never waits for it while one of its jobs begins.
+    private static let limit = 32
     private let monitor = Monitor(State())
     private let threads = HelperThreads()
     /// Slabs for bytes that come without one.

@@ -89,7 +89,8 @@ extension WalkWorker {
     mutating func compareViews(_ directory: UInt32, _ record: DirectoryRecord) throws(LayerError) {
         try gather(upper: record.upper, rest: record.rest, of: directory, base: false)
         try gather(upper: noIndex, rest: record.base, of: directory, base: true)
-        let sameDevice = try isSameDevice(record)
+        // Asked when the first inode number agrees: of two copies of a tree, none does.
+        var sameDevice: Bool?
         var batch = try EntryBatch(store, capacity: scanned.count + scannedBase.count)
         var new = 0
         var old = 0
@@ -109,7 +110,10 @@ extension WalkWorker {
                 try added(scanned[new], directory, record, &batch)
                 new += 1
             } else {
-                try both(scannedBase[old], scanned[new], directory, record, sameDevice, &batch)
+                if scannedBase[old].inode == scanned[new].inode, sameDevice == nil {
+                    sameDevice = try isSameDevice(record)
+                }
+                try both(scannedBase[old], scanned[new], directory, record, sameDevice == true, &batch)
                 new += 1
                 old += 1
             }
