@@ -6,7 +6,7 @@
 # make test-threads  many threads in one store under the thread sanitizer
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
-# make targets  measures P1 to P12 against the peers into perf/runs (root)
+# make targets  measures P1 to P12 with ldiff bench, kept in perf/runs (root)
 # make install  into PREFIX (default /usr/local)
 # make format, make lint, make clean
 
@@ -18,7 +18,7 @@ PROGRAM := .build/release/ldiff
 
 BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev
 # What the demonstration and the measurements run beside ldiff.
-RUN_PACKAGES := python3 tar libarchive-tools e2fsprogs mount time rsync pigz isal zstd xz-utils debootstrap
+RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 bzip2 lz4 \
     xfsprogs procps docker.io containerd docker-registry busybox-static containers-storage
@@ -71,7 +71,7 @@ budget: build
 	    --allocation-counter .build/release/libMallocCounter.so
 
 targets: build peers
-	perf/measure
+	perf/record
 
 install: build
 	install -D -m 755 $(PROGRAM) "$(DESTDIR)$(PREFIX)/bin/ldiff"

@@ -6,6 +6,8 @@ final class BenchInput {
     let label: String
     let tree: String
     let summary: Summary
+    /// Whether this is the tree for which the targets are meant.
+    var isReference: Bool { label == Recipe.linuxSource.rawValue }
     private let console: BenchConsole
     private let peers: Peers
     /// A layer that the user gave.

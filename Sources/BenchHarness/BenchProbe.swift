@@ -8,7 +8,8 @@ public enum BenchProbe {
     /// Runs `arguments`; returns the lines for standard output.
     ///
     /// `floor KIND WORKERS PATH [PATH]` does only the system calls of a job; `copy TREE DIRECTORY` is the tree copy that
-    /// drivers use, with all attributes, as cp -a; `tree PATH` and `archive` (of standard input) sum up what is there.
+    /// drivers use, with all attributes, as cp -a; `tree PATH` and `archive` (of standard input) sum up what is there;
+    /// `recipe NAME` makes an input tree and prints its path.
     public static func run(_ arguments: [String]) throws(BenchFailure) -> String {
         switch arguments.first {
         case "floor" where (4...5).contains(arguments.count):
@@ -27,10 +28,14 @@ public enum BenchProbe {
             } catch {
                 throw BenchFailure(.failed, "archive: \(error)")
             }
+        case "recipe" where arguments.count == 2:
+            guard let recipe = Recipe(rawValue: arguments[1]) else { break }
+            return try recipe.tree(BenchConsole(line: { _ in }, status: { _, _ in })) + "\n"
         default: break
         }
         throw BenchFailure(
-            .usage, "a probe is floor KIND WORKERS PATH [PATH], copy TREE DIRECTORY, tree PATH, or archive")
+            .usage,
+            "a probe is floor KIND WORKERS PATH [PATH], copy TREE DIRECTORY, tree PATH, archive, or recipe NAME")
     }
 
     private static func copy(_ source: String, to target: String) throws(BenchFailure) -> String {

@@ -19,7 +19,8 @@ public enum Bench {
         let peers = Peers(program: BenchProbe.program)
         let input = try BenchInput(options.effectiveInput, peers: peers, console)
         var result = BenchResult(
-            machine: Machine(version: version, input: input, peers: peers), input: input.description)
+            machine: Machine(version: version, input: input, peers: peers), input: input.description,
+            isReference: input.isReference)
         for (name, value) in result.machine.facts { console.line("\(name): \(value)") }
         let start = ContinuousClock.now
         let builder = ScenarioBuilder(
@@ -40,6 +41,12 @@ public enum Bench {
             console.line("")
             for line in budget.lines { console.line(line) }
             try write(result, options)
+        }
+        let targets = result.targets
+        if result.isReference, !targets.isEmpty {
+            console.line("")
+            console.line("targets (for two cores; times fail nothing)")
+            for target in targets { console.line(target.line) }
         }
         return result.outcome(asked: options.peers)
     }

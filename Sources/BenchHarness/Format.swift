@@ -41,4 +41,12 @@ enum Format {
         let fraction = (UInt64(scaled) - whole * UInt64(scale)).description
         return sign + "\(whole)." + String(repeating: "0", count: decimals - fraction.count) + fraction
     }
+
+    /// As few decimals as it needs: `4`, `3.5`, `1.25`.
+    static func plain(_ value: Double) -> String {
+        var text = fixed(value, 2)
+        while text.hasSuffix("0") { text.removeLast() }
+        if text.hasSuffix(".") { text.removeLast() }
+        return text
+    }
 }

@@ -21,7 +21,7 @@ enum HTMLReport {
             """
         for job in result.jobs { page += "<a href=\"#\(job.job.rawValue)\">\(job.job.rawValue)</a>\n" }
         page += "<a href=\"#memory\">memory</a>\n<a href=\"#machine\">machine</a>\n</nav>\n"
-        page += overview(result)
+        page += overview(result) + targets(result)
         for job in result.jobs { page += section(job) }
         page += memory(result) + budget(result) + machine(result)
         return page + "</main>\n</body>\n</html>\n"
@@ -30,6 +30,23 @@ enum HTMLReport {
     static func escaped(_ text: String) -> String { SVGPlot.escaped(text) }
 
     // MARK: - Parts
+
+    /// What is asked of ldiff, and what came of it.
+    private static func targets(_ result: BenchResult) -> String {
+        guard result.isReference, !result.targets.isEmpty else { return "" }
+        var rows = ""
+        for target in result.targets {
+            rows += "<tr><th scope=\"row\">\(target.id)</th><td>\(target.state.rawValue)</td>"
+            rows += "<td>\(escaped(target.details))</td></tr>\n"
+        }
+        return """
+            <h2 id="targets">Targets</h2>
+            <p>Meant for this input on two cores; times fail nothing.</p>
+            <div class="scroll"><table><tbody>
+            \(rows)</tbody></table></div>
+
+            """
+    }
 
     /// How many times faster than each peer, job by job.
     private static func overview(_ result: BenchResult) -> String {

@@ -1,12 +1,21 @@
 /// Results as JSON: everything that was measured, run by run.
 extension BenchResult {
-    /// `{"format": 1, "machine": {...}, "input": ..., "jobs": [...], "budget": {...}}`.
+    /// `{"format": 1, "machine": {...}, "input": ..., "jobs": [...], "budget": {...}, "targets": [...]}`.
     var json: JSONValue {
         var members: [(String, JSONValue)] = [
             ("format", .number(1)), ("machine", .object(machine.facts.map { ($0.name, .string($0.value)) })),
             ("input", .string(input)), ("jobs", .array(jobs.map(\.json))),
         ]
         if let budget { members.append(("budget", budget.json)) }
+        if isReference {
+            let found = targets.map { target in
+                JSONValue.object([
+                    ("id", .string(target.id)), ("state", .string(target.state.rawValue)),
+                    ("details", .string(target.details)),
+                ])
+            }
+            members.append(("targets", .array(found)))
+        }
         return .object(members)
     }
 }

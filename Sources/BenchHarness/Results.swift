@@ -77,6 +77,8 @@ struct JobResult: Sendable {
 struct BenchResult: Sendable {
     var machine: Machine
     var input: String
+    /// Whether the input is the tree for which the targets are meant.
+    var isReference = false
     var jobs: [JobResult] = []
     var budget: BudgetResult?
 

@@ -11,6 +11,11 @@ struct GlobalOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "Reads that one worker of diff gives to io_uring at once.", valueName: "n", visibility: .hidden))
+    var ringWindow: Int = 256
+
+    @Option(
+        help: ArgumentHelp(
             "A progress bar on standard error; auto: when it is a terminal.", valueName: "auto|always|never"))
     var progress: ProgressMode = .auto
 
@@ -26,6 +31,9 @@ struct GlobalOptions: ParsableArguments {
     func validate() throws {
         if let workers, !(1...64).contains(workers) {
             throw ValidationError("--workers takes a number from 1 to 64")
+        }
+        if !(4...4096).contains(ringWindow) {
+            throw ValidationError("--ring-window takes a number from 4 to 4096")
         }
         if quiet && verbose { throw ValidationError("--quiet and --verbose exclude each other") }
     }
@@ -66,6 +74,7 @@ struct SourceArguments: ParsableArguments {
         source.dialect = WhiteoutDialect(dialect)
         source.workers = global.workers
         source.io = global.io
+        source.ringWindow = global.ringWindow
         source.cancel = interruption.flag
         source.progress = progress
         if comparesContents { source.contents = .always }

@@ -104,15 +104,12 @@ extension SegmentEncoder {
 
     // MARK: The ring
 
-    /// Reads in flight that one worker aims at: deep enough to keep a disk busy.
-    private static var ringEntries: Int { 256 }
-
     /// Makes the ring on first need; false where the kernel gives none.
     private mutating func prepareRing() -> Bool {
         if ring != nil { return true }
         guard !ringRefused else { return false }
         do throws(LayerError) {
-            ring = try Ring(entries: Self.ringEntries)
+            ring = try Ring(entries: job.walk.ringWindow)
             return true
         } catch {
             ringRefused = true

@@ -12,6 +12,8 @@ public struct SourceOptions: Sendable {
     /// Worker threads; nil means one a core.
     public var workers: Int?
     public var io: IOMode
+    /// Reads of file contents that one worker has in flight at most, where the ring carries them out.
+    public var ringWindow: Int
     public var cancel: CancelFlag
     public var progress: Progress?
     /// When contents are compared; nil leaves it to the profile.
@@ -28,6 +30,7 @@ public struct SourceOptions: Sendable {
         dialect = .tree
         workers = nil
         io = .auto
+        ringWindow = 256
         cancel = CancelFlag()
         progress = nil
     }

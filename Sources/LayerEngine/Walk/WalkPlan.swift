@@ -22,6 +22,7 @@ final class WalkPlan: Sendable {
     /// Opaque directories count as such only where a lower layer has them.
     let opaqueNeedsLower: Bool
     let io: IOMode
+    let ringWindow: Int
     let cancel: CancelFlag
     let progress: Progress?
     let ignoredAtTop: [PathBytes]
@@ -42,6 +43,7 @@ final class WalkPlan: Sendable {
         self.opaqueNeedsLower = opaqueNeedsLower
         dialect = source.dialect
         io = source.io
+        ringWindow = source.ringWindow
         cancel = source.cancel
         progress = source.progress
         ignoredAtTop = source.ignoredAtTop
