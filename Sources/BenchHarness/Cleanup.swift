@@ -15,6 +15,7 @@ final class Cleanup: Sendable {
     }
 
     private let held = Mutex(Held())
+    private let isEnding = Atomic<Bool>(false)
 
     /// Starts a program and keeps its pid; `body` returns it, or a negated errno.
     func start(_ body: () -> Int64) -> Int64 {
@@ -55,6 +56,11 @@ final class Cleanup: Sendable {
         }
     }
 
+    /// Does not return once a signal came: for the main thread while it makes files without a program's help.
+    func stopAtSignal() {
+        while isEnding.load(ordering: .relaxed) { pause() }
+    }
+
     /// Takes everything back, newest first: the ordinary end.
     func runAll() { held.withLock { Self.empty(&$0) } }
 
@@ -83,6 +89,7 @@ final class Cleanup: Sendable {
         for number in [SIGINT, SIGTERM, SIGHUP] { sigaddset(&set, number) }
         var number: Int32 = 0
         guard sigwait(&set, &number) == 0 else { return }
+        isEnding.store(true, ordering: .relaxed)
         held.withLock { held in
             Self.empty(&held)
             farewell.withLock { $0 }?()

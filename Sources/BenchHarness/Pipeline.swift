@@ -139,7 +139,7 @@ extension Pipeline {
     private struct Ended {
         var processorSeconds: Double
         var peakKiB: Int
-        var writtenBytes: UInt64
+        var writtenBytes: UInt64?
         var failure: String?
     }
 
@@ -165,12 +165,13 @@ extension Pipeline {
 
     private static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1_000_000 }
 
-    /// Bytes that a process gave to write(2) and its kind, see proc(5).
-    private static func writtenBytes(of process: pid_t) -> UInt64 {
+    /// Bytes that a process gave to write(2) and its kind, see proc(5); nil where some kernels tell only root what a process
+    /// that has ended did.
+    private static func writtenBytes(of process: pid_t) -> UInt64? {
         for line in TextFile.read("/proc/\(process)/io").split(separator: "\n") where line.hasPrefix("wchar: ") {
-            return UInt64(line.dropFirst("wchar: ".count)) ?? 0
+            return UInt64(line.dropFirst("wchar: ".count))
         }
-        return 0
+        return nil
     }
 }
 

@@ -6,8 +6,8 @@ struct Sample: Sendable, Equatable {
     var processorSeconds: Double
     /// The largest resident size that one of the programs reached, in KiB.
     var peakKiB: Int
-    /// Bytes written by the last program.
-    var writtenBytes: UInt64
+    /// Bytes written by the last program; nil where that cannot be known.
+    var writtenBytes: UInt64?
 }
 
 /// The middle of some numbers; the mean of the middle two when they are even in number. nil without numbers.

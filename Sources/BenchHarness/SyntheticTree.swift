@@ -35,6 +35,7 @@ struct SyntheticTree {
 
     /// One directory with its files: every third lies in the one before, so there are chains and wide places.
     private func step(_ writer: inout Writer) throws(BenchFailure) {
+        Cleanup.shared.stopAtSignal()
         let number = writer.directories
         if number % 3 != 0, writer.depth < 60 {} else { writer.leaveAll() }
         try writer.enter("d\(number)")

@@ -21,9 +21,11 @@ enum TextFile {
     /// A file's text; empty where it cannot be read.
     static func read(_ path: String) -> String { bytes(path).map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
-    /// Writes a file so that it appears under its name only when it is complete.
+    /// Writes a file so that it appears under its name only when it is complete; a pipe or device is written to as it is.
     static func write(_ text: String, to path: String) throws(BenchFailure) {
-        let partial = "\(path).partial-\(getpid())"
+        var status = stat()
+        let replaces = stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
+        let partial = replaces ? "\(path).partial-\(getpid())" : path
         let file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard file >= 0 else { throw BenchFailure(.cannotWrite, "create \(path): \(errorText(errno))") }
         let bytes = Array(text.utf8)
@@ -38,8 +40,8 @@ enum TextFile {
         }
         let isWhole = done == bytes.count
         let problem = errno
-        guard close(file) == 0, isWhole, rename(partial, path) == 0 else {
-            unlink(partial)
+        guard close(file) == 0, isWhole, !replaces || rename(partial, path) == 0 else {
+            if replaces { unlink(partial) }
             throw BenchFailure(.cannotWrite, "write \(path): \(errorText(isWhole ? errno : problem))")
         }
     }
