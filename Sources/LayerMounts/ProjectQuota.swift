@@ -143,7 +143,9 @@ extension ProjectQuota {
             // Files and links are not layers, and what vanishes meanwhile has no quota.
             let flags: OpenFlags = [.readOnly, .directory, .noFollow]
             guard case .success(let number) = home.tryOpen(Terminated(name).name, flags) else { continue }
-            let id = ldl_project_get(OwnedDescriptor(adopting: number).number)
+            // Held in a variable: a value that is only passed through is closed before the call.
+            let opened = OwnedDescriptor(adopting: number)
+            let id = ldl_project_get(opened.number)
             if id > 0 { found.insert(UInt32(truncatingIfNeeded: id)) }
         }
         return found
