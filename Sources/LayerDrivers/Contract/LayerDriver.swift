@@ -59,7 +59,8 @@ public protocol LayerDriver: AnyObject, Sendable {
     /// Counts one user less and unmounts after the last. Without a `get`, and for an unknown layer, nothing happens.
     func put(_ id: LayerID) throws(LayerError)
 
-    /// Unmounts whatever this driver mounted, before the process ends.
+    /// Unmounts every layer of the store, as a daemon does before it ends; also those that another process mounted, so never
+    /// call it beside a daemon that uses the store.
     func cleanup() throws(LayerError)
 
     /// Facts about the store, in the order in which Docker shows them.
