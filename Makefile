@@ -20,7 +20,7 @@ BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev li
 # What the demonstration and the measurements run beside ldiff.
 RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
-TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 bzip2 lz4 \
+TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
     xfsprogs procps docker.io containerd docker-registry busybox-static containers-storage
 PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
@@ -54,6 +54,8 @@ test: setup peers
 test-kernel: setup
 	$(SWIFT) build --build-tests
 	Tests/Kernel/run Tests/Kernel/smoke
+	LDIFF_KERNEL_TIMEOUT=2400 Tests/Kernel/run $$PWD/.build/debug/ldiffPackageTests.xctest \
+	    --testing-library swift-testing --filter 'ZFS(Driver|Changes)Tests|ZFSConformanceTests/(conformance|archives|edges)'
 
 # Threads in one store of each driver, with every access to memory watched; a build of its own, some ten times slower.
 test-threads: setup

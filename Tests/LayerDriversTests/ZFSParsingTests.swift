@@ -124,7 +124,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["a b", "a%b", "é", "removing-x", "a@b", String(repeating: "x", count: 130)])
+    @Test(arguments: ["a\\b", "a%b", "é", "removing-x", "a@b", String(repeating: "x", count: 130)])
     func `ids that cannot be datasets are refused before anything is asked`(id: String) throws {
         let names = ZFSNames(root: "tank/docker")
         do throws(LayerError) {

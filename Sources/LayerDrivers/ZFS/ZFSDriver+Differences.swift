@@ -52,6 +52,7 @@ extension ZFSDriver {
     /// The layer's tree itself, where whiteouts delete.
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         _ = try store.require(id, "apply the layer")
+        if let parent { _ = try store.require(parent, "apply onto the layer") }
         let layer = try mount(id)
         let path = layer.path
         let root = try attempt("open the layer", path) { () throws(SystemCallError) in

@@ -46,7 +46,7 @@ struct ZFSNames: Sendable {
         let text = Self.text(id)
         let refusal: String? =
             if !id.component.bytes.allSatisfy(Self.isNameByte) {
-                "a dataset's name has only letters, digits, and - _ . : in it"
+                "a dataset's name has only letters, digits, spaces, and - _ . : in it"
             } else if text.hasPrefix(Self.removingPrefix) {
                 "the driver zfs uses this name itself"
             } else if dataset(id).utf8.count + Self.clonePrefix.utf8.count + text.utf8.count + 1 > Self.longest {
@@ -60,13 +60,12 @@ struct ZFSNames: Sendable {
         )
     }
 
-    /// A space is allowed in datasets, but no tool gets it right.
     private static func isNameByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"):
             true
-        default: "-_.:".utf8.contains(byte)
+        default: "-_.: ".utf8.contains(byte)
         }
     }
 
