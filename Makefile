@@ -4,6 +4,7 @@
 # make test     every test
 # make test-kernel  the tests that need a kernel module, on Debian's kernel in a virtual machine
 # make test-threads  many threads in one store under the thread sanitizer
+# make test-zfs  the driver zfs on zfs-fuse, not part of make test yet
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 with ldiff bench, kept in perf/runs (root)
@@ -28,7 +29,7 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build peers run test test-kernel test-threads bench budget targets install format lint clean
+.PHONY: setup swift build peers run test test-zfs test-kernel test-threads bench budget targets install format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -47,8 +48,15 @@ peers:
 run: build
 	DEMO_RUNS=$(DEMO_RUNS) perf/demo
 
+# One test after the other: those that mount or wait block the few threads that the others need to go on.
 test: setup peers
-	$(SWIFT) test
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build --no-parallel --skip 'ZFS(Driver|Changes|Conformance)Tests'
+
+# The driver zfs, with zfs-fuse.
+test-zfs: setup
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build --no-parallel --filter 'ZFS(Driver|Changes|Conformance)Tests'
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup
