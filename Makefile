@@ -4,7 +4,7 @@
 # make test     every test
 # make test-kernel  the tests that need a kernel module, on Debian's kernel in a virtual machine
 # make test-threads  many threads in one store under the thread sanitizer
-# make test-zfs  the driver zfs on zfs-fuse, not part of make test yet
+# make test-zfs, make test-kernel-zfs  the driver zfs on zfs-fuse and on OpenZFS's module; not part of the others yet
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 with ldiff bench, kept in perf/runs (root)
@@ -29,7 +29,7 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build peers run test test-zfs test-kernel test-threads bench budget targets install format lint clean
+.PHONY: setup swift build peers run test test-zfs test-kernel test-kernel-zfs test-threads bench budget targets install format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -62,6 +62,10 @@ test-zfs: setup
 test-kernel: setup
 	$(SWIFT) build --build-tests
 	Tests/Kernel/run Tests/Kernel/smoke
+
+# The driver zfs with OpenZFS's kernel module: minutes, since the processor is emulated.
+test-kernel-zfs: setup
+	$(SWIFT) build --build-tests
 	LDIFF_KERNEL_TIMEOUT=1500 Tests/Kernel/run $$PWD/.build/debug/ldiffPackageTests.xctest \
 	    --testing-library swift-testing --filter 'ZFS(Driver|Changes)Tests'
 
