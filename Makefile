@@ -17,7 +17,7 @@ DESTDIR ?=
 DEMO_RUNS ?= 5
 PROGRAM := .build/release/ldiff
 
-BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev
+BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
 # What the demonstration and the measurements run beside ldiff.
 RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.

@@ -29,6 +29,9 @@ let package = Package(
     products: [
         .library(name: "LayerKit", targets: ["LayerKit"]),
         .executable(name: "ldiff", targets: ["ldiff"]),
+        // Programs of their own, so that building `ldiff` never compiles NIO or gRPC.
+        .executable(name: "docker-ldiff-graphdriver", targets: ["docker-ldiff-graphdriver"]),
+        .executable(name: "containerd-ldiff-grpc", targets: ["containerd-ldiff-grpc"]),
         // For the nested package Benchmarks only: the parts that it measures.
         .library(
             name: "EngineParts", targets: ["LayerModel", "TarCodec", "LinuxIO", "LayerEngine", "LayerCompression"]),
@@ -38,6 +41,18 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        // For the daemons only.
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
         systemLibrary("CUring", pkgConfig: "liburing", apt: "liburing-dev"),
@@ -86,6 +101,54 @@ let package = Package(
             ],
             swiftSettings: programSettings),
 
+        // What both daemons share: sockets, the way off the cooperative pool, logging, metrics, signals.
+        .target(
+            name: "DaemonSupport",
+            dependencies: [
+                "LayerModel", "LinuxIO", .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: programSettings),
+        .target(
+            name: "GraphDriverPlugin",
+            dependencies: [
+                "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ],
+            swiftSettings: programSettings),
+        .executableTarget(
+            name: "docker-ldiff-graphdriver",
+            dependencies: ["GraphDriverPlugin", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: programSettings),
+        // Generated from Protos by `scripts/generate-containerd-api`; not to be edited.
+        .target(
+            name: "ContainerdAPI",
+            dependencies: [
+                .product(name: "GRPCCore", package: "grpc-swift-2"),
+                .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            exclude: ["Protos"], swiftSettings: [.swiftLanguageMode(.v6)]),
+        .target(
+            name: "ContainerdServices",
+            dependencies: [
+                "ContainerdAPI", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts", "LayerEngine",
+                "LayerCompression",
+                .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: programSettings),
+        .executableTarget(
+            name: "containerd-ldiff-grpc",
+            dependencies: [
+                "ContainerdServices", .product(name: "TOMLKit", package: "TOMLKit"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: programSettings),
+
         .target(
             name: "TestSupport", dependencies: ["LayerKit"], path: "Tests/TestSupport", swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
@@ -116,6 +179,16 @@ let package = Package(
             swiftSettings: programSettings),
         .testTarget(
             name: "StoreInteropTests", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"],
+            swiftSettings: programSettings),
+        .testTarget(
+            name: "GraphDriverPluginTests", dependencies: ["GraphDriverPlugin", "TestSupport"],
+            swiftSettings: programSettings),
+        .testTarget(
+            name: "ContainerdServicesTests", dependencies: ["ContainerdServices", "ContainerdAPI", "TestSupport"],
+            swiftSettings: programSettings),
+        // Debian's dockerd and containerd on the two daemons: `make test-e2e`.
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["TestSupport", "LayerKit", "ContainerdAPI"],
             swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]

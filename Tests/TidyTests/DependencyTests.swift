@@ -19,6 +19,24 @@ private let mayImport: [String: Set<String>] = [
     "BenchHarness": [
         "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
     ],
+    "DaemonSupport": [
+        "LayerModel", "LinuxIO", "Logging", "Metrics", "CoreMetrics", "NIOCore", "NIOPosix", "NIOHTTP1",
+        "ServiceLifecycle", "Dispatch", "Foundation", "Glibc", "Synchronization",
+    ],
+    "GraphDriverPlugin": [
+        "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerDrivers", "LayerMounts",
+        "Hummingbird", "HTTPTypes", "Logging", "Metrics", "NIOCore", "NIOPosix", "ServiceLifecycle", "Foundation",
+        "Glibc", "Synchronization",
+    ],
+    "docker-ldiff-graphdriver": ["GraphDriverPlugin", "DaemonSupport", "ArgumentParser", "Glibc"],
+    "ContainerdAPI": ["GRPCCore", "GRPCProtobuf", "SwiftProtobuf", "Foundation"],
+    "ContainerdServices": [
+        "ContainerdAPI", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression",
+        "LayerDrivers", "LayerMounts", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf",
+        "GRDB",
+        "Logging", "Metrics", "NIOCore", "NIOPosix", "ServiceLifecycle", "Foundation", "Glibc", "Synchronization",
+    ],
+    "containerd-ldiff-grpc": ["ContainerdServices", "DaemonSupport", "TOMLKit", "ArgumentParser", "Glibc"],
     "ldiff": ["LayerKit", "BenchHarness", "ArgumentParser", "Glibc", "Synchronization"],
 ]
 

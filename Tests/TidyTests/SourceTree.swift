@@ -25,7 +25,9 @@ enum SourceTree {
         .deletingLastPathComponent()
 
     /// Built or fetched on this machine, and so no part of the project.
-    private static let left = ["perf/cache/", "perf/peers/bin/", ".build/", "Benchmarks/.build/"]
+    private static let left = [
+        "perf/cache/", "perf/peers/bin/", ".build/", "Benchmarks/.build/", "Sources/ContainerdAPI/Generated/",
+    ]
 
     /// Every readable text file under the folders, sorted by path; `extensions` empty takes all.
     static func files(in folders: [String], extensions: Set<String> = []) throws -> [SourceFile] {

@@ -1,0 +1,4 @@
+import GRDB
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import ContainerdAPI
