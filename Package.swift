@@ -107,9 +107,8 @@ let package = Package(
             dependencies: [
                 "LayerModel", "LinuxIO", .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
-                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: programSettings),
         .target(
@@ -117,6 +116,8 @@ let package = Package(
             dependencies: [
                 "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: programSettings),
         .executableTarget(

@@ -20,15 +20,14 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
     ],
     "DaemonSupport": [
-        "LayerModel", "LinuxIO", "Logging", "Metrics", "CoreMetrics", "NIOCore", "NIOPosix", "NIOHTTP1",
-        "ServiceLifecycle", "Dispatch", "Foundation", "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc", "Synchronization",
     ],
     "GraphDriverPlugin": [
         "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerDrivers", "LayerMounts",
-        "Hummingbird", "HTTPTypes", "Logging", "Metrics", "NIOCore", "NIOPosix", "ServiceLifecycle", "Foundation",
+        "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle", "FoundationEssentials",
         "Glibc", "Synchronization",
     ],
-    "docker-ldiff-graphdriver": ["GraphDriverPlugin", "DaemonSupport", "ArgumentParser", "Glibc"],
+    "docker-ldiff-graphdriver": ["GraphDriverPlugin", "DaemonSupport", "LayerKit", "ArgumentParser", "Logging"],
     "ContainerdAPI": ["GRPCCore", "GRPCProtobuf", "SwiftProtobuf", "Foundation"],
     "ContainerdServices": [
         "ContainerdAPI", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression",

@@ -1,0 +1,177 @@
+import LayerModel
+import LinuxIO
+import Synchronization
+
+/// The only way from asynchronous code into the engine, which blocks: work runs on threads of its own, never on those of
+/// Swift's cooperative pool.
+///
+/// There are two lanes, so that a short call (look up, mount) never waits behind a layer that is being unpacked. Each has
+/// a bounded number of threads, which are started when they are needed; more work waits in order.
+public final class BlockingBridge: Sendable {
+    private let short: ThreadLane
+    private let long: ThreadLane
+    private let running = Mutex<[ObjectIdentifier: CancelFlag]>([:])
+    private let isStopped = Atomic<Bool>(false)
+
+    /// `long` bounds how many layers are read or written at once; a stream that waits for its peer holds one.
+    public init(shortThreads: Int = 16, longThreads: Int = 64) {
+        short = ThreadLane(limit: shortThreads, keep: 4)
+        long = ThreadLane(limit: longThreads, keep: 2)
+    }
+
+    /// Runs a short piece of work and gives its result. Work that has begun is not stopped when the task is cancelled;
+    /// work that has not is left out, with a `CancellationError`.
+    public func run<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+        try await Job.perform(on: short, flag: nil, body)
+    }
+
+    /// Runs long work on the other lane. Its flag is set when the task is cancelled and by `cancelAll`.
+    public func runLong<Result: Sendable>(
+        _ body: @escaping @Sendable (CancelFlag) throws -> Result
+    ) async throws -> Result {
+        let flag = CancelFlag()
+        if isStopped.load(ordering: .acquiring) { flag.cancel() }
+        running.withLock { $0[ObjectIdentifier(flag)] = flag }
+        defer { running.withLock { $0[ObjectIdentifier(flag)] = nil } }
+        // `cancelAll` may have looked between the two lines above.
+        if isStopped.load(ordering: .acquiring) { flag.cancel() }
+        return try await Job.perform(on: long, flag: flag) { try body(flag) }
+    }
+
+    /// Asks all long work, also what comes later, to stop: for a shutdown that cannot wait.
+    public func cancelAll() {
+        isStopped.store(true, ordering: .releasing)
+        for flag in running.withLock({ Array($0.values) }) { flag.cancel() }
+    }
+
+    /// Long work that runs or waits.
+    public var longCount: Int { running.withLock { $0.count } }
+}
+
+/// One piece of work: waiting, then running; its continuation is resumed exactly once.
+private final class Job<Result: Sendable>: Sendable {
+    private enum State {
+        case new
+        case waiting(CheckedContinuation<Result, any Error>)
+        case over
+    }
+
+    private let state = Mutex(State.new)
+
+    static func perform(
+        on lane: ThreadLane, flag: CancelFlag?, _ body: @escaping @Sendable () throws -> Result
+    ) async throws -> Result {
+        let job = Job()
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                guard job.wait(continuation) else { return continuation.resume(throwing: CancellationError()) }
+                do throws(LayerError) {
+                    try lane.add { job.run(body) }
+                } catch {
+                    job.take()?.resume(throwing: error)
+                }
+            }
+        } onCancel: {
+            flag?.cancel()
+            job.cancel()
+        }
+    }
+
+    /// False where it was cancelled before.
+    private func wait(_ continuation: CheckedContinuation<Result, any Error>) -> Bool {
+        state.withLock { state in
+            guard case .new = state else { return false }
+            state = .waiting(continuation)
+            return true
+        }
+    }
+
+    private func take() -> CheckedContinuation<Result, any Error>? {
+        state.withLock { state in
+            defer { state = .over }
+            if case .waiting(let continuation) = state { return continuation }
+            return nil
+        }
+    }
+
+    private func run(_ body: () throws -> Result) {
+        // Whoever cancelled it has had an answer already.
+        guard let continuation = take() else { return }
+        do {
+            continuation.resume(returning: try body())
+        } catch {
+            continuation.resume(throwing: error)
+        }
+    }
+
+    private func cancel() { take()?.resume(throwing: CancellationError()) }
+}
+
+/// Threads that take work from one queue, the oldest first.
+private final class ThreadLane: Sendable {
+    private struct State {
+        var queue: [@Sendable () -> Void] = []
+        /// The first that still waits; what lies before it is done.
+        var first = 0
+        var threads = 0
+        var idle = 0
+    }
+
+    private let limit: Int
+    private let keep: Int
+    private let monitor = Monitor(State())
+
+    init(limit: Int, keep: Int) {
+        self.limit = limit
+        self.keep = keep
+    }
+
+    /// Queues work. Throws when the system gives no thread and none is there.
+    func add(_ work: @escaping @Sendable () -> Void) throws(LayerError) {
+        let (needsThread, isFirst) = monitor.change { state in
+            state.queue.append(work)
+            guard state.idle < state.queue.count - state.first, state.threads < limit else { return (false, false) }
+            state.threads += 1
+            return (true, state.threads == 1)
+        }
+        guard needsThread else { return }
+        do throws(LayerError) {
+            try DetachedThread.start { [self] in serve() }
+        } catch {
+            monitor.change { $0.threads -= 1 }
+            // Where there are others they will come to it; else its caller hears of this, and it does nothing when it is met.
+            if isFirst { throw error }
+        }
+    }
+
+    private func serve() {
+        while let work = next() { work() }
+    }
+
+    /// The next piece of work; nil where enough threads wait without this one.
+    private func next() -> (@Sendable () -> Void)? {
+        let mustStay = monitor.change { state in
+            guard state.first == state.queue.count, state.idle >= keep else {
+                state.idle += 1
+                return true
+            }
+            state.threads -= 1
+            return false
+        }
+        guard mustStay else { return nil }
+        return monitor.wait { state in
+            guard state.first < state.queue.count else { return nil }
+            state.idle -= 1
+            let work = state.queue[state.first]
+            state.first += 1
+            if state.first == state.queue.count {
+                state.queue.removeAll(keepingCapacity: true)
+                state.first = 0
+            } else if state.first > 64, state.first * 2 > state.queue.count {
+                state.queue.removeFirst(state.first)
+                state.first = 0
+            }
+            return work
+        }
+    }
+}

@@ -1,0 +1,140 @@
+import LayerModel
+import LinuxIO
+
+/// A byte stream from asynchronous code (a request's body) to a blocking reader (the engine), through a few slabs: the
+/// writer waits without a thread while they are all full, so a peer is never read faster than its layer is unpacked.
+///
+/// One writer, one reader. The writer ends the stream with `finish`; the reader may leave at any time with `stop`.
+public final class InboundStream: Sendable {
+    private struct State {
+        var free: [Slab] = []
+        var made = 0
+        var ready: [Slab] = []
+        /// What the writer fills.
+        var current: Slab?
+        var readerWaits = false
+        var writer: CheckedContinuation<Slab?, Never>?
+        var isEnded = false
+        var failure: LayerError?
+        var isStopped = false
+    }
+
+    /// Slabs in all: what bounds the memory of one stream, 5 MiB.
+    private static let slabCount = 4
+    /// From here on a slab that is not full is handed to a reader that has nothing to do.
+    private static let worthReading = 128 << 10
+
+    private let monitor = Monitor(State())
+
+    public init() {}
+
+    // MARK: Writer
+
+    /// A slab with room behind its valid bytes, for the writer to append to; nil when the reader has left and the rest of
+    /// the stream interests nobody. Call `advance` after appending.
+    public func room() async -> Slab? {
+        if let current = monitor.update({ ($0.isStopped ? nil : $0.current, false) }) { return current }
+        let slab = await freeSlab()
+        monitor.update { ($0.current = slab, false) }
+        return slab
+    }
+
+    /// Hands what was appended to the reader if it is a full slab, or if the reader has nothing else to do.
+    public func advance() {
+        monitor.update { state in
+            guard let slab = state.current else { return ((), false) }
+            let isFull = slab.end == slab.capacity
+            guard isFull || (state.readerWaits && slab.count >= Self.worthReading) else { return ((), false) }
+            state.ready.append(slab)
+            state.current = nil
+            return ((), true)
+        }
+    }
+
+    /// Says that the stream is complete, or why it is not. Called once.
+    public func finish(failure: LayerError? = nil) {
+        monitor.change { state in
+            if let slab = state.current, slab.count > 0 { state.ready.append(slab) }
+            state.current = nil
+            state.isEnded = true
+            state.failure = failure
+        }
+    }
+
+    /// An empty slab, once there is one; nil when the reader has left.
+    private func freeSlab() async -> Slab? {
+        await withCheckedContinuation { continuation in
+            let slab = monitor.change { state -> Slab?? in
+                if state.isStopped { return .some(nil) }
+                if let slab = state.free.popLast() { return slab }
+                guard state.made >= Self.slabCount else {
+                    state.made += 1
+                    return Slab(
+                        capacity: SlabSourceDefaults.headroom + SlabSourceDefaults.payload,
+                        headroom: SlabSourceDefaults.headroom)
+                }
+                state.writer = continuation
+                return nil
+            }
+            if let slab { continuation.resume(returning: slab) }
+        }
+    }
+
+    // MARK: Reader
+
+    /// The blocking end, for one reader.
+    public var source: Source { Source(stream: self) }
+
+    /// The reader's view.
+    public struct Source: SlabSource, ~Copyable {
+        private let stream: InboundStream
+
+        fileprivate init(stream: InboundStream) { self.stream = stream }
+
+        public mutating func next() throws(LayerError) -> Slab? { try stream.next() }
+        public mutating func recycle(_ slab: consuming Slab) { stream.recycle(slab) }
+    }
+
+    /// Whether the writer said that the stream is not complete.
+    public var isBroken: Bool { monitor.update { ($0.failure != nil, false) } }
+
+    /// Says that nothing more will be read.
+    public func stop() {
+        let writer = monitor.change { state in
+            state.isStopped = true
+            let writer = state.writer
+            state.writer = nil
+            return writer
+        }
+        writer?.resume(returning: nil)
+    }
+
+    private func next() throws(LayerError) -> Slab? {
+        let outcome = monitor.wait { state -> Result<Slab?, LayerError>? in
+            if !state.ready.isEmpty {
+                state.readerWaits = false
+                return .success(state.ready.removeFirst())
+            }
+            guard state.isEnded else {
+                state.readerWaits = true
+                return nil
+            }
+            return state.failure.map { .failure($0) } ?? .success(nil)
+        }
+        return try outcome.get()
+    }
+
+    private func recycle(_ slab: Slab) {
+        slab.start = SlabSourceDefaults.headroom
+        slab.end = SlabSourceDefaults.headroom
+        let writer = monitor.change { state in
+            guard let writer = state.writer else {
+                state.free.append(slab)
+                return nil as CheckedContinuation<Slab?, Never>?
+            }
+            state.writer = nil
+            return writer
+        }
+        writer?.resume(returning: slab)
+    }
+}
