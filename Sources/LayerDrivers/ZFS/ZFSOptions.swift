@@ -9,6 +9,9 @@ struct ZFSOptions: Sendable {
     /// Words that are no flags.
     var mountData = ""
 
+    /// None.
+    init() {}
+
     init(_ configuration: DriverConfiguration) throws(LayerError) {
         for option in try configuration.options(for: .zfs) {
             switch option.key {

@@ -1,0 +1,93 @@
+import DaemonSupport
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import LayerModel
+import Logging
+import ServiceLifecycle
+
+/// What the daemon for containerd is started with.
+public struct ContainerdSettings: Sendable {
+    public var snapshots: SnapshotSettings
+    /// containerd's own socket, for the content store.
+    public var containerdAddress: String
+    /// The namespace of calls that tell none and whose mounts tell none; nil looks in all of them.
+    public var defaultNamespace: String?
+
+    public init(snapshots: SnapshotSettings, containerdAddress: String) {
+        self.snapshots = snapshots
+        self.containerdAddress = containerdAddress
+    }
+}
+
+/// The daemon for containerd: Snapshots and Diff on one socket.
+public final class ContainerdServer: Service {
+    private let socket: ListeningSocket
+    private let snapshotters: SnapshotterSet
+    private let bridge: BlockingBridge
+    private let logger: Logger
+    private let server: GRPCServer<HTTP2ServerTransport.Posix>
+
+    /// How long calls may go on after the daemon was asked to end. Layers that are being unpacked then are given up;
+    /// containerd begins them anew.
+    private static let patience = Duration.seconds(10)
+
+    /// Opens the snapshots. Takes over the socket. Blocks.
+    public init(
+        _ settings: ContainerdSettings, socket: ListeningSocket, bridge: BlockingBridge, metrics: CallMetrics,
+        logger: Logger
+    ) throws {
+        self.socket = socket
+        self.bridge = bridge
+        self.logger = logger
+        snapshotters = try SnapshotterSet(settings.snapshots, bridge: bridge, logger: logger)
+        let services: [any RegistrableRPCService] = [
+            SnapshotsService(snapshotters: snapshotters, metrics: metrics, logger: logger)
+        ]
+        let transport = HTTP2ServerTransport.Posix(
+            listeningSocketDescriptor: Int(socket.takeDescriptor()), transportSecurity: .plaintext,
+            config: Self.configuration)
+        server = GRPCServer(transport: transport, services: services)
+    }
+
+    /// What containerd's client expects (drop-in.md 7).
+    private static var configuration: HTTP2ServerTransport.Posix.Config {
+        .defaults { config in
+            config.rpc.maxRequestPayloadSize = 16 << 20
+            config.http2.targetWindowSize = 1 << 20
+            config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
+            config.connection.keepalive.clientBehavior.allowWithoutCalls = true
+            // Answers are small and somebody waits for each.
+            config.connection.flushCoalescing = nil
+        }
+    }
+
+    /// Serves until the daemon is asked to end; then lets calls end, for a while.
+    public func run() async throws {
+        defer { socket.close() }
+        try await withThrowingTaskGroup { group in
+            group.addTask { [self] in
+                await snapshotters.cleanUpAll()
+                try? await gracefulShutdown()
+                try? await Task.sleep(for: Self.patience)
+                // What is still being unpacked ends here; the server can then end too.
+                bridge.cancelAll()
+            }
+            group.addTask { [server] in
+                try await withGracefulShutdownHandler {
+                    try await server.serve()
+                } onGracefulShutdown: {
+                    server.beginGracefulShutdown()
+                }
+            }
+            // The first to end is the server, unless calls hang for longer than they may.
+            try await group.next()
+            group.cancelAll()
+        }
+        await withCheckedContinuation { continuation in
+            Task.detached { [self] in
+                try? await bridge.run { [self] in snapshotters.close() }
+                continuation.resume()
+            }
+        }
+    }
+}

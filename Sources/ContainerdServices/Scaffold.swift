@@ -1,4 +1,0 @@
-import GRDB
-import GRPCCore
-import GRPCNIOTransportHTTP2Posix
-import ContainerdAPI

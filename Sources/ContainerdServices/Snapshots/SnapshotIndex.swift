@@ -1,0 +1,81 @@
+/// A name compared by its bytes, as containerd does: Swift's String takes composed and decomposed letters for equal.
+struct SnapshotName: Hashable, Sendable {
+    private let bytes: [UInt8]
+    init(_ text: String) { bytes = Array(text.utf8) }
+}
+
+/// One step of a transaction.
+enum SnapshotChange: Sendable {
+    /// Adds a record, or replaces the one with its id.
+    case put(SnapshotRecord)
+    case remove(id: Int64)
+}
+
+/// All records, with the ways to find them. A value: a reader keeps the state it took.
+struct SnapshotIndex: Sendable {
+    private(set) var records: [Int64: SnapshotRecord] = [:]
+    private var names: [SnapshotName: Int64] = [:]
+    private var children: [Int64: Int] = [:]
+    /// Committed snapshots by the chain id that they were unpacked for.
+    private var references: [SnapshotName: Set<Int64>] = [:]
+
+    init(_ records: [SnapshotRecord] = []) {
+        for record in records { apply(.put(record)) }
+    }
+
+    func record(named name: String) -> SnapshotRecord? { names[SnapshotName(name)].flatMap { records[$0] } }
+
+    func childCount(of id: Int64) -> Int { children[id] ?? 0 }
+
+    /// The name of the parent; empty where there is none.
+    func parentName(of record: SnapshotRecord) -> String { record.parent.flatMap { records[$0]?.name } ?? "" }
+
+    /// The ids below a record, nearest first.
+    func ancestors(of record: SnapshotRecord) -> [Int64] {
+        var found: [Int64] = []
+        var next = record.parent
+        while let id = next, let record = records[id] {
+            found.append(id)
+            next = record.parent
+        }
+        return found
+    }
+
+    /// A committed snapshot with these contents on this parent.
+    func committed(for reference: String, on parent: Int64?) -> SnapshotRecord? {
+        for id in references[SnapshotName(reference)] ?? [] {
+            if let record = records[id], record.parent == parent { return record }
+        }
+        return nil
+    }
+
+    mutating func apply(_ change: SnapshotChange) {
+        switch change {
+        case .put(let record):
+            forget(record.id)
+            records[record.id] = record
+            names[SnapshotName(record.name)] = record.id
+            if let parent = record.parent { children[parent, default: 0] += 1 }
+            if let reference = reference(of: record) { references[reference, default: []].insert(record.id) }
+        case .remove(let id): forget(id)
+        }
+    }
+
+    private mutating func forget(_ id: Int64) {
+        guard let record = records.removeValue(forKey: id) else { return }
+        let name = SnapshotName(record.name)
+        if names[name] == id { names[name] = nil }
+        if let parent = record.parent, let count = children[parent] {
+            children[parent] = count > 1 ? count - 1 : nil
+        }
+        if let reference = reference(of: record) {
+            references[reference]?.remove(id)
+            if references[reference]?.isEmpty == true { references[reference] = nil }
+        }
+    }
+
+    private func reference(of record: SnapshotRecord) -> SnapshotName? {
+        guard record.kind == .committed else { return nil }
+        return record.labels[SnapshotLabel.reference].map(SnapshotName.init)
+    }
+}

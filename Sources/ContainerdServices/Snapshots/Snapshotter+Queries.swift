@@ -1,0 +1,126 @@
+import GRPCCore
+import LayerModel
+import LinuxIO
+
+/// Looking, and what needs no new storage.
+extension Snapshotter {
+    func info(_ index: SnapshotIndex, _ record: SnapshotRecord) -> SnapshotInfo {
+        var labels = record.labels
+        if options.tellsUpperDirectory, let upper = backend.contents(record.id) {
+            labels[SnapshotLabel.upperDirectory] = String(decoding: upper.bytes, as: UTF8.self)
+        }
+        return SnapshotInfo(record: record, parent: index.parentName(of: record), labels: labels)
+    }
+
+    func stat(key: String) throws(ServiceFailure) -> SnapshotInfo {
+        try store.look { (index) throws(ServiceFailure) in
+            info(index, try SnapshotRules.find(index, key, "failed to stat snapshot \(quoted(key))"))
+        }
+    }
+
+    /// The mounts that Prepare and View gave.
+    func mounts(key: String) async throws -> [MountSpec] {
+        let operation = "failed to get mounts of snapshot \(quoted(key))"
+        let lookUp = { [self] () throws(ServiceFailure) in
+            try store.look { (index) throws(ServiceFailure) in
+                let record = try SnapshotRules.find(index, key, operation)
+                guard record.kind != .committed else {
+                    throw ServiceFailure(.failedPrecondition, "\(operation): it is committed")
+                }
+                return (record, index.ancestors(of: record))
+            }
+        }
+        let (record, ancestors) = try lookUp()
+        try await prepareBackend()
+        // Who asks for mounts may write through them.
+        unpacked.withLock { _ = $0.removeValue(forKey: record.id) }
+        return backend.mounts(record, ancestors: ancestors)
+    }
+
+    /// Everything that a filter takes, as it is at this moment.
+    func list(_ filter: SnapshotFilter) -> [SnapshotInfo] {
+        let index = store.index
+        return index.records.values.lazy.map { self.info(index, $0) }.filter {
+            filter.matches($0.record, parent: $0.parent, labels: $0.labels)
+        }
+    }
+
+    /// Changes labels: all of them without paths, else what the paths name.
+    func update(name: String, labels new: [String: String], paths: [String]) async throws -> SnapshotInfo {
+        let operation = "failed to update snapshot \(quoted(name))"
+        let new = try SnapshotRules.labels(new, operation)
+        for path in paths where path != "labels" && !path.hasPrefix("labels.") {
+            throw ServiceFailure(.invalidArgument, "\(operation): cannot update field \(quoted(path))")
+        }
+        return try await store.change { [self] edit throws(ServiceFailure) in
+            var record = try SnapshotRules.find(edit.index, name, operation)
+            if paths.isEmpty { record.labels = new }
+            for path in paths {
+                guard path != "labels" else {
+                    record.labels = new
+                    continue
+                }
+                record.labels[String(path.dropFirst("labels.".count))] =
+                    new[String(path.dropFirst("labels.".count))]
+            }
+            record.updated = edit.now
+            edit.put(record)
+            return info(edit.index, record)
+        }
+    }
+
+    func usage(key: String, _ context: ServerContext) async throws -> SnapshotUsage {
+        let operation = "failed to get usage of snapshot \(quoted(key))"
+        let record = try store.look { (index) throws(ServiceFailure) in
+            try SnapshotRules.find(index, key, operation)
+        }
+        guard record.kind == .active else { return record.usage }
+        do {
+            return try await Cancellation.carry(context) { [backend, bridge] in
+                try await bridge.runLong { flag in try backend.measure(record.id, cancel: flag) }
+            }
+        } catch {
+            throw Self.named(error, operation)
+        }
+    }
+
+    /// Removes the storage of removed snapshots, and what crashes left.
+    ///
+    /// Goes on behind what cannot be removed; the first such error is thrown at the end.
+    func cleanUp(isStart: Bool = false) async throws {
+        try await bridge.runLong { [self] flag in
+            var candidates = removed.withLock { Array($0) }
+            if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
+            var first: LayerError?
+            // The youngest first: a dataset can go only after its clones.
+            for id in Set(store.strays(among: candidates)).sorted(by: >) {
+                try flag.check("clean up")
+                do throws(LayerError) {
+                    try backend.discard(id)
+                    removed.withLock { _ = $0.remove(id) }
+                } catch {
+                    if first == nil { first = error }
+                }
+            }
+            if let first { throw first }
+        }
+    }
+}
+
+/// The way of a call's cancellation, which gRPC keeps apart from the task's, into the task.
+enum Cancellation {
+    static func carry<Result: Sendable>(
+        _ context: ServerContext, _ body: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
+        let task = Task { try await body() }
+        return try await withTaskCancellationHandler {
+            try await withRPCCancellationHandler {
+                try await task.value
+            } onCancelRPC: {
+                task.cancel()
+            }
+        } onCancel: {
+            task.cancel()
+        }
+    }
+}

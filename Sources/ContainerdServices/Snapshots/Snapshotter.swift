@@ -1,0 +1,207 @@
+import DaemonSupport
+import GRPCCore
+import LayerModel
+import LinuxIO
+import Synchronization
+
+/// How snapshots are kept, besides the driver.
+public struct SnapshotterOptions: Sendable {
+    /// Remove data before Remove is answered, not at the next Cleanup.
+    public var removesAtOnce = false
+    /// Answer a Prepare for a layer that is there already, in whatever namespace, with `AlreadyExists` (drop-in.md 1.5).
+    public var sharesLayers = false
+    /// Tell the directory of a snapshot's own changes in a label of the answers.
+    public var tellsUpperDirectory = false
+    /// Mount every snapshot for unpacking that has no parent over an empty directory, since its parent comes with Commit:
+    /// for containerd 2.2, configured with the capability `rebase`. Later ones say so with a label.
+    public var rebases = false
+
+    public init() {}
+}
+
+/// What the service answers about a snapshot.
+struct SnapshotInfo: Sendable, Equatable {
+    var record: SnapshotRecord
+    var parent: String
+    var labels: [String: String]
+}
+
+/// The snapshots of one driver: every operation, checked, made durable, and taken back where it fails.
+///
+/// Handlers of the service call it on the cooperative pool; what can block goes through the bridge.
+final class Snapshotter: Sendable {
+    let backend: any SnapshotBackend
+    let store: SnapshotStore
+    let options: SnapshotterOptions
+    let bridge: BlockingBridge
+    /// What was unpacked into active snapshots, so that Commit need not measure it.
+    let unpacked = Mutex<[Int64: SnapshotUsage]>([:])
+    /// Snapshots that a Commit is at work on.
+    private let committing = Mutex<Set<Int64>>([])
+    /// Removed ones whose storage is still there, where that cannot be listed.
+    let removed = Mutex<Set<Int64>>([])
+    let isPrepared = Mutex(false)
+
+    init(
+        _ backend: any SnapshotBackend, _ store: SnapshotStore, _ options: SnapshotterOptions, _ bridge: BlockingBridge
+    ) {
+        self.backend = backend
+        self.store = store
+        self.options = options
+        self.bridge = bridge
+    }
+
+    /// Tries the driver out before the first mount is told.
+    func prepareBackend() async throws {
+        if isPrepared.withLock({ $0 }) { return }
+        try await bridge.run { [backend] in try backend.prepare() }
+        isPrepared.withLock { $0 = true }
+    }
+
+    // MARK: making
+
+    func create(_ kind: SnapshotKind, key: String, parent: String, labels: [String: String]) async throws
+        -> [MountSpec]
+    {
+        let operation = "failed to \(kind == .view ? "create view" : "prepare snapshot") \(quoted(key))"
+        let labels = try SnapshotRules.labels(labels, operation)
+        try SnapshotRules.name(key, operation)
+        let owner = try IDMapping.rootOwner(labels)
+        let reference = options.sharesLayers && kind == .active ? labels[SnapshotLabel.reference] : nil
+        // Looked at before anything is made, and again when it is recorded.
+        let base = try store.look { (index) throws(ServiceFailure) in
+            try SnapshotRules.base(index, key: key, parent: parent, sharing: reference, operation)
+        }
+        try await prepareBackend()
+        let isRebased = kind == .active && base == nil && backend.takesLateParents && expectsParent(key, labels)
+        let id = try await makeStorage(NewSnapshot(kind: kind, parent: base, owner: owner), operation)
+        defer { store.release(id) }
+        do {
+            return try await store.change { [backend] edit throws(ServiceFailure) in
+                let base = try SnapshotRules.base(edit.index, key: key, parent: parent, sharing: reference, operation)
+                let record = SnapshotRecord(
+                    id: id, name: key, kind: kind, parent: base, created: edit.now, updated: edit.now, labels: labels,
+                    isRebased: isRebased)
+                edit.insert(record)
+                return backend.mounts(record, ancestors: edit.index.ancestors(of: record))
+            }
+        } catch {
+            await discard(id)
+            throw Self.named(error, operation)
+        }
+    }
+
+    /// Makes storage under a new id, which stays reserved.
+    private func makeStorage(_ snapshot: NewSnapshot, _ operation: String) async throws -> Int64 {
+        for _ in 0..<Self.idTries {
+            let id = store.reserve()
+            do {
+                try await bridge.run { [backend] in try backend.create(id, snapshot) }
+                return id
+            } catch {
+                // A dataset that a crash left, or somebody else's: neither is ours to touch here.
+                if (error as? LayerError)?.code != .alreadyExists {
+                    await discard(id)
+                    store.release(id)
+                    throw Self.named(error, operation)
+                }
+                store.release(id)
+            }
+        }
+        throw ServiceFailure(.internalError, "\(operation): \(Self.idTries) new ids were taken already")
+    }
+
+    private static let idTries = 1000
+
+    /// Whether a layer is being unpacked whose parent comes with Commit.
+    private func expectsParent(_ key: String, _ labels: [String: String]) -> Bool {
+        if let chain = labels[SnapshotLabel.parentChain], !chain.isEmpty { return true }
+        guard options.rebases else { return false }
+        return key.split(separator: "/").last?.hasPrefix("extract-") ?? false || key.hasPrefix("extract-")
+            || key.contains("/extract-")
+    }
+
+    /// Removes storage for which there is no record (any more). What fails is left to Cleanup.
+    func discard(_ id: Int64) async {
+        let isGone: Bool? = try? await bridge.run { [backend] in
+            do { try backend.discard(id) } catch { return false }
+            return true
+        }
+        if isGone != true { removed.withLock { _ = $0.insert(id) } }
+    }
+
+    // MARK: committing
+
+    func commit(name: String, key: String, parent: String, labels: [String: String], _ context: ServerContext)
+        async throws
+    {
+        let operation = "failed to commit snapshot \(quoted(key))"
+        let labels = try SnapshotRules.labels(labels, operation)
+        try SnapshotRules.name(name, operation)
+        let takesLateParents = backend.takesLateParents
+        let record = try store.look { (index) throws(ServiceFailure) in
+            try SnapshotRules.commit(
+                index, name: name, key: key, parent: parent, takesLateParents: takesLateParents, operation
+            ).record
+        }
+        guard committing.withLock({ $0.insert(record.id).inserted }) else {
+            throw ServiceFailure(.aborted, "\(operation): another commit of it is at work; try again")
+        }
+        defer { committing.withLock { _ = $0.remove(record.id) } }
+        do {
+            try await prepareBackend()
+            let usage = try await measure(record.id, context)
+            try await bridge.run { [backend] in try backend.freeze(record.id) }
+            try await store.change { edit throws(ServiceFailure) in
+                var (record, parent) = try SnapshotRules.commit(
+                    edit.index, name: name, key: key, parent: parent, takesLateParents: takesLateParents, operation)
+                record.name = name
+                record.kind = .committed
+                record.parent = parent
+                record.labels = labels
+                record.usage = usage
+                record.created = edit.now
+                record.updated = edit.now
+                edit.put(record)
+            }
+            unpacked.withLock { _ = $0.removeValue(forKey: record.id) }
+        } catch {
+            throw Self.named(error, operation)
+        }
+    }
+
+    private func measure(_ id: Int64, _ context: ServerContext) async throws -> SnapshotUsage {
+        if let known = unpacked.withLock({ $0[id] }) { return known }
+        return try await Cancellation.carry(context) { [backend, bridge] in
+            try await bridge.runLong { flag in try backend.measure(id, cancel: flag) }
+        }
+    }
+
+    // MARK: removing
+
+    func remove(key: String) async throws {
+        let operation = "failed to remove snapshot \(quoted(key))"
+        let id = try await store.change { edit throws(ServiceFailure) in
+            let record = try SnapshotRules.find(edit.index, key, operation)
+            guard edit.index.childCount(of: record.id) == 0 else {
+                throw ServiceFailure(.failedPrecondition, "\(operation): cannot remove a snapshot that has children")
+            }
+            edit.remove(record.id)
+            return record.id
+        }
+        unpacked.withLock { _ = $0.removeValue(forKey: id) }
+        if options.removesAtOnce {
+            await discard(id)
+        } else if !backend.listsQuickly {
+            removed.withLock { _ = $0.insert(id) }
+        }
+    }
+
+    /// An error with the operation that failed, unless it says so itself.
+    static func named(_ error: any Error, _ operation: String) -> any Error {
+        (error as? LayerError).map { ServiceFailure($0, operation) } ?? error
+    }
+}
+
+/// A name in the quotes of messages.
+func quoted(_ name: String) -> String { "\"\(escapedText(Array(name.utf8)))\"" }

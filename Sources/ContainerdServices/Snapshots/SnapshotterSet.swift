@@ -1,0 +1,162 @@
+import DaemonSupport
+import LayerDrivers
+import LayerModel
+import LinuxIO
+import Logging
+import Synchronization
+
+/// What the snapshotters of a daemon share.
+public struct SnapshotSettings: Sendable {
+    /// Where everything lies: `metadata/<driver>.db` and `<driver>/`. Absolute, and UTF-8 without `:` and `,`.
+    public var root: String
+    /// The driver of names that name none.
+    public var driver: DriverName
+    /// The dataset that holds those of zfs; nil takes the one that is mounted at `<root>/zfs` or above.
+    public var zfsDataset: String?
+    public var options: SnapshotterOptions
+
+    public init(root: String, driver: DriverName = .overlay2) {
+        self.root = root
+        self.driver = driver
+        options = SnapshotterOptions()
+    }
+}
+
+/// One snapshotter for each driver, opened when it is first asked for. The name in a request selects it.
+public final class SnapshotterSet: Sendable {
+    private let settings: SnapshotSettings
+    private let bridge: BlockingBridge
+    private let logger: Logger
+    private let lock: OwnedDescriptor
+    private let opened = Mutex<[DriverName: Snapshotter]>([:])
+    /// Held while a snapshotter is being opened; only threads of the bridge wait for it.
+    private let opening = Mutex(())
+
+    /// The drivers that can keep snapshots. `overlay` of Docker's drivers, with one lower directory, is overlay2 here.
+    public static let drivers: [DriverName] = [.overlay2, .fuseOverlayFS, .zfs, .aufs]
+
+    /// Takes the root for this process alone, and opens the snapshotters that are there and the default one.
+    ///
+    /// Throws `invalidArgument` for a root that mounts could not name, and `inUse` where another daemon has it. Blocks.
+    public init(_ settings: SnapshotSettings, bridge: BlockingBridge, logger: Logger) throws {
+        self.settings = settings
+        self.bridge = bridge
+        self.logger = logger
+        let root = PathBytes(settings.root)
+        guard root.bytes.first == UInt8(ascii: "/"), !root.bytes.contains(where: { Self.forbidden.contains($0) }),
+            !settings.root.contains("//"), settings.root.utf8.count <= Self.longestRoot
+        else {
+            throw LayerError(
+                .invalidArgument, "use the root directory", path: root,
+                cause: .reason(
+                    "it must be an absolute path of at most \(Self.longestRoot) bytes without colons, commas, equals "
+                        + "signs and backslashes, which mount options could not name"))
+        }
+        try Self.makeDirectories(root)
+        try SnapshotDirectories.make(root.appending("metadata"), mode: 0o700)
+        lock = try Self.lock(root)
+        for driver in Self.drivers where driver == settings.driver || exists(driver) { _ = try open(driver) }
+    }
+
+    /// What mount options take apart.
+    private static let forbidden = Array(":,\\=\0\n\"'".utf8)
+    /// So that the directories of 128 layers and the two long paths beside them fit the options of a mount.
+    private static let longestRoot = 512
+
+    private static func makeDirectories(_ path: PathBytes) throws(LayerError) {
+        guard let above = path.splitLast()?.directory else { return }
+        if (try? path.open([.pathOnly, .directory])) != nil { return }
+        try makeDirectories(above)
+        try SnapshotDirectories.make(path, mode: path.bytes.filter { $0 == UInt8(ascii: "/") }.count == 1 ? 0o755 : 0o700)
+    }
+
+    /// Two daemons would give out the same ids.
+    private static func lock(_ root: PathBytes) throws(LayerError) -> OwnedDescriptor {
+        let path = root.appending("metadata/lock")
+        var isAlone = false
+        let file = try attempt("open", path) { () throws(SystemCallError) in
+            let file = try path.withName { (name) throws(SystemCallError) in
+                try OwnedDescriptor.open(name, [.readWrite, .create, .noFollow], mode: 0o600)
+            }
+            isAlone = try file.tryLock(.exclusive)
+            return file
+        }
+        guard isAlone else {
+            throw LayerError(
+                .inUse, "open the root directory", path: root, cause: .reason("another daemon uses it"),
+                hint: "stop that one, or choose another root with --root")
+        }
+        return file
+    }
+
+    private func database(_ driver: DriverName) -> String { "\(settings.root)/metadata/\(driver.rawValue).db" }
+
+    private func exists(_ driver: DriverName) -> Bool { (try? PathBytes(database(driver)).open(.pathOnly)) != nil }
+
+    // MARK: selecting
+
+    /// The driver that a snapshotter's name stands for: the word behind `ldiff-`, or the default.
+    func driver(named name: String) -> DriverName {
+        guard name.hasPrefix("ldiff-") else { return settings.driver }
+        let word = name.dropFirst("ldiff-".count)
+        if word == "overlay" || word == "overlayfs" { return .overlay2 }
+        return Self.drivers.first { $0.rawValue == word } ?? settings.driver
+    }
+
+    func snapshotter(named name: String) async throws -> Snapshotter {
+        let driver = driver(named: name)
+        if let found = opened.withLock({ $0[driver] }) { return found }
+        return try await bridge.run { [self] in try open(driver) }
+    }
+
+    /// Those that are open.
+    var all: [Snapshotter] { opened.withLock { Array($0.values) } }
+
+    private func open(_ driver: DriverName) throws -> Snapshotter {
+        try opening.withLock { _ in
+            if let found = opened.withLock({ $0[driver] }) { return found }
+            let snapshotter = try makeSnapshotter(driver)
+            opened.withLock { $0[driver] = snapshotter }
+            return snapshotter
+        }
+    }
+
+    private func makeSnapshotter(_ driver: DriverName) throws -> Snapshotter {
+        let home = PathBytes("\(settings.root)/\(driver.rawValue)")
+        let backend: any SnapshotBackend
+        if driver == .zfs {
+            let logger = logger
+            backend = try ZFSBackend(home: home, root: settings.zfsDataset) { level, line in
+                logger.log(level: level == .debug ? .debug : .warning, "\(line)")
+            }
+        } else {
+            backend = try UnionBackend(driver, home: home)
+        }
+        try backend.clearLeftovers()
+        let taken = backend.listsQuickly ? try backend.storedIDs().max() ?? 0 : 0
+        let store = try SnapshotStore(path: database(driver), taken: taken) { () throws(LayerError) in
+            try backend.sync()
+        }
+        return Snapshotter(backend, store, settings.options, bridge)
+    }
+
+    // MARK: start and end
+
+    /// Removes what crashes left, in every snapshotter that is open. Failures are logged.
+    func cleanUpAll() async {
+        for snapshotter in all {
+            do {
+                try await snapshotter.cleanUp(isStart: true)
+            } catch {
+                logger.warning(
+                    "cleaning up after an earlier run: \(error)",
+                    metadata: ["driver": "\(snapshotter.backend.driver.rawValue)"])
+            }
+        }
+    }
+
+    /// Lets what has begun end, and closes the databases. Blocks.
+    func close() {
+        for snapshotter in all { snapshotter.store.close() }
+    }
+}

@@ -1,0 +1,168 @@
+import LayerDrivers
+import LayerEngine
+import LayerModel
+import LayerMounts
+import LinuxIO
+import Synchronization
+
+/// Snapshots as directories that a union mount puts over each other: overlay2, fuse-overlayfs, aufs.
+final class UnionBackend: SnapshotBackend {
+    let driver: DriverName
+    private let directories: SnapshotDirectories
+    private let facts: Mutex<Facts?>
+
+    /// What is found out by trying.
+    private struct Facts {
+        /// Options behind the directories.
+        var extra: [String] = []
+        var usesUserAttributes = false
+    }
+
+    init(_ driver: DriverName, home: PathBytes) throws(LayerError) {
+        self.driver = driver
+        directories = try SnapshotDirectories(home)
+        facts = Mutex(nil)
+    }
+
+    var dialect: WhiteoutDialect {
+        switch driver {
+        case .aufs: .aufs
+        case .fuseOverlayFS: .fuseOverlayFS
+        default: facts.withLock { $0?.usesUserAttributes == true } ? .overlayUserXattr : .overlay
+        }
+    }
+
+    /// Whiteouts of a layer survive in an upper directory only.
+    var takesLateParents: Bool { driver != .aufs }
+
+    func prepare() throws(LayerError) {
+        guard facts.withLock({ $0 == nil }) else { return }
+        let found = try findFacts()
+        facts.withLock { $0 = found }
+    }
+
+    private func findFacts() throws(LayerError) -> Facts {
+        var found = Facts()
+        switch driver {
+        case .fuseOverlayFS:
+            guard !directories.home.bytes.contains(UInt8(ascii: ":")) else {
+                throw LayerError(
+                    .driverUnavailable, "use fuse-overlayfs in", path: directories.home,
+                    cause: .reason("it cannot mount directories with a colon in their path"), hint: "choose another root")
+            }
+            try FuseOverlayHelper().check(in: directories.home)
+            // Whoever mounts does it with this program.
+            _ = try CommandRunner.find(PathBytes("mount.fuse3"), package: "fuse3")
+        case .aufs:
+            try AUFSSupport.check()
+            found.extra = ["dio", "xino=/dev/shm/aufs.xino"]
+        default:
+            let support = OverlaySupport(home: directories.home)
+            found.usesUserAttributes = support.needsUserXattr()
+            let options = OverlayMountOptions(
+                indexOff: OverlaySupport.hasIndex, userXattr: found.usesUserAttributes)
+            do throws(LayerError) {
+                try support.checkMount(options: options)
+                guard try OverlaySupport.supportsDirectoryTypes(directories.home) else {
+                    throw LayerError(
+                        .driverUnavailable, "use overlay2 in", path: directories.home,
+                        cause: .reason("directories there do not tell the types of their entries"),
+                        hint: "xfs must be made with ftype=1")
+                }
+            } catch {
+                throw LayerError(
+                    .driverUnavailable, "use overlay2 in", path: directories.home, cause: .reason(error.description),
+                    hint: "choose a root on ext4 or xfs, or the snapshotter ldiff-fuse-overlayfs")
+            }
+            if options.indexOff { found.extra.append("index=off") }
+            if options.userXattr { found.extra.append("userxattr") }
+        }
+        return found
+    }
+
+    func create(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) { try directories.create(id, snapshot) }
+    func discard(_ id: Int64) throws(LayerError) { try directories.discard(id) }
+    func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
+    func clearLeftovers() throws(LayerError) {
+        try OverlaySupport.sweep(directories.home)
+        try directories.clearLeftovers()
+    }
+    func sync() throws(LayerError) { try directories.sync() }
+    func contents(_ id: Int64) -> PathBytes? { directories.contents(id) }
+
+    func measure(_ id: Int64, cancel: CancelFlag) throws(LayerError) -> SnapshotUsage {
+        var source = SourceOptions(upper: directories.contents(id))
+        source.cancel = cancel
+        let size = try DiffEngine.size(source)
+        return SnapshotUsage(size: Int64(clamping: size.allocated), inodes: Int64(clamping: size.inodes))
+    }
+
+    // MARK: mounts
+
+    func mounts(_ record: SnapshotRecord, ancestors: [Int64]) -> [MountSpec] {
+        let own = text(directories.contents(record.id))
+        let isView = record.kind == .view
+        if ancestors.isEmpty, !record.isRebased || isView { return [bind(own, isView)] }
+        if isView, ancestors.count == 1 { return [bind(text(directories.contents(ancestors[0])), true)] }
+        return [driver == .aufs ? branches(record, ancestors) : overlay(record, ancestors)]
+    }
+
+    private func bind(_ path: String, _ readOnly: Bool) -> MountSpec {
+        MountSpec(type: "bind", source: path, options: [readOnly ? "ro" : "rw", "rbind"])
+    }
+
+    private func overlay(_ record: SnapshotRecord, _ ancestors: [Int64]) -> MountSpec {
+        var options: [String] = []
+        if driver == .overlay2 {
+            // Taken out again by containerd's own mount code.
+            if let map = record.labels[SnapshotLabel.uidMapping] { options.append("uidmap=\(map)") }
+            if let map = record.labels[SnapshotLabel.gidMapping] { options.append("gidmap=\(map)") }
+        } else {
+            if let map = record.labels[SnapshotLabel.uidMapping] { options.append("uidmapping=\(colons(map))") }
+            if let map = record.labels[SnapshotLabel.gidMapping] { options.append("gidmapping=\(colons(map))") }
+        }
+        if record.kind == .active {
+            options.append("workdir=\(text(directories.work(record.id)))")
+            options.append("upperdir=\(text(directories.contents(record.id)))")
+        }
+        let lowers = ancestors.isEmpty ? [directories.empty] : ancestors.map(directories.contents)
+        options.append("lowerdir=" + lowers.map(text).joined(separator: ":"))
+        options += facts.withLock { $0?.extra ?? [] }
+        return MountSpec(
+            type: driver == .overlay2 ? "overlay" : "fuse3.fuse-overlayfs", source: "overlay", options: options)
+    }
+
+    private func branches(_ record: SnapshotRecord, _ ancestors: [Int64]) -> MountSpec {
+        var branches = ancestors.map { text(directories.contents($0)) + "=ro+wh" }
+        if record.kind == .active { branches.insert(text(directories.contents(record.id)) + "=rw", at: 0) }
+        let options = facts.withLock { $0?.extra ?? [] } + ["br:" + branches.joined(separator: ":")]
+        return MountSpec(type: "aufs", source: "none", options: options)
+    }
+
+    private func colons(_ map: String) -> String { String(map.map { $0 == "," ? ":" : $0 }) }
+
+    /// Roots are UTF-8: `SnapshotterSet` refuses others.
+    private func text(_ path: PathBytes) -> String { String(decoding: path.bytes, as: UTF8.self) }
+
+    func candidate(_ mount: MountSpec) -> Int64? {
+        switch mount.type {
+        case "bind": return directories.id(mount.source, "fs")
+        case "aufs":
+            guard let branches = mount.options.first(where: { $0.hasPrefix("br:") }) else { return nil }
+            let first = branches.dropFirst(3).prefix { $0 != "=" }
+            return directories.id(String(first), "fs")
+        default:
+            if let upper = mount.value("upperdir") { return directories.id(upper, "fs") }
+            guard let lowers = mount.value("lowerdir") else { return nil }
+            return directories.id(String(lowers.prefix { $0 != ":" }), "fs")
+        }
+    }
+}
+
+extension MountSpec {
+    /// The value of an option `name=value`; nil where there is none, or more than one.
+    func value(_ name: String) -> String? {
+        let found = options.filter { $0.hasPrefix(name + "=") }
+        return found.count == 1 ? String(found[0].dropFirst(name.count + 1)) : nil
+    }
+}

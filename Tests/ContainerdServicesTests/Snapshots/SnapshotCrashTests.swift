@@ -1,0 +1,124 @@
+import Glibc
+import GRPCCore
+import Synchronization
+import TestSupport
+import Testing
+
+/// The daemon ends at any moment, and callers give up at any moment.
+@Suite(.serialized) struct SnapshotCrashTests {
+    /// What callers were told, so that it must hold after a crash.
+    private final class Told: Sendable {
+        /// Names that must be there, must not be there, or may be either.
+        enum Expectation { case present, absent, open }
+        private let held = Mutex<[String: Expectation]>([:])
+
+        func set(_ name: String, _ expectation: Expectation) { held.withLock { $0[name] = expectation } }
+        var all: [String: Expectation] { held.withLock { $0 } }
+    }
+
+    @Test func `killed ten times in the midst of parallel calls, metadata and directories agree and nothing leaks`()
+        async throws
+    {
+        let daemon = try SnapshotDaemon(settings: "[snapshot]\nupperdir_label = true\n")
+        let told = Told()
+        for round in 0..<10 {
+            try await SnapshotClient.connected(to: daemon.socket) { client in
+                try await withThrowingTaskGroup { group in
+                    for caller in 0..<200 {
+                        let name = "r\(round)-c\(caller)"
+                        let giveUp = Int.random(in: 0..<4) == 0 ? Int.random(in: 0..<60) : nil
+                        group.addTask { await Self.work(client, name, told, givingUpAfter: giveUp) }
+                    }
+                    try await Task.sleep(for: .milliseconds(Int.random(in: 5..<150)))
+                    daemon.kill()
+                    group.cancelAll()
+                }
+            }
+            try daemon.start()
+            try await SnapshotClient.connected(to: daemon.socket) { client in
+                try await check(daemon, client, told, "round \(round)")
+            }
+        }
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            // Nothing holds anything that could not be removed.
+            for (name, info) in try await client.list() where info.kind != .committed { try await client.remove(name) }
+            for name in try await client.list().keys { try await client.remove(name) }
+            try await client.cleanup()
+            #expect(directoryNames(daemon.root + "/overlay2/snapshots").isEmpty)
+        }
+        try daemon.stop()
+        #expect(try Leftovers.mounts(below: daemon.directory).isEmpty)
+    }
+
+    /// Prepare, Commit, Remove of some, and what was promised by their answers.
+    private static func work(_ client: SnapshotClient, _ name: String, _ told: Told, givingUpAfter: Int?) async {
+        let job = Task {
+            let key = name + "-key"
+            told.set(key, .open)
+            _ = try await client.prepare(key)
+            told.set(key, .present)
+            guard Int.random(in: 0..<4) > 0 else { return }
+            told.set(key, .open)
+            told.set(name, .open)
+            try await client.commit(name, key)
+            told.set(key, .absent)
+            told.set(name, .present)
+            guard Bool.random() else { return }
+            told.set(name, .open)
+            try await client.remove(name)
+            told.set(name, .absent)
+        }
+        let watch = Task {
+            guard let givingUpAfter else { return }
+            try await Task.sleep(for: .milliseconds(givingUpAfter))
+            job.cancel()
+        }
+        await withTaskCancellationHandler {
+            _ = await job.result
+        } onCancel: {
+            job.cancel()
+        }
+        watch.cancel()
+    }
+
+    private func check(
+        _ daemon: SnapshotDaemon, _ client: SnapshotClient, _ told: Told, _ when: String
+    ) async throws {
+        let records = try await client.list()
+        for (name, expectation) in told.all {
+            switch expectation {
+            case .present: #expect(records[name] != nil, "\(when): \(name) was promised")
+            case .absent: #expect(records[name] == nil, "\(when): \(name) was gone")
+            case .open: break
+            }
+        }
+        let snapshots = daemon.root + "/overlay2/snapshots"
+        var directories: Set<String> = []
+        for (name, info) in records {
+            let path = info.labels["containerd.io/snapshot/overlay.upperdir"] ?? ""
+            #expect(access(path, F_OK) == 0, "\(when): \(name) has no directory \(path)")
+            if info.kind == .active { #expect(access(path.dropLast(2) + "work", F_OK) == 0) }
+            let id = path.dropFirst(snapshots.count + 1).prefix { $0 != "/" }
+            #expect(directories.insert(String(id)).inserted, "\(when): \(name) shares a directory")
+        }
+        try await client.cleanup()
+        #expect(Set(directoryNames(snapshots)) == directories, "\(when)")
+    }
+
+    @Test func `a snapshot measured for a caller that gave up is measured no longer`() async throws {
+        try await SnapshotterKind.overlay2.run { ground in
+            let client = ground.client
+            _ = try await client.prepare("big")
+            let upper = ground.daemon.root + "/overlay2/snapshots/1/fs"
+            try shell("for d in $(seq 40); do mkdir d$d; (cd d$d; seq 500 | xargs touch); done", in: upper)
+            for _ in 0..<20 {
+                let job = Task { try await client.usage("big") }
+                try await Task.sleep(for: .milliseconds(Int.random(in: 0..<8)))
+                job.cancel()
+                _ = await job.result
+            }
+            #expect(try await client.usage("big").inodes == 20_041)
+            #expect(try await client.stat("big").kind == .active)
+        }
+    }
+}
