@@ -35,7 +35,10 @@ private let mayImport: [String: Set<String>] = [
         "GRDB",
         "Logging", "Metrics", "NIOCore", "NIOPosix", "ServiceLifecycle", "Foundation", "Glibc", "Synchronization",
     ],
-    "containerd-ldiff-grpc": ["ContainerdServices", "DaemonSupport", "TOMLKit", "ArgumentParser", "Glibc"],
+    "containerd-ldiff-grpc": [
+        "ContainerdServices", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerModel", "LinuxIO", "TOMLKit",
+        "ArgumentParser", "Logging", "Glibc",
+    ],
     "ldiff": ["LayerKit", "BenchHarness", "ArgumentParser", "Glibc", "Synchronization"],
 ]
 

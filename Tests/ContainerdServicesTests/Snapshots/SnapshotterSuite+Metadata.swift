@@ -157,7 +157,7 @@ extension SnapshotterSuite {
         _ = try await ground.layer("base") { _ in }
         for number in 0..<250 { _ = try await client.view("view-\(number)") }
         let counts = Mutex<[Int]>([])
-        try await client.walk { infos in
+        try await client.walk { infos async throws in
             counts.withLock { $0.append(infos.count) }
             // While the stream is open; and every tenth is enough.
             for info in infos where info.name.hasSuffix("0") || info.kind == .committed {
@@ -171,7 +171,7 @@ extension SnapshotterSuite {
     static func closeTwice(_ ground: SnapshotGround) async throws {
         _ = try await ground.client.prepare("kept")
         for _ in 0..<2 {
-            try await SnapshotClient.connected(to: ground.daemon.socket, named: ground.client.snapshotter) { client in
+            try await SnapshotClient.connected(to: ground.daemon.socket, named: ground.client.snapshotter) { client async throws in
                 #expect(try await client.stat("kept").kind == .active)
             }
         }

@@ -1,0 +1,62 @@
+import Glibc
+
+/// The program `containerd-ldiff-grpc`, with a root and sockets of its own below a directory of one test.
+public final class SnapshotDaemon {
+    public let directory: String
+    public let root: String
+    public let socket: String
+    private var daemon: Daemon
+    private let words: [String]
+    private let owned: TemporaryDirectory?
+
+    /// The program, next to the tests that run it.
+    public static var program: String {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        let path = String(decoding: buffer[..<max(0, count)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path[..<(path.lastIndex(of: "/") ?? path.startIndex)] + "/containerd-ldiff-grpc"
+    }
+
+    /// Starts it and waits until it answers. `settings` is its configuration file; `place` an existing directory for
+    /// everything, or nil for one of its own.
+    public init(
+        driver: String = "overlay2", settings: String = "", in place: String? = nil, containerd: String? = nil,
+        environment: [String: String] = [:]
+    ) throws {
+        owned = place == nil ? try TemporaryDirectory() : nil
+        directory = place ?? owned?.path ?? ""
+        root = directory + "/root"
+        socket = directory + "/run/ldiff.sock"
+        self.environment = environment
+        try writeFile(directory + "/config.toml", Array(settings.utf8))
+        words = [
+            Self.program, "--root", root, "--address", socket, "--driver", driver, "--log-level", "debug",
+            "--config", directory + "/config.toml", "--containerd-address", containerd ?? directory + "/none.sock",
+        ]
+        daemon = try Daemon(words, environment: environment, log: directory + "/daemon.log")
+        try waitUntilReady()
+    }
+
+    private let environment: [String: String]
+
+    private func waitUntilReady() throws {
+        try daemon.wait(until: "listening") { [socket] in accepts(socket: socket) }
+    }
+
+    /// Ends it as systemd does.
+    public func stop() throws { try daemon.stop() }
+
+    /// Ends it as a power failure would, as far as a process can tell.
+    public func kill() { daemon.kill() }
+
+    /// Starts it once more, after `stop` or `kill`.
+    public func start() throws {
+        daemon = try Daemon(words, environment: environment, log: directory + "/daemon.log")
+        try waitUntilReady()
+    }
+
+    /// The end of the log.
+    public var log: String { daemon.tail }
+
+    deinit { daemon.kill() }
+}
