@@ -78,7 +78,7 @@ extension ApplyJob {
     /// Gathers counts and warnings of the writers.
     private func collect() {
         crew.shutDown()
-        crew.results.totals.withLock { totals in
+        crew.results.totals.change { totals in
             report.io.add(totals.counters)
             for failure in totals.tolerated {
                 let path = tree.path(of: failure.name, in: failure.node)

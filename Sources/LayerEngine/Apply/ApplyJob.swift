@@ -196,7 +196,7 @@ final class ApplyJob {
     /// The first failure of a writing thread, with its path.
     func checkWriters() throws(LayerError) {
         guard crew.results.hasFailed.load(ordering: .acquiring),
-            let failure = crew.results.totals.withLock({ $0.failure })
+            let failure = crew.results.totals.change({ $0.failure })
         else { return }
         var error =
             failure.error.call == "fchown" ? ownerFailure(failure.error) : LayerError(failure.error, "apply", path: nil)

@@ -39,7 +39,7 @@ struct FileWriter: ~Copyable {
         }
         abandon()
         let counters = counters
-        results.totals.withLock { $0.counters.add(counters) }
+        results.totals.change { $0.counters.add(counters) }
     }
 
     private mutating func write(_ batch: FileBatch) {

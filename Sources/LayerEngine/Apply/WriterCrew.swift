@@ -97,16 +97,17 @@ final class WriterResults: Sendable {
         var counters = IOCounters()
     }
 
-    let totals = Mutex(Totals())
+    /// Behind a monitor, which the thread sanitizer can follow; it is taken once a writer.
+    let totals = Monitor(Totals())
     let hasFailed = Atomic<Bool>(false)
 
     func fail(_ failure: WriteFailure) {
-        totals.withLock { if $0.failure == nil { $0.failure = failure } }
+        totals.change { if $0.failure == nil { $0.failure = failure } }
         hasFailed.store(true, ordering: .releasing)
     }
 
     func tolerate(_ failure: WriteFailure) {
-        totals.withLock { totals in
+        totals.change { totals in
             totals.toleratedCount += 1
             if totals.tolerated.count < ApplyReport.keptWarnings { totals.tolerated.append(failure) }
         }
