@@ -69,7 +69,7 @@ public enum DriverRegistry {
         let home = root.appending(name.rawValue)
         guard try StoreFiles.metadata(home) != nil else { return false }
         do throws(LayerError) {
-            return try !ContentSwap.isEmpty(home)
+            return try !StoreFiles.isEmpty(home)
         } catch {
             return true
         }

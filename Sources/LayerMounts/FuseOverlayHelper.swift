@@ -57,6 +57,8 @@ public struct FuseOverlayHelper: Sendable {
         }
     }
 
+    private var programName: PathBytes { program.splitLast()?.name ?? program }
+
     private func failure(_ result: CommandResult, _ target: PathBytes) -> LayerError {
         let said = result.errorText.isEmpty ? "<stderr empty>" : result.errorText
         let ending =
@@ -67,7 +69,7 @@ public struct FuseOverlayHelper: Sendable {
             case .timedOut: "no answer within \(timeoutMilliseconds / 1000) seconds"
             }
         return LayerError(
-            .io, "using mount program \(program.lastComponent) for", path: target,
+            .io, "using mount program \(programName) for", path: target,
             cause: .reason("\(said): \(ending)"))
     }
 
@@ -127,7 +129,7 @@ public struct FuseOverlayHelper: Sendable {
             try probe.setMode("upper/file", 0o644)
         } catch {
             throw LayerError(
-                .driverUnavailable, "try out \(program.lastComponent) in", path: home,
+                .driverUnavailable, "try out \(programName) in", path: home,
                 cause: .reason(error.description), hint: error.hint)
         }
     }
@@ -140,7 +142,7 @@ public struct FuseOverlayHelper: Sendable {
             guard extra.contains(where: { $0 == option }) else { continue }
             throw LayerError(
                 .invalidArgument, "mount with the option", path: PathBytes(String(option)),
-                cause: .reason("\(program.lastComponent) does not know it"))
+                cause: .reason("\(programName) does not know it"))
         }
     }
 }

@@ -18,13 +18,9 @@ extension MountTable {
     public static func isMountPoint(_ path: PathBytes) throws(LayerError) -> Bool {
         let operation = "look for a mount at"
         try checkText(path, operation)
-        let (above, last) = (path.parent, path.lastComponent)
-        if last.bytes == [UInt8(ascii: "/")] { return true }
-        if last == PathBytes(".") || last == PathBytes("..") {
-            let directory = try naming(operation, path) { () throws(SystemCallError) in
-                try OwnedDescriptor.open(Terminated(path).name, [.pathOnly, .directory])
-            }
-            return try isMountPoint(pathOfDescriptor(directory, operation))
+        guard let (above, last) = path.splitLast() else {
+            let directory = try path.resolved(operation)
+            return try directory == PathBytes("/") || isMountPoint(directory)
         }
         let directory = try naming(operation, above) { () throws(SystemCallError) in
             try OwnedDescriptor.open(Terminated(above).name, [.pathOnly, .directory])

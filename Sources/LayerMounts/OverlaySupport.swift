@@ -113,7 +113,7 @@ extension OverlaySupport {
         }.filter { name in leftovers.contains { name.bytes.starts(with: Array($0.utf8)) } }
         for name in found {
             try KernelMount.unmountAll(atOrBelow: home.appending(name))
-            removeTree(home.appending(name))
+            try? TreeRemoval.remove(home.appending(name))
         }
         return found
     }

@@ -12,20 +12,6 @@ extension PathBytes {
         return PathBytes(bytes)
     }
 
-    /// The directory that holds the last component: `/` of `/a`, `.` of `a`.
-    var parent: PathBytes {
-        let bytes = trimmed.bytes
-        guard let position = bytes.lastIndex(of: slash) else { return PathBytes(".") }
-        return position == 0 ? PathBytes("/") : PathBytes(Array(bytes[..<position]))
-    }
-
-    /// The last component.
-    var lastComponent: PathBytes {
-        let bytes = trimmed.bytes
-        guard bytes.count > 1, let position = bytes.lastIndex(of: slash) else { return PathBytes(bytes) }
-        return PathBytes(Array(bytes[(position + 1)...]))
-    }
-
     var isAbsolute: Bool { bytes.first == slash }
 
     /// Whether this path is `top` or lies below it; both absolute and without `.` and `..`.
@@ -47,12 +33,20 @@ extension PathBytes {
     /// not followed, so that nothing mounted on it is touched.
     func resolvingParent(_ operation: String) throws(LayerError) -> PathBytes {
         try checkText(self, operation)
-        let (above, last) = (parent, lastComponent)
-        if trimmed.bytes == [slash] { return self }
+        guard let (above, last) = splitLast() else { return try resolved(operation) }
         let directory = try naming(operation, above) { () throws(SystemCallError) in
             try OwnedDescriptor.open(Terminated(above).name, [.pathOnly, .directory])
         }
         return try pathOfDescriptor(directory, operation).appending(last)
+    }
+
+    /// The directory that this path leads to, as the kernel names it: for `/`, `.` and `..`, which are no names in a
+    /// directory above.
+    func resolved(_ operation: String) throws(LayerError) -> PathBytes {
+        let directory = try naming(operation, self) { () throws(SystemCallError) in
+            try OwnedDescriptor.open(Terminated(self).name, [.pathOnly, .directory])
+        }
+        return try pathOfDescriptor(directory, operation)
     }
 }
 

@@ -29,7 +29,7 @@ struct ProbeDirectory: ~Copyable {
 
     deinit {
         try? KernelMount.unmountAll(atOrBelow: path)
-        removeTree(path)
+        try? TreeRemoval.remove(path)
     }
 
     func appending(_ name: String) -> PathBytes { path.appending(name) }
@@ -81,21 +81,6 @@ struct ProbeDirectory: ~Copyable {
         } catch {
             return error.errno
         }
-    }
-}
-
-/// Removes a small tree that is ours and in which nothing is mounted; what cannot be removed stays.
-func removeTree(_ path: PathBytes) {
-    guard let parent = try? OwnedDescriptor.open(Terminated(path.parent).name, [.readOnly, .directory]) else { return }
-    removeEntry(path.lastComponent, in: parent)
-}
-
-private func removeEntry(_ name: PathBytes, in parent: borrowing OwnedDescriptor) {
-    if let directory = try? parent.open(Terminated(name).name, [.readOnly, .directory, .noFollow]) {
-        for entry in (try? names(in: directory)) ?? [] { removeEntry(entry, in: directory) }
-        try? parent.removeDirectory(Terminated(name).name)
-    } else {
-        try? parent.unlink(Terminated(name).name)
     }
 }
 

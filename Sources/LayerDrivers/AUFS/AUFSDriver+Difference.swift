@@ -26,7 +26,7 @@ extension AUFSDriver {
         }
         let contents = store.contents(id)
         let lowers = try store.lowerPaths(of: id)
-        guard try ContentSwap.isEmpty(contents) else {
+        guard try StoreFiles.isEmpty(contents) else {
             let root = try attempt("open", contents) { () throws(SystemCallError) in
                 try contents.open([.readOnly, .directory])
             }

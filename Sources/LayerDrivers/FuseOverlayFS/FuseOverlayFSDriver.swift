@@ -61,7 +61,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
         do throws(LayerError) {
             let helper = try FuseOverlayHelper(program: options.mountProgram, extra: options.mountOptions)
             // Whoever made the layers of a store has tried it there; asking for a size should not start a program.
-            let isNew = exists ? try ContentSwap.isEmpty(home) : true
+            let isNew = exists ? try StoreFiles.isEmpty(home) : true
             if isNew { try helper.check(in: place) } else { try FuseOverlayHelper.checkDevice() }
             return helper
         } catch {

@@ -31,7 +31,7 @@ final class LinkedRoot: ApplyOutcome {
     func keep(_ size: RecordedSize) throws(LayerError) {
         try locks.withLock(id) { () throws(LayerError) in
             guard try MountTable.state(of: store.merged(id)) == .notMounted,
-                try ContentSwap.isEmpty(store.upper(id))
+                try StoreFiles.isEmpty(store.upper(id))
             else {
                 throw LayerError(
                     .inUse, "apply the layer", path: id.component,

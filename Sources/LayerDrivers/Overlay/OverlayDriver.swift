@@ -137,11 +137,11 @@ public final class OverlayDriver: LayerDriver {
         try store.require(id, "apply to the layer")
         if let parent { try store.require(parent, "apply on the layer") }
         if try store.isImage(id) {
-            guard try ContentSwap.isEmpty(store.root(id)) else { return try mountedTarget(id) }
+            guard try StoreFiles.isEmpty(store.root(id)) else { return try mountedTarget(id) }
             return try emptyBase(id)
         }
         guard let parent, try store.isImage(parent), try store.lower(of: id) == parent,
-            try ContentSwap.isEmpty(store.upper(id)), try MountTable.state(of: store.merged(id)) != .mounted
+            try StoreFiles.isEmpty(store.upper(id)), try MountTable.state(of: store.merged(id)) != .mounted
         else { return try mountedTarget(id) }
         return try linkedCopy(id, parent)
     }

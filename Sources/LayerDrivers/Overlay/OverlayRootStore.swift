@@ -20,7 +20,7 @@ struct OverlayRootStore: Sendable {
     init(_ configuration: DriverConfiguration) {
         home = configuration.home
         directoryOwner = configuration.directoryOwner
-        trash = Trash(home: configuration.home, owner: configuration.directoryOwner)
+        trash = Trash(home: configuration.home)
         log = configuration.log
         workers = configuration.workers
     }

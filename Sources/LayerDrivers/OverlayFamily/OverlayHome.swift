@@ -5,7 +5,7 @@ import LinuxIO
 /// The home directory of a store of the overlay family.
 enum OverlayHome {
     /// Makes the home directory and `l` where they are missing, with the owners and modes of drivers.md 6.5.
-    static func make(_ configuration: DriverConfiguration, layerOwner: Owner) throws(LayerError) {
+    static func make(_ configuration: DriverConfiguration) throws(LayerError) {
         try StoreFiles.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
         try StoreFiles.makeDirectory(configuration.home.appending("l"), mode: 0o700, owner: .current)

@@ -37,7 +37,7 @@ final class OverlayKernel: Sendable {
             options = OverlayMountOptions(indexOff: OverlaySupport.hasIndex, userXattr: support.needsUserXattr())
             // Whoever made the layers of a store has tried it there; asking for a size should not cost a mount.
             var isKnown = false
-            if exists { isKnown = try ContentSwap.isEmpty(home) ? false : Self.kernelListsOverlay() }
+            if exists { isKnown = try StoreFiles.isEmpty(home) ? false : Self.kernelListsOverlay() }
             if !isKnown {
                 try support.checkMount(lowers: lowerCount, options: options)
             }
@@ -51,7 +51,7 @@ final class OverlayKernel: Sendable {
         reportsFileTypes = try OverlaySupport.supportsDirectoryTypes(place)
         guard reportsFileTypes else {
             // Docker 20.10 goes on with a store that is there already.
-            guard exists, try !ContentSwap.isEmpty(home) else {
+            guard exists, try !StoreFiles.isEmpty(home) else {
                 throw DriverErrors.noFileTypes(driver, home: home, fileSystem: fileSystemName)
             }
             configuration.log(

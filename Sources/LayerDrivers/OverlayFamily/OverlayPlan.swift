@@ -39,7 +39,7 @@ enum OverlayPlan {
         let contents = store.contents(id)
         let lowers = try store.lowerPaths(of: id)
         let record = store.record(of: id)
-        guard try ContentSwap.isEmpty(contents) else {
+        guard try StoreFiles.isEmpty(contents) else {
             try record.forget()
             let root = try attempt("open", contents) { () throws(SystemCallError) in
                 try contents.open([.readOnly, .directory])

@@ -77,7 +77,7 @@ struct OverlayCheck {
         let merged = store.merged(id)
         guard try StoreFiles.metadata(store.home.appending(".has-mount-program")) == nil,
             try MountTable.state(of: merged) == .notMounted, try StoreFiles.isDirectory(merged),
-            try ContentSwap.isEmpty(merged)
+            try StoreFiles.isEmpty(merged)
         else { return }
         try findings.add(.unfinished, merged, "a mount point without a mount; it is removed") { () throws(LayerError) in
             try StoreFiles.removeDirectory(merged)
@@ -95,7 +95,7 @@ struct OverlayCheck {
                 }
             }
             let contents = store.contents(id)
-            guard try StoreFiles.isDirectory(contents), try !ContentSwap.isEmpty(contents) else {
+            guard try StoreFiles.isDirectory(contents), try !StoreFiles.isEmpty(contents) else {
                 guard isAlone, try holdsOnlyLayerParts(id) else { return }
                 return try findings.add(
                     .unfinished, store.layer(id), "a layer without link and contents; it is removed"

@@ -37,7 +37,7 @@ struct OverlayStore: Sendable {
         home = configuration.home
         self.additional = additional
         self.layout = layout
-        trash = Trash(home: home, owner: layout.layerOwner)
+        trash = Trash(home: home)
         log = configuration.log
     }
 

@@ -40,7 +40,7 @@ final class ContentSwap: ApplyOutcome {
 
     func keep(_ size: RecordedSize) throws(LayerError) {
         try locked { () throws(LayerError) in
-            guard try Self.isEmpty(contents) else {
+            guard try StoreFiles.isEmpty(contents) else {
                 throw LayerError(
                     .inUse, "apply the layer", path: contents,
                     cause: .reason("something else was written into it meanwhile"))
@@ -59,15 +59,6 @@ final class ContentSwap: ApplyOutcome {
     }
 
     func abandon() { try? Trash.remove(building) }
-
-    /// Whether nothing lies in a directory.
-    static func isEmpty(_ path: PathBytes) throws(LayerError) -> Bool {
-        try attempt("read", path) { () throws(SystemCallError) in
-            let directory = try path.open([.readOnly, .directory])
-            var reader = DirectoryReader()
-            return try reader.next(of: directory) == nil
-        }
-    }
 }
 
 /// Unpacks into a layer that is mounted or holds something already: there is nothing to take back.

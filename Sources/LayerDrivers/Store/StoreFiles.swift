@@ -179,6 +179,13 @@ enum StoreFiles {
         try metadata(path).map { EntryKind(mode: $0.mode) == .directory } ?? false
     }
 
+    /// Whether nothing lies in the directory.
+    static func isEmpty(_ path: PathBytes) throws(LayerError) -> Bool {
+        try attempt("read", path) { () throws(SystemCallError) in
+            try TreeRemoval.isEmpty(path.open([.pathOnly, .directory]))
+        }
+    }
+
     /// The names in a directory, sorted; none where there is no such directory.
     static func names(in path: PathBytes) throws(LayerError) -> [PathBytes] {
         do throws(SystemCallError) {

@@ -11,14 +11,8 @@ struct Trash: Sendable {
     private static let oldPrefix = Array("ldiff-old-".utf8)
 
     let directory: PathBytes
-    private let home: PathBytes
-    private let owner: Owner
 
-    init(home: PathBytes, owner: Owner) {
-        self.home = home
-        directory = home.appending(Self.directoryName)
-        self.owner = owner
-    }
+    init(home: PathBytes) { directory = home.appending(Self.directoryName) }
 
     /// An unused path in which something can be built before it is renamed to its place.
     func newPath() throws(LayerError) -> PathBytes {
@@ -48,7 +42,7 @@ struct Trash: Sendable {
         // A mount that another namespace is letting go of keeps a directory busy for a moment.
         for attempt in 0... {
             do throws(LayerError) {
-                try removeTree(path)
+                try TreeRemoval.remove(path)
                 return
             } catch {
                 guard error.code == .inUse, attempt < 50 else { throw error }
@@ -56,16 +50,5 @@ struct Trash: Sendable {
                 ProcessState.sleep(milliseconds: 100)
             }
         }
-    }
-
-    private static func removeTree(_ path: PathBytes) throws(LayerError) {
-        guard let (parent, name) = path.splitLast() else { return }
-        let directory = try attempt("remove", path) { () throws(SystemCallError) in
-            try parent.open([.pathOnly, .directory])
-        }
-        var options = TreeRemovalOptions()
-        options.path = path
-        let terminated = name.bytes + [0]
-        try TreeRemoval.remove(NamePointer(terminated: terminated.rawBytes), in: directory, options: options)
     }
 }

@@ -92,7 +92,7 @@ struct ZFSCheck {
                 try findings.add(.staleMount, point, "its layer is gone; it is unmounted") { () throws(LayerError) in
                     try Self.unmount(point)
                 }
-            } else if state == .notMounted, try StoreFiles.isDirectory(point), try ContentSwap.isEmpty(point) {
+            } else if state == .notMounted, try StoreFiles.isDirectory(point), try StoreFiles.isEmpty(point) {
                 try findings.add(.unfinished, point, "a mount point without a mount; it is removed") {
                     () throws(LayerError) in
                     try StoreFiles.removeDirectory(point)

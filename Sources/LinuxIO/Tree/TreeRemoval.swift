@@ -56,6 +56,24 @@ public enum TreeRemoval {
         }
     }
 
+    /// Removes what is at `path`, relative to the working directory, and everything below it; nothing there is fine.
+    ///
+    /// Throws ENOENT as `.notFound` where the directory above is missing.
+    public static func remove(
+        _ path: PathBytes, options: TreeRemovalOptions = TreeRemovalOptions()
+    ) throws(LayerError) {
+        guard let (above, name) = path.splitLast() else {
+            throw LayerError(.invalidArgument, "remove", path: path, cause: .reason("it has no last component"))
+        }
+        let parent = try attempt("remove", path) { () throws(SystemCallError) in
+            try above.open([.pathOnly, .directory])
+        }
+        var options = options
+        options.path = path
+        let terminated = name.bytes + [0]
+        try remove(NamePointer(terminated: terminated.rawBytes), in: parent, options: options)
+    }
+
     /// Removes everything in `directory` but what the options keep.
     public static func removeContents(
         of directory: borrowing OwnedDescriptor, options: TreeRemovalOptions = TreeRemovalOptions()
