@@ -10,11 +10,12 @@ public final class LayerLocks<Key: Hashable & Sendable>: Sendable {
 
     public init() {}
 
-    /// Runs `body` while nobody else holds `id`, nor `parent` alone, which others may share.
+    /// Runs `body` while nobody else holds `id`, nor `parent` alone, which others may share. The same id twice, which no
+    /// layer can have, is one lock: `body` finds the mistake.
     public func withLock<Result: ~Copyable, Failure: Error>(
         _ id: Key, sharing parent: Key? = nil, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        precondition(id != parent, "a layer is not its own parent")
+        let parent = parent == id ? nil : parent
         held.wait { held -> Void? in
             guard held[id] == nil else { return nil }
             if let parent {

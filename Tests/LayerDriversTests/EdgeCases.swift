@@ -29,6 +29,7 @@ enum EdgeCases {
         DriverCase("metadata names directories that are there", EdgeOfLayers.metadata),
         DriverCase(
             "options that do not exist are refused, those of other drivers ignored", withFacts: EdgeOfOptions.options),
+        DriverCase("id maps of a mount are obeyed or refused", EdgeOfOptions.idMaps),
         DriverCase("files of a layer by their archive names", EdgeOfStreams.files),
         DriverCase("options of a layer that do not exist are refused", mountless: true, EdgeOfOptions.storage),
     ]

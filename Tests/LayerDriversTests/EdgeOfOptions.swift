@@ -23,6 +23,32 @@ enum EdgeOfOptions {
         try store.finish()
     }
 
+    /// Only fuse-overlayfs shifts ids, and only where it mounts something; what cannot be done is never left out silently.
+    static func idMaps(_ store: DriverStore) throws {
+        try store.create("Base")
+        try store.create("Top", on: "Base")
+        let map = IDMap([IDMap.Range(container: 0, host: 200_000, count: 65536)])
+        var (users, groups) = (MountOptions(), MountOptions())
+        users.uidMap = map
+        groups.gidMap = map
+        for options in [users, groups] {
+            for id in ["Base", "Top"] {
+                if store.facts.name == .fuseOverlayFS, id == "Top" {
+                    _ = try store.driver.get(LayerID(id), options: options)
+                    try store.put(id)
+                } else {
+                    expectFailure(.unsupported, "cannot shift the ids") {
+                        try store.driver.get(LayerID(id), options: options)
+                    }
+                }
+            }
+        }
+        #expect(try mountPoints(below: store.home).isEmpty)
+        // What was refused counts as no user.
+        try store.inside("Top") { _ in }
+        #expect(try mountPoints(below: store.home).isEmpty)
+    }
+
     static func storage(_ store: DriverStore) throws {
         let before = try store.listing()
         for readWrite in [true, false] {

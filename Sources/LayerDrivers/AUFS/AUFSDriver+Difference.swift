@@ -12,13 +12,6 @@ extension AUFSDriver {
         return ChangeSource(native: trees)
     }
 
-    /// Whether the layer's branch is the difference to `parent`; both must exist.
-    private func isDirectParent(_ parent: LayerID?, of id: LayerID) throws(LayerError) -> Bool {
-        try store.require(id, "compare the layer")
-        if let parent { try store.require(parent, "compare with the layer") }
-        return try store.ancestors(of: id).first == parent
-    }
-
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let refusal { throw refusal }
         guard try isDirectParent(parent, of: id), try system.state(of: store.mountPoint(id)) == .notMounted else {
@@ -27,25 +20,11 @@ extension AUFSDriver {
         let contents = store.contents(id)
         let lowers = try store.lowerPaths(of: id)
         guard try StoreFiles.isEmpty(contents) else {
-            let root = try attempt("open", contents) { () throws(SystemCallError) in
-                try contents.open([.readOnly, .directory])
-            }
-            return ApplyTarget(
-                root: root, path: contents, dialect: .aufs, lowers: lowers, sizeRule: .walked, outcome: InPlaceApply())
+            return try ApplyTarget.into(contents, dialect: .aufs, lowers: lowers)
         }
-        let locks = locks
-        let swap = try ContentSwap(
-            contents: contents, locked: { (body) throws(LayerError) in try locks.withLock(id, body) },
-            record: { (_) throws(LayerError) in })
-        let root: OwnedDescriptor
-        do throws(LayerError) {
-            root = try swap.open()
-        } catch {
-            swap.abandon()
-            throw error
-        }
-        return ApplyTarget(
-            root: root, path: contents, dialect: .aufs, lowers: lowers, sizeRule: .unpacked, outcome: swap)
+        return try ApplyTarget.beside(
+            contents, dialect: .aufs, lowers: lowers, sizeRule: .unpacked,
+            locked: { [locks] (body) throws(LayerError) in try locks.withLock(id, body) })
     }
 
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
@@ -75,7 +54,6 @@ extension AUFSDriver {
 
     public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try store.require(id, "measure the layer")
-        let size = try DiffEngine.size(newSource(store.contents(id)))
-        return DiskUsage(byteCount: size.bytes, inodeCount: size.inodes)
+        return try walkedUsage(store.contents(id))
     }
 }

@@ -105,19 +105,7 @@ public final class AUFSDriver: LayerDriver {
             throw DriverErrors.storageOption("--storage-opt is not supported for aufs")
         }
         if let refusal { throw refusal }
-        guard id != parent else { return try store.create(id, parent: parent) }
         try locks.withLock(id, sharing: parent) { () throws(LayerError) in try store.create(id, parent: parent) }
-    }
-
-    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        try create(id, parent: parent, options: options)
-    }
-
-    /// A template's contents are one more branch below.
-    public func createFromTemplate(
-        _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
-    ) throws(LayerError) {
-        try create(id, parent: template, options: options)
     }
 
     public func remove(_ id: LayerID) throws(LayerError) {
@@ -137,6 +125,7 @@ public final class AUFSDriver: LayerDriver {
     // MARK: mounting
 
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+        try refuseIDMaps(options)
         try store.require(id, "mount the layer")
         return try locks.withLock(id) { () throws(LayerError) in
             let lowers = try store.lowerPaths(of: id)

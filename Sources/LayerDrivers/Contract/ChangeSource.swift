@@ -62,3 +62,20 @@ extension LayerDriver {
         return trees
     }
 }
+
+extension LayerDriver {
+    /// Whether `parent` is what the layer was made on, so that the layer's own directory may be the difference.
+    ///
+    /// Throws `notFound` unless both exist.
+    func isDirectParent(_ parent: LayerID?, of id: LayerID) throws(LayerError) -> Bool {
+        guard exists(id) else { throw DriverErrors.unknownLayer("compare the layer", id) }
+        if let parent, !exists(parent) { throw DriverErrors.unknownLayer("compare with the layer", parent) }
+        return try self.parent(of: id) == parent
+    }
+
+    /// What a walk of the tree at `path` counts.
+    func walkedUsage(_ path: PathBytes) throws(LayerError) -> DiskUsage {
+        let size = try DiffEngine.size(newSource(path))
+        return DiskUsage(byteCount: size.bytes, inodeCount: size.inodes)
+    }
+}

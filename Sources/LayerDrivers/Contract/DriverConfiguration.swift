@@ -115,7 +115,7 @@ public struct MountOptions: Sendable {
     /// Mount it so that nothing can be written through it.
     public var readOnly: Bool
     /// Ids as they lie in the store (`container`) and as the mount shows them (`host`), for stores whose files are not
-    /// shifted. Only fuse-overlayfs can do that; for others it must be identity.
+    /// shifted. Only fuse-overlayfs can do that; others refuse any but identity.
     public var uidMap = IDMap.identity
     public var gidMap = IDMap.identity
 

@@ -65,6 +65,18 @@ public enum DriverErrors {
     }
 }
 
+extension LayerDriver {
+    /// For drivers whose mounts show ids as they lie in the store.
+    func refuseIDMaps(_ options: MountOptions) throws(LayerError) {
+        guard options.uidMap.isIdentity, options.gidMap.isIdentity else {
+            throw LayerError(
+                .unsupported, "mount the layer",
+                cause: .reason("the driver \(name.rawValue) cannot shift the ids of a mount"),
+                hint: "the driver fuse-overlayfs can; or open the store with id maps, so that layers are unpacked shifted")
+        }
+    }
+}
+
 extension LayerError {
     /// Whether the driver cannot work here at all, so that automatic selection may try the next one.
     public var meansNotSupported: Bool { code == .driverUnavailable }

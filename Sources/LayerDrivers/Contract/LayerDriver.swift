@@ -31,10 +31,11 @@ public protocol LayerDriver: AnyObject, Sendable {
     /// Throws `alreadyExists` where the store has a complete layer of this id, `notFound` for an unknown parent.
     func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError)
 
-    /// As `create`, for a container's layer, which may have a limited size.
+    /// As `create`, for a container's layer, which may have a limited size; the same where a driver has no such thing.
     func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError)
 
-    /// Makes a layer on `parent` with the contents of `template`, which has the same parent.
+    /// Makes a layer on `parent` with the contents of `template`, which has the same parent: as it stands, a layer on the
+    /// template.
     func createFromTemplate(
         _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError)
@@ -103,6 +104,20 @@ public protocol LayerDriver: AnyObject, Sendable {
 
 extension LayerDriver {
     public var additionalImageStores: [PathBytes] { [] }
+
+    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+        try create(id, parent: parent, options: options)
+    }
+
+    public func createFromTemplate(
+        _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
+    ) throws(LayerError) {
+        if readWrite {
+            try createReadWrite(id, parent: template, options: options)
+        } else {
+            try create(id, parent: template, options: options)
+        }
+    }
 
     public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try changeSource(of: id, since: parent)

@@ -11,12 +11,10 @@ import LinuxIO
 public final class FuseOverlayFSDriver: LayerDriver {
     public let name = DriverName.fuseOverlayFS
     public let configuration: DriverConfiguration
-    let store: OverlayStore
+    private let layered: MergedLayers<OverlayStore>
+    private var store: OverlayStore { layered.store }
     /// The program, or why it cannot be used: then layers can be read all the same.
     let helper: Result<FuseOverlayHelper, LayerError>
-    let mounts: CountedMounts
-    let locks = LayerLocks<LayerID>()
-    let lock: HomeLock
 
     /// Opens the store at `configuration.home`, or makes an empty one.
     ///
@@ -26,15 +24,12 @@ public final class FuseOverlayFSDriver: LayerDriver {
         self.configuration = configuration
         helper = Result { () throws(LayerError) in try Self.helper(configuration) }
         if case .failure(let error) = helper, !configuration.forReading || !error.meansNotSupported { throw error }
-        try OverlayHome.make(configuration, layerOwner: configuration.rootOwner)
-        store = OverlayStore(
+        let owner = configuration.rootOwner
+        layered = try MergedLayers(
             configuration,
             OverlayStore.Layout(
-                driver: .fuseOverlayFS, layerOwner: configuration.rootOwner, workOwner: configuration.rootOwner,
-                workMode: 0o710, contentOwner: configuration.rootOwner))
-        mounts = CountedMounts(.fileSystem(magic: FileSystemKind.fuse.magic), configuration)
-        lock = try HomeLock(configuration.home)
-        try store.sweep(lock)
+                driver: .fuseOverlayFS, layerOwner: owner, workOwner: owner, workMode: 0o710, contentOwner: owner),
+            shownBy: .fuse)
     }
 
     /// The program, known to work for this home.
@@ -79,56 +74,26 @@ public final class FuseOverlayFSDriver: LayerDriver {
                 cause: .reason("fuse-overlayfs cannot mount a directory with a colon in its path"),
                 hint: "choose another id")
         }
-        guard id != parent else { return try store.create(id, parent: parent) }
-        try locks.withLock(id, sharing: parent) { () throws(LayerError) in try store.create(id, parent: parent) }
+        try layered.create(id, parent: parent)
     }
 
-    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        try create(id, parent: parent, options: options)
-    }
-
-    /// A template's contents are one more layer below.
-    public func createFromTemplate(
-        _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
-    ) throws(LayerError) {
-        try create(id, parent: template, options: options)
-    }
-
-    public func remove(_ id: LayerID) throws(LayerError) {
-        try store.validate(id)
-        try locks.withLock(id) { () throws(LayerError) in
-            try mounts.clear(store.layer(id), store.merged(id))
-            try store.remove(id)
-        }
-    }
-
+    public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
     public func exists(_ id: LayerID) -> Bool { store.exists(id) }
     public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
-
-    public func parent(of id: LayerID) throws(LayerError) -> LayerID? {
-        try store.require(id, "find the parent of")
-        return try store.parent(of: id)
-    }
+    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try layered.parent(of: id) }
 
     // MARK: mounting
 
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
-        try store.require(id, "mount the layer")
-        return try locks.withLock(id) { () throws(LayerError) in
-            let chain = try store.chain(of: id)
-            let isCommitted = try store.isCommitted(id)
-            guard !chain.elements.isEmpty else {
-                // A base layer is its own tree, and whoever asked may write into it.
-                if !isCommitted { try store.record(of: id).forget() }
-                return store.contents(id)
-            }
-            let merged = store.merged(id)
-            // A helper that died left a mount at which every look fails: that is replaced too (K11).
-            try mounts.acquire(merged) { () throws(LayerError) in
-                let plan = try plan(id, chain, readOnly: isCommitted, options)
-                try helper.get().mount(plan, at: merged, relativeTo: store.home)
-            }
-            return merged
+        if !options.uidMap.isIdentity || !options.gidMap.isIdentity, try parent(of: id) == nil {
+            throw LayerError(
+                .unsupported, "mount the layer", path: id.component,
+                cause: .reason("a base layer is shown as its own directory, which cannot shift the ids of its files"),
+                hint: "create a layer on it, and mount that")
+        }
+        return try layered.get(id) { (merged, below, readOnly) throws(LayerError) in
+            try helper.get().mount(
+                try plan(id, below, readOnly: readOnly, options), at: merged, relativeTo: store.home)
         }
     }
 
@@ -156,15 +121,10 @@ public final class FuseOverlayFSDriver: LayerDriver {
     }
 
     public func put(_ id: LayerID) throws(LayerError) {
-        guard !OverlayStore.isReserved(id.component) else { return }
-        try locks.withLock(id) { () throws(LayerError) in
-            try mounts.release(store.merged(id)) { (point) throws(LayerError) in
-                try FuseOverlayHelper.unmount(point)
-            }
-        }
+        try layered.put(id) { (point) throws(LayerError) in try FuseOverlayHelper.unmount(point) }
     }
 
-    public func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, mounts.references) }
+    public func cleanup() throws(LayerError) { try layered.cleanup() }
 
     // MARK: differences
 
@@ -179,18 +139,10 @@ public final class FuseOverlayFSDriver: LayerDriver {
         return ChangeSource(native: trees)
     }
 
-    /// Whether the layer's own directory is the difference to `parent`; both must exist.
-    private func isDirectParent(_ parent: LayerID?, of id: LayerID) throws(LayerError) -> Bool {
-        try store.require(id, "compare the layer")
-        if let parent { try store.require(parent, "compare with the layer") }
-        return try store.parent(of: id) == parent
-    }
-
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
-        guard try isDirectParent(parent, of: id), try MountTable.state(of: store.merged(id)) != .mounted else {
-            return try mountedTarget(id)
-        }
-        return try OverlayPlan.target(store, id, locks, dialect: .fuseOverlayFS)
+        let isDirect = try isDirectParent(parent, of: id)
+        if let own = try layered.applyTarget(for: id, isDirect: isDirect, dialect: .fuseOverlayFS) { return own }
+        return try mountedTarget(id)
     }
 
     public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
@@ -198,10 +150,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
         return store.record(of: id).load()
     }
 
-    public func recordSize(_ size: RecordedSize, of id: LayerID) {
-        guard (try? store.isCommitted(id)) == true else { return }
-        try? store.record(of: id).store(size)
-    }
+    public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
 
     // MARK: facts
 
@@ -214,26 +163,17 @@ public final class FuseOverlayFSDriver: LayerDriver {
     }
 
     public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] {
-        try store.require(id, "describe the layer")
-        return try OverlayPlan.metadata(store, id)
+        try layered.metadata(of: id)
     }
 
     public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try store.require(id, "measure the layer")
-        let size = try DiffEngine.size(newSource(store.contents(id)))
-        return DiskUsage(byteCount: size.bytes, inodeCount: size.inodes)
+        return try walkedUsage(store.contents(id))
     }
 
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
-        try store.require(id, "open the files of the layer")
-        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id), dialect: .fuseOverlayFS)
+        try layered.files(of: id, dialect: .fuseOverlayFS)
     }
 
-    public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        try lock.whileAlone { (isAlone) throws(LayerError) in
-            var check = OverlayCheck(store, repair: repair)
-            try check.run(isAlone: isAlone)
-            return check.findings.list
-        }
-    }
+    public func check(repair: Bool) throws(LayerError) -> [Finding] { try layered.check(repair: repair) }
 }

@@ -8,11 +8,9 @@ import LinuxIO
 public final class OverlayDriver: LayerDriver {
     public let name = DriverName.overlay
     public let configuration: DriverConfiguration
-    let store: OverlayRootStore
+    private let layered: MergedLayers<OverlayRootStore>
+    private var store: OverlayRootStore { layered.store }
     let kernel: OverlayKernel
-    private let mounts: CountedMounts
-    private let locks = LayerLocks<LayerID>()
-    private let lock: HomeLock
 
     /// Opens the store at `configuration.home`, or makes an empty one (drivers.md 5.2).
     ///
@@ -25,14 +23,12 @@ public final class OverlayDriver: LayerDriver {
         kernel = try OverlayKernel(.overlay, configuration, lowerCount: 1)
         try StoreFiles.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
-        store = OverlayRootStore(configuration)
-        mounts = CountedMounts(.fileSystem(magic: FileSystemKind.overlay.magic), configuration)
-        lock = try HomeLock(configuration.home)
-        if lock.wasAlone {
+        layered = try MergedLayers(OverlayRootStore(configuration), configuration, shownBy: .overlay)
+        if layered.lock.wasAlone {
             var check = OverlayRootCheck(store, repair: true)
             try check.unfinished(isOpening: true)
             for finding in check.findings.list { configuration.log(.warning, finding.description) }
-            try lock.share()
+            try layered.lock.share()
         }
     }
 
@@ -42,46 +38,25 @@ public final class OverlayDriver: LayerDriver {
         guard options.storage.isEmpty else {
             throw DriverErrors.storageOption("--storage-opt is not supported for overlay")
         }
-        guard id != parent else { return try store.create(id, parent: parent, work: configuration.rootOwner) }
-        try locks.withLock(id, sharing: parent) { () throws(LayerError) in
+        try layered.locks.withLock(id, sharing: parent) { () throws(LayerError) in
             try store.create(id, parent: parent, work: configuration.rootOwner)
         }
     }
 
-    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        try create(id, parent: parent, options: options)
-    }
-
-    public func createFromTemplate(
-        _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
-    ) throws(LayerError) {
-        try create(id, parent: template, options: options)
-    }
-
-    public func remove(_ id: LayerID) throws(LayerError) {
-        try store.validate(id)
-        try locks.withLock(id) { () throws(LayerError) in
-            try mounts.clear(store.layer(id), store.merged(id))
-            try store.remove(id)
-        }
-    }
-
+    public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
     public func exists(_ id: LayerID) -> Bool { store.exists(id) }
     public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
-
-    public func parent(of id: LayerID) throws(LayerError) -> LayerID? {
-        try store.require(id, "find the parent of")
-        return try store.parent(of: id)
-    }
+    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try layered.parent(of: id) }
 
     // MARK: mounting
 
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+        try refuseIDMaps(options)
         try store.require(id, "mount the layer")
-        return try locks.withLock(id) { () throws(LayerError) in
+        return try layered.locks.withLock(id) { () throws(LayerError) in
             if try store.isImage(id) { return store.root(id) }
             let merged = store.merged(id)
-            try mounts.acquire(merged) { () throws(LayerError) in try mount(id, merged, options.label) }
+            try layered.mounts.acquire(merged) { () throws(LayerError) in try mount(id, merged, options.label) }
             return merged
         }
     }
@@ -97,25 +72,11 @@ public final class OverlayDriver: LayerDriver {
         let overlay = OverlayMount(
             lowers: [store.root(lower)], upper: store.upper(id), work: store.work(id), options: kernel.mountOptions,
             label: label)
-        try overlay.mount(at: merged, relativeTo: store.home, api: kernel.mountAPI)
-        do throws(LayerError) {
-            try StoreFiles.setOwner(store.work(id).appending("work"), configuration.rootOwner)
-        } catch {
-            try? KernelMount.unmount(merged, .noFollow)
-            throw error
-        }
+        try kernel.mount(overlay, at: merged, in: store.home, owner: configuration.rootOwner)
     }
 
-    public func put(_ id: LayerID) throws(LayerError) {
-        guard !OverlayRootStore.isReserved(id.component) else { return }
-        try locks.withLock(id) { () throws(LayerError) in
-            try mounts.release(store.merged(id))
-        }
-    }
-
-    public func cleanup() throws(LayerError) {
-        try OverlayHome.unmountLayers(below: store.home, mounts.references)
-    }
+    public func put(_ id: LayerID) throws(LayerError) { try layered.put(id) }
+    public func cleanup() throws(LayerError) { try layered.cleanup() }
 
     // MARK: differences
 
@@ -128,7 +89,7 @@ public final class OverlayDriver: LayerDriver {
             return try comparedTrees(id, parent)
         }
         var trees = newSource(store.upper(id))
-        trees.dialect = kernel.usesUserAttributes ? .overlayUserXattr : .overlay
+        trees.dialect = kernel.dialect
         trees.lowers = [store.root(parent)]
         return ChangeSource(native: trees)
     }
@@ -138,7 +99,9 @@ public final class OverlayDriver: LayerDriver {
         if let parent { try store.require(parent, "apply on the layer") }
         if try store.isImage(id) {
             guard try StoreFiles.isEmpty(store.root(id)) else { return try mountedTarget(id) }
-            return try emptyBase(id)
+            return try ApplyTarget.beside(
+                store.root(id), dialect: .tree, lowers: nil, sizeRule: .headerSum,
+                locked: { [locks = layered.locks] (body) throws(LayerError) in try locks.withLock(id, body) })
         }
         guard let parent, try store.isImage(parent), try store.lower(of: id) == parent,
             try StoreFiles.isEmpty(store.upper(id)), try MountTable.state(of: store.merged(id)) != .mounted
@@ -146,19 +109,9 @@ public final class OverlayDriver: LayerDriver {
         return try linkedCopy(id, parent)
     }
 
-    private func emptyBase(_ id: LayerID) throws(LayerError) -> ApplyTarget {
-        let swap = try ContentSwap(
-            contents: store.root(id),
-            locked: { [locks] (body) throws(LayerError) in try locks.withLock(id, body) },
-            record: { (_) throws(LayerError) in })
-        return ApplyTarget(
-            root: try swap.open(), path: store.root(id), dialect: .tree, lowers: nil, sizeRule: .headerSum,
-            outcome: swap)
-    }
-
     /// The parent's tree by hard links, onto which the layer is unpacked; it becomes the layer's tree when complete.
     private func linkedCopy(_ id: LayerID, _ parent: LayerID) throws(LayerError) -> ApplyTarget {
-        let outcome = LinkedRoot(store, id, locks)
+        let outcome = LinkedRoot(store, id, layered.locks)
         do throws(LayerError) {
             try outcome.build(from: store.root(parent))
             return ApplyTarget(
@@ -192,8 +145,7 @@ public final class OverlayDriver: LayerDriver {
 
     public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try store.require(id, "measure the layer")
-        let size = try DiffEngine.size(newSource(try store.isImage(id) ? store.root(id) : store.upper(id)))
-        return DiskUsage(byteCount: size.bytes, inodeCount: size.inodes)
+        return try walkedUsage(store.isImage(id) ? store.root(id) : store.upper(id))
     }
 
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
@@ -205,7 +157,7 @@ public final class OverlayDriver: LayerDriver {
     }
 
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        try lock.whileAlone { (isAlone) throws(LayerError) in
+        try layered.lock.whileAlone { (isAlone) throws(LayerError) in
             var check = OverlayRootCheck(store, repair: repair)
             if isAlone { try check.unfinished() }
             try check.layers()

@@ -4,7 +4,7 @@ import LinuxIO
 
 /// The layout of the first overlay driver: image layers are whole trees that share files by hard links, containers an
 /// upper directory over one of them (drivers.md 5.3).
-struct OverlayRootStore: Sendable {
+struct OverlayRootStore: MergedStore {
     static let reserved: Set<String> = [Trash.directoryName]
     /// Where earlier drivers, Docker's among them, copied a parent's tree to before they renamed it to `root`.
     static let unfinishedPrefixes = ["tmproot", ContentSwap.prefix, ".tmp-"]

@@ -1,3 +1,4 @@
+import LayerEngine
 import LayerModel
 import LayerMounts
 import LinuxIO
@@ -77,6 +78,22 @@ final class OverlayKernel: Sendable {
             return options
         }
     }
+
+    /// Shows an overlay at `merged`; a writable one gets a work directory that `owner` may use.
+    func mount(_ overlay: OverlayMount, at merged: PathBytes, in home: PathBytes, owner: Owner) throws(LayerError) {
+        try overlay.mount(at: merged, relativeTo: home, api: mountAPI)
+        guard let work = overlay.work else { return }
+        do throws(LayerError) {
+            // Copying up a directory in a user namespace needs the kernel's own work directory to be root's there.
+            try StoreFiles.setOwner(work.appending("work"), owner)
+        } catch {
+            try? KernelMount.unmount(merged, .noFollow)
+            throw error
+        }
+    }
+
+    /// How marks are spelled in upper directories.
+    var dialect: WhiteoutDialect { usesUserAttributes ? .overlayUserXattr : .overlay }
 
     /// Whether marks lie in `user.overlay.`.
     var usesUserAttributes: Bool { basic.userXattr }

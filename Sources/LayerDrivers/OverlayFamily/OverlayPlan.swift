@@ -41,26 +41,12 @@ enum OverlayPlan {
         let record = store.record(of: id)
         guard try StoreFiles.isEmpty(contents) else {
             try record.forget()
-            let root = try attempt("open", contents) { () throws(SystemCallError) in
-                try contents.open([.readOnly, .directory])
-            }
-            return ApplyTarget(
-                root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked, outcome: InPlaceApply()
-            )
+            return try ApplyTarget.into(contents, dialect: dialect, lowers: lowers)
         }
-        let swap = try ContentSwap(
-            contents: contents,
+        return try ApplyTarget.beside(
+            contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked,
             locked: { (body) throws(LayerError) in try locks.withLock(id, body) },
             record: { (size) throws(LayerError) in try record.store(size) })
-        let root: OwnedDescriptor
-        do throws(LayerError) {
-            root = try swap.open()
-        } catch {
-            swap.abandon()
-            throw error
-        }
-        return ApplyTarget(
-            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked, outcome: swap)
     }
 
     /// The directories of a layer, as `docker inspect` shows them (drivers.md 6.8).

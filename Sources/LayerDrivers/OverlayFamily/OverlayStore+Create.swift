@@ -76,9 +76,8 @@ extension OverlayStore {
 
     /// Takes the layer out of the store in one step, then takes it apart. The caller has unmounted it.
     ///
-    /// An unknown layer is fine; returns whether there was one.
-    @discardableResult
-    func remove(_ id: LayerID) throws(LayerError) -> Bool {
+    /// An unknown layer is fine.
+    func remove(_ id: LayerID) throws(LayerError) {
         try validate(id)
         if foreign(id) != nil {
             throw LayerError(
@@ -87,8 +86,7 @@ extension OverlayStore {
         }
         let link = try writtenLink(of: id)
         guard let removed = try trash.take(layer(id)) else {
-            log(.debug, "no layer \(id) to remove")
-            return false
+            return log(.debug, "no layer \(id) to remove")
         }
         if let link, try StoreFiles.readLink(path(of: link)) == ShortLink.target(id) {
             try StoreFiles.unlink(path(of: link))
@@ -96,6 +94,5 @@ extension OverlayStore {
             log(.warning, "refusing to remove empty link for layer \(id)")
         }
         try Trash.remove(removed)
-        return true
     }
 }

@@ -6,7 +6,7 @@ import LinuxIO
 ///
 /// A layer directory holds `diff`, `link`, and with a parent `lower` and `work`; `merged` while it is mounted; `committed`
 /// once it has a child.
-struct OverlayStore: Sendable {
+struct OverlayStore: MergedStore {
     /// In what the two drivers differ.
     struct Layout: Sendable {
         var driver: DriverName

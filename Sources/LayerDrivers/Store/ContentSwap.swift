@@ -61,9 +61,38 @@ final class ContentSwap: ApplyOutcome {
     func abandon() { try? Trash.remove(building) }
 }
 
+extension ApplyTarget {
+    /// A directory beside `contents`, which are empty, swapped in under the layer's lock when the layer is complete.
+    static func beside(
+        _ contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?, sizeRule: SizeRule,
+        locked: @escaping @Sendable (() throws(LayerError) -> Void) throws(LayerError) -> Void,
+        record: @escaping @Sendable (RecordedSize) throws(LayerError) -> Void = { (_) throws(LayerError) in }
+    ) throws(LayerError) -> ApplyTarget {
+        let swap = try ContentSwap(contents: contents, locked: locked, record: record)
+        do throws(LayerError) {
+            return ApplyTarget(
+                root: try swap.open(), path: contents, dialect: dialect, lowers: lowers, sizeRule: sizeRule,
+                outcome: swap)
+        } catch {
+            swap.abandon()
+            throw error
+        }
+    }
+
+    /// `contents` themselves, which hold something already.
+    static func into(
+        _ contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?
+    ) throws(LayerError) -> ApplyTarget {
+        let root = try attempt("open", contents) { () throws(SystemCallError) in
+            try contents.open([.readOnly, .directory])
+        }
+        return ApplyTarget(
+            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked, outcome: InPlaceApply())
+    }
+}
+
 /// Unpacks into a layer that is mounted or holds something already: there is nothing to take back.
 final class InPlaceApply: ApplyOutcome {
-    private let whenKept: @Sendable (RecordedSize) throws(LayerError) -> Void
     private let mounted: Mounted?
 
     private final class Mounted: Sendable {
@@ -72,18 +101,14 @@ final class InPlaceApply: ApplyOutcome {
     }
 
     /// Into the contents themselves.
-    init(whenKept: @escaping @Sendable (RecordedSize) throws(LayerError) -> Void = { (_) throws(LayerError) in }) {
-        self.whenKept = whenKept
-        mounted = nil
-    }
+    init() { mounted = nil }
 
     /// Into a mounted tree, which stays mounted until this ends.
     init(_ layer: consuming MountedLayer) {
-        whenKept = { (_) throws(LayerError) in }
         mounted = Mounted(layer)
     }
 
-    func keep(_ size: RecordedSize) throws(LayerError) { try whenKept(size) }
+    func keep(_ size: RecordedSize) throws(LayerError) {}
     func abandon() {}
 }
 

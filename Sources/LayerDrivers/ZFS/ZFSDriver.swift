@@ -68,16 +68,6 @@ public final class ZFSDriver: LayerDriver {
         }
     }
 
-    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        try create(id, parent: parent, options: options)
-    }
-
-    public func createFromTemplate(
-        _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
-    ) throws(LayerError) {
-        try create(id, parent: template, options: options)
-    }
-
     /// The value of the quota, as zfs takes it; nil for none. Every option is looked at (K10).
     static func quota(_ storage: [StorageOption]) throws(LayerError) -> String? {
         var quota: String?
@@ -127,6 +117,7 @@ public final class ZFSDriver: LayerDriver {
     // MARK: mounting
 
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+        try refuseIDMaps(options)
         try store.names.validate(id)
         return try locks.withLock(id) { () throws(LayerError) in
             var dataset = try store.require(id, "mount the layer")
