@@ -102,7 +102,13 @@ import Testing
             inflict: { tree in
                 try tree.remove("l/" + OverlayStoreBuilder.link(2))
                 try tree.link(symbolic: "l/" + OverlayStoreBuilder.link(2), to: "../bottom/diff")
-            }, kind: .link, isUsable: false),
+            }, kind: .link),
+        Damage(
+            testDescription: "name in l of a layer below leads to another layer",
+            inflict: { tree in
+                try tree.remove("l/" + OverlayStoreBuilder.link(1))
+                try tree.link(symbolic: "l/" + OverlayStoreBuilder.link(1), to: "../bottom/diff")
+            }, kind: .link),
         Damage(
             testDescription: "names in l that lead nowhere, of failed creates",
             inflict: { tree in
@@ -170,6 +176,22 @@ import Testing
             if damage.isRepairable { try checkWhole(store) }
             try store.restart()
             #expect(try store.driver.layers().map(\.description) == Self.ids)
+        }
+    }
+
+    /// Docker that makes a layer once more gives it a second name, and writes only that into the layer's file.
+    @Test func `a second name of a layer in l is followed`() throws {
+        try with({ builder in
+            try builder.layers(Self.ids)
+            let second = String(repeating: "Q", count: 26)
+            try builder.tree.link(symbolic: "l/" + second, to: "../middle/diff")
+            try builder.tree.write("top/lower", Array("l/\(second):l/\(OverlayStoreBuilder.link(0))".utf8))
+        }) { store in
+            #expect(try store.driver.check(repair: false).isEmpty)
+            try checkWhole(store)
+            try store.removeAll()
+            // A start sweeps names of layers that are gone.
+            try store.restart()
         }
     }
 

@@ -113,10 +113,13 @@ public final class FuseOverlayFSDriver: LayerDriver {
         return plan
     }
 
-    /// The layer's own short link, made anew where it is missing.
+    /// The layer's own short link, made anew where it is missing or leads to another layer.
     private func ownLink(_ id: LayerID) throws(LayerError) -> PathBytes {
         guard let link = try store.link(of: id) else { throw DriverErrors.unknownLayer("mount the layer", id) }
-        if try store.layer(of: link) == nil { try store.makeLink(link, for: id) }
+        if try store.layer(of: link) != id {
+            try StoreFiles.unlink(store.path(of: link))
+            try store.makeLink(link, for: id)
+        }
         return PathBytes("l").appending(link.name)
     }
 

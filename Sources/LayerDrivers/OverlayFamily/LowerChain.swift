@@ -47,34 +47,47 @@ extension OverlayStore {
         return links
     }
 
-    /// The layers below, nearest first. A link in `l/` that is gone is made anew from the layer whose `link` file says it.
+    /// The layers below, nearest first. A link in `l/` that is gone, or leads to another layer, is made anew from the
+    /// layer whose `link` file says it.
     ///
     /// Throws `corruptLayer` where a layer of the chain is gone.
     func chain(of id: LayerID) throws(LayerError) -> LowerChain {
-        var elements: [LowerChain.Element] = []
         var owners: [ShortLink: LayerID]?
+        var elements: [LowerChain.Element] = []
         for link in try lowerLinks(of: id) {
-            if let lower = try layer(of: link), try StoreFiles.isDirectory(contents(lower)) {
-                elements.append(LowerChain.Element(link: link, id: lower))
-                continue
-            }
-            if owners == nil { owners = try linkOwners() }
-            guard let lower = owners?[link] else {
-                throw LayerError(
-                    .corruptLayer, "find the layers below", path: id.component,
-                    cause: .reason("the layer that l/\(link.name) led to is gone"),
-                    hint: "remove this layer and unpack the image again")
-            }
-            log(.warning, "made the missing link l/\(link.name) to \(lower) anew")
-            try StoreFiles.unlink(path(of: link))
-            try makeLink(link, for: lower)
-            elements.append(LowerChain.Element(link: link, id: lower))
+            elements.append(LowerChain.Element(link: link, id: try lower(link, of: id, &owners)))
         }
         return LowerChain(elements: elements)
     }
 
     /// The direct parent, or nil for a base layer.
-    func parent(of id: LayerID) throws(LayerError) -> LayerID? { try chain(of: id).elements.first?.id }
+    func parent(of id: LayerID) throws(LayerError) -> LayerID? {
+        guard let link = try lowerLinks(of: id).first else { return nil }
+        var owners: [ShortLink: LayerID]?
+        return try lower(link, of: id, &owners)
+    }
+
+    /// The layer that a link of the chain of `id` stands for. `owners` is read when it is needed first.
+    private func lower(
+        _ link: ShortLink, of id: LayerID, _ owners: inout [ShortLink: LayerID]?
+    ) throws(LayerError) -> LayerID {
+        var leadsTo = try layer(of: link)
+        if let found = leadsTo, try !StoreFiles.isDirectory(contents(found)) { leadsTo = nil }
+        if let leadsTo, try writtenLink(of: leadsTo) == link { return leadsTo }
+        if owners == nil { owners = try linkOwners() }
+        if let owner = owners?[link] {
+            log(.warning, "made the link l/\(link.name) to \(owner) anew: it was missing or led elsewhere")
+            try StoreFiles.unlink(links.appending(link.name))
+            try makeLink(link, for: owner)
+            return owner
+        }
+        // Docker that makes a layer once more gives it a second name, and writes only that into the layer.
+        if let leadsTo { return leadsTo }
+        throw LayerError(
+            .corruptLayer, "find the layers below", path: id.component,
+            cause: .reason("the layer that l/\(link.name) led to is gone"),
+            hint: "remove this layer and unpack the image again")
+    }
 
     /// The layers that have each short name by their own `link` files.
     func linkOwners() throws(LayerError) -> [ShortLink: LayerID] {

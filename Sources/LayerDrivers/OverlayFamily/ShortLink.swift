@@ -72,8 +72,8 @@ extension OverlayStore {
         try StoreFiles.readLink(path(of: link)).flatMap(ShortLink.layer)
     }
 
-    /// Makes or mends the link of `id` in `l/`.
+    /// Makes the link of `id` in this store's `l/`.
     func makeLink(_ link: ShortLink, for id: LayerID) throws(LayerError) {
-        try StoreFiles.makeLink(path(of: link), to: ShortLink.target(id))
+        try StoreFiles.makeLink(links.appending(link.name), to: ShortLink.target(id))
     }
 }
