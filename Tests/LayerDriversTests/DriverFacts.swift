@@ -6,7 +6,7 @@ import Testing
 
 /// What the shared tests must know of one driver: where its store can lie, and where drivers differ by right.
 ///
-/// A new driver adds a `static let` here or in a file of its own, and a `<Driver>ConformanceTests.swift` of a few lines.
+/// A new driver adds a `static let` to `DriverFacts+Drivers.swift`.
 struct DriverFacts: Sendable, CustomTestStringConvertible {
     var name: DriverName
     /// Options that the driver is opened with.
@@ -40,6 +40,11 @@ struct DriverFacts: Sendable, CustomTestStringConvertible {
     var countsAppliedFiles = false
     /// Whether a deleted directory that is made anew leaves as an opaque marker, not as deletions.
     var writesOpaqueMarkers = false
+    /// Every so many system calls of an operation are interrupted. The drivers share most of their code, so that one is
+    /// tried at every call; where the others begin is random.
+    var faultStep = 3
+    /// Waits for what a killed process of the driver leaves running for a moment.
+    var afterKill: @Sendable (DriverGround) throws -> Void = { _ in }
     /// What Status calls its rows, in order.
     var statusRows: [String] = []
 

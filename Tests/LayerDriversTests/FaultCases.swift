@@ -109,9 +109,7 @@ enum FaultCases {
         try TreeBuilder(store.ground.root).write("layer.tar", layer)
         let words = operation.words.map { $0 == "LAYER" ? file : $0 }
         let empty = try store.listing()
-        // Every call for overlay2; the others share most of the code, and of a failure's ways.
-        let isThorough = facts.name == .overlay2 || setting("LDIFF_EVERY_CALL") != nil
-        let step = operation.step * (isThorough ? 1 : 3) * (error == kill ? 1 : 2)
+        let step = operation.step * (setting("LDIFF_EVERY_CALL") == nil ? facts.faultStep : 1) * (error == kill ? 1 : 2)
 
         var calls = 0
         var seen: Set<String> = []
@@ -178,6 +176,7 @@ enum FaultCases {
         let program = try programBesideTests("driver-fault")
         let result = try runProgram(
             ["timeout", "60", program, store.facts.name.rawValue, store.home, "\(call)", "\(error)"] + words)
+        try store.facts.afterKill(store.ground)
         return (result.status, result.lines.first ?? "nothing said, status \(result.status) \(result.errors)")
     }
 }

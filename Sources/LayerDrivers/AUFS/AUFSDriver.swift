@@ -33,7 +33,7 @@ public final class AUFSDriver: LayerDriver {
     }
 
     /// As the public one, with another system.
-    init(_ configuration: DriverConfiguration, system: any AUFSMounts) throws(LayerError) {
+    package init(_ configuration: DriverConfiguration, system: any AUFSMounts) throws(LayerError) {
         self.configuration = configuration
         self.system = system
         mountOptions = try Self.options(configuration)

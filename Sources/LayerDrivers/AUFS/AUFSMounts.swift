@@ -1,17 +1,17 @@
-import LayerModel
-import LayerMounts
+package import LayerModel
+package import LayerMounts
 import LinuxIO
 
 /// One mount(2) of aufs: the first of a layer, or a remount that adds branches below those already there.
-struct AUFSMountCall: Sendable, Equatable {
-    var target: PathBytes
-    var isRemount: Bool
+package struct AUFSMountCall: Sendable, Equatable {
+    package var target: PathBytes
+    package var isRemount: Bool
     /// Options as mount data spells them.
-    var data: [UInt8]
+    package var data: [UInt8]
 }
 
 /// What the aufs driver needs of the system: a protocol, because hosts with aufs in their kernel have become rare.
-protocol AUFSMounts: Sendable {
+package protocol AUFSMounts: Sendable {
     /// Whether this process is in a user namespace of its own.
     var isNested: Bool { get }
     /// Whether the kernel has aufs, after an attempt to load it.

@@ -1,45 +1,43 @@
 import Glibc
+import LayerDrivers
 import LayerKit
 import LayerMounts
 import Synchronization
-import TestSupport
-
-@testable import LayerDrivers
 
 /// aufs for kernels without it: keeps what it is asked for, and shows the branches through fuse-overlayfs, which reads
 /// whiteouts of aufs's form. Deletions made through the mount are written in that form when it is unmounted.
-final class PretendedAUFS: AUFSMounts {
-    struct State {
-        var calls: [AUFSMountCall] = []
-        var branches: [PathBytes: [PathBytes]] = [:]
-        var unmounted: [PathBytes] = []
-        var flushed: [PathBytes] = []
-        var flushStatuses: [Int32] = []
-        var failing: Int?
-        var hasProgram = true
-        var hasDirperm1 = true
-        var busy = 0
-        var isNested = false
-        var isInKernel = true
+package final class PretendedAUFS: AUFSMounts {
+    package struct State {
+        package var calls: [AUFSMountCall] = []
+        package var branches: [PathBytes: [PathBytes]] = [:]
+        package var unmounted: [PathBytes] = []
+        package var flushed: [PathBytes] = []
+        package var flushStatuses: [Int32] = []
+        package var failing: Int?
+        package var hasProgram = true
+        package var hasDirperm1 = true
+        package var busy = 0
+        package var isNested = false
+        package var isInKernel = true
     }
 
-    let state = Mutex(State())
+    package let state = Mutex(State())
     /// Whether mounts are made, or only written down.
-    let shows: Bool
+    package let shows: Bool
 
-    init(shows: Bool = true) { self.shows = shows }
+    package init(shows: Bool = true) { self.shows = shows }
 
     /// The mounts of layers; trials of dirperm1 left out.
-    var calls: [AUFSMountCall] { state.withLock { $0.calls.filter { !isTrial($0) } } }
-    func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
+    package var calls: [AUFSMountCall] { state.withLock { $0.calls.filter { !isTrial($0) } } }
+    package func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
 
     private static let trial = "/tmp/docker-aufs-union"
     private func isTrial(_ call: AUFSMountCall) -> Bool { call.target.description.hasPrefix(Self.trial) }
 
-    var isNested: Bool { state.withLock { $0.isNested } }
-    func kernelHasAUFS() throws(LayerError) -> Bool { state.withLock { $0.isInKernel } }
+    package var isNested: Bool { state.withLock { $0.isNested } }
+    package func kernelHasAUFS() throws(LayerError) -> Bool { state.withLock { $0.isInKernel } }
 
-    func mount(_ call: AUFSMountCall) throws(LayerError) {
+    package func mount(_ call: AUFSMountCall) throws(LayerError) {
         let refused = state.withLock { state -> Bool in
             state.calls.append(call)
             if isTrial(call) { return !state.hasDirperm1 }
@@ -85,7 +83,7 @@ final class PretendedAUFS: AUFSMounts {
     }
 
     /// The branches that options name: `br:A=rw:B=ro+wh,...` or `append:B=ro+wh,...`.
-    static func paths(_ data: [UInt8]) -> [PathBytes] {
+    package static func paths(_ data: [UInt8]) -> [PathBytes] {
         var found: [PathBytes] = []
         for option in String(decoding: data, as: UTF8.self).split(separator: ",") {
             for prefix in ["br:", "append:"] where option.hasPrefix(prefix) {
@@ -97,7 +95,7 @@ final class PretendedAUFS: AUFSMounts {
         return found
     }
 
-    func unmount(_ target: PathBytes) throws(LayerError) {
+    package func unmount(_ target: PathBytes) throws(LayerError) {
         let isBusy = state.withLock { state -> Bool in
             if state.busy > 0 {
                 state.busy -= 1
@@ -126,65 +124,18 @@ final class PretendedAUFS: AUFSMounts {
         }
     }
 
-    func state(of target: PathBytes) throws(LayerError) -> MountState {
+    package func state(of target: PathBytes) throws(LayerError) -> MountState {
         // What an earlier driver mounted is mounted still.
         if shows { return try MountTable.state(of: target, magic: FileSystemKind.fuse.magic) }
         return state.withLock { $0.branches[target] == nil ? .notMounted : .mounted }
     }
 
-    func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {
+    package func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {
         state.withLock { state in
             state.flushed.append(target)
             guard state.hasProgram else { return nil }
             let status = state.flushStatuses.isEmpty ? 0 : state.flushStatuses.removeFirst()
             return CommandResult(ending: .exited(status), standardOutput: [], standardError: [], isCut: false)
         }
-    }
-}
-
-/// A store of aufs, unmounted and gone with the test.
-final class AUFSScratch {
-    let scratch: TemporaryDirectory
-    let home: PathBytes
-    let system: PretendedAUFS
-    let driver: AUFSDriver
-
-    init(_ system: PretendedAUFS = PretendedAUFS(), name: String = "aufs", options: [String] = []) throws {
-        scratch = try TemporaryDirectory(in: "/var/tmp")
-        home = PathBytes(scratch.path + "/" + name)
-        self.system = system
-        driver = try AUFSDriver(DriverConfiguration(home: home, options: options), system: system)
-    }
-
-    deinit { try? driver.cleanup() }
-
-    func path(_ name: String) -> String { "\(home)/\(name)" }
-    func exists(_ name: String) -> Bool { access(path(name), F_OK) == 0 }
-
-    func create(_ name: String, on parent: String? = nil) throws {
-        let above = try parent.map { try LayerID($0) }
-        try driver.create(try LayerID(name), parent: above, options: CreateOptions())
-    }
-
-    /// Runs `body` with the mounted layer's path.
-    func mounted<Result>(_ name: String, _ body: (String) throws -> Result) throws -> Result {
-        let layer = try driver.mount(try LayerID(name))
-        return try body(layer.path.description)
-    }
-
-    func changes(_ name: String, since parent: String?) throws -> [String] {
-        var found: [String] = []
-        let above = try parent.map { try LayerID($0) }
-        try driver.changes(try LayerID(name), since: above) { (kind, path) throws(LayerError) in
-            found.append("\(Character(UnicodeScalar(kind.letter))) \(String(decoding: path.copied(), as: UTF8.self))")
-        }
-        return found
-    }
-
-    func diff(_ name: String, since parent: String?) throws -> [UInt8] {
-        var sink = MemorySink()
-        let above = try parent.map { try LayerID($0) }
-        _ = try driver.diff(try LayerID(name), since: above, into: &sink)
-        return sink.bytes
     }
 }

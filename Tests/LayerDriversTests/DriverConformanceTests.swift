@@ -1,0 +1,40 @@
+import Testing
+
+/// Every driver through every table; a case's name begins with the driver's.
+///
+/// `LDIFF_DRIVERS=zfs` and `LDIFF_CASES=Echo` choose among them. One after the other: they mount, and look at what is mounted.
+@Suite(.serialized) struct DriverConformanceTests {
+    @Test(arguments: DriverRun.all(DriverConformance.cases)) func conformance(_ run: DriverRun) throws { try run() }
+    @Test(arguments: DriverRun.all(DriverConformance.archiveCases)) func archives(_ run: DriverRun) throws { try run() }
+    @Test(arguments: DriverRun.all(EdgeCases.cases)) func edges(_ run: DriverRun) throws { try run() }
+    @Test(arguments: DriverRun.all(DefectCases.cases)) func defects(_ run: DriverRun) throws { try run() }
+
+    @Test(.timeLimit(.minutes(10)), arguments: DriverFacts.chosen, FaultCases.operations.possible)
+    func `killed at any call`(_ facts: DriverFacts, _ operation: InterruptedOperation) throws {
+        try FaultCases.run(operation, facts, error: FaultCases.kill)
+    }
+
+    @Test(.timeLimit(.minutes(10)), arguments: DriverFacts.chosen, FaultCases.operations.possible)
+    func `any call fails`(_ facts: DriverFacts, _ operation: InterruptedOperation) throws {
+        try FaultCases.run(operation, facts, error: 5)
+    }
+
+    @Test(arguments: DriverFacts.chosen) func `many threads`(_ facts: DriverFacts) throws {
+        try ConcurrencyCases.run(facts)
+    }
+}
+
+/// One case with one driver.
+struct DriverRun: Sendable, CustomTestStringConvertible {
+    let facts: DriverFacts
+    let test: DriverCase
+
+    /// Each case with each driver that can run it.
+    static func all(_ cases: [DriverCase]) -> [DriverRun] {
+        DriverFacts.chosen.flatMap { facts in cases.possible(for: facts).map { DriverRun(facts: facts, test: $0) } }
+    }
+
+    var testDescription: String { "\(facts.name.rawValue): \(test.testDescription)" }
+
+    func callAsFunction() throws { try test.run(facts) }
+}

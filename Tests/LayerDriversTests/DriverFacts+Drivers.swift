@@ -1,0 +1,62 @@
+import Glibc
+import LayerDrivers
+import LayerKit
+import TestSupport
+
+/// The five drivers, as the shared tables must know them.
+extension DriverFacts {
+    /// Those that the tables run with: all, or those that LDIFF_DRIVERS names, separated by commas.
+    static let chosen: [DriverFacts] = {
+        let all = [overlay2, overlay, fuseOverlayFS, aufs, zfs]
+        guard let names = getenv("LDIFF_DRIVERS").map({ String(cString: $0) }) else { return all }
+        return all.filter { names.split(separator: ",").contains(Substring($0.name.rawValue)) }
+    }()
+
+    static let overlay2 = DriverFacts(
+        name: .overlay2, depth: 128, depthLimit: 128, quota: .on({ try DriverGround.xfsWithQuota() }),
+        reserved: ["l", "staging", "staging.lock", "tempdirs", "backingFsBlockDev", ".has-mount-program"],
+        mayStay: ["tempdirs"], leaveUnfinished: OverlayFamily.leaveUnfinished, readsUpperAlone: true,
+        countsAppliedFiles: true, writesOpaqueMarkers: true, faultStep: 1,
+        statusRows: ["Backing Filesystem", "Supports d_type", "Using metacopy", "Native Overlay Diff", "userxattr"])
+
+    /// The first overlay driver: whole trees for images, of which only a container's layer on one is read alone.
+    static let overlay = DriverFacts(
+        name: .overlay, inheritsRootMode: true, quota: .refused("--storage-opt is not supported for overlay"),
+        reserved: ["tempdirs"], mayStay: ["tempdirs"], leaveUnfinished: OverlayFamily.leaveUnfinishedRoot,
+        readsUpperAlone: true, statusRows: ["Backing Filesystem", "Supports d_type"])
+
+    /// The layout of overlay2, mounted by the real helper.
+    static let fuseOverlayFS = DriverFacts(
+        name: .fuseOverlayFS, depth: 128, depthLimit: 128, quota: .refused("--storage-opt is not supported"),
+        reserved: ["l", "staging", "staging.lock", "tempdirs", "backingFsBlockDev", ".has-mount-program"],
+        mayStay: ["tempdirs"], leaveUnfinished: OverlayFamily.leaveUnfinished, readsUpperAlone: true,
+        countsAppliedFiles: true, writesOpaqueMarkers: true,
+        statusRows: ["Backing Filesystem", "Mount Program", "Version"])
+
+    /// The driver itself over mounts that fuse-overlayfs shows; what only a kernel with aufs could tell is not covered.
+    static let aufs = DriverFacts(
+        name: .aufs, open: { try AUFSDriver($1, system: PretendedAUFS()) }, depth: 126,
+        quota: .refused("--storage-opt is not supported for aufs"), reserved: ["x-removing", ".tmp-x"],
+        leaveUnfinished: { home, id in
+            for part in ["mnt", "diff"] {
+                guard mkdir("\(home)/\(part)/\(id)", 0o755) == 0 else { throw SystemCallError("mkdir", errno: errno) }
+            }
+        },
+        readsUpperAlone: true, countsAppliedFiles: true, writesOpaqueMarkers: true,
+        afterKill: { _ in
+            // Where a killed process tried dirperm1.
+            for name in directoryNames("/tmp") where name.hasPrefix("docker-aufs-") { rmdir("/tmp/" + name) }
+        },
+        statusRows: ["Root Dir", "Backing Filesystem", "Dirs", "Dirperm1 Supported"])
+
+    /// On zfs-fuse, started for the tests (`make test`), or on OpenZFS's kernel module in a virtual machine (`make test-kernel`).
+    static let zfs = DriverFacts(
+        name: .zfs, ground: { try ZFSPool.ground() }, depth: 50, inheritsRootMode: true, quota: .everywhere,
+        mayStay: ["graph"], removesParents: false,
+        // Each call takes seconds, since each state is looked at through mounts.
+        faultStep: 15, afterKill: { try ZFSPool.waitForPrograms(on: $0) },
+        statusRows: [
+            "Zpool", "Zpool Health", "Parent Dataset", "Space Used By Parent", "Space Available", "Parent Quota",
+            "Compression",
+        ])
+}
