@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// What a command said and how it ended.
@@ -38,31 +39,12 @@ final class Scratch {
     func run(
         _ script: String, environment: [String: String] = [:], limit: Int = 120
     ) throws -> Outcome {
-        let name = UInt64.random(in: .min ... .max).description
-        let output = "/tmp/ldiff-output-\(name)"
-        let errors = "/tmp/ldiff-errors-\(name)"
-        for file in [output, errors] { try Data().write(to: URL(fileURLWithPath: file)) }
-        defer {
-            try? FileManager.default.removeItem(atPath: output)
-            try? FileManager.default.removeItem(atPath: errors)
-        }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
-        process.arguments = ["--kill-after=5", limit.description, "/bin/bash", "-c", script]
-        process.currentDirectoryURL = URL(fileURLWithPath: path)
-        var variables = ProcessInfo.processInfo.environment
-        variables["L"] = Self.program
-        variables["LC_ALL"] = "C.UTF-8"
+        var variables = ["L": Self.program, "LC_ALL": "C.UTF-8"]
         variables.merge(environment) { $1 }
-        process.environment = variables
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
-        process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
-        try process.run()
-        process.waitUntilExit()
-        return Outcome(
-            status: process.terminationStatus, output: try Data(contentsOf: URL(fileURLWithPath: output)),
-            errors: String(decoding: try Data(contentsOf: URL(fileURLWithPath: errors)), as: UTF8.self))
+        let result = try runProgram(
+            ["env", "-C", path] + variables.map { "\($0)=\($1)" }
+                + ["timeout", "--kill-after=5", limit.description, "/bin/bash", "-c", script])
+        return Outcome(status: result.status, output: Data(result.output), errors: result.errors)
     }
 
     /// Runs a script that must succeed.

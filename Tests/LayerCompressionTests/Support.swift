@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import LayerCompression
 import LayerModel
+import TestSupport
 
 /// Bytes that look like a layer: text that repeats itself, runs of zeros, and some that do not compress.
 ///
@@ -96,22 +97,11 @@ struct ScratchFile: ~Copyable {
 
 /// What a program of the system makes of `input`; throws when it is missing or fails.
 func run(_ command: [String], _ input: [UInt8]) throws -> [UInt8] {
-    let from = try ScratchFile(input)
-    let to = try ScratchFile()
-    let errors = try ScratchFile()
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = command
-    process.standardInput = FileHandle(fileDescriptor: from.descriptor, closeOnDealloc: false)
-    process.standardOutput = FileHandle(fileDescriptor: to.descriptor, closeOnDealloc: false)
-    process.standardError = FileHandle(fileDescriptor: errors.descriptor, closeOnDealloc: false)
-    try process.run()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
-        let text = String(decoding: try errors.contents(), as: UTF8.self)
-        throw ToolFailure(description: "\(command): status \(process.terminationStatus): \(text)")
+    let result = try runProgram(command, input: input)
+    guard result.status == 0 else {
+        throw ToolFailure(description: "\(command): status \(result.status): \(result.errors)")
     }
-    return try to.contents()
+    return result.output
 }
 
 extension ByteSink where Self: ~Copyable {

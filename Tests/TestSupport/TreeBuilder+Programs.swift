@@ -22,7 +22,11 @@ public struct ProgramResult {
     }
 }
 
-/// Runs a program of the system, found in PATH, without a shell.
+/// Runs a program of the system, found in PATH, without a shell. It gets its three streams and no other descriptor: one that
+/// goes on in the background would keep pipes of other tests open.
+///
+/// Not Foundation's `Process`: that lets the program be a zombie until it looks again, and Swift Testing, which waits for any
+/// child, does not see its own children's ends meanwhile.
 public func runProgram(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
     let streams = try (0..<3).map { _ in try unnamedFile() }
     defer { for stream in streams { close(stream) } }
@@ -32,6 +36,8 @@ public func runProgram(_ words: [String], input: [UInt8] = []) throws -> Program
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     for (number, stream) in streams.enumerated() { posix_spawn_file_actions_adddup2(&actions, stream, Int32(number)) }
+    if input.isEmpty { posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0) }
+    closeOthers(&actions)
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
     defer { for argument in arguments { free(argument) } }
     var process = pid_t()
@@ -43,6 +49,12 @@ public func runProgram(_ words: [String], input: [UInt8] = []) throws -> Program
     return ProgramResult(
         status: signal == 0 ? (status >> 8) & 0xff : 128 + signal, output: try contents(streams[1]),
         errors: String(decoding: try contents(streams[2]), as: UTF8.self))
+}
+
+/// Closes all but the three streams in a program that is started.
+func closeOthers(_ actions: inout posix_spawn_file_actions_t) {
+    // Glibc's closefrom is not visible to Swift; closing what is not open is no error here.
+    for descriptor in Int32(3)..<1024 { posix_spawn_file_actions_addclose(&actions, descriptor) }
 }
 
 /// Writes all bytes to a descriptor.
