@@ -151,7 +151,8 @@ let package = Package(
             swiftSettings: programSettings),
 
         .target(
-            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts"], path: "Tests/TestSupport", swiftSettings: programSettings),
+            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts"], path: "Tests/TestSupport",
+            swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(

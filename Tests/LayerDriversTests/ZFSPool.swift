@@ -22,7 +22,9 @@ enum ZFSPool {
         let root = directory.path + "/root"
         try zfs("create", "-o", "mountpoint=\(root)", dataset)
         return DriverGround(root: root, outside: { try listing(dataset) }) {
-            for point in try mountPoints(below: root).reversed() { unmountWhenHeard(point, point == root ? 0 : MNT_DETACH) }
+            for point in try mountPoints(below: root).reversed() {
+                unmountWhenHeard(point, point == root ? 0 : MNT_DETACH)
+            }
             // What was unmounted a moment ago is busy for a while.
             for attempt in 0... {
                 let result = try runProgram(["timeout", "-k", "5", "60", "zfs", "destroy", "-R", dataset])

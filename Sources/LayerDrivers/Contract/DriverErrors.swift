@@ -72,7 +72,9 @@ extension LayerDriver {
             throw LayerError(
                 .unsupported, "mount the layer",
                 cause: .reason("the driver \(name.rawValue) cannot shift the ids of a mount"),
-                hint: "the driver fuse-overlayfs can; or open the store with id maps, so that layers are unpacked shifted")
+                hint:
+                    "the driver fuse-overlayfs can; or open the store with id maps, so that layers are unpacked shifted"
+            )
         }
     }
 }
