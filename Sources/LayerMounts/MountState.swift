@@ -20,7 +20,8 @@ extension MountTable {
         try checkText(path, operation)
         guard let (above, last) = path.splitLast() else {
             let directory = try path.resolved(operation)
-            return try directory == PathBytes("/") || isMountPoint(directory)
+            if directory == PathBytes("/") { return true }
+            return try isMountPoint(directory)
         }
         let directory = try naming(operation, above) { () throws(SystemCallError) in
             try OwnedDescriptor.open(Terminated(above).name, [.pathOnly, .directory])

@@ -1,4 +1,5 @@
 import LayerKit
+import TestSupport
 import Testing
 
 @testable import LayerDrivers

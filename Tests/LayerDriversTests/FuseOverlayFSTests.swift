@@ -206,7 +206,7 @@ private func directory(_ path: String) throws {
             error?.description
                 == "using mount program helper for \(store.path("top/merged")): no luck today: exit status 7")
         #expect(access(store.path("top/merged"), F_OK) != 0)
-        #expect(other.mounts.references.inUse.isEmpty)
+        #expect(other.layered.mounts.references.inUse.isEmpty)
         let silent = try FuseOverlayFSDriver(
             DriverConfiguration(home: store.home, options: ["mount_program=/bin/false"]))
         let empty = #expect(throws: LayerError.self) { try silent.get(LayerID("top"), options: MountOptions()) }

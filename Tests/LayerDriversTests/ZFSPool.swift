@@ -92,17 +92,19 @@ enum ZFSPool {
     /// for would keep it from seeing the ends of its own.
     private static func startSession(_ script: String, _ folder: String) throws -> Int32 {
         var ends: [Int32] = [-1, -1]
-        guard pipe2(&ends, O_CLOEXEC) == 0 else { throw TestFailure("pipe2: errno \(errno)") }
+        guard pipe(&ends) == 0 else { throw TestFailure("pipe: errno \(errno)") }
         defer { close(ends[0]) }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
         for stream in Int32(1)...2 { posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0) }
-        var words: [UnsafeMutablePointer<CChar>?] = ["setsid", "--fork", script, folder].map { strdup($0) } + [nil]
-        defer { for word in words { free(word) } }
+        let words = ["setsid", "--fork", script, folder]
+        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
+        defer { for argument in arguments { free(argument) } }
         var process = pid_t()
-        let error = posix_spawnp(&process, "setsid", &actions, nil, &words, environ)
+        let error = posix_spawnp(&process, "setsid", &actions, nil, &arguments, environ)
         guard error == 0 else { throw TestFailure("setsid: \(String(cString: strerror(error)))") }
         var status: Int32 = 0
         while waitpid(process, &status, 0) < 0, errno == EINTR {}

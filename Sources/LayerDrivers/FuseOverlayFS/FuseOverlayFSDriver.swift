@@ -11,7 +11,7 @@ import LinuxIO
 public final class FuseOverlayFSDriver: LayerDriver {
     public let name = DriverName.fuseOverlayFS
     public let configuration: DriverConfiguration
-    private let layered: MergedLayers<OverlayStore>
+    let layered: MergedLayers<OverlayStore>
     private var store: OverlayStore { layered.store }
     /// The program, or why it cannot be used: then layers can be read all the same.
     let helper: Result<FuseOverlayHelper, LayerError>

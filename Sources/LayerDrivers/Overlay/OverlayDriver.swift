@@ -8,7 +8,7 @@ import LinuxIO
 public final class OverlayDriver: LayerDriver {
     public let name = DriverName.overlay
     public let configuration: DriverConfiguration
-    private let layered: MergedLayers<OverlayRootStore>
+    let layered: MergedLayers<OverlayRootStore>
     private var store: OverlayRootStore { layered.store }
     let kernel: OverlayKernel
 

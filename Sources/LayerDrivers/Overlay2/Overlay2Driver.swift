@@ -9,7 +9,7 @@ import LinuxIO
 public final class Overlay2Driver: LayerDriver {
     public let name = DriverName.overlay2
     public let configuration: DriverConfiguration
-    private let layered: MergedLayers<OverlayStore>
+    let layered: MergedLayers<OverlayStore>
     let kernel: OverlayKernel
     let options: Overlay2Options
     let quota: LayerQuota
