@@ -72,6 +72,8 @@ int64_t ldl_path_filesystem_type(const char *path) {
 
 int ldl_unshare_working_directory(void) { CALL(unshare(CLONE_FS)); }
 
+int ldl_unshare_mounts(void) { CALL(unshare(CLONE_NEWNS)); }
+
 int ldl_change_directory(const char *path) { CALL(chdir(path)); }
 
 int64_t ldl_page_size(void) { return sysconf(_SC_PAGESIZE); }

@@ -24,6 +24,8 @@ int ldl_open_tree_clone(const char *path, int recursive);
 int64_t ldl_path_filesystem_type(const char *path);
 /// Gives the calling thread a working directory of its own, unshare(CLONE_FS). Not to be undone.
 int ldl_unshare_working_directory(void);
+/// Gives the calling thread, and those it starts from now on, a copy of the mounts that is its own, unshare(CLONE_NEWNS).
+int ldl_unshare_mounts(void);
 /// Changes the working directory of the calling thread and of all that share it.
 int ldl_change_directory(const char *path);
 int64_t ldl_page_size(void);
