@@ -30,7 +30,7 @@ struct LDiff: ParsableCommand {
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
             DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self, AssembleCommand.self,
-            LayerCommand.self, BenchCommand.self, BenchProbeCommand.self,
+            LayerCommand.self, ConfigCommand.self, BenchCommand.self, BenchProbeCommand.self,
         ])
 
     func run() throws {

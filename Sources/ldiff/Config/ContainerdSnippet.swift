@@ -1,0 +1,137 @@
+/// The part of containerd's configuration that makes it use ldiff (drop-in.md 2.5).
+struct ContainerdSnippet {
+    var version: ContainerdVersion
+    /// The socket of `containerd-ldiff-grpc`.
+    var address: String
+    /// Its `--root`.
+    var root: String
+    /// What containerd calls the snapshotter.
+    var snapshotter: String
+    /// containerd keeps its own snapshotter, and only layers are unpacked and written by ldiff.
+    var onlyDiffer: Bool
+
+    private var differ: String { "ldiff-diff" }
+
+    /// The snippet, a file that stands by itself.
+    var text: String {
+        var parts = [heading]
+        if !onlyDiffer { parts.append(snapshotterEntry) }
+        if version.takesDiffers {
+            parts.append(differEntry)
+            parts.append(differOrder)
+        }
+        if version.hasTransferService { parts.append(transfer) }
+        if !onlyDiffer { parts.append(kubernetes) }
+        return parts.joined(separator: "\n") + "\n"
+    }
+
+    private var heading: String {
+        var lines = [
+            "# ldiff for containerd \(version): merge this into /etc/containerd/config.toml, or save it as a file that is named",
+            "# in its list `imports`, then restart containerd. `ctr plugins ls` shows what was loaded.",
+        ]
+        if !version.takesDiffers {
+            lines += [
+                "# This release takes no differs of others (it would end with a panic), so layers are unpacked by its own;",
+                "# ldiff as `unpigz` in PATH makes that faster.",
+            ]
+        } else if version.major == 1, version.patch == nil {
+            lines += ["# Needs 1.7.4 or newer: an older one ends with a panic at the entry of type \"diff\"."]
+        }
+        return (lines + ["version = \(version.major >= 2 ? 3 : 2)", ""]).joined(separator: "\n")
+    }
+
+    private var snapshotterEntry: String {
+        var lines = [
+            "[proxy_plugins.\(snapshotter)]", "  type = \"snapshot\"", "  address = \(quoted(address))",
+        ]
+        if version.takesExports {
+            lines += [
+                "  [proxy_plugins.\(snapshotter).exports]",
+                "    # Kubernetes measures the file system of images here.",
+                "    root = \(quoted(root))",
+            ]
+            if version.major >= 2 { lines.append("    enable_remote_snapshot_annotations = \"true\"") }
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var differEntry: String {
+        """
+        [proxy_plugins.\(differ)]
+          type = "diff"
+          address = \(quoted(address))
+
+        """
+    }
+
+    private var differOrder: String {
+        """
+        # Asked in this order; the next one gets only what ldiff does not know, encrypted layers for example.
+        [plugins.\(name("io.containerd.service.v1.diff-service"))]
+          default = [\(quoted(differ)), "walking"]
+
+        """
+    }
+
+    private var transfer: String {
+        var lines = ["# `ctr image pull` and `import`, and CRI since 2.1, go by this list."]
+        var pairs = [("overlayfs", differ)]
+        if !onlyDiffer {
+            lines.append("# Naming one pair takes the built-in one away, so that is named too.")
+            pairs = [(snapshotter, differ), ("overlayfs", "walking")]
+        }
+        let section = name("io.containerd.transfer.v1.local")
+        for (snapshotter, differ) in pairs {
+            lines += [
+                "[[plugins.\(section).unpack_config]]",
+                "  platform = \"\(Self.platform)\"",
+                "  snapshotter = \(quoted(snapshotter))",
+                "  differ = \(quoted(differ))",
+            ]
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var kubernetes: String {
+        let section =
+            version.hasSplitCRI
+            ? "[plugins.\(name("io.containerd.cri.v1.images"))]"
+            : "[plugins.\(name("io.containerd.grpc.v1.cri")).containerd]"
+        return """
+            # Kubernetes. Without this, pods keep containerd's own snapshotter.
+            \(section)
+              snapshotter = \(quoted(snapshotter))
+
+            """
+    }
+
+    private func name(_ plugin: String) -> String { version.major >= 2 ? "'\(plugin)'" : "\"\(plugin)\"" }
+
+    /// A basic string of TOML.
+    private func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case let scalar where scalar.value < 0x20 || scalar.value == 0x7f:
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+
+    /// What this machine runs, in Go's words.
+    static var platform: String {
+        #if arch(x86_64)
+            "linux/amd64"
+        #elseif arch(arm64)
+            "linux/arm64"
+        #else
+            "linux"
+        #endif
+    }
+}
