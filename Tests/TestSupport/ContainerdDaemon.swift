@@ -1,6 +1,6 @@
 import Glibc
 
-/// Debian's containerd with root, state and socket below one directory. It needs root; containers need the cgroup file
+/// A Debian's containerd with root, state and socket below one directory. It needs root; containers need the cgroup file
 /// systems mounted. A start takes a fifth of a second.
 public final class ContainerdDaemon {
     public let socket: String
@@ -10,23 +10,32 @@ public final class ContainerdDaemon {
     /// The namespace of calls that name none. Containers' cgroups are called like it, so it is no one else's.
     public let namespace: String
 
-    public static let program = "/usr/bin/containerd"
-    public static let client = "/usr/bin/ctr"
+    /// Path of `ctr` of the same release.
+    public let client: String
 
-    /// Starts it; `settings` is added to its configuration, a file of version 2: `[proxy_plugins]`, for example. Plugins
-    /// that look for other programs, or that do not belong to images and containers, are off.
-    public init(in directory: String, settings: String = "", environment: [String: String] = [:]) throws {
+    /// Starts it; `settings` is added to its configuration, a file of version 2: `[proxy_plugins]`, for example; `imports`
+    /// are whole files. Plugins that look for other programs, or that do not belong to images and containers, are off.
+    public init(
+        in directory: String, release: ContainerdRelease = .installed, settings: String = "", imports: [String] = [],
+        environment: [String: String] = [:]
+    ) throws {
         self.directory = directory
+        let programs = try release.programs()
+        let program = programs + "/containerd"
+        client = programs + "/ctr"
         socket = directory + "/containerd.sock"
         namespace = "ldiff-" + (directory.split(separator: "/").suffix(2).joined(separator: "-"))
-        for program in [Self.program, Self.client] where access(program, X_OK) != 0 {
+        for program in [program, client] where access(program, X_OK) != 0 {
             throw TestFailure("\(program) is missing: install Debian's containerd")
         }
-        let off = ["cri", "aufs", "btrfs", "devmapper", "zfs"].map { name in
-            name == "cri" ? "\"io.containerd.grpc.v1.cri\"" : "\"io.containerd.snapshotter.v1.\(name)\""
-        }
+        let off = [
+            "grpc.v1.cri", "cri.v1.images", "cri.v1.runtime", "nri.v1.nri", "snapshotter.v1.aufs",
+            "snapshotter.v1.btrfs", "snapshotter.v1.devmapper", "snapshotter.v1.zfs",
+        ].map { "\"io.containerd.\($0)\"" }
+        let files = imports.map { "\"\($0)\"" }.joined(separator: ", ")
         let configuration = """
             version = 2
+            imports = [\(files)]
             root = "\(directory)/root"
             state = "\(directory)/state"
             disabled_plugins = [\(off.joined(separator: ", "))]
@@ -39,8 +48,10 @@ public final class ContainerdDaemon {
         try writeFile(directory + "/containerd.toml", Array(configuration.utf8))
         unlink(socket)
         daemon = try Daemon(
-            [Self.program, "--config", directory + "/containerd.toml", "--log-level", "warn"],
-            environment: environment.merging(["HOME": directory]) { one, _ in one }, log: directory + "/containerd.log")
+            [program, "--config", directory + "/containerd.toml", "--log-level", "warn"],
+            environment: environment.merging(
+                ["HOME": directory, "PATH": "\(programs):\(Daemon.environment["PATH"] ?? "")"]) { one, _ in one },
+            log: directory + "/containerd.log")
         do {
             try daemon.wait(until: "ready") {
                 guard accepts(socket: socket) else { return false }
@@ -56,7 +67,7 @@ public final class ContainerdDaemon {
     public func run(_ words: [String], namespace: String? = nil, input: [UInt8] = []) throws -> ProgramResult {
         try runProgram(
             [
-                "/usr/bin/timeout", "--kill-after=5", "120", Self.client, "--address", socket, "--namespace",
+                "/usr/bin/timeout", "--kill-after=5", "120", client, "--address", socket, "--namespace",
                 namespace ?? self.namespace,
             ] + words, input: input)
     }
