@@ -1,0 +1,201 @@
+import ContainerdAPI
+import DaemonSupport
+import GRPCCore
+import LayerCompression
+import LayerModel
+import LinuxIO
+import Logging
+
+/// How the differ works.
+public struct DifferOptions: Sendable {
+    /// containerd's socket.
+    public var containerdAddress: String
+    /// The namespace for requests that name none and whose mounts are not ours; nil: containerd is asked who has them.
+    public var defaultNamespace: String?
+    /// containerd's content store, for when containerd does not say where it is.
+    public var contentRoot: PathBytes?
+    /// An existing directory of ours. Mounts are made in it, in a mount namespace of their own; and blobs are kept in it,
+    /// without names, that cannot be read as files.
+    public var workDirectory: PathBytes
+    /// Whether blobs are read as files where they are some, which is faster than asking containerd for them.
+    public var readsFiles = true
+    /// Threads that one job walks, reads or writes with; nil means one a core.
+    public var workers: Int?
+    /// Jobs at the same time; nil means two a core.
+    public var jobs: Int?
+
+    public init(containerdAddress: String, workDirectory: PathBytes) {
+        self.containerdAddress = containerdAddress
+        self.workDirectory = workDirectory
+        contentRoot = PathBytes("/var/lib/containerd/io.containerd.content.v1.content")
+    }
+}
+
+/// containerd's Diff service: unpacks layers into snapshots and writes what changed in them (drop-in.md 2).
+public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
+    private let options: DifferOptions
+    private let snapshots: (any SnapshotLookup)?
+    private let logger: Logger
+    private let metrics: CallMetrics
+    private let bridge: BlockingBridge
+    private let containerd: ContainerdClient
+    private let namespaces: NamespaceResolver
+    private let blobs: BlobSource
+    private let admission: Admission
+
+    /// `snapshots` recognises mounts of the snapshotter in this process; nil where there is none.
+    public init(
+        options: DifferOptions, snapshots: (any SnapshotLookup)?, bridge: BlockingBridge, metrics: CallMetrics,
+        logger: Logger
+    ) {
+        self.options = options
+        self.snapshots = snapshots
+        self.bridge = bridge
+        self.metrics = metrics
+        self.logger = logger
+        containerd = ContainerdClient(address: options.containerdAddress)
+        namespaces = NamespaceResolver(configured: options.defaultNamespace)
+        blobs = BlobSource(
+            containerd, namespaces: namespaces, fallbackRoot: options.contentRoot,
+            scratchDirectory: options.workDirectory, bridge: bridge, readsFiles: options.readsFiles)
+        admission = Admission(limit: options.jobs ?? WorkerPool.availableCores * 2)
+    }
+
+    public func apply(
+        request: ServerRequest<Containerd_Services_Diff_V1_ApplyRequest>, context: ServerContext
+    ) async throws -> ServerResponse<Containerd_Services_Diff_V1_ApplyResponse> {
+        let wanted = request.message.diff
+        let operation = "failed to apply layer \(wanted.digest)"
+        let mounts = request.message.mounts.map(MountSpec.init)
+        guard let reading = LayerMediaType.reading(wanted.mediaType) else {
+            throw DiffErrors.notOurs(operation, "media type \"\(wanted.mediaType)\"")
+        }
+        guard SpecMount.canMount(mounts) else {
+            throw DiffErrors.notOurs(operation, "mounts of the type \"\(mounts.map(\.type).joined(separator: ", "))\"")
+        }
+        guard let digest = Digest(parsing: wanted.digest) else {
+            // Another algorithm is fine for others.
+            throw wanted.digest.hasPrefix("sha256:") || !wanted.digest.contains(":")
+                ? DiffErrors.invalid(operation, "that is no digest")
+                : DiffErrors.notOurs(operation, "this kind of digest")
+        }
+        let hint = hint(request.metadata, mounts)
+        let syncs = request.message.syncFs
+        let layer = try await job("Apply", operation, context) { [self] in
+            let blob = try await blobs.open(digest, hint: hint)
+            let unpacking = LayerUnpacking(
+                blob: blob, digest: digest, reading: reading, mounts: mounts, snapshots: snapshots,
+                mountDirectory: options.workDirectory, workers: options.workers, syncs: syncs)
+            return try await bridge.runLong { flag in try unpacking.run(cancel: flag) }
+        }
+        metrics.received(Int(clamping: layer.byteCount))
+        for warning in layer.report.warnings { logger.warning("layer \(digest): \(warning)") }
+        return ServerResponse(
+            message: .with {
+                $0.applied = .with {
+                    $0.mediaType = LayerMediaType.plainTar
+                    $0.digest = layer.diffID.description
+                    $0.size = Int64(clamping: layer.byteCount)
+                }
+            })
+    }
+
+    public func diff(
+        request: ServerRequest<Containerd_Services_Diff_V1_DiffRequest>, context: ServerContext
+    ) async throws -> ServerResponse<Containerd_Services_Diff_V1_DiffResponse> {
+        let message = request.message
+        let operation = "failed to create diff"
+        let (left, right) = (message.left.map(MountSpec.init), message.right.map(MountSpec.init))
+        guard let target = LayerMediaType.writing(message.mediaType) else {
+            throw DiffErrors.notOurs(operation, "media type \"\(message.mediaType)\"")
+        }
+        guard SpecMount.canMount(left + right) else {
+            throw DiffErrors.notOurs(operation, "mounts of these types")
+        }
+        let hint = hint(request.metadata, right)
+        let reference = message.ref.isEmpty ? "ldiff-diff-\(UniqueName.next())" : message.ref
+        let epoch = message.hasSourceDateEpoch ? message.sourceDateEpoch.seconds : nil
+        let production = LayerProduction(
+            left: left, right: right, format: target.format, sourceDateEpoch: epoch,
+            mountDirectory: options.workDirectory, workers: options.workers)
+        let (layer, written) = try await job("Diff", operation, context) { [self] in
+            try await produce(production, hint, reference, labels: message.labels)
+        }
+        metrics.sent(Int(clamping: layer.byteCount))
+        for warning in layer.report.warnings { logger.warning("diff \(written.digest): \(warning)") }
+        return ServerResponse(
+            message: .with {
+                $0.diff = .with {
+                    $0.mediaType = target.mediaType
+                    $0.digest = written.digest
+                    $0.size = written.byteCount
+                }
+            })
+    }
+
+    /// Produces a layer on a thread while it is sent.
+    private func produce(
+        _ production: LayerProduction, _ hint: NamespaceHint, _ reference: String, labels: [String: String]
+    ) async throws -> (ProducedLayer, BlobWriter.Written) {
+        let queue = PieceQueue()
+        return try await containerd.withConnection { [self] connection in
+            let namespace = try await namespaces.namespace(hint, showing: production.right, connection)
+            let producing = Task {
+                defer { queue.end() }
+                return try await bridge.runLong { flag in try production.run(into: queue, cancel: flag) }
+            }
+            do {
+                let writer = BlobWriter(connection: connection, namespace: namespace, reference: reference)
+                let written = try await writer.write(queue) {
+                    let layer = try await producing.value
+                    var labels = labels
+                    if production.format != .none { labels[BlobWriter.uncompressedLabel] = layer.diffID.description }
+                    return BlobWriter.Ending(
+                        digest: layer.digest.description, byteCount: Int64(clamping: layer.byteCount), labels: labels)
+                }
+                return (try await producing.value, written)
+            } catch {
+                producing.cancel()
+                queue.abandon()
+                // What went wrong with the trees says more than what became of the stream.
+                if case .failure(let cause as LayerError) = await producing.result, cause.code != .cancelled {
+                    throw cause
+                }
+                throw error
+            }
+        }
+    }
+
+    private func hint(_ metadata: Metadata, _ mounts: [MountSpec]) -> NamespaceHint {
+        NamespaceHint(
+            header: metadata[stringValues: "containerd-namespace"].first { _ in true },
+            snapshot: snapshots?.snapshot(for: mounts)?.namespace)
+    }
+
+    /// Runs one job when there is room for it, and cancels it when the client gives up.
+    private func job<Result: Sendable>(
+        _ call: String, _ operation: String, _ context: ServerContext,
+        _ body: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
+        try await metrics.measure("diff." + call) {
+            // gRPC tells of a client's giving up beside the task, so the job gets one that can be cancelled.
+            let task = Task { [admission] in try await admission.run(body) }
+            do {
+                return try await withRPCCancellationHandler {
+                    try await withTaskCancellationHandler {
+                        try await task.value
+                    } onCancel: {
+                        task.cancel()
+                    }
+                } onCancelRPC: {
+                    task.cancel()
+                }
+            } catch {
+                let status = DiffErrors.status(
+                    context.cancellation.isCancelled ? CancellationError() : error, operation)
+                logger.log(level: status.code == .cancelled ? .debug : .error, "\(status.message)")
+                throw status
+            }
+        }
+    }
+}

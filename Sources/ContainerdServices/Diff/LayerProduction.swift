@@ -1,0 +1,110 @@
+import LayerCompression
+import LayerEngine
+import LayerModel
+import LayerMounts
+import LinuxIO
+
+/// What was written of a difference.
+struct ProducedLayer: Sendable {
+    /// Of the bytes as they were written.
+    var digest: Digest
+    var byteCount: UInt64
+    /// Of the uncompressed tar.
+    var diffID: Digest
+    var report: DiffReport
+}
+
+/// Writes a difference into a queue of pieces. Blocks: it runs on a thread of its own.
+struct LayerProduction: Sendable {
+    var left: [MountSpec]
+    var right: [MountSpec]
+    /// `none`, `gzip` or `zstd`.
+    var format: LayerFormat
+    /// Latest time of an entry, in seconds since 1970.
+    var sourceDateEpoch: Int64?
+    /// Where mounts are made when there is no other way.
+    var mountDirectory: PathBytes
+    var workers: Int?
+
+    /// Writes all of it into `queue`, which it does not end.
+    func run(into queue: PieceQueue, cancel: CancelFlag) throws(LayerError) -> ProducedLayer {
+        switch try DiffPlan(left: left, right: right) {
+        case .upper(let upper, let lowers, let dialect, let isServedByFuse):
+            if isServedByFuse { Self.flushFuseMounts() }
+            var source = source(upper, cancel)
+            source.lowers = lowers
+            source.dialect = dialect
+            // Few files of an upper directory have the metadata of the one below; their contents decide.
+            source.contents = .always
+            return try write(source, into: queue)
+        case .trees(let tree, let below):
+            var source = source(tree, cancel)
+            source.lowers = below.map { [$0] } ?? []
+            return try write(source, into: queue)
+        case .mounted(let left, let right):
+            return try writeMounted(left, right, into: queue, cancel)
+        }
+    }
+
+    private func writeMounted(
+        _ left: [MountSpec], _ right: [MountSpec], into queue: PieceQueue, _ cancel: CancelFlag
+    ) throws(LayerError) -> ProducedLayer {
+        try PrivateMounts.run(in: mountDirectory) { () throws(LayerError) in
+            let (below, tree) = (mountDirectory.appending("left"), mountDirectory.appending("right"))
+            try MountPoint.make(tree)
+            try SpecMount.mount(right, at: tree, forReading: true)
+            var source = source(tree, cancel)
+            if !left.isEmpty {
+                try MountPoint.make(below)
+                try SpecMount.mount(left, at: below, forReading: true)
+                source.lowers = [below]
+            }
+            if right.last?.type == "zfs" { source.ignoredAtTop = [PathBytes(".zfs")] }
+            return try write(source, into: queue)
+        }
+    }
+
+    private func source(_ tree: PathBytes, _ cancel: CancelFlag) -> SourceOptions {
+        var source = SourceOptions(upper: tree)
+        source.workers = workers
+        source.cancel = cancel
+        return source
+    }
+
+    private func write(_ source: SourceOptions, into queue: PieceQueue) throws(LayerError) -> ProducedLayer {
+        var options = DiffOptions()
+        options.profile = .containerd
+        options.sourceDateEpoch = sourceDateEpoch
+        let threads = WorkerPool(count: workers).count
+        switch format {
+        case .gzip:
+            var sink = DigestSink(
+                try GzipSink(DigestSink(PieceSink(queue)), level: nil, workers: threads))
+            let report = try DiffEngine.write(source, options: options, into: &sink)
+            try sink.finish()
+            return ProducedLayer(
+                digest: sink.base.base.digest, byteCount: sink.base.base.byteCount, diffID: sink.digest, report: report)
+        case .zstd:
+            var sink = DigestSink(
+                try ZstdSink(DigestSink(PieceSink(queue)), level: nil, workers: threads))
+            let report = try DiffEngine.write(source, options: options, into: &sink)
+            try sink.finish()
+            return ProducedLayer(
+                digest: sink.base.base.digest, byteCount: sink.base.base.byteCount, diffID: sink.digest, report: report)
+        default:
+            precondition(format == LayerFormat.none, "only what containerd asks for is written")
+            var sink = DigestSink(PieceSink(queue))
+            let report = try DiffEngine.write(source, options: options, into: &sink)
+            try sink.finish()
+            return ProducedLayer(digest: sink.digest, byteCount: sink.byteCount, diffID: sink.digest, report: report)
+        }
+    }
+
+    /// A server of a live mount keeps what was written for a while; the directory that is read here must have it.
+    private static func flushFuseMounts() {
+        guard let mounts = try? MountTable.read().entries else { return }
+        for mount in mounts where mount.fileSystem == "fuse.fuse-overlayfs" {
+            try? FuseOverlayHelper.flush(mount.mountPoint)
+        }
+    }
+}
