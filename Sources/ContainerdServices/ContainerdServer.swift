@@ -2,6 +2,7 @@ import DaemonSupport
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import LayerModel
+import LinuxIO
 import Logging
 import ServiceLifecycle
 
@@ -40,8 +41,14 @@ public final class ContainerdServer: Service {
         self.bridge = bridge
         self.logger = logger
         snapshotters = try SnapshotterSet(settings.snapshots, bridge: bridge, logger: logger)
+        let root = PathBytes(settings.snapshots.root)
+        var differ = DifferOptions(
+            containerdAddress: settings.containerdAddress, workDirectory: root.appending("differ"))
+        differ.defaultNamespace = settings.defaultNamespace
+        try differ.makeWorkDirectory()
         let services: [any RegistrableRPCService] = [
-            SnapshotsService(snapshotters: snapshotters, metrics: metrics, logger: logger)
+            SnapshotsService(snapshotters: snapshotters, metrics: metrics, logger: logger),
+            DiffService(options: differ, snapshots: snapshotters, bridge: bridge, metrics: metrics, logger: logger),
         ]
         let transport = HTTP2ServerTransport.Posix(
             listeningSocketDescriptor: Int(socket.takeDescriptor()), transportSecurity: .plaintext,

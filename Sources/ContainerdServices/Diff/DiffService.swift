@@ -29,6 +29,13 @@ public struct DifferOptions: Sendable {
         self.workDirectory = workDirectory
         contentRoot = PathBytes("/var/lib/containerd/io.containerd.content.v1.content")
     }
+
+    /// Makes the work directory where there is none.
+    public func makeWorkDirectory() throws(LayerError) {
+        do throws(LayerError) {
+            try MountPoint.make(workDirectory)
+        } catch  where error.code == .alreadyExists {}
+    }
 }
 
 /// containerd's Diff service: unpacks layers into snapshots and writes what changed in them (drop-in.md 2).

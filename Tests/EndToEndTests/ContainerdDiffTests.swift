@@ -1,0 +1,100 @@
+import Glibc
+import LayerKit
+import TestSupport
+import Testing
+
+/// Real containerds with our differ: what its own does is the measure.
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ContainerdDiffTests {
+    /// containerd 1.7 and 2.x, with our snapshotter and with its own.
+    struct Setting: Sendable, CustomTestStringConvertible {
+        var release: ContainerdRelease
+        var version: String
+        var onlyDiffer: Bool
+        var testDescription: String { "\(version)\(onlyDiffer ? ", only the differ" : "")" }
+    }
+
+    private static let settings = [
+        Setting(release: .trixie, version: "1.7.24", onlyDiffer: false),
+        Setting(release: .trixie, version: "1.7.24", onlyDiffer: true),
+        Setting(release: .sid, version: "2.1.9", onlyDiffer: false),
+        Setting(release: .sid, version: "2.1.9", onlyDiffer: true),
+    ]
+
+    /// What containerd alone made of an image and a container.
+    private struct Reference {
+        var trees: [TreeSnapshot]
+        var difference: [String]
+    }
+
+    private static func reference(_ release: ContainerdRelease, _ image: OCIArchive) throws -> Reference {
+        let directory = try TemporaryDirectory()
+        let containerd = try ContainerdDaemon(in: directory.directory("containerd"), release: release)
+        try writeFile(directory.path + "/image.tar", image.bytes)
+        try containerd("image", "import", directory.path + "/image.tar")
+        let trees = try ContainerdDaemon.chain(image.layers.map(\.diffID)).map {
+            try containerd.tree(of: $0, "overlayfs", in: directory.path)
+        }
+        try containerd("run", image.name, "changed", "/bin/sh", "-c", DifferImage.script)
+        let layer = try containerd("snapshot", "diff", "changed").output
+        try containerd.stop()
+        return Reference(trees: trees, difference: try entryLines(layer))
+    }
+
+    @Test(arguments: settings)
+    func `an image is unpacked, run, compared, exported, pushed and pulled`(setting: Setting) throws {
+        let directory = try TemporaryDirectory()
+        let registry = try RegistryDaemon(in: directory.directory("registry"))
+        let image = try DifferImage.archive("\(registry.host)/differ:1")
+        let theirs = try Self.reference(setting.release, image)
+        let pair = try ContainerdPair(
+            setting.release, version: setting.version, in: directory, onlyDiffer: setting.onlyDiffer)
+        let (containerd, snapshotter) = (pair.containerd, pair.snapshotter)
+        #expect(try containerd("plugins", "ls").lines.contains { $0.contains("ldiff-diff") && $0.contains("ok") })
+        try writeFile(directory.path + "/image.tar", image.bytes)
+        try containerd("image", "import", "--snapshotter", snapshotter, directory.path + "/image.tar")
+
+        let chain = ContainerdDaemon.chain(image.layers.map(\.diffID))
+        for (index, id) in chain.enumerated() {
+            let ours = try containerd.tree(of: id, snapshotter, in: directory.path)
+            let differences = ours.differences(from: theirs.trees[index]).filter { !Self.isImplied($0) }
+            #expect(differences == [], "layer \(index)")
+        }
+
+        try containerd("run", "--snapshotter", snapshotter, image.name, "changed", "/bin/sh", "-c", DifferImage.script)
+        let layer = try containerd("snapshot", "--snapshotter", snapshotter, "diff", "changed").output
+        let ours = try entryLines(layer)
+        #expect(Self.comparable(ours) == Self.comparable(theirs.difference))
+        #expect(
+            try containerd("run", "--rm", "--snapshotter", snapshotter, image.name, "look", "/bin/cat", "/etc/conf")
+                .lines == ["333"])
+
+        try containerd("image", "export", directory.path + "/exported.tar", image.name)
+        try containerd("image", "push", "--plain-http", image.name)
+        try containerd("container", "rm", "changed")
+        try containerd("image", "rm", "--sync", image.name)
+        try containerd("image", "pull", "--plain-http", "--snapshotter", snapshotter, image.name)
+        #expect(
+            try containerd("run", "--rm", "--snapshotter", snapshotter, image.name, "again", "/bin/cat", "/mislabelled")
+                .output == Array("m".utf8))
+        try containerd("image", "rm", "--sync", image.name)
+        try pair.stop()
+        try registry.stop()
+        #expect(try Leftovers.mounts(below: directory.path) == [])
+    }
+
+    /// Parents that a layer does not name get the present time.
+    private static func isImplied(_ line: String) -> Bool {
+        ["implied:", "implied/parents:", "deep:", ".:"].contains { line.hasPrefix($0) }
+            || line.hasPrefix("deep/")
+                && !line.hasPrefix("deep/\(String(repeating: "n", count: 120))/\(String(repeating: "n", count: 120))/")
+    }
+
+    /// Without times, which two containers do not share.
+    private static func comparable(_ lines: [String]) -> [String] {
+        lines.map { line in
+            var words = line.split(separator: " ", omittingEmptySubsequences: false)
+            if words.count > 8 { words[8] = "time" }
+            return words.joined(separator: " ")
+        }.sorted()
+    }
+}
