@@ -99,6 +99,25 @@ import Testing
         #expect(try names(2).contains("new/gone/x") && names(2).contains(".wh.gone"))
     }
 
+    @Test func `fuse-overlayfs's trees are read by it, and it is gone afterwards`() async throws {
+        let rig = try DiffRig()
+        for name in ["lower", "upper"] { _ = try rig.directory.directory(name) }
+        for name in ["gone", "kept"] { try writeFile(rig.path + "/lower/" + name, []) }
+        for name in [".wh.gone", "new"] { try writeFile(rig.path + "/upper/" + name, []) }
+        let mounts = overlay(
+            "lowerdir=\(rig.path)/lower", "upperdir=\(rig.path)/upper", "workdir=/w", type: "fuse3.fuse-overlayfs")
+        let digests = try await rig.run { client in
+            [try await client.diff([], mounts), try await client.diff(bind(rig.path + "/lower", "ro"), mounts)].map(
+                \.digest)
+        }
+        let names = try digests.map { digest in
+            try entries(try #require(rig.containerd.blob(digest)).bytes).map { String($0.prefix { $0 != " " }) }
+                .sorted()
+        }
+        #expect(names == [["kept", "new"], [".wh.gone", "new"]])
+        #expect(Leftovers.processes(naming: rig.path).isEmpty)
+    }
+
     @Test func `a plain directory is written whole, or compared with another`() async throws {
         let rig = try DiffRig()
         _ = try makeChanged(rig)

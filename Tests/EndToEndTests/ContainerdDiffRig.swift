@@ -40,19 +40,22 @@ struct ContainerdPair {
     /// What containerd is told to unpack into.
     let snapshotter: String
 
-    init(_ release: ContainerdRelease, version: String, in directory: TemporaryDirectory, onlyDiffer: Bool = false)
+    init(
+        _ release: ContainerdRelease, version: String, in directory: TemporaryDirectory, onlyDiffer: Bool = false,
+        driver: String? = nil
+    )
         throws
     {
         let state = try directory.directory("containerd")
         ldiff = try LDiffDaemon(in: directory.path, containerd: state + "/containerd.sock")
         let words =
             [LDiffDaemon.program("ldiff"), "config", "containerd", "--version", version, "--address", ldiff.socket]
-            + ["--root", ldiff.root] + (onlyDiffer ? ["--only-differ"] : [])
+            + ["--root", ldiff.root] + (onlyDiffer ? ["--only-differ"] : []) + (driver.map { ["--driver", $0] } ?? [])
         let snippet = try runProgram(words)
         guard snippet.status == 0 else { throw TestFailure("\(words): \(snippet.errors)") }
         try writeFile(directory.path + "/ldiff.toml", snippet.output)
         containerd = try ContainerdDaemon(in: state, release: release, imports: [directory.path + "/ldiff.toml"])
-        snapshotter = onlyDiffer ? "overlayfs" : "ldiff"
+        snapshotter = onlyDiffer ? "overlayfs" : driver.map { "ldiff-" + $0 } ?? "ldiff"
     }
 
     /// Ends both; an error where anything stays.

@@ -9,14 +9,16 @@ import Testing
     struct Setting: Sendable, CustomTestStringConvertible {
         var release: ContainerdRelease
         var version: String
-        var onlyDiffer: Bool
-        var testDescription: String { "\(version)\(onlyDiffer ? ", only the differ" : "")" }
+        var onlyDiffer = false
+        var driver: String?
+        var testDescription: String { "\(version) \(onlyDiffer ? "only the differ" : driver ?? "overlay2")" }
     }
 
     private static let settings = [
-        Setting(release: .trixie, version: "1.7.24", onlyDiffer: false),
+        Setting(release: .trixie, version: "1.7.24"),
+        Setting(release: .trixie, version: "1.7.24", driver: "fuse-overlayfs"),
         Setting(release: .trixie, version: "1.7.24", onlyDiffer: true),
-        Setting(release: .sid, version: "2.1.9", onlyDiffer: false),
+        Setting(release: .sid, version: "2.1.9"),
         Setting(release: .sid, version: "2.1.9", onlyDiffer: true),
     ]
 
@@ -47,7 +49,8 @@ import Testing
         let image = try DifferImage.archive("\(registry.host)/differ:1")
         let theirs = try Self.reference(setting.release, image)
         let pair = try ContainerdPair(
-            setting.release, version: setting.version, in: directory, onlyDiffer: setting.onlyDiffer)
+            setting.release, version: setting.version, in: directory, onlyDiffer: setting.onlyDiffer,
+            driver: setting.driver)
         let (containerd, snapshotter) = (pair.containerd, pair.snapshotter)
         #expect(try containerd("plugins", "ls").lines.contains { $0.contains("ldiff-diff") && $0.contains("ok") })
         try writeFile(directory.path + "/image.tar", image.bytes)

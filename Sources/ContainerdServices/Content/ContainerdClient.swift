@@ -39,7 +39,7 @@ struct ContainerdClient: Sendable {
         } catch let error as RPCError where error.code == .unavailable {
             throw RPCError(
                 code: .unavailable,
-                message: "containerd does not answer at \(address) (\(error.message)): unavailable", cause: error)
+                message: "containerd at \(address) is not available: \(error.message): unavailable", cause: error)
         } catch let error as RuntimeError {
             throw RPCError(
                 code: .unavailable, message: "cannot reach containerd at \(address) (\(error.message)): unavailable",
