@@ -111,7 +111,7 @@ import Testing
         #expect(applied.digest == digest && applied.size == tar.count)
         #expect(rig.containerd[\.calls] == ["Plugins", "Namespaces", "Info", "Info", "Read"])
         // Where the request names a namespace, that one decides.
-        let missing = await failure { _ = try await rig.run { try await $0.apply(digest, to: bind(target)) } }
+        let missing = await refusal { _ = try await rig.run { try await $0.apply(digest, to: bind(target)) } }
         #expect(missing?.code == .notFound, "\(missing as Any)")
     }
 
@@ -145,7 +145,7 @@ import Testing
                 (good, DiffClient.tar, [MountSpec(type: "nosuchfs", source: "x")], .internalError),
             ]
             for (digest, type, mounts, code) in cases {
-                let found = await failure { _ = try await client.apply(digest, type, to: mounts) }
+                let found = await refusal { _ = try await client.apply(digest, type, to: mounts) }
                 #expect(found?.code == code, "\(digest) \(type) \(mounts): \(found as Any)")
                 #expect(found?.message.contains("failed to apply layer") == true)
             }
@@ -163,7 +163,7 @@ import Testing
         #expect(try TreeSnapshot(target).paths == ["file"])
         let absent = "sha256:" + String(repeating: "2", count: 64)
         try await rig.runAlone(options) { client in
-            let found = await failure { _ = try await client.apply(absent, to: bind(target)) }
+            let found = await refusal { _ = try await client.apply(absent, to: bind(target)) }
             #expect(
                 found?.code == .unavailable && found?.message.contains(rig.containerdSocket) == true, "\(found as Any)")
             // It comes back: the next call works.

@@ -33,7 +33,7 @@ import Testing
             }
             #expect(applied.digest == digest && applied.size == tar.count)
             #expect(try TreeSnapshot(target).paths == ["d/", "file", "large"])
-            let missing = await failure {
+            let missing = await refusal {
                 _ = try await rig.runAlone(options) {
                     try await $0.apply(
                         "sha256:" + String(repeating: "3", count: 64), to: bind(target), namespace: header)
@@ -61,7 +61,7 @@ import Testing
         let leases = try containerd("leases", "ls").lines.dropFirst()
         #expect(!leases.isEmpty && leases.allSatisfy { $0.hasPrefix("ldiff-diff-") && $0.contains("gc.expire=") })
         try containerd.stop()
-        let gone = await failure {
+        let gone = await refusal {
             _ = try await rig.runAlone(options) { try await $0.diff([], bind(rig.path + "/a"), namespace: namespace) }
         }
         #expect(gone?.code == .unavailable, "\(gone as Any)")

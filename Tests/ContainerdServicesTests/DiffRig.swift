@@ -151,7 +151,7 @@ private func runProgramLines(_ words: [String], input: [UInt8]) throws -> [Strin
 }
 
 /// The code of the status that a call ends with, and its text.
-func failure(_ body: () async throws -> Void) async -> (code: RPCError.Code, message: String)? {
+func refusal(_ body: () async throws -> Void) async -> (code: RPCError.Code, message: String)? {
     do {
         try await body()
         return nil

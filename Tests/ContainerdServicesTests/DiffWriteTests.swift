@@ -169,17 +169,17 @@ import Testing
         ]
         rig.containerd[\.pauseAt] = 5 << 20
         try await rig.run { client in
-            let full = await failure { _ = try await client.diff([], bind(tree)) }
+            let full = await refusal { _ = try await client.diff([], bind(tree)) }
             #expect(
                 full?.code == .resourceExhausted && full?.message.contains("no space left") == true, "\(full as Any)")
             rig.containerd[\.failures] = [:]
-            let missing = await failure { _ = try await client.diff([], bind(rig.path + "/missing")) }
+            let missing = await refusal { _ = try await client.diff([], bind(rig.path + "/missing")) }
             #expect(
                 missing?.code == .failedPrecondition && missing?.message.contains("/missing") == true,
                 "\(missing as Any)")
-            let foreign = await failure { _ = try await client.diff([], bind(tree), DiffClient.tar + "+xz") }
+            let foreign = await refusal { _ = try await client.diff([], bind(tree), DiffClient.tar + "+xz") }
             #expect(foreign?.code == .unimplemented)
-            let nothing = await failure { _ = try await client.diff(bind(tree), []) }
+            let nothing = await refusal { _ = try await client.diff(bind(tree), []) }
             #expect(nothing?.code == .invalidArgument)
         }
         #expect(rig.containerd[\.leases].isEmpty && rig.containerd[\.ingests].isEmpty)
@@ -190,12 +190,12 @@ import Testing
         let rig = try DiffRig()
         let (active, parent) = try makeChanged(rig)
         try await rig.runAlone { client in
-            let gone = await failure { _ = try await client.diff(parent, active) }
+            let gone = await refusal { _ = try await client.diff(parent, active) }
             #expect(
                 gone?.code == .unavailable && gone?.message.contains(rig.containerdSocket) == true, "\(gone as Any)")
             for _ in 0..<2 {
                 _ = try await rig.containerd.serve(at: rig.containerdSocket) { try await client.diff(parent, active) }
-                let again = await failure { _ = try await client.diff(parent, active) }
+                let again = await refusal { _ = try await client.diff(parent, active) }
                 #expect(again?.code == .unavailable)
             }
         }
@@ -210,7 +210,7 @@ import Testing
         #expect(rig.containerd[\.blobs]["one"]?.count == 1)
         rig.containerd[\.blobs] = ["one": [:], "two": [:], "three": [:]]
         try await rig.run { client in
-            let unknown = await failure { _ = try await client.diff(parent, active, namespace: nil) }
+            let unknown = await refusal { _ = try await client.diff(parent, active, namespace: nil) }
             #expect(
                 unknown?.code == .failedPrecondition && unknown?.message.contains("one, three, two") == true,
                 "\(unknown as Any)")
