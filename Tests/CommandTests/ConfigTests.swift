@@ -17,7 +17,7 @@ import Testing
     @Test(arguments: ["1.6", "1.6.20", "1.6.20~ds1", "1.7.3", "v1.7.0"])
     func `a release that would panic gets no differ`(version: String) throws {
         let text = try snippet("--version \(version)")
-        #expect(!text.contains("diff\"") && !text.contains("ldiff-diff") && !text.contains("diff-service"))
+        #expect(!text.contains("\"diff\"") && !text.contains("ldiff-diff") && !text.contains("diff-service"))
         #expect(
             tables(text) == [
                 "[proxy_plugins.ldiff]", "[plugins.\"io.containerd.grpc.v1.cri\".containerd]",

@@ -51,7 +51,7 @@ import Testing
         let (found, wanted) = (
             try TreeSnapshot(target, ignoring: ignored), try TreeSnapshot(expected, ignoring: ignored)
         )
-        #expect(found.differences(from: wanted) == [] && found.entries.count == 13)
+        #expect(found.differences(from: wanted) == [] && found.entries.count == 12)
         #expect(rig.containerd[\.calls] == ["Plugins"])
     }
 

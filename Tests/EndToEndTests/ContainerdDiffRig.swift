@@ -79,18 +79,30 @@ extension ContainerdDaemon {
         return chain
     }
 
+    /// The command that mounts a view of a snapshot. Nothing refers to a view, so it is labelled before garbage is collected,
+    /// which any earlier command may have asked for; where that was quicker, another is made. It stays.
+    private func view(_ snapshot: String, _ snapshotter: String, at target: String) throws -> String {
+        let call = ["snapshot", "--snapshotter", snapshotter]
+        for attempt in 0..<20 {
+            let name = "look-\(attempt)-\(snapshot.suffix(12))"
+            guard try run(call + ["view", name, snapshot]).status == 0,
+                try run(call + ["label", name, "containerd.io/gc.root=now"]).status == 0
+            else { continue }
+            let mounts = try run(call + ["mounts", target, name])
+            if mounts.status == 0 { return String(decoding: mounts.output, as: UTF8.self) }
+        }
+        throw TestFailure("no view of \(snapshot) lasted; \(log)")
+    }
+
     /// What a committed snapshot shows, all of it.
     func tree(of snapshot: String, _ snapshotter: String, in directory: String) throws -> TreeSnapshot {
-        try self("snapshot", "--snapshotter", snapshotter, "view", "look", snapshot)
         let target = directory + "/look"
         mkdir(target, 0o755)
-        let command = try self("snapshot", "--snapshotter", snapshotter, "mounts", target, "look")
-        let result = try runProgram(["/bin/sh", "-c", String(decoding: command.output, as: UTF8.self)])
+        let result = try runProgram(["/bin/sh", "-c", try view(snapshot, snapshotter, at: target)])
         guard result.status == 0 else { throw TestFailure("mount: \(result.errors)") }
         defer { umount2(target, Int32(MNT_DETACH)) }
         let tree = try TreeSnapshot(target, ignoring: [.overlayAttributes])
         umount2(target, 0)
-        try self("snapshot", "--snapshotter", snapshotter, "rm", "look")
         return tree
     }
 }

@@ -69,7 +69,8 @@ import Testing
         #expect(machine.stored(driver).count == 2)
         let output = try ctr(
             "run", "--snapshotter", snapshotter, Machine.name, "one", "/bin/sh", "-c", Self.script)
-        #expect(output.lines == ["22", "1", "newinew", "0"] || output.lines.joined() == "221newinew0", "\(output.lines)")
+        #expect(
+            output.lines == ["22", "1", "newinew", "0"] || output.lines.joined() == "221newinew0", "\(output.lines)")
 
         // What the container changed, by containerd's own differ over our mounts.
         let layer = try ctr("snapshot", "--snapshotter", snapshotter, "diff", "one").output
