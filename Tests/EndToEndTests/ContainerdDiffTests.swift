@@ -59,14 +59,15 @@ import Testing
         let chain = ContainerdDaemon.chain(image.layers.map(\.diffID))
         for (index, id) in chain.enumerated() {
             let ours = try containerd.tree(of: id, snapshotter, in: directory.path)
-            let differences = ours.differences(from: theirs.trees[index]).filter { !Self.isImplied($0) }
+            let differences = ours.differences(from: theirs.trees[index])
             #expect(differences == [], "layer \(index)")
         }
 
         try containerd("run", "--snapshotter", snapshotter, image.name, "changed", "/bin/sh", "-c", DifferImage.script)
         let layer = try containerd("snapshot", "--snapshotter", snapshotter, "diff", "changed").output
         let ours = try entryLines(layer)
-        #expect(Self.comparable(ours) == Self.comparable(theirs.difference))
+        let differing = setting.driver == "fuse-overlayfs" ? Self.differentWithFuse : []
+        #expect(Self.comparable(ours, but: differing) == Self.comparable(theirs.difference, but: differing))
         #expect(
             try containerd("run", "--rm", "--snapshotter", snapshotter, image.name, "look", "/bin/cat", "/etc/conf")
                 .lines == ["333"])
@@ -85,16 +86,13 @@ import Testing
         #expect(try Leftovers.mounts(below: directory.path) == [])
     }
 
-    /// Parents that a layer does not name get the present time.
-    private static func isImplied(_ line: String) -> Bool {
-        ["implied:", "implied/parents:", "deep:", ".:"].contains { line.hasPrefix($0) }
-            || line.hasPrefix("deep/")
-                && !line.hasPrefix("deep/\(String(repeating: "n", count: 120))/\(String(repeating: "n", count: 120))/")
-    }
+    /// What fuse-overlayfs 1.10 does another way than the kernel: a directory that is copied up loses its set-group-id bit, and
+    /// links and devices do not get the group of theirs.
+    private static let differentWithFuse = ["data/keep ", "made/link ", "made/null ", "made/pipe "]
 
-    /// Without times, which two containers do not share.
-    private static func comparable(_ lines: [String]) -> [String] {
-        lines.map { line in
+    /// Without times, which two containers do not share, and without some names.
+    private static func comparable(_ lines: [String], but names: [String]) -> [String] {
+        lines.filter { line in !names.contains { line.hasPrefix($0) } }.map { line in
             var words = line.split(separator: " ", omittingEmptySubsequences: false)
             if words.count > 8 { words[8] = "time" }
             return words.joined(separator: " ")
