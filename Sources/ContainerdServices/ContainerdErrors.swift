@@ -33,8 +33,14 @@ public struct ServiceFailure: Error, Sendable, Equatable {
         self.text = text
     }
 
+    /// Longest text: it is sent as a header, in which every byte that is no ASCII takes three.
+    private static let longest = 3000
+
     /// `OPERATION: WHY: CLASS`.
-    public var message: String { text.hasSuffix(": " + `class`.rawValue) ? text : "\(text): \(`class`.rawValue)" }
+    public var message: String {
+        let text = text.utf8.count > Self.longest ? String(text.prefix(Self.longest / 4)) + "..." : text
+        return text.hasSuffix(": " + `class`.rawValue) ? text : "\(text): \(`class`.rawValue)"
+    }
 }
 
 extension ServiceFailure {

@@ -101,7 +101,8 @@ struct ContainerdDaemon: AsyncParsableCommand {
         ) { registry.text() }
         defer { endpoint.close() }
         logger.notice(
-            "serving", metadata: ["address": "\(socket.path)", "root": "\(snapshots.root)", "driver": "\(driver.rawValue)"])
+            "serving",
+            metadata: ["address": "\(socket.path)", "root": "\(snapshots.root)", "driver": "\(driver.rawValue)"])
         manager.ready("serving on \(socket.path)")
         try await DaemonProcess.run([server], manager: manager, logger: logger)
     }

@@ -104,17 +104,30 @@ public final class Daemon {
 
 /// Whether something accepts connections at a socket's path.
 public func accepts(socket path: String) -> Bool {
+    guard let descriptor = connected(socket: path) else { return false }
+    close(descriptor)
+    return true
+}
+
+/// A connection to a socket's path, which the caller closes; nil where nobody listens.
+func connected(socket path: String) -> Int32? {
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { return false }
-    defer { close(descriptor) }
+    guard descriptor >= 0 else { return nil }
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let bytes = Array(path.utf8)
-    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return false }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-    return withUnsafePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+    var isConnected = false
+    if bytes.count < MemoryLayout.size(ofValue: address.sun_path) {
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+        isConnected = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+            }
         }
     }
+    guard isConnected else {
+        close(descriptor)
+        return nil
+    }
+    return descriptor
 }

@@ -40,7 +40,7 @@ public final class SnapshotDaemon {
     private let environment: [String: String]
 
     private func waitUntilReady() throws {
-        try daemon.wait(until: "listening") { [socket] in accepts(socket: socket) }
+        try daemon.wait(until: "ready") { [socket] in answersHTTP2(socket: socket) }
     }
 
     /// Ends it as systemd does.
@@ -59,4 +59,16 @@ public final class SnapshotDaemon {
     public var log: String { daemon.tail }
 
     deinit { daemon.kill() }
+}
+
+/// Whether a server of HTTP/2 answers at a socket's path: it sends its settings as soon as it has ours.
+private func answersHTTP2(socket path: String) -> Bool {
+    let hello = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + [0, 0, 0, 4, 0, 0, 0, 0, 0]
+    guard let descriptor = connected(socket: path) else { return false }
+    defer { close(descriptor) }
+    var limit = timeval(tv_sec: 2, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    guard send(descriptor, hello, hello.count, Int32(MSG_NOSIGNAL.rawValue)) == hello.count else { return false }
+    var frame = [UInt8](repeating: 0, count: 9)
+    return recv(descriptor, &frame, 9, Int32(MSG_WAITALL.rawValue)) == 9 && frame[3] == 4
 }

@@ -18,7 +18,7 @@ struct SnapshotFilter: Sendable {
                 alternatives.append(try parser.selectors())
             } catch {
                 throw ServiceFailure(
-                    .invalidArgument, "parse filter \"\(text)\": at byte \(error.position): \(error.reason)")
+                    .invalidArgument, "parse filter \(quoted(text)): at byte \(error.position): \(error.reason)")
             }
         }
         self.alternatives = alternatives.isEmpty ? [[]] : alternatives

@@ -66,7 +66,7 @@ final class Snapshotter: Sendable {
         let operation = "failed to \(kind == .view ? "create view" : "prepare snapshot") \(quoted(key))"
         let labels = try SnapshotRules.labels(labels, operation)
         try SnapshotRules.name(key, operation)
-        let owner = try IDMapping.rootOwner(labels)
+        let owner = try IDMapping.rootOwner(labels, operation)
         let reference = options.sharesLayers && kind == .active ? labels[SnapshotLabel.reference] : nil
         // Looked at before anything is made, and again when it is recorded.
         let base = try store.look { (index) throws(ServiceFailure) in
@@ -203,5 +203,9 @@ final class Snapshotter: Sendable {
     }
 }
 
-/// A name in the quotes of messages.
-func quoted(_ name: String) -> String { "\"\(escapedText(Array(name.utf8)))\"" }
+/// A name in the quotes of messages, which are sent in a header: long ones are cut.
+func quoted(_ name: String) -> String {
+    let bytes = Array(name.utf8)
+    guard bytes.count > 300 else { return "\"\(escapedText(bytes))\"" }
+    return "\"\(escapedText(Array(bytes.prefix(300))))...\""
+}

@@ -13,9 +13,10 @@ extension SnapshotterSet: SnapshotLookup {
 
     public func recordUsage(of snapshot: OwnSnapshot, size: Int64, inodes: Int64) {
         guard let snapshotter = all.first(where: { $0.backend.driver == snapshot.driver }) else { return }
-        let isActive = (try? snapshotter.store.look { index in
-            index.records[snapshot.id]?.kind == .active
-        }) ?? false
+        let isActive =
+            (try? snapshotter.store.look { index in
+                index.records[snapshot.id]?.kind == .active
+            }) ?? false
         guard isActive else { return }
         snapshotter.unpacked.withLock { $0[snapshot.id] = SnapshotUsage(size: size, inodes: inodes) }
     }

@@ -67,7 +67,8 @@ public final class SnapshotterSet: Sendable {
         guard let above = path.splitLast()?.directory else { return }
         if (try? path.open([.pathOnly, .directory])) != nil { return }
         try makeDirectories(above)
-        try SnapshotDirectories.make(path, mode: path.bytes.filter { $0 == UInt8(ascii: "/") }.count == 1 ? 0o755 : 0o700)
+        try SnapshotDirectories.make(
+            path, mode: path.bytes.filter { $0 == UInt8(ascii: "/") }.count == 1 ? 0o755 : 0o700)
     }
 
     /// Two daemons would give out the same ids.

@@ -48,7 +48,8 @@ final class UnionBackend: SnapshotBackend {
             guard !directories.home.bytes.contains(UInt8(ascii: ":")) else {
                 throw LayerError(
                     .driverUnavailable, "use fuse-overlayfs in", path: directories.home,
-                    cause: .reason("it cannot mount directories with a colon in their path"), hint: "choose another root")
+                    cause: .reason("it cannot mount directories with a colon in their path"),
+                    hint: "choose another root")
             }
             try FuseOverlayHelper().check(in: directories.home)
             // Whoever mounts does it with this program.

@@ -63,7 +63,9 @@ final class ZFSBackend: SnapshotBackend {
     }
 
     private func removeDirectory(_ path: PathBytes) {
-        guard let (above, name) = path.splitLast(), let parent = try? above.open([.pathOnly, .directory]) else { return }
+        guard let (above, name) = path.splitLast(), let parent = try? above.open([.pathOnly, .directory]) else {
+            return
+        }
         try? name.withName { (name) throws(SystemCallError) in try parent.removeDirectory(name) }
     }
 

@@ -25,7 +25,8 @@ import Testing
             ["--root", daemon.root, "--address", daemon.directory + "/other.sock"],
             ["--root", daemon.directory + "/other", "--address", daemon.socket],
         ] {
-            let result = try runProgram([SnapshotDaemon.program, "--config", daemon.directory + "/config.toml"] + words)
+            let result = try runProgram(
+                [SnapshotDaemon.program, "--config", daemon.directory + "/config.toml"] + words)
             #expect(result.status == 1)
             #expect(result.errors.contains("another daemon"), "\(result.errors)")
         }
@@ -81,8 +82,14 @@ import Testing
                 sys.stdout.write(d.decode())
             """, daemon.directory + "/run/metrics.sock",
         ])
-        #expect(result.lines.contains { $0.hasPrefix("ldiff_call_seconds_count") && $0.contains("snapshots.Prepare") && $0.hasSuffix(" 2") }, "\(result.lines)")
-        #expect(result.lines.contains { $0.hasPrefix("ldiff_call_errors_total") && $0.contains("snapshots.Prepare") && $0.hasSuffix(" 1") })
+        #expect(
+            result.lines.contains {
+                $0.hasPrefix("ldiff_call_seconds_count") && $0.contains("snapshots.Prepare") && $0.hasSuffix(" 2")
+            }, "\(result.lines)")
+        #expect(
+            result.lines.contains {
+                $0.hasPrefix("ldiff_call_errors_total") && $0.contains("snapshots.Prepare") && $0.hasSuffix(" 1")
+            })
         try daemon.stop()
     }
 }

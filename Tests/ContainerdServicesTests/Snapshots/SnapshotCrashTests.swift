@@ -1,5 +1,5 @@
-import Glibc
 import GRPCCore
+import Glibc
 import Synchronization
 import TestSupport
 import Testing
@@ -103,6 +103,39 @@ import Testing
         }
         try await client.cleanup()
         #expect(Set(directoryNames(snapshots)) == directories, "\(when)")
+    }
+
+    @Test func `a full disk refuses what is new, keeps what was, and is mended by removing`() async throws {
+        let place = try TemporaryDirectory()
+        let disk = try Mount("tmpfs", at: place.directory("root"), options: "size=4m,nr_inodes=400")
+        let daemon = try SnapshotDaemon(in: place.path)
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            var made = 0
+            var refused: (code: RPCError.Code, message: String)?
+            while refused == nil, made < 1000 {
+                refused = try await failure { try await client.prepare("k\(made)") }
+                if refused == nil { made += 1 }
+            }
+            #expect(refused?.code == .resourceExhausted, "\(refused?.message ?? "")")
+            #expect(made > 20)
+            let ballast = daemon.root + "/ballast"
+            _ = try? shell("cat /dev/zero >\(ballast) 2>/dev/null || :", in: "/")
+            // Not even a record fits now.
+            let update = try await failure {
+                for round in 0..<200 {
+                    _ = try await client.update("k0", ["l": String(repeating: "\(round)", count: 900)])
+                }
+            }
+            #expect(update?.code == .resourceExhausted, "\(update?.message ?? "")")
+            #expect(try await client.list().count == made)
+            unlink(ballast)
+            for number in 0..<made { try await client.remove("k\(number)") }
+            try await client.cleanup()
+            #expect(directoryNames(daemon.root + "/overlay2/snapshots").isEmpty)
+            _ = try await client.prepare("again")
+        }
+        try daemon.stop()
+        try disk.unmount()
     }
 
     @Test func `a snapshot measured for a caller that gave up is measured no longer`() async throws {

@@ -78,7 +78,6 @@ enum SnapshotterKind: String, CaseIterable, Sendable, CustomTestStringConvertibl
     }
 }
 
-
 /// Runs a script in a directory; it must succeed.
 func shell(_ script: String, in directory: String) throws {
     let result = try runProgram(["/bin/bash", "-euc", "umask 0; cd \"$1\"; " + script, "bash", directory])

@@ -14,7 +14,9 @@ import Testing
     private static func replaced(_ text: String, _ root: String) -> String { text.replacing(root, with: "ROOT") }
 
     @Test func `each driver tells the mounts that containerd's own drivers tell`() async throws {
-        let extras = try readText("/proc/self/uid_map").isEmpty ? "" : access("/sys/module/overlay/parameters/index", F_OK) == 0 ? " index=off" : ""
+        let extras =
+            try readText("/proc/self/uid_map").isEmpty
+            ? "" : access("/sys/module/overlay/parameters/index", F_OK) == 0 ? " index=off" : ""
         for kind in [SnapshotterKind.overlay2, .fuseOverlayFS] {
             let type = kind == .overlay2 ? "overlay" : "fuse3.fuse-overlayfs"
             let extra = kind == .overlay2 ? extras : ""
@@ -67,9 +69,12 @@ import Testing
     @Test func `a layer whose parent comes with commit is mounted over an empty directory`() async throws {
         try await SnapshotterKind.overlay2.run { ground in
             let client = ground.client
-            let base = try await ground.layer("base") { try shell("mkdir d; printf 1 >d/lower; printf 2 >gone", in: $0) }
+            let base = try await ground.layer("base") {
+                try shell("mkdir d; printf 1 >d/lower; printf 2 >gone", in: $0)
+            }
             let key = "default/9/extract-1-x sha256:top"
-            let mounts = try await client.prepare(key, labels: ["containerd.io/snapshot/parent-chain-id": "sha256:base"])
+            let mounts = try await client.prepare(
+                key, labels: ["containerd.io/snapshot/parent-chain-id": "sha256:base"])
             #expect(mounts[0].type == "overlay")
             #expect(mounts[0].options.contains("lowerdir=\(ground.daemon.root)/overlay2/empty"))
             #expect(try await client.mounts(key) == mounts)
@@ -81,7 +86,7 @@ import Testing
             try shell("mknod gone c 0 0", in: upper)
             try await client.commit("top", key, parent: base)
             #expect(try await client.stat("top").parent == base)
-            #expect(try await ground.tree(of: "top").paths.sorted() == ["d", "d/lower", "new"])
+            #expect(try await ground.tree(of: "top").paths.sorted() == ["d/", "d/lower", "new"])
             #expect(try await failure { try await client.remove(base) }?.code == .failedPrecondition)
         }
     }
@@ -105,7 +110,8 @@ import Testing
                 .paths.filter { !$0.hasPrefix("root/") && !$0.hasPrefix("work") }
             let names = [
                 "../../../../etc/passwd", "/etc/shadow", "..", ".", "a/../..", "new-1", "1", "-rf", "$(touch x)",
-                "x:y,upperdir=/etc", "line\nbreak", "\u{202e}", String(repeating: "../", count: 4000), "'; DROP TABLE snapshot; --",
+                "x:y,upperdir=/etc", "line\nbreak", "\u{202e}", String(repeating: "../", count: 4000),
+                "'; DROP TABLE snapshot; --",
                 "e\u{301}", "\u{e9}",
             ]
             for (number, name) in names.enumerated() {

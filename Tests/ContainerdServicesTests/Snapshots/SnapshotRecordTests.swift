@@ -113,7 +113,9 @@ import Testing
     @Test func `a removed snapshot's data goes with cleanup, or at once if so configured`() async throws {
         for settings in ["", "[snapshot]\nsync_remove = true\n"] {
             try await SnapshotterKind.overlay2.run(settings: settings) { ground in
-                let name = try await ground.layer("one") { try shell("mkdir -p a/b; touch a/b/c; chattr +i a 2>/dev/null || :; chattr -i a", in: $0) }
+                let name = try await ground.layer("one") {
+                    try shell("mkdir -p a/b; touch a/b/c; chattr +i a 2>/dev/null || :; chattr -i a", in: $0)
+                }
                 try await ground.client.remove(name)
                 let snapshots = ground.daemon.root + "/overlay2/snapshots"
                 #expect(directoryNames(snapshots).count == (settings.isEmpty ? 1 : 0))

@@ -171,7 +171,8 @@ extension SnapshotterSuite {
     static func closeTwice(_ ground: SnapshotGround) async throws {
         _ = try await ground.client.prepare("kept")
         for _ in 0..<2 {
-            try await SnapshotClient.connected(to: ground.daemon.socket, named: ground.client.snapshotter) { client async throws in
+            try await SnapshotClient.connected(to: ground.daemon.socket, named: ground.client.snapshotter) {
+                client async throws in
                 #expect(try await client.stat("kept").kind == .active)
             }
         }

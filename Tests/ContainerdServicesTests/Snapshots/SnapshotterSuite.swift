@@ -1,5 +1,5 @@
-import Glibc
 import GRPCCore
+import Glibc
 import TestSupport
 import Testing
 
@@ -89,7 +89,9 @@ extension SnapshotterSuite {
         for round in 1...5 {
             // Within one second, so that only contents differ.
             parent = try await ground.layer("update-\(round)", on: parent) { path in
-                try shell("printf 'content %d' \(round) >foo; touch -d @1700000000 foo; mkdir -p d; printf \(round) >d/bar", in: path)
+                try shell(
+                    "printf 'content %d' \(round) >foo; touch -d @1700000000 foo; mkdir -p d; printf \(round) >d/bar",
+                    in: path)
             }
             let tree = try await ground.tree(of: parent)
             #expect(tree["foo"]?.text == "content \(round)")
@@ -102,12 +104,12 @@ extension SnapshotterSuite {
         let two = try await ground.layer("two", on: one) { try shell("rm -r d1", in: $0) }
         let three = try await ground.layer("three", on: two) { try shell("mkdir d1; printf 3 >d1/f3", in: $0) }
         #expect(try await ground.tree(of: two).paths == [])
-        #expect(try await ground.tree(of: three).paths.sorted() == ["d1", "d1/f3"])
+        #expect(try await ground.tree(of: three).paths.sorted() == ["d1/", "d1/f3"])
         // The same within one layer.
         let four = try await ground.layer("four", on: one) {
             try shell("rm -r d1; mkdir d1; printf 4 >d1/f4", in: $0)
         }
-        #expect(try await ground.tree(of: four).paths.sorted() == ["d1", "d1/f4"])
+        #expect(try await ground.tree(of: four).paths.sorted() == ["d1/", "d1/f4"])
     }
 
     private static func chown(_ ground: SnapshotGround) async throws {
@@ -138,7 +140,8 @@ extension SnapshotterSuite {
             let entry = tree["dir\(number)"]
             return [entry?.uid, entry?.gid, entry.map { $0.mode & 0o7777 }]
         }
-        #expect(facts == [[1, 1, 0o700], [2, 2, 0o711], [3, 3, 0o1777], [7, 7, 0o755 | 0o22], [8, 9, 0o755 | 0o22]])
+        #expect(
+            facts == [[1, 1, 0o700], [2, 2, 0o711], [3, 3, 0o1777], [7, 7, 0o755 | 0o22], [8, 9, 0o755 | 0o22]])
     }
 
     private static func deletedFilesInChildSnapshot(_ ground: SnapshotGround) async throws {
@@ -150,12 +153,14 @@ extension SnapshotterSuite {
     }
 
     private static func moveFileFromLowerLayer(_ ground: SnapshotGround) async throws {
-        let one = try await ground.layer("one") { try shell("mkdir dir1; printf 1 >dir1/f1; printf 2 >dir1/f2", in: $0) }
+        let one = try await ground.layer("one") {
+            try shell("mkdir dir1; printf 1 >dir1/f1; printf 2 >dir1/f2", in: $0)
+        }
         let two = try await ground.layer("two", on: one) {
             try shell("ln dir1/f1 dir1/f3; rm dir1/f1; mkdir dir2; mv dir1/f2 dir2/f2", in: $0)
         }
         let tree = try await ground.tree(of: two)
-        #expect(tree.paths.sorted() == ["dir1", "dir1/f3", "dir2", "dir2/f2"])
+        #expect(tree.paths.sorted() == ["dir1/", "dir1/f3", "dir2/", "dir2/f2"])
         #expect([tree["dir1/f3"]?.text, tree["dir2/f2"]?.text] == ["1", "2"])
     }
 
@@ -173,7 +178,7 @@ extension SnapshotterSuite {
             }
             try shell("printf 3 >dir2/new; mkdir fresh; printf 4 >fresh/f; mv fresh fresh2", in: path)
         }
-        let paths = ["dir2", "dir2/f", "dir2/new", "dir2/sub", "dir2/sub/f", "fresh2", "fresh2/f"]
+        let paths = ["dir2/", "dir2/f", "dir2/new", "dir2/sub/", "dir2/sub/f", "fresh2/", "fresh2/f"]
         #expect(try await ground.tree(of: two).paths.sorted() == paths)
     }
 
