@@ -68,7 +68,7 @@ private func answersHTTP2(socket path: String) -> Bool {
     defer { close(descriptor) }
     var limit = timeval(tv_sec: 2, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-    guard send(descriptor, hello, hello.count, Int32(MSG_NOSIGNAL.rawValue)) == hello.count else { return false }
+    guard send(descriptor, hello, hello.count, Int32(MSG_NOSIGNAL)) == hello.count else { return false }
     var frame = [UInt8](repeating: 0, count: 9)
-    return recv(descriptor, &frame, 9, Int32(MSG_WAITALL.rawValue)) == 9 && frame[3] == 4
+    return recv(descriptor, &frame, 9, Int32(MSG_WAITALL)) == 9 && frame[3] == 4
 }

@@ -5,7 +5,9 @@ enum IDMapping {
     /// The owner of the root directory of a snapshot with these labels; nil where they map nothing.
     ///
     /// Throws `invalidArgument` for a map that cannot be read or that has no place for root.
-    static func rootOwner(_ labels: [String: String], _ operation: String) throws(ServiceFailure) -> (uid: UInt32, gid: UInt32)? {
+    static func rootOwner(_ labels: [String: String], _ operation: String) throws(ServiceFailure) -> (
+        uid: UInt32, gid: UInt32
+    )? {
         let uid = try host(labels[SnapshotLabel.uidMapping], SnapshotLabel.uidMapping, operation)
         let gid = try host(labels[SnapshotLabel.gidMapping], SnapshotLabel.gidMapping, operation)
         guard uid != nil || gid != nil else { return nil }
@@ -18,7 +20,8 @@ enum IDMapping {
         let map = IDMap(ranges.compactMap { $0 })
         guard map.ranges.count == ranges.count, let host = map.hostID(forContainer: 0) else {
             throw ServiceFailure(
-                .invalidArgument, "\(operation): label \(label): \(quoted(text)) is no map of ids that has a place for id 0")
+                .invalidArgument,
+                "\(operation): label \(label): \(quoted(text)) is no map of ids that has a place for id 0")
         }
         return host
     }

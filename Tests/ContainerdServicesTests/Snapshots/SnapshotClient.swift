@@ -130,13 +130,15 @@ struct SnapshotClient {
         }
     }
 
-    /// Connects to the socket at `path` for the time of `body`.
+    /// Connects to the socket at `path` for the time of `body`. Calls made while nobody answers fail.
     static func connected<Result: Sendable>(
         to path: String, named snapshotter: String = "ldiff", _ body: (SnapshotClient) async throws -> Result
     ) async throws -> Result {
-        try await withGRPCClient(
+        let failsFast = MethodConfig(names: [MethodConfig.Name(service: "")], waitForReady: false)
+        return try await withGRPCClient(
             transport: .http2NIOPosix(
-                target: .unixDomainSocket(path: path, authority: "localhost"), transportSecurity: .plaintext)
+                target: .unixDomainSocket(path: path, authority: "localhost"), transportSecurity: .plaintext,
+                serviceConfig: ServiceConfig(methodConfig: [failsFast]))
         ) { client in
             try await body(SnapshotClient(service: Service.Client(wrapping: client), snapshotter: snapshotter))
         }

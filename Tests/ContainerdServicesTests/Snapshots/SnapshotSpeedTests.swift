@@ -39,20 +39,24 @@ import Testing
             settings: "[proxy_plugins.ldiff]\n  type = \"snapshot\"\n  address = \"\(plugin.socket)\"\n")
         let namespace = [NamespaceHeader(containerd.namespace)]
         var seconds: [String: [Double]] = [:]
-        try await withGRPCClient(
-            transport: .http2NIOPosix(
-                target: .unixDomainSocket(path: containerd.socket, authority: "localhost"),
-                transportSecurity: .plaintext),
-            interceptors: namespace
-        ) { client in
-            for round in 0..<4 {
-                for name in ["overlayfs", "ldiff"] {
-                    let client = SnapshotClient(service: .init(wrapping: client), snapshotter: name)
-                    let taken = try await Self.run(client, "\(name)-\(round)")
-                    // The first round opens files and fills caches.
-                    if round > 0 { seconds[name, default: []].append(taken) }
+        do {
+            try await withGRPCClient(
+                transport: .http2NIOPosix(
+                    target: .unixDomainSocket(path: containerd.socket, authority: "localhost"),
+                    transportSecurity: .plaintext),
+                interceptors: namespace
+            ) { client in
+                for round in 0..<4 {
+                    for name in ["overlayfs", "ldiff"] {
+                        let client = SnapshotClient(service: .init(wrapping: client), snapshotter: name)
+                        let taken = try await Self.run(client, "\(name)-\(round)")
+                        // The first round opens files and fills caches.
+                        if round > 0 { seconds[name, default: []].append(taken) }
+                    }
                 }
             }
+        } catch {
+            throw TestFailure("\(error): \(containerd.log) \(plugin.log)")
         }
         let direct = try await SnapshotClient.connected(to: plugin.socket) { client in
             _ = try await Self.run(client, "warm")
