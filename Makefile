@@ -8,7 +8,10 @@
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 with ldiff bench, kept in perf/runs (root)
-# make install  into PREFIX (default /usr/local)
+# make test-e2e  Debian's dockerd and containerd on the daemons, from the first image to the shutdown (root)
+# make daemons  the release programs for Docker and containerd
+# make install  all programs and their systemd units, into PREFIX (default /usr/local)
+# make deb      a Debian package of them, into .build/deb
 # make format, make lint, make clean
 
 SWIFT ?= swift
@@ -29,7 +32,7 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build peers run test test-zfs test-kernel test-kernel-zfs test-threads bench budget targets install format lint clean
+.PHONY: setup swift build daemons peers run test test-e2e test-zfs test-kernel test-kernel-zfs test-threads bench budget targets install deb format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -42,6 +45,10 @@ build: setup
 	$(SWIFT) build -c release --product ldiff --static-swift-stdlib
 	@echo "built $(PROGRAM)"
 
+daemons: build
+	$(SWIFT) build -c release --product docker-ldiff-graphdriver --static-swift-stdlib
+	$(SWIFT) build -c release --product containerd-ldiff-grpc --static-swift-stdlib
+
 peers:
 	@perf/peers/build
 
@@ -51,12 +58,17 @@ run: build
 # One test after the other: those that mount or wait block the few threads that the others need to go on.
 test: setup peers
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --no-parallel --skip 'ZFS(Driver|Changes|Conformance)Tests'
+	$(SWIFT) test --skip-build --no-parallel --skip 'ZFS(Driver|Changes|Conformance|Plugin)Tests' --skip EndToEndTests
+
+# One dockerd or containerd after the other.
+test-e2e: setup
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build --no-parallel --filter EndToEndTests
 
 # The driver zfs, with zfs-fuse.
 test-zfs: setup
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --no-parallel --filter 'ZFS(Driver|Changes|Conformance)Tests'
+	$(SWIFT) test --skip-build --no-parallel --filter 'ZFS(Driver|Changes|Conformance|Plugin)Tests'
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup
@@ -87,8 +99,11 @@ budget: build
 targets: build peers
 	perf/record
 
-install: build
-	install -D -m 755 $(PROGRAM) "$(DESTDIR)$(PREFIX)/bin/ldiff"
+install: daemons
+	Sources/packaging/install-files .build/release "$(DESTDIR)" "$(PREFIX)"
+
+deb: daemons
+	Sources/packaging/make-deb .build/deb
 
 format: swift
 	$(SWIFT) format --in-place -r Sources Tests Package.swift

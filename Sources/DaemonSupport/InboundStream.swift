@@ -2,13 +2,13 @@ import LayerModel
 import LinuxIO
 
 /// A byte stream from asynchronous code (a request's body) to a blocking reader (the engine), through a few slabs: the
-/// writer waits without a thread while they are all full, so a peer is never read faster than its layer is unpacked.
+/// writer waits without a thread while they are all full, so a peer is never read faster than its layer is unpacked. Slabs
+/// that the reader holds do not count: the engine bounds those itself, and may need more to let go of any.
 ///
 /// One writer, one reader. The writer ends the stream with `finish`; the reader may leave at any time with `stop`.
 public final class InboundStream: Sendable {
     private struct State {
         var free: [Slab] = []
-        var made = 0
         var ready: [Slab] = []
         /// What the writer fills.
         var current: Slab?
@@ -19,8 +19,8 @@ public final class InboundStream: Sendable {
         var isStopped = false
     }
 
-    /// Slabs in all: what bounds the memory of one stream, 5 MiB.
-    private static let slabCount = 4
+    /// Slabs that wait for the reader, at most, and that are kept for reuse: 5 MiB.
+    private static let queueLimit = 4
     /// From here on a slab that is not full is handed to a reader that has nothing to do.
     private static let worthReading = 128 << 10
 
@@ -66,18 +66,19 @@ public final class InboundStream: Sendable {
         await withCheckedContinuation { continuation in
             let slab = monitor.change { state -> Slab?? in
                 if state.isStopped { return .some(nil) }
-                if let slab = state.free.popLast() { return slab }
-                guard state.made >= Self.slabCount else {
-                    state.made += 1
-                    return Slab(
-                        capacity: SlabSourceDefaults.headroom + SlabSourceDefaults.payload,
-                        headroom: SlabSourceDefaults.headroom)
-                }
+                if state.ready.count < Self.queueLimit { return Self.emptySlab(&state) }
                 state.writer = continuation
                 return nil
             }
             if let slab { continuation.resume(returning: slab) }
         }
+    }
+
+    private static func emptySlab(_ state: inout State) -> Slab {
+        state.free.popLast()
+            ?? Slab(
+                capacity: SlabSourceDefaults.headroom + SlabSourceDefaults.payload,
+                headroom: SlabSourceDefaults.headroom)
     }
 
     // MARK: Reader
@@ -110,31 +111,32 @@ public final class InboundStream: Sendable {
     }
 
     private func next() throws(LayerError) -> Slab? {
-        let outcome = monitor.wait { state -> Result<Slab?, LayerError>? in
-            if !state.ready.isEmpty {
+        typealias Writer = (continuation: CheckedContinuation<Slab?, Never>, slab: Slab)
+        let (outcome, writer) = monitor.wait { state -> (Result<Slab?, LayerError>, Writer?)? in
+            guard state.ready.isEmpty else {
                 state.readerWaits = false
-                return .success(state.ready.removeFirst())
+                let slab = state.ready.removeFirst()
+                // There is room in the queue now.
+                let writer = state.writer.map { ($0, Self.emptySlab(&state)) }
+                state.writer = nil
+                return (.success(slab), writer)
             }
             guard state.isEnded else {
                 state.readerWaits = true
                 return nil
             }
-            return state.failure.map { .failure($0) } ?? .success(nil)
+            return (state.failure.map { .failure($0) } ?? .success(nil), nil)
         }
+        if let writer { writer.continuation.resume(returning: writer.slab) }
         return try outcome.get()
     }
 
     private func recycle(_ slab: Slab) {
         slab.start = SlabSourceDefaults.headroom
         slab.end = SlabSourceDefaults.headroom
-        let writer = monitor.change { state in
-            guard let writer = state.writer else {
-                state.free.append(slab)
-                return nil as CheckedContinuation<Slab?, Never>?
-            }
-            state.writer = nil
-            return writer
+        monitor.update { state in
+            if state.free.count < Self.queueLimit { state.free.append(slab) }
+            return ((), false)
         }
-        writer?.resume(returning: slab)
     }
 }

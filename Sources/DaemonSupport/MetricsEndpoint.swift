@@ -67,7 +67,7 @@ public final class MetricsEndpoint: Sendable {
             setsockopt(connection, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
         guard let request = readHead(connection) else { return }
-        let words = request.prefix { $0 != "\r" }.split(separator: " ")
+        let words = request.prefix { !$0.isNewline }.split(separator: " ")
         guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return }
         switch (words[0], words[1]) {
         case ("GET", "/metrics"): send(connection, "200 OK", text())

@@ -30,7 +30,7 @@ struct LDiff: ParsableCommand {
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
             DiffCommand.self, ApplyCommand.self, ChangesCommand.self, SizeCommand.self, AssembleCommand.self,
-            LayerCommand.self, ConfigCommand.self, BenchCommand.self, BenchProbeCommand.self,
+            LayerCommand.self, ConfigCommand.self, StatusCommand.self, BenchCommand.self, BenchProbeCommand.self,
         ])
 
     func run() throws {
@@ -43,6 +43,7 @@ struct LDiff: ParsableCommand {
 enum Program {
     static func main() {
         ProcessSetup.run()
+        if Unpigz.isAsked { Unpigz.run() }
         do {
             var command = try LDiff.parseAsRoot(RawArguments.encoded())
             try command.run()

@@ -6,7 +6,7 @@ public struct TestFailure: Error, CustomStringConvertible {
     public let description: String
     public init(_ description: String) { self.description = description }
     /// The failed call's name, what it was for, and the present errno.
-    static func call(_ name: String, _ path: String) -> TestFailure {
+    public static func call(_ name: String, _ path: String) -> TestFailure {
         TestFailure("\(name) \(path): \(String(cString: strerror(errno)))")
     }
 }

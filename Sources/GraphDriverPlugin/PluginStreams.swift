@@ -1,0 +1,99 @@
+import DaemonSupport
+import Glibc
+import Hummingbird
+import LayerKit
+import LayerModel
+import LinuxIO
+
+/// The two calls that carry layers. Neither holds more of a layer than a few slabs.
+struct PluginStreams: Sendable {
+    let store: PluginStore
+    let bridge: BlockingBridge
+    let metrics: CallMetrics
+
+    // MARK: Out
+
+    /// Starts to write the layer that the request names; what comes out of the stream ends with it or with its error.
+    ///
+    /// Cancelling the task stops the engine.
+    func produce(_ request: PluginRequest, into stream: OutboundStream) async {
+        do {
+            try await bridge.runLong { cancel in
+                let opened = try store.current()
+                var options = DifferenceOptions()
+                options.cancel = cancel
+                options.diff.profile = opened.profile
+                options.diff.now = Int64(time(nil))
+                var sink = stream.sink
+                _ = try opened.driver.diff(
+                    try request.layer(), since: try request.parentLayer(), options: options, into: &sink)
+                try sink.finish()
+            }
+            stream.finish()
+        } catch let error as LayerError {
+            stream.finish(failure: error)
+        } catch {
+            stream.finish(failure: LayerError(.cancelled, "write the layer", cause: .reason("the daemon ends")))
+        }
+    }
+
+    /// The bytes of a piece as NIO sends them; the slab goes back.
+    func buffer(_ piece: OutboundStream.Piece) -> ByteBuffer {
+        var buffer = ByteBufferAllocator().buffer(capacity: piece.slab.count)
+        piece.slab.bytes.withUnsafeBytes { _ = buffer.writeBytes($0) }
+        piece.release()
+        metrics.sent(buffer.readableBytes)
+        return buffer
+    }
+
+    // MARK: In
+
+    /// Unpacks the body as the layer that `query` names and returns its size. The body is read to its end, whatever happens:
+    /// an answer that came before would reach nobody.
+    func consume(_ body: RequestBody, query: Substring) async throws -> UInt64 {
+        let target: Result<(LayerID, LayerID?), LayerError> = Self.target(query)
+        let stream = InboundStream()
+        async let size = bridge.runLong { cancel in
+            // The writer must not wait for a reader that has ended.
+            defer { stream.stop() }
+            let (id, parent) = try target.get()
+            return try store.apply(id, onto: parent, from: stream, cancel: cancel)
+        }
+        do {
+            for try await part in body { await feed(part, to: stream) }
+            stream.finish()
+        } catch {
+            stream.finish(
+                failure: LayerError(.io, "receive the layer", cause: .reason("the connection broke before its end")))
+            _ = try? await size
+            throw error
+        }
+        return try await size
+    }
+
+    private func feed(_ part: ByteBuffer, to stream: InboundStream) async {
+        metrics.received(part.readableBytes)
+        var part = part
+        while part.readableBytes > 0 {
+            guard let slab = await stream.room() else { return }
+            part.readWithUnsafeReadableBytes { bytes in
+                let count = min(bytes.count, slab.capacity - slab.end)
+                slab.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]).bytes)
+                return count
+            }
+            stream.advance()
+        }
+    }
+
+    /// The layers that a query names. Docker does not escape them, so they are taken as they are.
+    private static func target(_ query: Substring) -> Result<(LayerID, LayerID?), LayerError> {
+        var (id, parent) = ("", "")
+        for part in query.split(separator: "&") {
+            if part.hasPrefix("id=") { id = String(part.dropFirst(3)) }
+            if part.hasPrefix("parent=") { parent = String(part.dropFirst(7)) }
+        }
+        return Result { () throws(LayerError) in
+            (try LayerID(id), parent.isEmpty ? nil : try LayerID(parent))
+        }
+    }
+}

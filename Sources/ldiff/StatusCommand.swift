@@ -1,0 +1,99 @@
+import ArgumentParser
+import Glibc
+import LayerKit
+
+/// `ldiff status`: how a daemon does.
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Shows what a daemon of ldiff does: its driver, calls, errors and latencies.",
+        discussion: """
+            The daemons are docker-ldiff-graphdriver and containerd-ldiff-grpc. --address is the socket that Docker or \
+            containerd use; the counters come from metrics.sock beside it, in Prometheus's text form.
+
+            P50 and P99 are upper bounds: that part of the calls took no longer.
+
+            EXAMPLES:
+              ldiff status
+              ldiff status --address /run/docker/plugins/ldiff.sock --json
+              curl --unix-socket /run/ldiff/docker-metrics.sock http://localhost/metrics
+            """)
+
+    @Option(
+        help: ArgumentHelp("The daemon's socket. Default: that of Docker's plugin.", valueName: "socket"),
+        completion: .file())
+    var address: PathArgument?
+
+    @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func run() throws {
+        let address = address.map { String(decoding: $0.path.bytes, as: UTF8.self) } ?? "/run/docker/plugins/ldiff.sock"
+        let metrics = DaemonMetrics(try MetricsClient.text(of: address))
+        let output = try LayerOutput.standardOutput()
+        try output.writeText(global.json ? json(metrics, address) : table(metrics, address))
+    }
+
+    private func uptime(_ metrics: DaemonMetrics) -> UInt64 {
+        let now = UInt64(max(0, time(nil)))
+        return metrics.startTime == 0 || now < metrics.startTime ? 0 : now - metrics.startTime
+    }
+
+    private func json(_ metrics: DaemonMetrics, _ address: String) -> String {
+        var object = JSONObject()
+        object.add("program", metrics.program)
+        object.add("version", metrics.version)
+        object.add("drivers", metrics.drivers)
+        object.add("address", address)
+        object.add("uptime_seconds", uptime(metrics))
+        object.add("calls_running", metrics.running)
+        object.add("bytes_in", metrics.bytesIn)
+        object.add("bytes_out", metrics.bytesOut)
+        let calls = metrics.calls.sorted { $0.key < $1.key }.map { name, call in
+            var item = JSONObject()
+            item.add("call", name)
+            item.add("count", call.count)
+            item.add("errors", call.errors)
+            if call.count > 0 { item.add("mean_seconds", seconds: call.seconds / Double(call.count)) }
+            if let bound = call.quantile(0.5) { item.add("p50_seconds", seconds: bound) }
+            if let bound = call.quantile(0.99) { item.add("p99_seconds", seconds: bound) }
+            return item
+        }
+        object.add("calls", calls)
+        return object.text + "\n"
+    }
+
+    private func table(_ metrics: DaemonMetrics, _ address: String) -> String {
+        let facts = [
+            ("Daemon:", "\(metrics.program) \(metrics.version)"), ("Driver:", metrics.drivers.joined(separator: ", ")),
+            ("Address:", address), ("Up:", Human.seconds(Double(uptime(metrics)))),
+            ("Running:", "\(metrics.running) calls"),
+            ("Layers:", "\(Human.bytes(metrics.bytesIn)) in, \(Human.bytes(metrics.bytesOut)) out"),
+        ]
+        var text = facts.map { name, value in pad(name, 10) + RawArguments.oneLine(value) + "\n" }.joined()
+        var rows = [["CALL", "COUNT", "ERRORS", "MEAN", "P50", "P99"]]
+        for (name, call) in metrics.calls.sorted(by: { $0.key < $1.key }) where call.count > 0 {
+            rows.append([
+                name, Human.count(call.count), Human.count(call.errors),
+                Human.seconds(call.seconds / Double(call.count)), bound(call, 0.5), bound(call, 0.99),
+            ])
+        }
+        guard rows.count > 1 else { return text + "\nno calls yet\n" }
+        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        text += "\n"
+        for row in rows {
+            let cells = row.enumerated().map { column, cell in
+                column == 0 ? pad(cell, widths[0]) : String(repeating: " ", count: widths[column] - cell.count) + cell
+            }
+            text += cells.joined(separator: "  ") + "\n"
+        }
+        return text
+    }
+
+    private func bound(_ call: DaemonMetrics.Call, _ share: Double) -> String {
+        call.quantile(share).map { "≤ " + Human.seconds($0) } ?? "longer"
+    }
+
+    private func pad(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+}

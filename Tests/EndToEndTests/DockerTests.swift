@@ -1,0 +1,187 @@
+import Foundation
+import LayerKit
+import TestSupport
+import Testing
+
+/// Debian's dockerd 20.10 on our plugin, from the first image to the shutdown.
+@Suite(.serialized) struct DockerTests {
+    static let drivers = ["overlay2", "overlay", "fuse-overlayfs"]
+
+    @Test(.timeLimit(.minutes(10)), arguments: drivers)
+    func `dockerd loads, runs, diffs, commits, builds, saves and removes`(driver: String) throws {
+        let rig = try DockerRig(driver)
+        let docker = rig.docker
+        #expect(try docker("info", "--format", "{{.Driver}}").lines == [rig.name])
+        #expect(try docker("info", "--format", "{{index .DriverStatus 0}}").lines == ["[Driver \(driver)]"])
+        let archive = try DockerImage.archive()
+        try docker("load", input: archive.bytes)
+        try docker("run", "--rm", "--network", "none", DockerImage.name, "/bin/sh", "-c", DockerImage.check)
+
+        try docker("run", "--network", "none", "--name", "box", DockerImage.name, "/bin/sh", "-c", DockerImage.changes)
+        let changes = try docker("diff", "box").lines.sorted()
+        #expect(changes == DockerImage.changeLines.sorted())
+        let size = try docker("inspect", "--size", "--format", "{{.SizeRw}}", "box").lines
+        // hello and in, passwd copied up, link's target; the hard link once.
+        #expect(size.first.flatMap { Int($0) }.map { (20...80).contains($0) } == true, "\(size)")
+        try docker("commit", "box", "committed:1")
+        let seen = try docker(
+            "run", "--rm", "--network", "none", "committed:1", "/bin/sh", "-c",
+            "cat /hello /data/gone/in; stat -c %a:%u:%g /made; test ! -e /etc/conf && ls /data/gone && readlink /made/link"
+        )
+        #expect(seen.lines == ["hello", "in", "2775:5:6", "in", "../etc"])
+
+        try build(rig)
+        try expectSaved(rig, archive.diffIDs)
+        try removeAll(rig)
+        try rig.stop()
+    }
+
+    private func build(_ rig: DockerRig) throws {
+        let context = rig.path + "/context"
+        try TreeBuilder.make(context) { tree in
+            try tree.file("Dockerfile", DockerImage.dockerfile)
+            try tree.directory("copied")
+            try tree.file("copied/one", "1", 0o640)
+        }
+        try rig.docker("build", "--network", "none", "--tag", "built:1", context)
+        let seen = try rig.docker(
+            "run", "--rm", "--network", "none", "built:1", "/bin/sh", "-c",
+            "cat /copied/one /step/n /step/moved; test ! -e /data/opaque && test ! -e /becomes-file && echo gone")
+        #expect(seen.output == Array("1n\na file nowgone\n".utf8))
+    }
+
+    /// Docker rebuilds each layer from the files that the driver shows and checks it against its digest.
+    private func expectSaved(_ rig: DockerRig, _ diffIDs: [String]) throws {
+        let file = rig.path + "/saved.tar"
+        try rig.docker("save", "--output", file, DockerImage.name, "committed:1", "built:1")
+        let saved = try SavedLayers(file, into: rig.path + "/saved")
+        #expect(saved.diffIDs[DockerImage.name] == diffIDs)
+        #expect(saved.diffIDs["committed:1"]?.dropLast() == diffIDs[...])
+        #expect(saved.diffIDs["built:1"]?.dropLast(2) == diffIDs[...])
+        for (diffID, layer) in saved.layers {
+            #expect(Digest.of(try readFile(layer).rawBytes).description == diffID, "\(layer)")
+        }
+    }
+
+    private func removeAll(_ rig: DockerRig) throws {
+        try rig.docker("rm", "box")
+        try rig.docker("rmi", "built:1", "committed:1", DockerImage.name)
+        #expect(try rig.docker("images", "--quiet").lines == [])
+        let left = directoryNames(rig.home).filter { !["l", "tempdirs"].contains($0) }
+        #expect(left == [], "layers of removed images")
+    }
+
+    @Test(.timeLimit(.minutes(5))) func `an image goes to a registry and comes back`() throws {
+        let rig = try DockerRig("overlay2")
+        let registry = try RegistryDaemon(in: rig.directory.directory("registry"))
+        let name = "\(registry.host)/pushed:1"
+        let archive = try DockerImage.archive(name)
+        try rig.docker("load", input: archive.bytes)
+        try rig.docker("push", name)
+        try rig.docker("rmi", name)
+        #expect(
+            try rig.docker.run(["run", "--rm", "--network", "none", "--pull", "never", name, "/bin/true"]).status != 0)
+        try rig.docker("pull", name)
+        try rig.docker("run", "--rm", "--network", "none", name, "/bin/sh", "-c", DockerImage.check)
+        let layers = try rig.docker("inspect", "--format", "{{json .RootFS.Layers}}", name).output
+        #expect(try JSONDecoder().decode([String].self, from: Data(layers)) == archive.diffIDs)
+        try registry.stop()
+        try rig.stop()
+    }
+
+    @Test(.timeLimit(.minutes(5)), arguments: ["overlay2", "fuse-overlayfs"])
+    func `a plugin that is killed comes back under running containers`(driver: String) throws {
+        let rig = try DockerRig(driver)
+        let docker = rig.docker
+        try docker("load", input: DockerImage.archive().bytes)
+        try docker(
+            "run", "--detach", "--network", "none", "--name", "live", DockerImage.name, "/bin/sh", "-c",
+            "echo 1 > /before; exec sleep 120")
+        try rig.crash()
+        #expect(
+            try docker("exec", "live", "/bin/sh", "-c", "cat /before; echo 2 > /after; cat /after").lines == ["1", "2"])
+        #expect(try docker("diff", "live").lines.sorted() == ["A /after", "A /before"])
+        // A second container, made and run by calls to the new process, and the first one's mount used twice at once.
+        try docker("run", "--rm", "--network", "none", DockerImage.name, "/bin/sh", "-c", DockerImage.check)
+        try docker("cp", "live:/after", rig.path + "/copied")
+        #expect(try readText(rig.path + "/copied") == "2")
+        try killDuringLoad(rig)
+        try docker("commit", "live", "committed:1")
+        try docker("rm", "--force", "live")
+        try docker("run", "--rm", "--network", "none", "committed:1", "/bin/cat", "/before", "/after")
+        #expect(try Leftovers.mounts(below: rig.home) == [])
+        try rig.stop()
+    }
+
+    /// The plugin dies while it unpacks: Docker hears an error, never a layer that is not whole, and can do it again.
+    private func killDuringLoad(_ rig: DockerRig) throws {
+        let files = (0..<6000).map { F("many/file-\($0)", String(repeating: "x", count: 900)) }
+        let archive = DockerArchive("many:1", layers: [Tar.archive([D("many/")] + files)])
+        let file = rig.path + "/many.tar"
+        try writeFile(file, archive.bytes)
+        let load = try Daemon(
+            [DockerDaemon.client, "--host", "unix://" + rig.docker.socket, "load", "--input", file],
+            environment: ["HOME": rig.path], log: rig.path + "/load.log")
+        try load.wait(until: "unpacking or done") {
+            rig.log.contains("ApplyDiff") || !directoryNames(rig.home + "/tempdirs").isEmpty
+        }
+        try rig.crash()
+        for _ in 0..<2000 where load.isRunning { usleep(20_000) }
+        #expect(!load.isRunning, "docker load goes on after the plugin's return")
+        load.kill()
+        // Whether it came before or after, a load that succeeds afterwards has every file.
+        try rig.docker("load", "--input", file)
+        let check = try rig.docker.run(["create", "--network", "none", "--name", "count", "many:1", "/bin/sh"])
+        #expect(check.status == 0, "\(check.errors)")
+        let listing = try rig.docker("export", "count")
+        let names = try runProgram(["tar", "tf", "-"], input: listing.output).lines
+        #expect(names.filter { $0.hasPrefix("many/file-") }.count == 6000)
+        try rig.docker("rm", "count")
+    }
+
+    @Test(.timeLimit(.minutes(5))) func `dockerd that is restarted finds its images and containers`() throws {
+        let rig = try DockerRig("overlay2")
+        try rig.docker("load", input: DockerImage.archive().bytes)
+        try rig.docker(
+            "run", "--network", "none", "--name", "box", DockerImage.name, "/bin/sh", "-c", DockerImage.changes)
+        try rig.restartDocker()
+        #expect(try rig.docker("diff", "box").lines.sorted() == DockerImage.changeLines.sorted())
+        try rig.docker("start", "--attach", "box")
+        try rig.docker("run", "--rm", "--network", "none", DockerImage.name, "/bin/sh", "-c", DockerImage.check)
+        try rig.stop()
+    }
+
+    @Test(.timeLimit(.minutes(5))) func `a driver that cannot work here keeps dockerd from starting and says why`()
+        throws
+    {
+        let error = #expect(throws: TestFailure.self) { try DockerRig("aufs") }
+        #expect(
+            error?.description.contains("AUFS was not found in /proc/filesystems") == true,
+            "\(String(describing: error))")
+    }
+}
+
+/// An archive that `docker save` wrote, unpacked.
+struct SavedLayers {
+    /// By image.
+    private(set) var diffIDs: [String: [String]] = [:]
+    /// The file of each layer, by DiffID.
+    private(set) var layers: [String: String] = [:]
+
+    init(_ archive: String, into path: String) throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        let result = try runProgram(["/bin/tar", "-x", "-f", archive, "-C", path])
+        guard result.status == 0 else { throw TestFailure("tar -x -f \(archive): \(result.errors)") }
+        let index = try JSONSerialization.jsonObject(with: Data(readFile(path + "/manifest.json")))
+        for image in index as? [[String: Any]] ?? [] {
+            guard let configuration = image["Config"] as? String, let files = image["Layers"] as? [String],
+                let about = try JSONSerialization.jsonObject(with: Data(readFile("\(path)/\(configuration)")))
+                    as? [String: Any],
+                let root = about["rootfs"] as? [String: Any], let ids = root["diff_ids"] as? [String],
+                ids.count == files.count
+            else { throw TestFailure("docker save wrote \(image)") }
+            for name in image["RepoTags"] as? [String] ?? [] { diffIDs[name] = ids }
+            for (id, file) in zip(ids, files) { layers[id] = "\(path)/\(file)" }
+        }
+    }
+}
