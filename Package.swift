@@ -183,7 +183,7 @@ let package = Package(
             name: "StoreInteropTests", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "GraphDriverPluginTests", dependencies: ["GraphDriverPlugin", "TestSupport"],
+            name: "GraphDriverPluginTests", dependencies: ["GraphDriverPlugin", "DaemonSupport", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
             name: "ContainerdServicesTests", dependencies: ["ContainerdServices", "ContainerdAPI", "TestSupport"],

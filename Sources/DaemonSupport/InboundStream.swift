@@ -35,7 +35,10 @@ public final class InboundStream: Sendable {
     public func room() async -> Slab? {
         if let current = monitor.update({ ($0.isStopped ? nil : $0.current, false) }) { return current }
         let slab = await freeSlab()
-        monitor.update { ($0.current = slab, false) }
+        monitor.update { state in
+            state.current = slab
+            return ((), false)
+        }
         return slab
     }
 
