@@ -22,7 +22,8 @@ import Testing
         #expect(changes == DockerImage.changeLines.sorted())
         let size = try docker("inspect", "--size", "--format", "{{.SizeRw}}", "box").lines
         // hello and in, passwd copied up, link's target; the hard link once.
-        #expect(size.first.flatMap { Int($0) }.map { (20...80).contains($0) } == true, "\(size)")
+        let byteCount = Int(size.first ?? "") ?? 0
+        #expect(byteCount > 20 && byteCount < 80, "\(size)")
         try docker("commit", "box", "committed:1")
         let seen = try docker(
             "run", "--rm", "--network", "none", "committed:1", "/bin/sh", "-c",
@@ -56,10 +57,14 @@ import Testing
         try rig.docker("save", "--output", file, DockerImage.name, "committed:1", "built:1")
         let saved = try SavedLayers(file, into: rig.path + "/saved")
         #expect(saved.diffIDs[DockerImage.name] == diffIDs)
-        #expect(saved.diffIDs["committed:1"]?.dropLast() == diffIDs[...])
-        #expect(saved.diffIDs["built:1"]?.dropLast(2) == diffIDs[...])
+        let (committed, built) = (saved.diffIDs["committed:1"] ?? [], saved.diffIDs["built:1"] ?? [])
+        #expect(Array(committed.dropLast()) == diffIDs)
+        #expect(Array(built.dropLast(2)) == diffIDs)
         for (diffID, layer) in saved.layers {
-            #expect(Digest.of(try readFile(layer).rawBytes).description == diffID, "\(layer)")
+            let bytes = try readFile(layer)
+            // Outside of the macro: a span in it makes the compiler write what LLVM refuses.
+            let digest = Digest.of(bytes.rawBytes).description
+            #expect(digest == diffID, "\(layer)")
         }
     }
 
@@ -154,34 +159,12 @@ import Testing
     @Test(.timeLimit(.minutes(5))) func `a driver that cannot work here keeps dockerd from starting and says why`()
         throws
     {
-        let error = #expect(throws: TestFailure.self) { try DockerRig("aufs") }
-        #expect(
-            error?.description.contains("AUFS was not found in /proc/filesystems") == true,
-            "\(String(describing: error))")
-    }
-}
-
-/// An archive that `docker save` wrote, unpacked.
-struct SavedLayers {
-    /// By image.
-    private(set) var diffIDs: [String: [String]] = [:]
-    /// The file of each layer, by DiffID.
-    private(set) var layers: [String: String] = [:]
-
-    init(_ archive: String, into path: String) throws {
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        let result = try runProgram(["/bin/tar", "-x", "-f", archive, "-C", path])
-        guard result.status == 0 else { throw TestFailure("tar -x -f \(archive): \(result.errors)") }
-        let index = try JSONSerialization.jsonObject(with: Data(readFile(path + "/manifest.json")))
-        for image in index as? [[String: Any]] ?? [] {
-            guard let configuration = image["Config"] as? String, let files = image["Layers"] as? [String],
-                let about = try JSONSerialization.jsonObject(with: Data(readFile("\(path)/\(configuration)")))
-                    as? [String: Any],
-                let root = about["rootfs"] as? [String: Any], let ids = root["diff_ids"] as? [String],
-                ids.count == files.count
-            else { throw TestFailure("docker save wrote \(image)") }
-            for name in image["RepoTags"] as? [String] ?? [] { diffIDs[name] = ids }
-            for (id, file) in zip(ids, files) { layers[id] = "\(path)/\(file)" }
+        var text = ""
+        do {
+            _ = try DockerRig("aufs")
+        } catch {
+            text = "\(error)"
         }
+        #expect(text.contains("AUFS was not found in /proc/filesystems"), "\(text)")
     }
 }
