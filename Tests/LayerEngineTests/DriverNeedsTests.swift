@@ -125,8 +125,7 @@ import Testing
     }
 
     /// K17: what an apply says it made is what a walk finds.
-    @Test(arguments: 1...4) func `an apply into an empty directory reports its size and its entries`(seed: Int) throws
-    {
+    @Test(arguments: 1...4) func `an apply into an empty directory reports its size and its entries`(seed: Int) throws {
         var random = SeededNumbers(seed: UInt64(seed))
         let scratch = try TemporaryDirectory()
         let lower = try scratch.directory("lower")
