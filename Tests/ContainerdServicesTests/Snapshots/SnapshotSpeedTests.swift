@@ -33,6 +33,7 @@ import Testing
 
     @Test func `sixteen callers are served no slower than by containerd's own snapshotter`() async throws {
         let place = try TemporaryDirectory()
+        defer { withExtendedLifetime(place) {} }
         let plugin = try SnapshotDaemon(in: place.directory("l"))
         let containerd = try ContainerdDaemon(
             in: place.directory("c"),

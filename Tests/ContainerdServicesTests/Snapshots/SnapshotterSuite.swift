@@ -58,7 +58,8 @@ extension SnapshotterSuite {
         #expect(
             try TreeSnapshot(next, ignoring: ground.kind.blind)
                 .differences(from: TreeSnapshot(flat, ignoring: ground.kind.blind)) == [])
-        let second = "printf 22 >f; rm -r a/b; mkdir d; printf 3 >d/f; chmod 0751 d"
+        // A file with two names is not written to: overlays part the names, by design.
+        let second = "rm f; printf 22 >f; rm -r a/b; mkdir d; printf 3 >d/f; chmod 0751 d"
         try shell(second, in: next)
         try shell(second, in: flat)
         try nextMounted.unmount()
@@ -211,9 +212,7 @@ extension SnapshotterSuite {
         let flat = ground.path("flat")
         mkdir(flat, 0o755)
         var parent = ""
-        // zfs-fuse takes half a second for a layer.
-        let count = ground.kind == .zfs ? 24 : 128
-        for number in 1...count {
+        for number in 1...128 {
             let key = ground.path("l\(number)-key")
             let mounted = try MountedSnapshot(try await ground.client.prepare(key, parent), at: key)
             let blind = ground.kind.blind
