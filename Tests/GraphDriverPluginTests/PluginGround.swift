@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 
-/// What a plugin's store lies on: a directory of the machine's own file system, or a dataset of a pool on zfs-fuse.
+/// What a plugin's store lies on: a directory of the machine's own file system, or a dataset of the tests' pool.
 struct PluginGround {
     /// For sockets and logs.
     let directory: TemporaryDirectory
@@ -18,43 +18,24 @@ struct PluginGround {
         return PluginGround(directory: directory, root: try directory.directory("data"), takeDown: {})
     }
 
-    /// A pool of its own, for as long as the session's standard input is open.
     private static func zfs() throws -> PluginGround {
         let directory = try TemporaryDirectory()
-        let session = try directory.directory("session")
-        guard let input = popen("exec \(packagePath("Tests/Kernel/zfs-fuse-session")) \(session) >/dev/null 2>&1", "we")
-        else { throw TestFailure.call("popen", "zfs-fuse-session") }
-        var pool: String?
-        for _ in 0..<600 where pool == nil {
-            pool = (try? readText(session + "/pool")).map { String($0.prefix { $0 != "\n" }) }
-            if let failure = try? readText(session + "/failed") {
-                pclose(input)
-                throw TestFailure("zfs-fuse: \(failure)")
-            }
-            if pool == nil { usleep(50_000) }
-        }
-        guard let pool else {
-            pclose(input)
-            throw TestFailure("zfs-fuse: no pool after 30 s")
-        }
         let root = directory.path + "/data"
-        let result = try runProgram(["zfs", "create", "-o", "mountpoint=\(root)", pool + "/docker"])
-        guard result.status == 0 else {
-            pclose(input)
-            throw TestFailure("zfs create: \(result.errors)")
+        let dataset = "\(try ZFSSession.pool())/plugin-\(UInt32.random(in: .min ... .max))"
+        try run(["zfs", "create", "-o", "mountpoint=\(root)", dataset])
+        return PluginGround(directory: directory, root: root) {
+            // What was unmounted a moment ago is busy for a while.
+            for attempt in 0... {
+                let result = try runProgram(["zfs", "destroy", "-R", dataset])
+                if result.status == 0 { break }
+                guard attempt < 100 else { throw TestFailure("zfs destroy \(dataset): \(result.errors)") }
+                usleep(50_000)
+            }
         }
-        let owner = Session(input)
-        return PluginGround(directory: directory, root: root) { owner.end() }
     }
 
-    /// Ends the daemon, its pool and its mounts.
-    private final class Session {
-        private var input: UnsafeMutablePointer<FILE>?
-        init(_ input: UnsafeMutablePointer<FILE>) { self.input = input }
-        func end() {
-            if let input { pclose(input) }
-            input = nil
-        }
-        deinit { end() }
+    private static func run(_ words: [String]) throws {
+        let result = try runProgram(words)
+        guard result.status == 0 else { throw TestFailure("\(words.joined(separator: " ")): \(result.errors)") }
     }
 }
