@@ -9,7 +9,8 @@ struct StatusCommand: ParsableCommand {
         abstract: "Shows what a daemon of ldiff does: its driver, calls, errors and latencies.",
         discussion: """
             The daemons are docker-ldiff-graphdriver and containerd-ldiff-grpc. --address is the socket that Docker or \
-            containerd use; the counters come from metrics.sock beside it, in Prometheus's text form.
+            containerd use; the counters come from metrics.sock beside it, in Prometheus's text form. Without it every \
+            daemon is shown that listens where it does by itself.
 
             P50 and P99 are upper bounds: that part of the calls took no longer.
 
@@ -20,17 +21,33 @@ struct StatusCommand: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("The daemon's socket. Default: that of Docker's plugin.", valueName: "socket"),
+        help: ArgumentHelp("The daemon's socket.", valueName: "socket"),
         completion: .file())
     var address: PathArgument?
 
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
+    /// Where the daemons listen unless they are told otherwise.
+    private static let standard = ["/run/docker/plugins/ldiff.sock", "/run/containerd-ldiff/containerd-ldiff.sock"]
+
     func run() throws {
-        let address = address.map { String(decoding: $0.path.bytes, as: UTF8.self) } ?? "/run/docker/plugins/ldiff.sock"
-        let metrics = DaemonMetrics(try MetricsClient.text(of: address))
-        let output = try LayerOutput.standardOutput()
-        try output.writeText(global.json ? json(metrics, address) : table(metrics, address))
+        let found: [(address: String, metrics: DaemonMetrics)]
+        if let address {
+            let text = String(decoding: address.path.bytes, as: UTF8.self)
+            found = [(text, DaemonMetrics(try MetricsClient.text(of: text)))]
+        } else {
+            found = Self.standard.compactMap { place in
+                (try? MetricsClient.text(of: place)).map { (place, DaemonMetrics($0)) }
+            }
+        }
+        guard !found.isEmpty else {
+            throw LayerError(
+                .notFound, "ask the daemons",
+                cause: .reason("none listens at \(Self.standard.joined(separator: " or "))"),
+                hint: "name the socket with --address")
+        }
+        let texts = found.map { global.json ? json($0.metrics, $0.address) : table($0.metrics, $0.address) }
+        try LayerOutput.standardOutput().writeText(texts.joined(separator: global.json ? "" : "\n"))
     }
 
     private func uptime(_ metrics: DaemonMetrics) -> UInt64 {

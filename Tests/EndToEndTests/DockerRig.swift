@@ -5,6 +5,8 @@ import TestSupport
 /// the plugin's socket lies where Docker looks for plugins, under a name that nobody else has.
 final class DockerRig {
     let directory: TemporaryDirectory
+    /// The plugin's files: not among dockerd's, which must leave no process that names its own.
+    private let own: TemporaryDirectory
     let driver: String
     let name: String
     private let words: [String]
@@ -20,10 +22,11 @@ final class DockerRig {
     var path: String { directory.path }
     var home: String { docker.dataRoot + "/" + name }
     var socket: String { "/run/docker/plugins/\(name).sock" }
-    var log: String { String(decoding: (try? readFile(path + "/plugin.log")) ?? [], as: UTF8.self) }
+    var log: String { String(decoding: (try? readFile(own.path + "/plugin.log")) ?? [], as: UTF8.self) }
 
     init(_ driver: String, options: [String] = [], environment: [String: String] = [:]) throws {
         directory = try TemporaryDirectory()
+        own = try TemporaryDirectory()
         self.driver = driver
         self.options = ["--experimental"] + options
         self.environment = environment
@@ -31,9 +34,9 @@ final class DockerRig {
         let socket = "/run/docker/plugins/\(name).sock"
         words = [
             Self.program, "--driver", driver, "--address", socket, "--metrics-address",
-            directory.path + "/metrics/metrics.sock", "--log-level", "debug",
+            own.path + "/metrics.sock", "--log-level", "debug",
         ]
-        daemon = try Self.start(words, socket, directory.path)
+        daemon = try Self.start(words, socket, own.path)
         docker = try DockerDaemon(
             in: directory.path, driver: name, options: self.options, environment: environment)
     }
@@ -47,7 +50,7 @@ final class DockerRig {
     /// Ends the plugin at once, as a crash would, and starts it again.
     func crash() throws {
         daemon.kill()
-        daemon = try Self.start(words, socket, path)
+        daemon = try Self.start(words, socket, own.path)
     }
 
     /// Stops dockerd and starts another on the same data root, with the plugin going on.
