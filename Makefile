@@ -58,7 +58,7 @@ run: build
 # One test after the other: those that mount or wait block the few threads that the others need to go on.
 test: setup peers
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --no-parallel --skip 'ZFS(Driver|Changes|Conformance|Plugin)Tests' --skip EndToEndTests
+	$(SWIFT) test --skip-build --no-parallel --skip 'ZFS(Driver|Changes|Conformance|Plugin|SnapshotterSuite)Tests' --skip EndToEndTests
 
 # One dockerd or containerd after the other.
 test-e2e: setup
@@ -68,7 +68,7 @@ test-e2e: setup
 # The driver zfs, with zfs-fuse.
 test-zfs: setup
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --no-parallel --filter 'ZFS(Driver|Changes|Conformance|Plugin)Tests'
+	$(SWIFT) test --skip-build --no-parallel --filter 'ZFS(Driver|Changes|Conformance|Plugin|SnapshotterSuite)Tests'
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup

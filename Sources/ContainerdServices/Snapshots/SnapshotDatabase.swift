@@ -85,7 +85,19 @@ struct SnapshotDatabase: Sendable {
     }
 
     /// Makes the changes in one transaction; they are on disk when this returns. All or none.
+    ///
+    /// Where the disk is full, the log may hold the room that is missing: it is emptied into the database, and all tried
+    /// again, so that snapshots can be removed to make room.
     func write(_ changes: [SnapshotChange]) throws {
+        do {
+            try writeOnce(changes)
+        } catch let error as DatabaseError where error.resultCode == .SQLITE_FULL {
+            _ = try? queue.writeWithoutTransaction { database in try database.checkpoint(.truncate) }
+            try writeOnce(changes)
+        }
+    }
+
+    private func writeOnce(_ changes: [SnapshotChange]) throws {
         try queue.writeWithoutTransaction { database in
             try database.inTransaction(.immediate) {
                 for change in changes { try write(change, database) }

@@ -114,6 +114,8 @@ import Testing
         let disk = try Mount("tmpfs", at: place.directory("root"), options: "size=4m,nr_inodes=400")
         let daemon = try SnapshotDaemon(in: place.path)
         try await SnapshotClient.connected(to: daemon.socket) { client in
+            let ballast = daemon.root + "/ballast"
+            try writeFile(ballast, [])
             var made = 0
             var refused: (code: RPCError.Code, message: String)?
             while refused == nil, made < 1000 {
@@ -122,7 +124,6 @@ import Testing
             }
             #expect(refused?.code == .resourceExhausted, "\(refused?.message ?? "")")
             #expect(made > 20)
-            let ballast = daemon.root + "/ballast"
             _ = try? shell("cat /dev/zero >\(ballast) 2>/dev/null || :", in: "/")
             // Not even a record fits now.
             let update = try await failure {
