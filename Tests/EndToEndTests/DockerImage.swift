@@ -50,7 +50,7 @@ enum DockerImage {
     static let changes = """
         set -e; echo hello > /hello; echo more >> /etc/passwd; rm /etc/conf; rm -rf /data/gone; mkdir /data/gone
         echo in > /data/gone/in; mkdir -m 2775 /made; chown 5:6 /made; ln /hello /made/hard; ln -s ../etc /made/link
-        mknod /made/null c 1 3; mkfifo /made/pipe; chmod 700 /data/opaque; touch -h -d '2001-02-03 04:05:06' /link
+        mknod /made/null c 1 3; mkfifo /made/pipe; chmod 711 /data/opaque; touch -h -d '2001-02-03 04:05:06' /link
         """
     static let changeLines = [
         "A /data/gone/in", "A /hello", "A /made", "A /made/hard", "A /made/link", "A /made/null", "A /made/pipe",
