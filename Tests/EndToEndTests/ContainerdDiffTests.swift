@@ -11,10 +11,13 @@ import Testing
         var version: String
         var onlyDiffer = false
         var driver: String?
+        var hasDiffer: Bool { release != .installed }
         var testDescription: String { "\(version) \(onlyDiffer ? "only the differ" : driver ?? "overlay2")" }
     }
 
     private static let settings = [
+        // Only the snapshotter: the differ is containerd's own.
+        Setting(release: .installed, version: "1.6.20"),
         Setting(release: .trixie, version: "1.7.24"),
         Setting(release: .trixie, version: "1.7.24", driver: "fuse-overlayfs"),
         Setting(release: .trixie, version: "1.7.24", onlyDiffer: true),
@@ -52,7 +55,10 @@ import Testing
             setting.release, version: setting.version, in: directory, onlyDiffer: setting.onlyDiffer,
             driver: setting.driver)
         let (containerd, snapshotter) = (pair.containerd, pair.snapshotter)
-        #expect(try containerd("plugins", "ls").lines.contains { $0.contains("ldiff-diff") && $0.contains("ok") })
+        let loaded = try containerd("plugins", "ls").lines.map(\.trimmed)
+            .filter { $0.contains("ldiff") && $0.hasSuffix("ok") }.map { $0.split(separator: " ")[1] }
+        let wanted = (setting.onlyDiffer ? [] : [snapshotter[...]]) + (setting.hasDiffer ? ["ldiff-diff"] : [])
+        #expect(loaded.sorted() == wanted.sorted())
         try writeFile(directory.path + "/image.tar", image.bytes)
         try containerd("image", "import", "--snapshotter", snapshotter, directory.path + "/image.tar")
 
