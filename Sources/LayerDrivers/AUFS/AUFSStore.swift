@@ -122,12 +122,18 @@ struct AUFSStore: Sendable {
     /// A crash in between leaves `-removing` directories, or a layer without directories that `remove` or `sweep` ends.
     func remove(_ id: LayerID) throws(LayerError) {
         try validate(id)
-        var doomed: [PathBytes] = []
-        for path in [mountPoint(id), contents(id)] {
-            if let renamed = try setAside(path) { doomed.append(renamed) }
+        var doomed: [(path: PathBytes, aside: PathBytes)] = []
+        do throws(LayerError) {
+            for path in [mountPoint(id), contents(id)] {
+                if let aside = try setAside(path) { doomed.append((path, aside)) }
+            }
+            try StoreFiles.unlink(list(id))
+        } catch {
+            // The layer stays, with what belongs to it.
+            for (path, aside) in doomed { try? StoreFiles.move(aside, to: path) }
+            throw error
         }
-        try StoreFiles.unlink(list(id))
-        for path in doomed { try Trash.remove(path) }
+        for (_, aside) in doomed { try Trash.remove(aside) }
     }
 
     /// Renames `path` to `path-removing`; nil where nothing was.
