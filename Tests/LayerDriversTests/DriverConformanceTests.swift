@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 /// Every driver through every table; a case's name begins with the driver's.
@@ -19,7 +20,9 @@ import Testing
         try FaultCases.run(operation, facts, error: 5)
     }
 
-    @Test(arguments: DriverFacts.chosen) func `many threads`(_ facts: DriverFacts) throws {
+    /// zfs-fuse answers nobody any more when 16 threads mount and unmount on it, so zfs is for OpenZFS's module here.
+    @Test(arguments: DriverFacts.chosen.filter { $0.name != .zfs || TestPool.isKernel })
+    func `many threads`(_ facts: DriverFacts) throws {
         try ConcurrencyCases.run(facts)
     }
 }

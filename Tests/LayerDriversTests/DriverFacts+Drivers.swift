@@ -53,8 +53,7 @@ extension DriverFacts {
     static let zfs = DriverFacts(
         name: .zfs, ground: { try ZFSPool.ground() }, depth: 50, inheritsRootMode: true, quota: .everywhere,
         mayStay: ["graph"], removesParents: false,
-        // Each call takes seconds, since each state is looked at through mounts.
-        faultStep: 15, afterKill: { try ZFSPool.waitForPrograms(on: $0) },
+        faultStep: 4, afterKill: { try ZFSPool.waitForPrograms(on: $0) },
         statusRows: [
             "Zpool", "Zpool Health", "Parent Dataset", "Space Used By Parent", "Space Available", "Parent Quota",
             "Compression",
