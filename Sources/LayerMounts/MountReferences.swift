@@ -64,8 +64,17 @@ public final class MountReferences: Sendable {
 
     /// Takes a reference away. One more than was added changes nothing, except that the first word about a mount left by an
     /// earlier run unmounts it.
+    ///
+    /// Throws where nobody can tell what is mounted, unless it was counted: such a reference is given back all the same,
+    /// or the mount would stay for ever.
     public func release(_ path: PathBytes) throws(LayerError) -> Released {
-        let state = try checker.state(of: path)
+        let state: MountState
+        do throws(LayerError) {
+            state = try checker.state(of: path)
+        } catch {
+            guard count(path) > 0 else { throw error }
+            state = .mounted
+        }
         return counts.change { counts in
             guard state != .notMounted else {
                 counts[path] = 0

@@ -148,7 +148,9 @@ enum FaultCases {
             #expect(litter.isEmpty, "\(what)")
             call += call == 0 ? max(1, setting("LDIFF_CALL") ?? 1 + Int.random(in: 0..<step)) : step
         } while call <= calls
-        #expect(seen.contains("before") && seen.contains("after"), "\(seen)")
+        #expect(seen.contains("after"), "\(seen)")
+        // Where few of few calls are tried, all of them may come after the deciding one.
+        if facts.faultStep <= 3 { #expect(seen.contains("before"), "\(seen)") }
         unlink(file)
         try store.finish()
     }

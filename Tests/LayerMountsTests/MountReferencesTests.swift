@@ -11,8 +11,15 @@ private let path = PathBytes("/somewhere")
 private final class Pretended: Sendable {
     let state = Mutex(MountState.notMounted)
     func set(_ new: MountState) { state.withLock { $0 = new } }
+    /// Whether nobody can tell what is mounted.
+    let isHidden = Mutex(false)
+    func hide(_ new: Bool) { isHidden.withLock { $0 = new } }
     var references: MountReferences {
-        MountReferences(.custom { [self] _ in state.withLock { $0 } })
+        MountReferences(
+            .custom { [self] (path) throws(LayerError) in
+                if isHidden.withLock({ $0 }) { throw LayerError(.io, "look at", path: path, cause: .reason("hidden")) }
+                return state.withLock { $0 }
+            })
     }
 }
 
@@ -68,6 +75,21 @@ private final class Pretended: Sendable {
         mount.set(.stale)
         #expect(try references.acquire(path) == .mustReplace)
         #expect(try references.release(path) == .mustUnmount, "what is left of it has to go")
+    }
+
+    @Test func `a reference is given back although nobody can tell what is mounted`() throws {
+        let mount = Pretended()
+        let references = mount.references
+        mount.set(.mounted)
+        mount.hide(true)
+        #expect(throws: LayerError.self, "nothing was counted") { try references.release(path) }
+        mount.hide(false)
+        #expect(try references.acquire(path) == .isMounted)
+        #expect(references.count(path) == 2, "somebody else's is counted too")
+        mount.hide(true)
+        #expect(try references.release(path) == .keep)
+        #expect(try references.release(path) == .mustUnmount)
+        #expect(references.count(path) == 0)
     }
 
     @Test func `K19 nothing survives forgetting`() throws {
