@@ -124,7 +124,8 @@ import Testing
                 #expect(QuotaTests.fill(path + "/too-much", 12 << 20) != 0, "\(id)")
             }
         }
-        #expect(status(store.home + "/backingFsBlockDev").mode == S_IFBLK | 0o600)
+        // The kernel is asked by descriptor. Docker asks by a device node, which it makes when it starts.
+        #expect(status(store.home + "/backingFsBlockDev").mode == 0)
         try store.removeAll()
         store.close()
         try ground.takeDown()
