@@ -1,10 +1,10 @@
 # make setup    installs the Debian packages that are missing (root or sudo)
 # make build    the release program, .build/release/ldiff, with the Swift runtime inside
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
-# make test     every test
-# make test-kernel  the tests that need a kernel module, on Debian's kernel in a virtual machine
+# make test     every test but those of test-e2e and test-zfs; xfs's quotas only as far as this machine's kernel has them
+# make test-zfs  containerd's suite for snapshotters on zfs-fuse
+# make test-kernel  the driver zfs on OpenZFS's module, and xfs's quotas, on Debian's kernel in a virtual machine
 # make test-threads  many threads in one store under the thread sanitizer
-# make test-zfs, make test-kernel-zfs  the driver zfs on zfs-fuse and on OpenZFS's module; not part of the others yet
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 with ldiff bench, kept in perf/runs (root)
@@ -32,7 +32,7 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build daemons peers run test test-e2e test-zfs test-kernel test-kernel-zfs test-threads bench budget targets install deb format lint clean
+.PHONY: setup swift build daemons peers run test test-e2e test-zfs test-kernel test-threads bench budget targets install deb format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -58,35 +58,29 @@ run: build
 # One test after the other: those that mount or wait block the few threads that the others need to go on.
 test: setup peers
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --no-parallel --skip 'ZFS(Driver|Changes|Conformance|Plugin|SnapshotterSuite)Tests' --skip EndToEndTests
+	$(SWIFT) test --skip-build --no-parallel --skip 'ZFSSnapshotterSuiteTests|EndToEndTests'
 
 # One dockerd or containerd after the other.
 test-e2e: setup
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build --no-parallel --filter EndToEndTests
 
-# The driver zfs, with zfs-fuse.
+# The snapshotter's suite of containerd on zfs, with zfs-fuse.
 test-zfs: setup
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --no-parallel --filter 'ZFS(Driver|Changes|Conformance|Plugin|SnapshotterSuite)Tests'
+	$(SWIFT) test --skip-build --no-parallel --filter ZFSSnapshotterSuiteTests
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup
 	$(SWIFT) build --build-tests
-	Tests/Kernel/run Tests/Kernel/smoke
-
-# The driver zfs with OpenZFS's kernel module: minutes, since the processor is emulated.
-test-kernel-zfs: setup
-	$(SWIFT) build --build-tests
-	LDIFF_KERNEL_TIMEOUT=1500 Tests/Kernel/run $$PWD/.build/debug/ldiffPackageTests.xctest \
-	    --testing-library swift-testing --filter 'ZFS(Driver|Changes)Tests'
+	Tests/Kernel/run Tests/Kernel/tests
 
 # Threads in one store of each driver, with every access to memory watched; a build of its own, some ten times slower.
 test-threads: setup
 	$(SWIFT) build --build-tests --sanitize=thread --scratch-path .build/tsan
 	LDIFF_CASES='from many threads' TSAN_OPTIONS=exitcode=66 \
 	    $(SWIFT) test --skip-build --sanitize=thread --scratch-path .build/tsan --no-parallel \
-	    --filter 'ConformanceTests/.*(many threads|edges)'
+	    --filter 'DriverConformanceTests/.*(many threads|edges)'
 
 bench: build peers
 	$(PROGRAM) bench --report bench.html --json bench.json

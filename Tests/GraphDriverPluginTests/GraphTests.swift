@@ -193,7 +193,7 @@ extension Plugin {
     }
 }
 
-/// With zfs-fuse; run by `make test-zfs`.
+/// With zfs-fuse; on the pool that all tests of a process share.
 @Suite(.serialized) struct ZFSPluginTests {
     @Test func graphtest() throws {
         let plugin = try Plugin("zfs")

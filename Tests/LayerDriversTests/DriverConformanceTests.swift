@@ -1,4 +1,3 @@
-import TestSupport
 import Testing
 
 /// Every driver through every table; a case's name begins with the driver's.
@@ -21,7 +20,7 @@ import Testing
     }
 
     /// zfs-fuse answers nobody any more when 16 threads mount and unmount on it, so zfs is for OpenZFS's module here.
-    @Test(arguments: DriverFacts.chosen.filter { $0.name != .zfs || TestPool.isKernel })
+    @Test(arguments: DriverFacts.chosen.filter { $0.name != .zfs || ZFSPool.isKernel })
     func `many threads`(_ facts: DriverFacts) throws {
         try ConcurrencyCases.run(facts)
     }
