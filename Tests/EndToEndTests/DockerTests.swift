@@ -151,7 +151,8 @@ import Testing
             "run", "--network", "none", "--name", "box", DockerImage.name, "/bin/sh", "-c", DockerImage.changes)
         try rig.restartDocker()
         #expect(try rig.docker("diff", "box").lines.sorted() == DockerImage.changeLines.sorted())
-        try rig.docker("start", "--attach", "box")
+        try rig.docker("commit", "box", "again:1")
+        try rig.docker("run", "--rm", "--network", "none", "again:1", "/bin/cat", "/hello")
         try rig.docker("run", "--rm", "--network", "none", DockerImage.name, "/bin/sh", "-c", DockerImage.check)
         try rig.stop()
     }
