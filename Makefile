@@ -2,7 +2,7 @@
 # make build    the release program, .build/release/ldiff, with the Swift runtime inside
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
 # make test     every test but those of test-e2e and test-zfs; xfs's quotas only as far as this machine's kernel has them
-# make test-zfs  containerd's suite for snapshotters on zfs-fuse
+# make test-zfs  containerd's suite for snapshotters, and the driver zfs killed at counted calls, on zfs-fuse
 # make test-kernel  the driver zfs on OpenZFS's module, and xfs's quotas, on Debian's kernel in a virtual machine
 # make test-threads  many threads in one store under the thread sanitizer
 # make bench    measures every job against the peers, writes bench.html and bench.json
@@ -70,15 +70,16 @@ test-e2e: setup
 	@$(BUILD_TESTS)
 	$(SWIFT) test --skip-build --no-parallel --filter EndToEndTests
 
-# The snapshotter's suite of containerd on zfs, with zfs-fuse.
+# What zfs-fuse bears alone only: the snapshotter's suite of containerd, and processes killed at work.
 test-zfs: setup
 	@$(BUILD_TESTS)
 	$(SWIFT) test --skip-build --no-parallel --filter ZFSSnapshotterSuiteTests
+	LDIFF_DRIVERS=zfs $(SWIFT) test --skip-build --no-parallel --filter 'DriverConformanceTests/.*killed'
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup
 	@$(BUILD_TESTS)
-	Tests/Kernel/run Tests/Kernel/tests
+	LDIFF_KERNEL_TIMEOUT=1800 Tests/Kernel/run Tests/Kernel/tests
 
 # Threads in one store of each driver, with every access to memory watched; a build of its own, some ten times slower.
 test-threads: setup

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 /// Every driver through every table; a case's name begins with the driver's.
@@ -8,12 +9,18 @@ import Testing
     /// that `ZFSPlatform.unmount` asks it.
     private static let sturdy = DriverFacts.chosen.filter { $0.name != .zfs || ZFSPool.isKernel }
 
+    /// zfs-fuse calls a dataset busy long after a process with files in it was killed, on a loaded machine for minutes: run for
+    /// zfs where it is asked for by name (`make test-zfs`).
+    private static let patient = DriverFacts.chosen.filter { facts in
+        sturdy.contains { $0.name == facts.name } || getenv("LDIFF_DRIVERS") != nil
+    }
+
     @Test(arguments: DriverRun.all(DriverConformance.cases)) func conformance(_ run: DriverRun) throws { try run() }
     @Test(arguments: DriverRun.all(DriverConformance.archiveCases)) func archives(_ run: DriverRun) throws { try run() }
     @Test(arguments: DriverRun.all(EdgeCases.cases)) func edges(_ run: DriverRun) throws { try run() }
     @Test(arguments: DriverRun.all(DefectCases.cases)) func defects(_ run: DriverRun) throws { try run() }
 
-    @Test(.timeLimit(.minutes(10)), arguments: DriverFacts.chosen, FaultCases.operations.possible)
+    @Test(.timeLimit(.minutes(10)), arguments: patient, FaultCases.operations.possible)
     func `killed at any call`(_ facts: DriverFacts, _ operation: InterruptedOperation) throws {
         try FaultCases.run(operation, facts, error: FaultCases.kill)
     }
