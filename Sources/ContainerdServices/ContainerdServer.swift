@@ -4,6 +4,7 @@ import GRPCNIOTransportHTTP2Posix
 import LayerModel
 import LinuxIO
 import Logging
+import NIOCore
 import ServiceLifecycle
 
 /// What the daemon for containerd is started with.
@@ -63,6 +64,11 @@ public final class ContainerdServer: Service {
             config.http2.targetWindowSize = 1 << 20
             config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
             config.connection.keepalive.clientBehavior.allowWithoutCalls = true
+            config.channelDebuggingCallbacks.onAcceptTCPConnection = { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(PingAnswers(), position: .first)
+                }
+            }
             // Answers are small and somebody waits for each.
             config.connection.flushCoalescing = nil
         }
