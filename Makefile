@@ -14,7 +14,7 @@
 # make deb      a Debian package of them, into .build/deb
 # make format, make lint, make clean
 
-SWIFT ?= swift
+export SWIFT ?= swift
 PREFIX ?= /usr/local
 DESTDIR ?=
 DEMO_RUNS ?= 5
@@ -63,18 +63,18 @@ run: build
 # One test after the other: those that mount or wait block the few threads that the others need to go on.
 test: setup peers
 	@$(BUILD_TESTS)
-	$(SWIFT) test --skip-build --no-parallel --skip 'ZFSSnapshotterSuiteTests|EndToEndTests'
+	scripts/swift-test --skip-build --no-parallel --skip 'ZFSSnapshotterSuiteTests|EndToEndTests'
 
 # One dockerd or containerd after the other.
 test-e2e: setup
 	@$(BUILD_TESTS)
-	$(SWIFT) test --skip-build --no-parallel --filter EndToEndTests
+	scripts/swift-test --skip-build --no-parallel --filter EndToEndTests
 
 # What zfs-fuse bears alone only: the snapshotter's suite of containerd, and processes killed at work.
 test-zfs: setup
 	@$(BUILD_TESTS)
-	$(SWIFT) test --skip-build --no-parallel --filter ZFSSnapshotterSuiteTests
-	LDIFF_DRIVERS=zfs $(SWIFT) test --skip-build --no-parallel --filter 'DriverConformanceTests/.*killed'
+	scripts/swift-test --skip-build --no-parallel --filter ZFSSnapshotterSuiteTests
+	LDIFF_DRIVERS=zfs scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*killed'
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup
@@ -85,7 +85,7 @@ test-kernel: setup
 test-threads: setup
 	$(SWIFT) build --product ldiffPackageTests --sanitize=thread --scratch-path .build/tsan
 	LDIFF_CASES='from many threads' TSAN_OPTIONS=exitcode=66 \
-	    $(SWIFT) test --skip-build --sanitize=thread --scratch-path .build/tsan --no-parallel \
+	    scripts/swift-test --skip-build --sanitize=thread --scratch-path .build/tsan --no-parallel \
 	    --filter 'DriverConformanceTests/.*(many threads|edges)'
 
 bench: build peers

@@ -186,7 +186,11 @@ let package = Package(
             name: "GraphDriverPluginTests", dependencies: ["GraphDriverPlugin", "DaemonSupport", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "ContainerdServicesTests", dependencies: ["ContainerdServices", "ContainerdAPI", "TestSupport"],
+            name: "ContainerdServicesTests",
+            dependencies: [
+                "ContainerdServices", "ContainerdAPI", "TestSupport",
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ],
             swiftSettings: programSettings),
         // Debian's dockerd and containerd on the two daemons: `make test-e2e`.
         .testTarget(

@@ -1,11 +1,10 @@
 import Foundation
-import TestSupport
 
 /// An archive that `docker save` wrote, unpacked.
-struct SavedImages {
+public struct SavedImages {
     private var imageDiffIDs: [String: [String]] = [:]
     /// The tar of every layer, by DiffID.
-    private(set) var layers: [String: [UInt8]] = [:]
+    public private(set) var layers: [String: [UInt8]] = [:]
 
     private struct Image: Decodable {
         var configuration: String
@@ -27,7 +26,7 @@ struct SavedImages {
     }
 
     /// Unpacks `archive` into the directory `path`, which is made.
-    init(_ archive: String, into path: String) throws {
+    public init(_ archive: String, into path: String) throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         let result = try runProgram(["/bin/tar", "-x", "-f", archive, "-C", path])
         guard result.status == 0 else { throw TestFailure("tar -x -f \(archive): \(result.errors)") }
@@ -44,13 +43,14 @@ struct SavedImages {
         }
     }
 
-    func diffIDs(of image: String) throws -> [String] {
+    /// DiffIDs of an image's layers, the base first.
+    public func diffIDs(of image: String) throws -> [String] {
         guard let found = imageDiffIDs[image] else { throw TestFailure("docker save has no \(image)") }
         return found
     }
 
     /// The tar of the layer that `docker commit` put on `base`; for a commit without changes, which puts none, an empty one.
-    func layer(of image: String, over base: String) throws -> [UInt8] {
+    public func layer(of image: String, over base: String) throws -> [UInt8] {
         let (below, all) = (try diffIDs(of: base), try diffIDs(of: image))
         if below == all { return Tar.archive([]) }
         guard all.dropLast() == below[...], let last = all.last, let bytes = layers[last] else {
