@@ -45,7 +45,6 @@ private let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
         defer { withExtendedLifetime(place) {} }
         let daemon = try SnapshotDaemon(in: place.directory("d"))
         let descriptor = try connected(daemon.socket)
-        defer { close(descriptor) }
         let pings = (0..<1000).flatMap { ping(UInt8($0 & 0x7f)) }
         let sent = preface + frame(4, []) + pings
         #expect(send(descriptor, sent, sent.count, Int32(MSG_NOSIGNAL)) == sent.count)
@@ -64,6 +63,8 @@ private let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
                 start = end
             }
         }
+        // Before the daemon, which waits for those connected to it.
+        close(descriptor)
         #expect(answers == 1000)
         #expect(closings == 0, "GOAWAY")
         try daemon.stop()
