@@ -80,7 +80,8 @@ import Testing
             #expect(names.contains(name), "\(name) in \(names)")
         }
 
-        // The container's snapshot becomes the base of another's.
+        // The container's snapshot becomes the base of another's. Without its container nothing but the label holds it.
+        try ctr("snapshot", "--snapshotter", snapshotter, "label", "one", "containerd.io/gc.root=now")
         try ctr("container", "rm", "--keep-snapshot", "one")
         try ctr("snapshot", "--snapshotter", snapshotter, "commit", "committed", "one")
         try ctr("snapshot", "--snapshotter", snapshotter, "prepare", "two", "committed")
