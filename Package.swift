@@ -139,7 +139,7 @@ let package = Package(
                 "ContainerdAPI", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts", "LayerEngine",
                 "LayerCompression",
                 .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
-                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDB", package: "GRDB.swift"), .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: programSettings),
         .executableTarget(

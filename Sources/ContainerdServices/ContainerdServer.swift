@@ -5,6 +5,7 @@ import LayerModel
 import LinuxIO
 import Logging
 import NIOCore
+import NIOPosix
 import ServiceLifecycle
 
 /// What the daemon for containerd is started with.
@@ -28,6 +29,8 @@ public final class ContainerdServer: Service {
     private let bridge: BlockingBridge
     private let logger: Logger
     private let server: GRPCServer<HTTP2ServerTransport.Posix>
+    /// One thread serves all connections: containerd has one, and everything that takes time is done elsewhere.
+    private let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
     /// How long calls may go on after the daemon was asked to end. Layers that are being unpacked then are given up;
     /// containerd begins them anew.
@@ -53,7 +56,7 @@ public final class ContainerdServer: Service {
         ]
         let transport = HTTP2ServerTransport.Posix(
             listeningSocketDescriptor: Int(socket.takeDescriptor()), transportSecurity: .plaintext,
-            config: Self.configuration)
+            config: Self.configuration, eventLoopGroup: loops)
         server = GRPCServer(transport: transport, services: services)
     }
 
@@ -66,10 +69,11 @@ public final class ContainerdServer: Service {
             config.connection.keepalive.clientBehavior.allowWithoutCalls = true
             config.channelDebuggingCallbacks.onAcceptTCPConnection = { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(PingAnswers(), position: .first)
+                    let pipeline = channel.pipeline.syncOperations
+                    try pipeline.addHandlers([FlushGathering(), PingAnswers()], position: .first)
                 }
             }
-            // Answers are small and somebody waits for each.
+            // Answers are small and somebody waits for each: `FlushGathering` delays none.
             config.connection.flushCoalescing = nil
         }
     }
@@ -85,9 +89,9 @@ public final class ContainerdServer: Service {
                 // What is still being unpacked ends here; the server can then end too.
                 bridge.cancelAll()
             }
-            group.addTask { [server] in
+            group.addTask { [server, loops] in
                 try await withGracefulShutdownHandler {
-                    try await server.serve()
+                    try await withTaskExecutorPreference(EventLoopExecutor(loops.next())) { try await server.serve() }
                 } onGracefulShutdown: {
                     server.beginGracefulShutdown()
                 }

@@ -15,7 +15,7 @@ public final class BlockingBridge: Sendable {
 
     /// `long` bounds how many layers are read or written at once; a stream that waits for its peer holds one.
     public init(shortThreads: Int = 16, longThreads: Int = 64) {
-        short = ThreadLane(limit: shortThreads, keep: 4)
+        short = ThreadLane(limit: shortThreads, keep: shortThreads)
         long = ThreadLane(limit: longThreads, keep: 2)
     }
 
@@ -24,6 +24,9 @@ public final class BlockingBridge: Sendable {
     public func run<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
         try await Job.perform(on: short, flag: nil, body)
     }
+
+    /// Has a short piece of work done, which says itself when it is over. Throws `io` where the system gives no thread for it.
+    public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) { try short.add(body) }
 
     /// Runs long work on the other lane. Its flag is set when the task is cancelled and by `cancelAll`.
     public func runLong<Result: Sendable>(

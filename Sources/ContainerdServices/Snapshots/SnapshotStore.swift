@@ -1,21 +1,14 @@
+import DaemonSupport
 import Glibc
 import LayerModel
-import LinuxIO
 import Synchronization
 
 /// The metadata of one driver's snapshots: in memory for everybody who asks, in a database for the next start.
 ///
-/// Reading never waits. All changes go through one thread, which takes what has gathered while it synced the last
-/// transaction and makes one of it, so that callers at the same time share a sync. An answer is given when its
+/// Reading never waits. Changes are made by one thread at a time: the first that comes, which takes what has gathered while it
+/// synced the last transaction and makes one of it, so that callers at the same time share a sync. An answer is given when its
 /// transaction is on disk, and only then do others see the change.
 final class SnapshotStore: Sendable {
-    private struct Visible {
-        var index: SnapshotIndex
-        /// Ids that are given out but have no record yet, whose directories are no leftovers.
-        var reserved: Set<Int64> = []
-        var highest: Int64
-    }
-
     private struct Queue {
         var jobs: [Job] = []
         var isClosing = false
@@ -24,94 +17,118 @@ final class SnapshotStore: Sendable {
     /// Makes its changes, and says what to answer once they are on disk or failed.
     private typealias Job = @Sendable (inout SnapshotEdit) -> (@Sendable (ServiceFailure?) -> Void)
 
+    let ids: SnapshotIDs
     private let database: SnapshotDatabase
-    private let visible: Mutex<Visible>
-    private let queue = Monitor(Queue())
-    private let threads = HelperThreads()
+    private let visible: Mutex<SnapshotIndex>
+    private let queue = Mutex(Queue())
+    /// The newest state; held by the thread that writes.
+    private let newest: Mutex<SnapshotIndex>
+    private let bridge: BlockingBridge
     /// Makes new directories durable before the transaction that records them.
     private let syncDirectories: @Sendable () throws(LayerError) -> Void
 
     /// Opens the database at `path`. `taken` is the highest id that storage knows.
     init(
-        path: String, taken: Int64, syncDirectories: @escaping @Sendable () throws(LayerError) -> Void
+        path: String, taken: Int64, bridge: BlockingBridge,
+        syncDirectories: @escaping @Sendable () throws(LayerError) -> Void
     ) throws {
         database = try SnapshotDatabase(path: path)
         let (records, highest) = try database.load()
-        visible = Mutex(Visible(index: SnapshotIndex(records), highest: max(highest, taken)))
+        ids = SnapshotIDs(highest: max(highest, taken))
+        visible = Mutex(SnapshotIndex(records))
+        newest = Mutex(SnapshotIndex(records))
+        self.bridge = bridge
         self.syncDirectories = syncDirectories
-        try threads.start { [self] in write() }
     }
 
     /// The state of this moment; it stays as it is. Whoever holds one makes the next change copy the tables.
-    var index: SnapshotIndex { visible.withLock { $0.index } }
+    var index: SnapshotIndex { visible.withLock { $0 } }
 
     /// Looks something up; others wait meanwhile.
     func look<Value: Sendable>(
         _ body: (SnapshotIndex) throws(ServiceFailure) -> Value
     ) throws(ServiceFailure) -> Value {
-        try visible.withLock { (visible) throws(ServiceFailure) in try body(visible.index) }
+        try visible.withLock { (index) throws(ServiceFailure) in try body(index) }
     }
-
-    // MARK: ids
-
-    /// A new id. Give it back with `release` when its record is made, or its storage is gone again.
-    func reserve() -> Int64 {
-        visible.withLock { visible in
-            visible.highest += 1
-            visible.reserved.insert(visible.highest)
-            return visible.highest
-        }
-    }
-
-    func release(_ id: Int64) { visible.withLock { _ = $0.reserved.remove(id) } }
 
     /// Which of these are in no record and not being made.
-    func strays(among ids: [Int64]) -> [Int64] {
-        visible.withLock { visible in
-            ids.filter { !visible.reserved.contains($0) && visible.index.records[$0] == nil }
-        }
+    func strays(among candidates: [Int64]) -> [Int64] {
+        // In this order: an id that is released meanwhile has its record.
+        let free = candidates.filter { !ids.isReserved($0) }
+        return visible.withLock { index in free.filter { index.records[$0] == nil } }
     }
 
     // MARK: changes
 
     /// Runs `body` on the newest state, alone, and waits until what it changed is on disk.
     ///
+    /// `make` runs before, beside others, on a thread that may block; `undo` takes back what it made if the change fails.
     /// `body` must look at everything before its first change: what it throws leaves no trace.
-    func change<Value: Sendable>(
-        _ body: @escaping @Sendable (inout SnapshotEdit) throws(ServiceFailure) -> Value
-    ) async throws(ServiceFailure) -> Value {
-        let outcome: Result<Value, ServiceFailure> = await withCheckedContinuation { continuation in
-            let job: Job = { edit in
-                let outcome = Result { () throws(ServiceFailure) in try body(&edit) }
-                return { failure in continuation.resume(returning: failure.map { .failure($0) } ?? outcome) }
-            }
-            let isClosed = queue.update { queue in
-                if queue.isClosing { return (true, false) }
-                queue.jobs.append(job)
-                return (false, true)
-            }
-            if isClosed {
-                continuation.resume(returning: .failure(ServiceFailure(.unavailable, "the daemon is stopping")))
+    func change<Made: Sendable, Value: Sendable>(
+        after make: @escaping @Sendable () throws -> Made, undo: @escaping @Sendable (Made) -> Void = { _ in },
+        _ body: @escaping @Sendable (inout SnapshotEdit, Made) throws(ServiceFailure) -> Value
+    ) async throws -> Value {
+        let outcome: Result<Value, any Error> = await withCheckedContinuation { continuation in
+            do throws(LayerError) {
+                try bridge.start { [self] in
+                    do {
+                        let made = try make()
+                        add { edit in
+                            let outcome = Result { () throws(ServiceFailure) in try body(&edit, made) }
+                            return { failure in
+                                let outcome = failure.map { .failure($0) } ?? outcome
+                                if case .failure = outcome { undo(made) }
+                                continuation.resume(returning: outcome.mapError { $0 })
+                            }
+                        }
+                    } catch {
+                        continuation.resume(returning: .failure(error))
+                    }
+                }
+            } catch {
+                continuation.resume(returning: .failure(error))
             }
         }
         return try outcome.get()
     }
 
-    /// Lets what has begun end, and closes the database.
-    func close() {
-        queue.change { $0.isClosing = true }
-        threads.join()
-        database.close()
+    /// The same, with nothing to be made before.
+    func change<Value: Sendable>(
+        _ body: @escaping @Sendable (inout SnapshotEdit) throws(ServiceFailure) -> Value
+    ) async throws -> Value {
+        try await change(after: {}) { (edit, _) throws(ServiceFailure) in try body(&edit) }
     }
 
-    /// The writer's thread.
-    private func write() {
-        var newest = index
+    /// Lets what has begun end, and closes the database. Blocks.
+    func close() {
+        queue.withLock { $0.isClosing = true }
+        newest.withLock { newest in
+            write(&newest)
+            database.close()
+        }
+    }
+
+    // MARK: writing
+
+    /// Queues a job, and writes until nothing waits unless another thread does.
+    private func add(_ job: @escaping Job) {
+        let isOpen = queue.withLock { queue in
+            if !queue.isClosing { queue.jobs.append(job) }
+            return !queue.isClosing
+        }
+        guard isOpen else {
+            var none = SnapshotEdit(index: SnapshotIndex(), now: 0)
+            return job(&none)(ServiceFailure(.unavailable, "the daemon is stopping"))
+        }
+        // Whoever held it may have looked for the last time before this job came; then it looks again.
+        while newest.withLockIfAvailable({ write(&$0) }) != nil, queue.withLock({ !$0.jobs.isEmpty }) {}
+    }
+
+    private func write(_ newest: inout SnapshotIndex) {
         while true {
-            let jobs: [Job] = queue.waitFor { queue in
-                guard !queue.jobs.isEmpty || queue.isClosing else { return nil }
+            let jobs = queue.withLock { queue in
                 defer { queue.jobs = [] }
-                return (queue.jobs, false)
+                return queue.jobs
             }
             if jobs.isEmpty { return }
             write(jobs, &newest)
@@ -126,9 +143,9 @@ final class SnapshotStore: Sendable {
         var failure: ServiceFailure?
         if !edit.changes.isEmpty {
             do {
-                if edit.needsDirectories { try syncDirectories() }
+                if edit.needsSync { try syncDirectories() }
                 try database.write(edit.changes)
-                visible.withLock { visible in for change in edit.changes { visible.index.apply(change) } }
+                visible.withLock { index in for change in edit.changes { index.apply(change) } }
             } catch let error as LayerError {
                 failure = ServiceFailure(error, "sync the snapshots' directory")
             } catch {
@@ -151,13 +168,13 @@ final class SnapshotStore: Sendable {
 struct SnapshotEdit {
     fileprivate(set) var index: SnapshotIndex
     fileprivate(set) var changes: [SnapshotChange] = []
-    fileprivate(set) var needsDirectories = false
+    fileprivate(set) var needsSync = false
     /// Nanoseconds since 1970: when the transaction began.
     let now: Int64
 
     /// Adds the record of storage that was just made.
-    mutating func insert(_ record: SnapshotRecord) {
-        needsDirectories = true
+    mutating func insert(_ record: SnapshotRecord, _ storage: NewStorage) {
+        needsSync = needsSync || storage.needsSync
         put(record)
     }
 

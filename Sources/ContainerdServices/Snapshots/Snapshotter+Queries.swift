@@ -37,11 +37,13 @@ extension Snapshotter {
         return backend.mounts(record, ancestors: ancestors)
     }
 
-    /// Everything that a filter takes, as it is at this moment.
-    func list(_ filter: SnapshotFilter) -> [SnapshotInfo] {
+    /// Everything that a filter takes, as it is at this moment. Matching many takes long enough to be done elsewhere.
+    func list(_ filter: SnapshotFilter) async throws -> [SnapshotInfo] {
         let index = store.index
-        return index.records.values.lazy.map { self.info(index, $0) }.filter {
-            filter.matches($0.record, parent: $0.parent, labels: $0.labels)
+        return try await bridge.run { [self] in
+            index.records.values.lazy.map { self.info(index, $0) }.filter {
+                filter.matches($0.record, parent: $0.parent, labels: $0.labels)
+            }
         }
     }
 
@@ -89,21 +91,25 @@ extension Snapshotter {
     /// Goes on behind what cannot be removed; the first such error is thrown at the end.
     func cleanUp(isStart: Bool = false) async throws {
         try await bridge.runLong { [self] flag in
-            var candidates = removed.withLock { Array($0) }
-            if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
-            var first: LayerError?
-            // The youngest first: a dataset can go only after its clones.
-            for id in Set(store.strays(among: candidates)).sorted(by: >) {
-                try flag.check("clean up")
-                do throws(LayerError) {
-                    try backend.discard(id)
-                    removed.withLock { _ = $0.remove(id) }
-                } catch {
-                    if first == nil { first = error }
-                }
-            }
-            if let first { throw first }
+            try cleaning.withLock { _ in try cleanUp(isStart: isStart, flag) }
         }
+    }
+
+    private func cleanUp(isStart: Bool, _ flag: CancelFlag) throws(LayerError) {
+        var candidates = removed.withLock { Array($0) }
+        if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
+        var first: LayerError?
+        // The youngest first: a dataset can go only after its clones.
+        for id in Set(store.strays(among: candidates)).sorted(by: >) {
+            try flag.check("clean up")
+            do throws(LayerError) {
+                try backend.discard(id)
+                removed.withLock { _ = $0.remove(id) }
+            } catch {
+                if first == nil { first = error }
+            }
+        }
+        if let first { throw first }
     }
 }
 

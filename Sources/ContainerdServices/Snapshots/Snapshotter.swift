@@ -41,6 +41,8 @@ final class Snapshotter: Sendable {
     /// Removed ones whose storage is still there, where that cannot be listed.
     let removed = Mutex<Set<Int64>>([])
     let isPrepared = Mutex(false)
+    /// Held by the thread that cleans up: two would remove the same.
+    let cleaning = Mutex(())
 
     init(
         _ backend: any SnapshotBackend, _ store: SnapshotStore, _ options: SnapshotterOptions, _ bridge: BlockingBridge
@@ -74,44 +76,28 @@ final class Snapshotter: Sendable {
         }
         try await prepareBackend()
         let isRebased = kind == .active && base == nil && backend.takesLateParents && expectsParent(key, labels)
-        let id = try await makeStorage(NewSnapshot(kind: kind, parent: base, owner: owner), operation)
-        defer { store.release(id) }
+        let new = NewSnapshot(kind: kind, parent: base, owner: owner)
         do {
-            return try await store.change { [backend] edit throws(ServiceFailure) in
+            let (id, mounts) = try await store.change(
+                after: { [backend, store] in try backend.create(new, store.ids) },
+                undo: { [self] storage in
+                    discard(storage.id)
+                    store.ids.release(storage.id)
+                }
+            ) { [backend] (edit, storage) throws(ServiceFailure) in
                 let base = try SnapshotRules.base(edit.index, key: key, parent: parent, sharing: reference, operation)
                 let record = SnapshotRecord(
-                    id: id, name: key, kind: kind, parent: base, created: edit.now, updated: edit.now, labels: labels,
-                    isRebased: isRebased)
-                edit.insert(record)
-                return backend.mounts(record, ancestors: edit.index.ancestors(of: record))
+                    id: storage.id, name: key, kind: kind, parent: base, created: edit.now, updated: edit.now,
+                    labels: labels, isRebased: isRebased)
+                edit.insert(record, storage)
+                return (record.id, backend.mounts(record, ancestors: edit.index.ancestors(of: record)))
             }
+            store.ids.release(id)
+            return mounts
         } catch {
-            await discard(id)
             throw Self.named(error, operation)
         }
     }
-
-    /// Makes storage under a new id, which stays reserved.
-    private func makeStorage(_ snapshot: NewSnapshot, _ operation: String) async throws -> Int64 {
-        for _ in 0..<Self.idTries {
-            let id = store.reserve()
-            do {
-                try await bridge.run { [backend] in try backend.create(id, snapshot) }
-                return id
-            } catch {
-                // A dataset that a crash left, or somebody else's: neither is ours to touch here.
-                if (error as? LayerError)?.code != .alreadyExists {
-                    await discard(id)
-                    store.release(id)
-                    throw Self.named(error, operation)
-                }
-                store.release(id)
-            }
-        }
-        throw ServiceFailure(.internalError, "\(operation): \(Self.idTries) new ids were taken already")
-    }
-
-    private static let idTries = 1000
 
     /// Whether a layer is being unpacked whose parent comes with Commit.
     private func expectsParent(_ key: String, _ labels: [String: String]) -> Bool {
@@ -121,13 +107,9 @@ final class Snapshotter: Sendable {
             || key.contains("/extract-")
     }
 
-    /// Removes storage for which there is no record (any more). What fails is left to Cleanup.
-    func discard(_ id: Int64) async {
-        let isGone: Bool? = try? await bridge.run { [backend] in
-            do { try backend.discard(id) } catch { return false }
-            return true
-        }
-        if isGone != true { removed.withLock { _ = $0.insert(id) } }
+    /// Removes storage for which there is no record (any more). What fails is left to Cleanup. Blocks.
+    private func discard(_ id: Int64) {
+        do { try backend.discard(id) } catch { removed.withLock { _ = $0.insert(id) } }
     }
 
     // MARK: committing
@@ -148,11 +130,14 @@ final class Snapshotter: Sendable {
             throw ServiceFailure(.aborted, "\(operation): another commit of it is at work; try again")
         }
         defer { committing.withLock { _ = $0.remove(record.id) } }
-        do {
-            try await prepareBackend()
-            let usage = try await measure(record.id, context)
-            try await bridge.run { [backend] in try backend.freeze(record.id) }
-            try await store.change { edit throws(ServiceFailure) in
+        /// Measures, and records; nothing, with false, where `measure` cannot tell.
+        func end(_ measure: @escaping @Sendable () throws -> SnapshotUsage?) async throws -> Bool {
+            try await store.change(after: { [backend] in
+                guard let usage = try measure() else { return SnapshotUsage?.none }
+                try backend.freeze(record.id)
+                return usage
+            }) { (edit, usage) throws(ServiceFailure) in
+                guard let usage else { return false }
                 var (record, parent) = try SnapshotRules.commit(
                     edit.index, name: name, key: key, parent: parent, takesLateParents: takesLateParents, operation)
                 record.name = name
@@ -163,6 +148,15 @@ final class Snapshotter: Sendable {
                 record.created = edit.now
                 record.updated = edit.now
                 edit.put(record)
+                return true
+            }
+        }
+        do {
+            try await prepareBackend()
+            let known = unpacked.withLock { $0[record.id] }
+            if try await !end({ [backend] in try known ?? backend.measureAtOnce(record.id) }) {
+                let usage = try await measure(record.id, context)
+                _ = try await end { usage }
             }
             unpacked.withLock { _ = $0.removeValue(forKey: record.id) }
         } catch {
@@ -171,8 +165,7 @@ final class Snapshotter: Sendable {
     }
 
     private func measure(_ id: Int64, _ context: ServerContext) async throws -> SnapshotUsage {
-        if let known = unpacked.withLock({ $0[id] }) { return known }
-        return try await Cancellation.carry(context) { [backend, bridge] in
+        try await Cancellation.carry(context) { [backend, bridge] in
             try await bridge.runLong { flag in try backend.measure(id, cancel: flag) }
         }
     }
@@ -181,7 +174,7 @@ final class Snapshotter: Sendable {
 
     func remove(key: String) async throws {
         let operation = "failed to remove snapshot \(quoted(key))"
-        let id = try await store.change { edit throws(ServiceFailure) in
+        let id = try await store.change { (edit) throws(ServiceFailure) in
             let record = try SnapshotRules.find(edit.index, key, operation)
             guard edit.index.childCount(of: record.id) == 0 else {
                 throw ServiceFailure(.failedPrecondition, "\(operation): cannot remove a snapshot that has children")
@@ -191,7 +184,7 @@ final class Snapshotter: Sendable {
         }
         unpacked.withLock { _ = $0.removeValue(forKey: id) }
         if options.removesAtOnce {
-            await discard(id)
+            try await bridge.run { [self] in discard(id) }
         } else if !backend.listsQuickly {
             removed.withLock { _ = $0.insert(id) }
         }

@@ -131,13 +131,16 @@ public final class SnapshotterSet: Sendable {
                 logger.log(level: level == .debug ? .debug : .warning, "\(line)")
             }
         } else {
-            backend = try UnionBackend(driver, home: home)
+            backend = try UnionBackend(driver, home: home) { [bridge] work in
+                // Without a thread for it, whoever needs one next makes them.
+                do { try bridge.start(work) } catch { work() }
+            }
         }
-        try backend.clearLeftovers()
         let taken = backend.listsQuickly ? try backend.storedIDs().max() ?? 0 : 0
-        let store = try SnapshotStore(path: database(driver), taken: taken) { () throws(LayerError) in
+        let store = try SnapshotStore(path: database(driver), taken: taken, bridge: bridge) { () throws(LayerError) in
             try backend.sync()
         }
+        try backend.settle(Set(store.index.records.keys))
         return Snapshotter(backend, store, settings.options, bridge)
     }
 

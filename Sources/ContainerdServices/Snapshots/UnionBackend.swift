@@ -9,6 +9,7 @@ import Synchronization
 final class UnionBackend: SnapshotBackend {
     let driver: DriverName
     private let directories: SnapshotDirectories
+    private let spares: SpareDirectories
     private let facts: Mutex<Facts?>
 
     /// What is found out by trying.
@@ -18,9 +19,14 @@ final class UnionBackend: SnapshotBackend {
         var usesUserAttributes = false
     }
 
-    init(_ driver: DriverName, home: PathBytes) throws(LayerError) {
+    /// `background` has something done on a thread that may block.
+    init(
+        _ driver: DriverName, home: PathBytes,
+        background: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+    ) throws(LayerError) {
         self.driver = driver
         directories = try SnapshotDirectories(home)
+        spares = try SpareDirectories(directories, background: background)
         facts = Mutex(nil)
     }
 
@@ -81,15 +87,28 @@ final class UnionBackend: SnapshotBackend {
         return found
     }
 
-    func create(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) { try directories.create(id, snapshot) }
+    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) throws(LayerError) -> NewStorage {
+        let id = try spares.take(ids)
+        do throws(LayerError) {
+            return NewStorage(id: id, needsSync: try directories.setOwner(id, snapshot))
+        } catch {
+            try? directories.discard(id)
+            ids.release(id)
+            throw error
+        }
+    }
+
     func discard(_ id: Int64) throws(LayerError) { try directories.discard(id) }
     func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
-    func clearLeftovers() throws(LayerError) {
+    func settle(_ recorded: Set<Int64>) throws(LayerError) {
         try OverlaySupport.sweep(directories.home)
         try directories.clearLeftovers()
+        try spares.settle(recorded)
     }
     func sync() throws(LayerError) { try directories.sync() }
     func contents(_ id: Int64) -> PathBytes? { directories.contents(id) }
+
+    func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { try directories.emptyUsage(id) }
 
     func measure(_ id: Int64, cancel: CancelFlag) throws(LayerError) -> SnapshotUsage {
         var source = SourceOptions(upper: directories.contents(id))

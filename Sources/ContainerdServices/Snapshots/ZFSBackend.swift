@@ -35,7 +35,26 @@ final class ZFSBackend: SnapshotBackend {
         return datasets
     }
 
-    func create(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) {
+    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) throws(LayerError) -> NewStorage {
+        for _ in 0..<Self.idTries {
+            let id = ids.reserve()
+            do throws(LayerError) {
+                try create(id, snapshot)
+                return NewStorage(id: id)
+            } catch {
+                // A dataset that a crash left, or somebody else's: neither is ours to touch here.
+                if error.code != .alreadyExists { try? datasets().destroy(id) }
+                ids.release(id)
+                if error.code != .alreadyExists { throw error }
+            }
+        }
+        throw LayerError(
+            .alreadyExists, "make a dataset", cause: .reason("\(Self.idTries) new ids were taken already"))
+    }
+
+    private static let idTries = 1000
+
+    private func create(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) {
         let datasets = try datasets()
         try datasets.create(id, parent: snapshot.parent)
         guard let owner = snapshot.owner, owner != (0, 0) else { return }
@@ -74,7 +93,7 @@ final class ZFSBackend: SnapshotBackend {
     func storedIDs() throws(LayerError) -> [Int64] { try datasets().ids() }
 
     /// Mounts that a killed process made to change an owner.
-    func clearLeftovers() throws(LayerError) {
+    func settle(_ recorded: Set<Int64>) throws(LayerError) {
         let mounts = home.appending("mounts")
         try KernelMount.unmountAll(atOrBelow: mounts)
     }

@@ -108,6 +108,40 @@ import Testing
         #expect(Set(directoryNames(snapshots)) == directories, "\(when)")
     }
 
+    /// Prepare moves directories that are on disk already, and syncs only the record.
+    @Test func `directories whose move a power failure undid are moved again`() async throws {
+        let daemon = try SnapshotDaemon(settings: "[snapshot]\nupperdir_label = true\n")
+        let (snapshots, spares) = (daemon.root + "/overlay2/snapshots", daemon.root + "/overlay2/spare")
+        let label = "containerd.io/snapshot/overlay.upperdir"
+        let before = try await SnapshotClient.connected(to: daemon.socket) { client in
+            _ = try await client.prepare("base-key")
+            try writeFile(snapshots + "/1/fs/file", Array("kept".utf8))
+            try await client.commit("base", "base-key")
+            _ = try await client.prepare("active", "base")
+            _ = try await client.prepare("gone", "base")
+            try await client.remove("gone")
+            return try await client.list()
+        }
+        daemon.kill()
+        let unused = directoryNames(spares)
+        #expect(!unused.isEmpty, "nothing was made ahead")
+        for id in 1...3 { #expect(rename("\(snapshots)/\(id)", "\(spares)/\(id)") == 0) }
+        // One that was being made.
+        mkdir(spares + "/900", 0o700)
+        try daemon.start()
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            #expect(try await client.list() == before)
+            for (name, info) in before { #expect(access(info.labels[label] ?? "", F_OK) == 0, "\(name)") }
+            #expect(Set(directoryNames(snapshots)) == ["1", "2"])
+            #expect(directoryNames(spares).isEmpty)
+            #expect(try readFile(snapshots + "/1/fs/file") == Array("kept".utf8))
+            _ = try await client.prepare("next", "base")
+            try await client.cleanup()
+            #expect(directoryNames(snapshots).count == 3)
+        }
+        try daemon.stop()
+    }
+
     @Test func `a full disk refuses what is new, keeps what was, and is mended by removing`() async throws {
         let place = try TemporaryDirectory()
         defer { withExtendedLifetime(place) {} }

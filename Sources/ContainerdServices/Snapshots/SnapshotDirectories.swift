@@ -1,0 +1,171 @@
+import LayerModel
+import LinuxIO
+
+/// `snapshots/<id>/{fs,work}` of the overlay family: a directory a snapshot, numbered, so that many of them fit the options
+/// of a mount, and all in one directory, because containerd shortens those by going there first (drop-in.md 1.6).
+final class SnapshotDirectories: Sendable {
+    let home: PathBytes
+    private let directory: OwnedDescriptor
+    private static let temporary = Array("new-".utf8)
+
+    var path: PathBytes { home.appending("snapshots") }
+    /// The lower directory of a mount whose parents come later.
+    var empty: PathBytes { home.appending("empty") }
+
+    /// Opens the directories below `home`, or makes them.
+    init(_ home: PathBytes) throws(LayerError) {
+        self.home = home
+        try Self.make(home, mode: 0o700)
+        try Self.make(home.appending("empty"), mode: 0o755)
+        let path = home.appending("snapshots")
+        try Self.make(path, mode: 0o700)
+        directory = try attempt("open", path) { () throws(SystemCallError) in
+            try path.open([.readOnly, .directory, .noFollow])
+        }
+    }
+
+    /// Makes a directory with exactly this mode; one that is there keeps its own.
+    static func make(_ path: PathBytes, mode: UInt32) throws(LayerError) {
+        guard let (above, name) = path.splitLast() else { return }
+        try attempt("make the directory", path) { () throws(SystemCallError) in
+            let parent = try above.open([.pathOnly, .directory])
+            try name.withName { (name) throws(SystemCallError) in
+                do throws(SystemCallError) {
+                    try parent.makeDirectory(name, mode: 0o700)
+                    if mode != 0o700 { try parent.open(name, [.readOnly, .directory, .noFollow]).setMode(mode) }
+                } catch {
+                    guard error.errno == 17 else { throw error }
+                }
+            }
+        }
+    }
+
+    func contents(_ id: Int64) -> PathBytes { path.appending("\(id)/fs") }
+    func work(_ id: Int64) -> PathBytes { path.appending("\(id)/work") }
+
+    /// The id in a path that is exactly `contents` or `work` of one.
+    func id(_ text: String, _ part: String) -> Int64? {
+        let bytes = Array(text.utf8)
+        let prefix = path.bytes + [UInt8(ascii: "/")]
+        let suffix = Array("/\(part)".utf8)
+        guard bytes.starts(with: prefix), bytes.suffix(suffix.count).elementsEqual(suffix),
+            bytes.count > prefix.count + suffix.count
+        else { return nil }
+        return Self.id(bytes[prefix.count..<(bytes.count - suffix.count)])
+    }
+
+    /// The number that a name spells in the only way we write it.
+    static func id(_ name: ArraySlice<UInt8>) -> Int64? {
+        guard let id = Int64(String(decoding: name, as: UTF8.self)), id > 0, String(id).utf8.elementsEqual(name) else {
+            return nil
+        }
+        return id
+    }
+
+    /// Makes the directories of a snapshot below `place`, under its id.
+    func make(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) {
+        try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
+            try place.makeDirectory(name, mode: 0o700)
+            let made = try place.open(name, [.pathOnly, .directory, .noFollow])
+            try make(NamePointer("fs"), in: made, mode: 0o755)
+            try make(NamePointer("work"), in: made, mode: 0o711)
+        }
+    }
+
+    /// Makes one with exactly this mode, whatever the umask.
+    private func make(_ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor, mode: UInt32)
+        throws(SystemCallError)
+    {
+        try parent.makeDirectory(name, mode: 0o700)
+        try parent.open(name, [.readOnly, .directory, .noFollow]).setMode(mode)
+    }
+
+    /// Moves directories from below `place` to where snapshots lie.
+    func take(_ id: Int64, from place: borrowing OwnedDescriptor) throws(SystemCallError) {
+        try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
+            try place.rename(name, to: name, in: directory, exclusive: true)
+        }
+    }
+
+    /// Gives a new snapshot the owner that it is to have; false where it has that one.
+    func setOwner(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) -> Bool {
+        try attempt("set the owner of", path.appending(String(id))) { () throws(SystemCallError) in
+            let owner = try owner(snapshot)
+            guard owner != (ProcessState.effectiveUser, ProcessState.effectiveGroup) else { return false }
+            for part in ["fs", "work"] {
+                try PathBytes("\(id)/\(part)").withName { (name) throws(SystemCallError) in
+                    try directory.open(name, [.readOnly, .directory, .noFollow]).setOwner(
+                        uid: owner.uid, gid: owner.gid)
+                }
+            }
+            return true
+        }
+    }
+
+    private func owner(_ snapshot: NewSnapshot) throws(SystemCallError) -> (uid: UInt32, gid: UInt32) {
+        if let owner = snapshot.owner { return owner }
+        guard let parent = snapshot.parent else { return (ProcessState.effectiveUser, ProcessState.effectiveGroup) }
+        return try PathBytes("\(parent)/fs").withName { (name) throws(SystemCallError) in
+            let found = try directory.metadata(name)
+            return (found.uid, found.gid)
+        }
+    }
+
+    func discard(_ id: Int64) throws(LayerError) {
+        for _ in 0..<100 {
+            do throws(LayerError) {
+                return try Self.remove(PathBytes(String(id)), in: directory, path)
+            } catch {
+                // Somebody else is at it: Cleanup, while a removal that is to be done at once goes on.
+                guard error.code == .notFound else { throw error }
+            }
+        }
+        try Self.remove(PathBytes(String(id)), in: directory, path)
+    }
+
+    /// Removes what has this name in `place`, which lies at `path`; nothing is fine.
+    static func remove(_ name: PathBytes, in place: borrowing OwnedDescriptor, _ path: PathBytes) throws(LayerError) {
+        var options = TreeRemovalOptions()
+        options.path = path.appending(name)
+        let terminated = name.bytes + [0]
+        try TreeRemoval.remove(NamePointer(terminated: terminated.rawBytes), in: place, options: options)
+    }
+
+    func storedIDs() throws(LayerError) -> [Int64] {
+        try Self.names(in: directory, path).compactMap { Self.id($0.bytes[...]) }
+    }
+
+    /// Removes directories that earlier releases did not move to their place. Only while nothing is being made.
+    func clearLeftovers() throws(LayerError) {
+        for name in try Self.names(in: directory, path) where name.bytes.starts(with: Self.temporary) {
+            try Self.remove(name, in: directory, path)
+        }
+    }
+
+    /// What one that nothing was put into occupies; nil where something was.
+    func emptyUsage(_ id: Int64) throws(LayerError) -> SnapshotUsage? {
+        try attempt("measure", contents(id)) { () throws(SystemCallError) in
+            try PathBytes("\(id)/fs").withName { (name) throws(SystemCallError) in
+                let opened = try directory.open(name, [.readOnly, .directory, .noFollow])
+                var reader = DirectoryReader(capacity: 4096)
+                guard try reader.next(of: opened) == nil else { return nil }
+                return SnapshotUsage(size: Int64(clamping: try opened.metadata().blocks * 512), inodes: 1)
+            }
+        }
+    }
+
+    /// What is in `place`, which lies at `path`.
+    static func names(in place: borrowing OwnedDescriptor, _ path: PathBytes) throws(LayerError) -> [PathBytes] {
+        try attempt("list", path) { () throws(SystemCallError) in
+            let listed = try place.open(NamePointer("."), [.readOnly, .directory])
+            var reader = DirectoryReader()
+            var names: [PathBytes] = []
+            while let entry = try reader.next(of: listed) { names.append(PathBytes(reader.name(of: entry).copied())) }
+            return names
+        }
+    }
+
+    func sync() throws(LayerError) {
+        try attempt("sync", path) { () throws(SystemCallError) in try directory.sync() }
+    }
+}
