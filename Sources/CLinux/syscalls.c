@@ -89,9 +89,19 @@ int ldl_openat(int directory, const char *path, int flags, uint32_t mode) {
     CALL(raw_openat(directory, path, flags | O_CLOEXEC, (mode_t)mode));
 }
 
+// With ".." in a path that must stay beneath a directory, the kernel answers EAGAIN whenever anybody, anywhere, renamed or mounted
+// something meanwhile (openat2(2)): then it is to be asked again.
+static int openat2_again(int directory, const char *path, struct open_how *how) {
+    for (int tries = 1;; tries++) {
+        int outcome = (int)syscall(SYS_openat2, directory, path, how, sizeof *how);
+        if (outcome >= 0 || errno != EAGAIN || how->resolve & RESOLVE_CACHED || tries == 10000) return outcome;
+        if (tries > 10) sched_yield();
+    }
+}
+
 int ldl_openat2(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
-    CALL((int)syscall(SYS_openat2, directory, path, &how, sizeof how));
+    CALL(openat2_again(directory, path, &how));
 }
 
 int ldl_close(int descriptor) {
