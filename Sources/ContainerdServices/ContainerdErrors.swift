@@ -38,7 +38,9 @@ public struct ServiceFailure: Error, Sendable, Equatable {
 
     /// `OPERATION: WHY: CLASS`.
     public var message: String {
-        let text = text.utf8.count > Self.longest ? String(text.prefix(Self.longest / 4)) + "..." : text
+        // Of scalars, which have four bytes at most: a character can be of any length.
+        let start = String(String.UnicodeScalarView(self.text.unicodeScalars.prefix(Self.longest / 4)))
+        let text = self.text.utf8.count > Self.longest ? start + "..." : self.text
         return text.hasSuffix(": " + `class`.rawValue) ? text : "\(text): \(`class`.rawValue)"
     }
 }

@@ -96,9 +96,14 @@ final class PluginJournal: Sendable {
     func append(_ event: Event) throws(LayerError) {
         let line = Self.line(event)
         let isLarge: Result<Bool, LayerError> = file.withLock { file in
-            file.state.add(line)
             let bytes = Array((line + "\n").utf8)
-            guard Self.write(bytes, file.descriptor) else { return .failure(Self.failure("write", path)) }
+            guard Self.write(bytes, file.descriptor) else {
+                let error = Self.failure("write", path)
+                // A part of a line would spoil the next one.
+                ftruncate(file.descriptor, off_t(file.byteCount))
+                return .failure(error)
+            }
+            file.state.add(line)
             file.byteCount += bytes.count
             return .success(file.byteCount > Self.largest)
         }
@@ -201,7 +206,7 @@ extension PluginJournal.State {
             return
         }
         let parts = words[1].split(separator: " ")
-        guard let id = PluginJournal.layer(parts[0]) else { return }
+        guard let id = parts.first.flatMap(PluginJournal.layer) else { return }
         switch words[0] {
         case "mounting": mounts[id, default: 0] += 0
         case "mounted": mounts[id, default: 0] += 1

@@ -53,12 +53,7 @@ struct PluginStreams: Sendable {
     func consume(_ body: RequestBody, query: Substring) async throws -> UInt64 {
         let target: Result<(LayerID, LayerID?), LayerError> = Self.target(query)
         let stream = InboundStream()
-        async let size = bridge.runLong { cancel in
-            // The writer must not wait for a reader that has ended.
-            defer { stream.stop() }
-            let (id, parent) = try target.get()
-            return try store.apply(id, onto: parent, from: stream, cancel: cancel)
-        }
+        async let size = unpack(stream, target)
         do {
             for try await part in body { await feed(part, to: stream) }
             stream.finish()
@@ -69,6 +64,17 @@ struct PluginStreams: Sendable {
             throw error
         }
         return try await size
+    }
+
+    private func unpack(
+        _ stream: InboundStream, _ target: Result<(LayerID, LayerID?), LayerError>
+    ) async throws -> UInt64 {
+        // The writer must not wait for a reader that has ended, nor for one that never began: cancelled, or without a thread.
+        defer { stream.stop() }
+        return try await bridge.runLong { cancel in
+            let (id, parent) = try target.get()
+            return try store.apply(id, onto: parent, from: stream, cancel: cancel)
+        }
     }
 
     private func feed(_ part: ByteBuffer, to stream: InboundStream) async {

@@ -19,6 +19,12 @@ public enum DriverRegistry {
                 .invalidArgument, "open the store", path: configuration.home,
                 cause: .reason("the home directory must be an absolute path"))
         }
+        for map in [configuration.uidMap, configuration.gidMap] where map.hostID(forContainer: 0) == nil {
+            throw LayerError(
+                .idUnmapped, "open the store", path: configuration.home,
+                cause: .reason("Container ID 0 cannot be mapped to a host ID"),
+                hint: "give maps in which a range begins at the container's id 0")
+        }
         switch name {
         case .overlay2: return try Overlay2Driver(configuration)
         case .overlay: return try OverlayDriver(configuration)

@@ -1,14 +1,14 @@
 import Testing
 
 @Suite struct InterruptTests {
-    /// Each script starts a job that cannot end by itself, and ends it by a signal after half a second.
+    /// Each script starts a job that cannot end by itself, and ends it by a signal after two seconds.
     @Test(arguments: ["INT", "TERM", "HUP"]) func `a job stuck in a write ends`(signal: String) throws {
         let scratch = try Scratch()
         try scratch.make("mkdir t; truncate -s 50M t/sparse; mkfifo p; head -c 50000000 /dev/zero > t/zeros")
         let outcome = try scratch.run(
             """
             (exec 9< p; sleep 20) & reader=$!
-            timeout --preserve-status -s \(signal) 0.5 $L diff t > p; status=$?
+            timeout --preserve-status -s \(signal) 2 $L diff t > p; status=$?
             kill $reader; exit $status
             """, limit: 15)
         #expect(outcome.status == 130, "\(outcome)")
@@ -20,7 +20,7 @@ import Testing
         let outcome = try scratch.run(
             """
             mkfifo p; (exec 9> p; sleep 20) & writer=$!
-            timeout --preserve-status -s \(signal) 0.5 $L apply - r < p; status=$?
+            timeout --preserve-status -s \(signal) 2 $L apply - r < p; status=$?
             kill $writer; exit $status
             """, limit: 15)
         #expect(outcome.status == 130, "\(outcome)")
@@ -32,7 +32,7 @@ import Testing
         let scratch = try Scratch()
         try scratch.make("mkdir t; truncate -s 30G t/sparse; echo old > x")
         let outcome = try scratch.run(
-            "timeout --preserve-status -s TERM 0.7 $L diff t -o x --compress zstd --level 19", limit: 20)
+            "timeout --preserve-status -s TERM 2 $L diff t -o x --compress zstd --level 19", limit: 20)
         #expect(outcome.status == 130, "\(outcome)")
         #expect(outcome.errors == "ldiff: interrupted\n")
         #expect(try scratch.make("cat x").text == "old\n")
@@ -45,7 +45,7 @@ import Testing
         let outcome = try scratch.run(
             """
             mkfifo p; (exec 9> p; tar -C t -c . | head -c -5000 >&9; sleep 20) & writer=$!
-            timeout --preserve-status -s TERM 0.7 $L apply - r < p; status=$?
+            timeout --preserve-status -s TERM 2 $L apply - r < p; status=$?
             kill $writer; exit $status
             """, limit: 15)
         #expect(outcome.status == 130, "\(outcome)")

@@ -92,7 +92,7 @@ private let bad = "sha256:" + String(repeating: "0", count: 64)
         let outcome = try scratch.run(
             """
             mkfifo p; (exec 9> p; tar -C t -c . | head -c -5000 >&9; sleep 20) & writer=$!
-            timeout --preserve-status -s \(signal) 0.7 $L layer apply new - --parent base --home overlay2 < p; status=$?
+            timeout --preserve-status -s \(signal) 2 $L layer apply new - --parent base --home overlay2 < p; status=$?
             kill $writer; exit $status
             """, limit: 15)
         #expect(outcome.status == 130, "\(outcome)")

@@ -69,8 +69,14 @@ import Testing
     @Test func `jobs wait for room, and one that is cancelled waits no longer`() async throws {
         let admission = Admission(limit: 1)
         let gate = PieceQueue()
-        let running = Task { try await admission.run { _ = try await gate.next() } }
-        try await Task.sleep(for: .milliseconds(20))
+        let isRunning = Monitor(false)
+        let running = Task {
+            try await admission.run {
+                isRunning.change { $0 = true }
+                _ = try await gate.next()
+            }
+        }
+        while !isRunning.change({ $0 }) { try await Task.sleep(for: .milliseconds(1)) }
         let waiting = Task { try await admission.run { 2 } }
         let last = Task { try await admission.run { 3 } }
         try await Task.sleep(for: .milliseconds(20))

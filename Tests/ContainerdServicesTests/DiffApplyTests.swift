@@ -186,11 +186,10 @@ import Testing
             let calling = Task { try await client.apply(digest, to: bind(target)) }
             while directoryNames(target).isEmpty { try await Task.sleep(for: .milliseconds(1)) }
             calling.cancel()
-            let started = ContinuousClock.now
             await #expect(throws: (any Error).self) { try await calling.value }
             while rig.bridge.longCount > 0 { try await Task.sleep(for: .milliseconds(1)) }
-            #expect(ContinuousClock.now - started < .seconds(1))
         }
-        #expect(directoryNames(target).count <= 100)
+        let made = (0..<100).map { directoryNames("\(target)/directory-\($0)").count }.reduce(0, +)
+        #expect(made < pieces.count, "the work ended before the layer did")
     }
 }

@@ -109,7 +109,7 @@ import Testing
 
         for name in ["two", "committed"] { try ctr("snapshot", "--snapshotter", snapshotter, "rm", name) }
         try ctr("image", "rm", "--sync", Machine.name)
-        for _ in 0..<250 where !machine.stored(driver).isEmpty { usleep(20_000) }
+        for _ in 0..<1500 where !machine.stored(driver).isEmpty { usleep(20_000) }
         let listed = try ctr("snapshot", "--snapshotter", snapshotter, "ls").lines
         #expect(machine.stored(driver) == [], "\(listed)")
         try machine.stop()

@@ -71,6 +71,14 @@ final class Plugin {
         daemon = try Self.start(words, socket, log)
     }
 
+    /// Waits until the process has written down that it unpacks a layer, which is what the next process knows.
+    func waitUntilApplying(_ id: String) throws {
+        let line = "applying " + id.utf8.map { String($0, radix: 16) }.joined()
+        try daemon.wait(until: "unpacking \(id)") {
+            String(decoding: (try? readFile(socket + ".state")) ?? [], as: UTF8.self).contains(line)
+        }
+    }
+
     /// Waits until the process has ended by the signal that a test sent.
     func waitForEnd() throws { try daemon.stop() }
 
@@ -83,7 +91,7 @@ final class Plugin {
         try daemon.stop()
         hasStopped = true
         #expect(access(socket, F_OK) != 0, "the socket is left", sourceLocation: sourceLocation)
-        let left = try Leftovers.clear(below: home, seconds: 2)
+        let left = try Leftovers.clear(below: home, seconds: 20)
         #expect(left.isEmpty, "left: \(left)", sourceLocation: sourceLocation)
         try ground.takeDown()
     }

@@ -28,7 +28,7 @@ struct PluginGround {
             for attempt in 0... {
                 let result = try runProgram(["zfs", "destroy", "-R", dataset])
                 if result.status == 0 { break }
-                guard attempt < 100 else { throw TestFailure("zfs destroy \(dataset): \(result.errors)") }
+                guard attempt < 600 else { throw TestFailure("zfs destroy \(dataset): \(result.errors)") }
                 usleep(50_000)
             }
         }

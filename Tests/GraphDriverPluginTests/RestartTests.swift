@@ -96,7 +96,7 @@ import Testing
             let client = try PluginClient(plugin.socket)
             try client.beginApply("a", onto: "")
             try client.sendChunk(Array(whole.prefix(1500 * 1024)))
-            usleep(100_000)
+            try plugin.waitUntilApplying("a")
             try plugin.crash()
         }
         let rest = try plugin.client.apply("a", onto: "", Array(whole.dropFirst(1500 * 1024)))
@@ -114,9 +114,10 @@ import Testing
         let whole = Tar.archive((0..<3000).map { F("file-\($0)", "text") })
         try client.beginApply("a", onto: "")
         try client.sendChunk(Array(whole.prefix(1500 * 1024)))
-        usleep(100_000)
+        try plugin.waitUntilApplying("a")
         kill(plugin.process, SIGTERM)
-        usleep(200_000)
+        // Calls may go on for ten seconds.
+        for _ in 0..<400 where accepts(socket: plugin.socket) { usleep(20_000) }
         #expect(!accepts(socket: plugin.socket), "no new connections")
         try client.sendChunk(Array(whole.dropFirst(1500 * 1024)))
         let answer = try client.endApply()

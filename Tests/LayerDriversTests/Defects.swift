@@ -45,18 +45,26 @@ enum Defects {
         try store.layer("Base") { try $0.file("f", "old") }
         try store.layer("Middle", on: "Base") { try $0.file("g", "new") }
         try store.create("Top", on: "Middle")
-        var time = Duration.zero
-        for index in 0..<6 {
+        var fastest = Duration.seconds(60)
+        for index in 0..<3 {
             try store.build("Top") { try $0.write("f", Array("ne\(index)".utf8)) }
             // Not the direct parent: the way in which Docker waits for the next second.
             var layer: [UInt8] = []
-            time += try ContinuousClock().measure { layer = try store.diff("Top", since: "Base") }
+            waitForNextSecond()
+            let time = try ContinuousClock().measure { layer = try store.diff("Top", since: "Base") }
+            fastest = min(fastest, time)
             try store.create("copy-\(index)", on: "Base")
             try store.apply(layer, to: "copy-\(index)", onto: "Base")
             try store.inside("copy-\(index)") { path throws in #expect(try fileText(path + "/f") == "ne\(index)") }
         }
-        // Docker needs three seconds on average for six.
-        #expect(time < .seconds(2), "\(time)")
+        // From the beginning of a second on, Docker waits for nearly all of it each time; a busy machine is not slow each time.
+        #expect(fastest < .milliseconds(800), "\(fastest)")
+    }
+
+    private static func waitForNextSecond() {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        usleep(useconds_t((1_000_000_000 - now.tv_nsec) / 1000 + 1))
     }
 
     static func mountedHome(_ facts: DriverFacts) throws {

@@ -31,7 +31,21 @@ extension DriverFacts {
         reserved: ["l", "staging", "staging.lock", "tempdirs", "backingFsBlockDev", ".has-mount-program"],
         mayStay: ["tempdirs"], leaveUnfinished: OverlayFamily.leaveUnfinished, readsUpperAlone: true,
         countsAppliedFiles: true, writesOpaqueMarkers: true,
+        afterKill: { try DriverFacts.waitForHelpers(below: $0.root) },
         statusRows: ["Backing Filesystem", "Mount Program", "Version"])
+
+    /// Waits until each fuse-overlayfs below `root` serves a mount: one that a killed process had started goes on, and
+    /// mounts when everybody has looked.
+    private static func waitForHelpers(below root: String) throws {
+        for _ in 0..<3000 {
+            let helpers = Leftovers.processes(naming: root).filter {
+                $0.command.split(separator: " ").first?.hasSuffix("fuse-overlayfs") == true
+            }
+            if helpers.count <= (try Leftovers.mounts(below: root).count) { return }
+            usleep(10_000)
+        }
+        throw TestFailure("fuse-overlayfs is at work in \(root) after 30 s")
+    }
 
     /// The driver itself over mounts that fuse-overlayfs shows; what only a kernel with aufs could tell is not covered.
     static let aufs = DriverFacts(
@@ -43,7 +57,8 @@ extension DriverFacts {
             }
         },
         readsUpperAlone: true, countsAppliedFiles: true, writesOpaqueMarkers: true,
-        afterKill: { _ in
+        afterKill: { ground in
+            try DriverFacts.waitForHelpers(below: ground.root)
             // Where a killed process tried dirperm1.
             for name in directoryNames("/tmp") where name.hasPrefix("docker-aufs-") { rmdir("/tmp/" + name) }
         },

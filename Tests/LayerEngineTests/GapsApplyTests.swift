@@ -79,7 +79,8 @@ import Testing
         }
         let took = try #require(asked.withLock { $0 }).duration(to: clock.now)
         thread.join()
-        #expect(took < .seconds(1), "\(took)")
+        // A second on a machine that does nothing else.
+        #expect(took < .seconds(5), "\(took)")
         let tree = try TreeSnapshot(scratch.path)
         #expect(tree.entries.count > 100)
         #expect(!tree.entries.values.contains { $0.kind == .regular && $0.content.count != 400 })

@@ -70,12 +70,17 @@ import Testing
         var result: CommandResult?
         let time = try clock.measure {
             result = try CommandRunner.run(
-                Command("sh", ["-c", "echo \(mark); " + script, mark], timeoutMilliseconds: 200))
+                Command("sh", ["-c", "echo \(mark); " + script, mark], timeoutMilliseconds: 1500))
         }
         #expect(result?.ending == .timedOut)
         #expect(text(result?.standardOutput ?? []) == mark + "\n", "what it said before is kept")
-        #expect(time > .milliseconds(190) && time < .seconds(5))
-        let left = try CommandRunner.run(Command("pgrep", ["-f", mark]))
+        #expect(time > .milliseconds(1490) && time < .seconds(30))
+        var left = try CommandRunner.run(Command("pgrep", ["-f", mark]))
+        // Those of its group that were killed end in their own time.
+        for _ in 0..<500 where left.succeeded {
+            usleep(10_000)
+            left = try CommandRunner.run(Command("pgrep", ["-f", mark]))
+        }
         #expect(left.ending == .exited(1), "left: \(text(left.standardOutput))")
     }
 
@@ -88,7 +93,7 @@ import Testing
             #expect(result.succeeded)
             #expect(text(result.standardOutput) == "started\n")
         }
-        #expect(time < .seconds(5))
+        #expect(time < .seconds(20))
         var found: Int32?
         for _ in 0..<500 where found == nil {
             let left = try CommandRunner.run(Command("pgrep", ["-f", "^sleep \(mark)"]))

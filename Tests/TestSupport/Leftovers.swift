@@ -34,7 +34,7 @@ public enum Leftovers {
     }
 
     /// Waits a little for both to vanish; what stays is ended and unmounted, and told.
-    public static func clear(below directory: String, seconds: Int = 5) throws -> [String] {
+    public static func clear(below directory: String, seconds: Int = 20) throws -> [String] {
         for _ in 0..<seconds * 50 {
             if processes(naming: directory).isEmpty, try mounts(below: directory).isEmpty { return [] }
             usleep(20_000)

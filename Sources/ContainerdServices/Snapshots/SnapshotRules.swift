@@ -98,6 +98,13 @@ enum SnapshotRules {
                     : "\(operation): its parent is \(quoted(index.parentName(of: record))), not \(quoted(parent))")
         }
         let late = try committedParent(index, parent, wrongKind: .failedPrecondition, operation)
+        // A bind mount was told for it, in which the layer's deletions are no markers but are lost.
+        guard record.isRebased else {
+            throw ServiceFailure(
+                .failedPrecondition,
+                "\(operation): it was prepared as a base, without a place for deletions; with containerd's capability "
+                    + "\"rebase\" set rebase = true in the section [snapshot] of the daemon's configuration")
+        }
         return (record, late)
     }
 }

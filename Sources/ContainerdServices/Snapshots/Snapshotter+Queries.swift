@@ -65,6 +65,8 @@ extension Snapshotter {
                 record.labels[String(path.dropFirst("labels.".count))] =
                     new[String(path.dropFirst("labels.".count))]
             }
+            // They become options of mounts, as those of Prepare do.
+            _ = try IDMapping.rootOwner(record.labels, operation)
             record.updated = edit.now
             edit.put(record)
             return info(edit.index, record)

@@ -48,7 +48,11 @@ public final class Overlay2Driver: LayerDriver {
         }
     }
 
-    public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) { quota.clear($0) } }
+    public func remove(_ id: LayerID) throws(LayerError) {
+        // Before anything is unmounted, or a limit is taken away.
+        try store.refuseForeign(id)
+        try layered.remove(id) { quota.clear($0) }
+    }
     public func exists(_ id: LayerID) -> Bool { store.exists(id) }
     public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
     public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try layered.parent(of: id) }

@@ -87,11 +87,10 @@ extension MergedLayers<OverlayStore> {
         return try locks.withLock(id) { () throws(LayerError) in
             let chain = try store.chain(of: id)
             let isCommitted = try store.isCommitted(id)
-            guard !chain.elements.isEmpty else {
-                // A base layer is its own tree, and whoever asked may write into it.
-                if !isCommitted { try store.record(of: id).forget() }
-                return store.contents(id)
-            }
+            // Whoever asked may write into it. What the record looks at could still seem the same within one tick of the clock.
+            if !isCommitted { try store.record(of: id).forget() }
+            // A base layer is its own tree.
+            guard !chain.elements.isEmpty else { return store.contents(id) }
             let merged = store.merged(id)
             // A helper that died left a mount at which every look fails: that is replaced too (K11).
             try mounts.acquire(merged) { () throws(LayerError) in try mount(merged, chain, isCommitted) }

@@ -45,7 +45,16 @@ enum OverlayPlan {
         }
         return try ApplyTarget.beside(
             contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked,
-            locked: { (body) throws(LayerError) in try locks.withLock(id, body) },
+            locked: { (body) throws(LayerError) in
+                try locks.withLock(id) { () throws(LayerError) in
+                    // Who mounted it since would go on writing into the directory that is swapped out.
+                    guard try MountTable.state(of: store.merged(id)) != .mounted else {
+                        throw LayerError(
+                            .inUse, "apply the layer", path: id.component, cause: .reason("it was mounted meanwhile"))
+                    }
+                    try body()
+                }
+            },
             record: { (size) throws(LayerError) in try record.store(size) })
     }
 

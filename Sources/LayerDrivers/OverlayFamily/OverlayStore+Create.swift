@@ -74,16 +74,20 @@ extension OverlayStore {
         try record(of: parent).keepAcross { () throws(LayerError) in try StoreFiles.write([], to: path, mode: 0o600) }
     }
 
+    /// Throws `notPermitted` for a layer that only an additional store has: neither it nor its mounts are ours.
+    func refuseForeign(_ id: LayerID) throws(LayerError) {
+        guard foreign(id) != nil else { return }
+        throw LayerError(
+            .notPermitted, "remove the layer", path: id.component,
+            cause: .reason("it lies in an additional store, which is read-only"))
+    }
+
     /// Takes the layer out of the store in one step, then takes it apart. The caller has unmounted it.
     ///
     /// An unknown layer is fine.
     func remove(_ id: LayerID) throws(LayerError) {
         try validate(id)
-        if foreign(id) != nil {
-            throw LayerError(
-                .notPermitted, "remove the layer", path: id.component,
-                cause: .reason("it lies in an additional store, which is read-only"))
-        }
+        try refuseForeign(id)
         let link = try writtenLink(of: id)
         guard let removed = try trash.take(layer(id)) else {
             return log(.debug, "no layer \(id) to remove")

@@ -45,7 +45,8 @@ struct Trash: Sendable {
                 try TreeRemoval.remove(path)
                 return
             } catch {
-                guard error.code == .inUse, attempt < 50 else { throw error }
+                // ENOTEMPTY: an unpacking that has not heard yet that its stream broke goes on writing into it.
+                guard error.code == .inUse || error.code == .alreadyExists, attempt < 50 else { throw error }
                 try KernelMount.unmountAll(atOrBelow: path)
                 ProcessState.sleep(milliseconds: 100)
             }

@@ -100,6 +100,8 @@ struct ContainerdSnippet {
             : "[plugins.\(name("io.containerd.grpc.v1.cri")).containerd]"
         return """
             # Kubernetes. Without this, pods keep containerd's own snapshotter.
+            # An imported file replaces all that config.toml says of a plugin: where it has a section of this one,
+            # write the line into that, and remove it here.
             \(section)
               snapshotter = \(quoted(snapshotter))
 

@@ -12,7 +12,7 @@ enum SnapshotPool {
             for attempt in 0... {
                 let result = try runProgram(["timeout", "-k", "5", "60", "zfs", "destroy", "-R", name])
                 if result.status == 0 { return }
-                guard attempt < 100 else { throw TestFailure("zfs destroy \(name): \(result.errors)") }
+                guard attempt < 600 else { throw TestFailure("zfs destroy \(name): \(result.errors)") }
                 usleep(50_000)
             }
         }
