@@ -11,6 +11,7 @@
 # make test-e2e  Debian's dockerd and containerd on the daemons, from the first image to the shutdown (root)
 # make daemons  the release programs for Docker and containerd
 # make install  all programs and their systemd units, into PREFIX (default /usr/local)
+# make uninstall  takes them away again
 # make deb      a Debian package of them, into .build/deb
 # make format, make lint, make clean
 
@@ -25,7 +26,7 @@ BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev li
 RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
-    xfsprogs procps docker.io containerd docker-registry busybox-static containers-storage
+    xfsprogs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
 PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 # The tests and the programs they start, one after the other: --build-tests would compile every product of the packages too,
@@ -37,7 +38,7 @@ BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault docke
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build daemons peers run test test-e2e test-zfs test-kernel test-threads bench budget targets install deb format lint clean
+.PHONY: setup swift build daemons peers run test test-e2e test-zfs test-kernel test-threads bench budget targets install uninstall deb format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -101,6 +102,9 @@ targets: build peers
 
 install: daemons
 	Sources/packaging/install-files .build/release "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	Sources/packaging/remove-files "$(DESTDIR)" "$(PREFIX)"
 
 deb: daemons
 	Sources/packaging/make-deb .build/deb

@@ -195,7 +195,7 @@ let package = Package(
         // Debian's dockerd and containerd on the two daemons: `make test-e2e`.
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport", "LayerKit", "ContainerdAPI"],
-            swiftSettings: programSettings),
+            exclude: ["systemd-machine"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )
