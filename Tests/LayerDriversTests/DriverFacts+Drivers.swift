@@ -67,7 +67,7 @@ extension DriverFacts {
     /// On zfs-fuse, started for the tests (`make test`), or on OpenZFS's kernel module in a virtual machine (`make test-kernel`).
     static let zfs = DriverFacts(
         name: .zfs, ground: { try ZFSPool.ground() }, depth: 50, inheritsRootMode: true, quota: .everywhere,
-        mayStay: ["graph"], removesParents: false,
+        mayStay: ["graph", "sizes"], removesParents: false,
         faultStep: 4, afterKill: { try ZFSPool.waitForPrograms(on: $0) },
         statusRows: [
             "Zpool", "Zpool Health", "Parent Dataset", "Space Used By Parent", "Space Available", "Parent Quota",

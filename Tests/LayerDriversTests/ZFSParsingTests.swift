@@ -115,12 +115,14 @@ import Testing
             ([:], nil),
         ] as [([String: String], String?)])
     func `the size option is a quota`(options: [String: String], quota: String?) throws {
-        #expect(try ZFSDriver.quota(options.map { StorageOption($0.key, $0.value) }) == quota)
+        #expect(try ZFSDriver.quota(LayerID("x"), options.map { StorageOption($0.key, $0.value) }) == quota)
     }
 
     @Test func `K10 every option of a layer is looked at, in whatever order`() {
         for options in [["size", "colour"], ["colour", "size"]] {
-            #expect(throws: LayerError.self) { try ZFSDriver.quota(options.map { StorageOption($0, "1M") }) }
+            #expect(throws: LayerError.self) {
+                try ZFSDriver.quota(LayerID("x"), options.map { StorageOption($0, "1M") })
+            }
         }
     }
 

@@ -102,7 +102,7 @@ public final class AUFSDriver: LayerDriver {
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         guard options.storage.isEmpty else {
-            throw DriverErrors.storageOption("--storage-opt is not supported for aufs")
+            throw DriverErrors.storageOption(id, "--storage-opt is not supported for aufs")
         }
         if let refusal { throw refusal }
         try locks.withLock(id, sharing: parent) { () throws(LayerError) in try store.create(id, parent: parent) }

@@ -41,7 +41,8 @@ public struct ApplyTarget: ~Copyable, Sendable {
 
 /// What a driver does when unpacking has ended. Exactly one of the two is called.
 public protocol ApplyOutcome: AnyObject, Sendable {
-    /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later.
+    /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later: what a walk would count of a
+    /// layer that was empty before.
     func keep(_ size: RecordedSize) throws(LayerError)
     /// Takes back what was unpacked, as far as that is possible: where the layer held something before, it stays.
     func abandon()

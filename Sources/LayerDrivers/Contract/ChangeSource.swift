@@ -8,6 +8,8 @@ public struct ChangeSource: ~Copyable, Sendable {
     public var trees: SourceOptions
     /// Whether the upper directory alone tells the difference, so that the cost follows the change.
     public let isNative: Bool
+    /// Waits for the size that is counted here, where the driver keeps it.
+    var recording: (any SizeRecording)?
     private let layer: HeldMount?
     private let parent: HeldMount?
 

@@ -60,8 +60,10 @@ public enum DriverErrors {
     }
 
     /// An option for one layer that the driver does not have.
-    public static func storageOption(_ text: String) -> LayerError {
-        LayerError(.invalidArgument, "create the layer", cause: .reason(text))
+    public static func storageOption(_ id: LayerID, _ text: String, hint: String? = nil) -> LayerError {
+        LayerError(
+            .invalidArgument, "create the layer", path: id.component, cause: .reason(text),
+            hint: hint ?? "ldiff layer --help has the options of each driver")
     }
 }
 

@@ -62,10 +62,18 @@ extension LayerDriver {
         var source = try sizeSource(of: id, since: parent)
         source.trees.cancel = options.cancel
         source.trees.progress = options.progress
-        let isNative = source.isNative
-        let size = try DiffEngine.size(source.trees, skipUnreadable: options.diff.skipUnreadable)
+        let (isNative, recording) = (source.isNative, source.recording)
+        let size: SizeReport
+        do throws(LayerError) {
+            size = try DiffEngine.size(source.trees, skipUnreadable: options.diff.skipUnreadable)
+        } catch {
+            recording?.finish(nil)
+            throw error
+        }
         _ = consume source
-        if isNative { recordSize(RecordedSize(byteCount: size.bytes, entryCount: size.entries), of: id) }
+        let counted = RecordedSize(byteCount: size.bytes, entryCount: size.entries)
+        if isNative { recordSize(counted, of: id) }
+        recording?.finish(counted)
         return size.bytes
     }
 
@@ -90,16 +98,17 @@ extension LayerDriver {
             let report = try ApplyEngine.apply(&stream, root: target.root, options: apply)
             try verify()
             let size: UInt64
-            // As a walk counts them: with the directory itself.
-            var entries = report.presentEntries + 1
+            // As a walk counts them: each inode once, and the directory itself as an entry.
+            var counted = RecordedSize(byteCount: report.uniqueFileBytes, entryCount: report.presentEntries + 1)
             switch target.sizeRule {
             case .headerSum: size = report.size
             case .unpacked: size = report.uniqueFileBytes
             case .walked:
                 let walked = try DiffEngine.size(newSource(target.path))
-                (size, entries) = (walked.bytes, walked.entries)
+                size = walked.bytes
+                counted = RecordedSize(byteCount: walked.bytes, entryCount: walked.entries)
             }
-            try outcome.keep(RecordedSize(byteCount: size, entryCount: entries))
+            try outcome.keep(counted)
             return AppliedLayer(size: size, report: report)
         } catch {
             outcome.abandon()

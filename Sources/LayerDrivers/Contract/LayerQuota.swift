@@ -37,28 +37,30 @@ struct LayerQuota: Sendable {
     }
 
     /// The limit that a layer's options ask for, or the default; nil for none.
-    func limit(_ storage: [StorageOption]) throws(LayerError) -> UInt64? {
+    func limit(_ id: LayerID, _ storage: [StorageOption]) throws(LayerError) -> UInt64? {
         var limit = defaultLimit
         for option in storage {
             guard option.key.lowercased() == "size" else {
-                throw DriverErrors.storageOption("Unknown option \(option.key)")
+                throw DriverErrors.storageOption(id, "Unknown option \(option.key)")
             }
             limit = try DriverOption.byteCount(option.value)
         }
         guard let limit, limit > 0 else { return nil }
         guard projects != nil else {
             throw LayerError(
-                .unsupported, "create the layer",
+                .unsupported, "create the layer", path: id.component,
                 cause: .reason(
-                    "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"))
+                    "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"),
+                hint: "leave the size out, or keep the store on xfs that is mounted with pquota")
         }
         return limit
     }
 
     /// Refuses any option: for layers that become read-only.
-    static func refuse(_ storage: [StorageOption]) throws(LayerError) {
+    static func refuse(_ id: LayerID, _ storage: [StorageOption]) throws(LayerError) {
         guard let first = storage.first else { return }
         throw DriverErrors.storageOption(
+            id,
             first.key.lowercased() == "size"
                 ? "--storage-opt size is only supported for ReadWrite Layers" : "Unknown option \(first.key)")
     }

@@ -10,3 +10,9 @@ public struct RecordedSize: Sendable, Equatable {
         self.entryCount = entryCount
     }
 }
+
+/// The counting of a layer whose size a driver keeps in its own way.
+protocol SizeRecording: AnyObject, Sendable {
+    /// Called once, when nothing of the layer is mounted for the counting any more; nil where counting failed.
+    func finish(_ size: RecordedSize?)
+}

@@ -67,7 +67,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
     // MARK: layers
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        guard options.storage.isEmpty else { throw DriverErrors.storageOption("--storage-opt is not supported") }
+        guard options.storage.isEmpty else { throw DriverErrors.storageOption(id, "--storage-opt is not supported") }
         guard !id.component.bytes.contains(UInt8(ascii: ":")) else {
             throw LayerError(
                 .invalidArgument, "create the layer", path: id.component,

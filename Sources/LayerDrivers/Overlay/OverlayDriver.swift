@@ -36,7 +36,7 @@ public final class OverlayDriver: LayerDriver {
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         guard options.storage.isEmpty else {
-            throw DriverErrors.storageOption("--storage-opt is not supported for overlay")
+            throw DriverErrors.storageOption(id, "--storage-opt is not supported for overlay")
         }
         try layered.locks.withLock(id, sharing: parent) { () throws(LayerError) in
             try store.create(id, parent: parent, work: configuration.rootOwner)

@@ -37,12 +37,12 @@ public final class Overlay2Driver: LayerDriver {
     // MARK: layers
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        try LayerQuota.refuse(options.storage)
+        try LayerQuota.refuse(id, options.storage)
         try layered.create(id, parent: parent)
     }
 
     public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        let limit = try quota.limit(options.storage)
+        let limit = try quota.limit(id, options.storage)
         try layered.create(id, parent: parent) { (directory) throws(LayerError) in
             if let limit { try quota.set(limit, on: directory) }
         }

@@ -4,8 +4,11 @@ import LinuxIO
 /// Unpacks into a mounted dataset, whose state before is kept in a snapshot until the layer is complete: so a layer has
 /// all of its archive or nothing of it, whenever the process ends.
 final class ZFSApply: ApplyOutcome {
-    private let store: ZFSStore
+    private let sizes: ZFSSizeRecords
+    private var store: ZFSStore { sizes.store }
     private let id: LayerID
+    /// Whether the layer has no parent and was empty, so that its size is what was unpacked.
+    private let isBare: Bool
     private let mounted: Mounted
     private let warn: @Sendable (String) -> Void
 
@@ -18,10 +21,12 @@ final class ZFSApply: ApplyOutcome {
     ///
     /// Throws `inUse` where somebody else is unpacking into the layer, or did so and was killed (`check` mends that).
     init(
-        _ id: LayerID, _ layer: consuming MountedLayer, _ store: ZFSStore, warn: @escaping @Sendable (String) -> Void
+        _ id: LayerID, _ layer: consuming MountedLayer, _ sizes: ZFSSizeRecords, isBare: Bool,
+        warn: @escaping @Sendable (String) -> Void
     ) throws(LayerError) {
         self.id = id
-        self.store = store
+        self.sizes = sizes
+        self.isBare = isBare
         self.warn = warn
         mounted = Mounted(layer)
         do throws(ZFSFailure) {
@@ -38,6 +43,13 @@ final class ZFSApply: ApplyOutcome {
     func keep(_ size: RecordedSize) throws(LayerError) {
         _ = try attemptZFS("apply the layer", id.component) { () throws(ZFSFailure) in
             try store.tool.zfs(["destroy", store.names.applySnapshot(id)])
+        }
+        // The layer is complete: a size that cannot be kept is counted when it is asked for, as that of a layer on a parent,
+        // of which only a comparison tells what the parent has alike.
+        if isBare, let token = sizes.begin(id) {
+            try? sizes.keep(size, of: id, token: token)
+        } else {
+            try? sizes.expect(id)
         }
     }
 

@@ -5,11 +5,13 @@ import LinuxIO
 /// What crashes leave in a store of zfs, and how it is mended (drivers.md 15).
 struct ZFSCheck {
     private let store: ZFSStore
+    private let records: ZFSSizeRecords
     private let graph: PathBytes
     private(set) var findings: Findings
 
-    init(_ store: ZFSStore, graph: PathBytes, repair: Bool) {
+    init(_ store: ZFSStore, _ records: ZFSSizeRecords, graph: PathBytes, repair: Bool) {
         self.store = store
+        self.records = records
         self.graph = graph
         findings = Findings(repair: repair)
     }
@@ -64,6 +66,28 @@ struct ZFSCheck {
             do throws(ZFSFailure) { try store.tool.zfs(["destroy", "-r", name]) } catch {
                 guard error.kind != .missing else { return }
                 throw error.error("destroy the removed layer", PathBytes(name))
+            }
+        }
+    }
+
+    /// Records of sizes without a layer, and snapshots without a record.
+    mutating func sizes(_ datasets: [ZFSDataset], isAlone: Bool) throws(LayerError) {
+        guard isAlone else { return }
+        let (store, records) = (store, records)
+        for name in try records.files() {
+            if let id = try? LayerID(name), try store.find(id) != nil { continue }
+            let path = records.directory.appending(name)
+            try findings.add(.recordedSize, path, "of a layer that is gone; it is removed") { () throws(LayerError) in
+                try StoreFiles.unlink(path)
+            }
+        }
+        for dataset in datasets where dataset.kind == .snapshot {
+            guard let (id, name) = layer(of: dataset.name), name == ZFSSizeRecords.snapshotName,
+                !records.isExpected(id)
+            else { continue }
+            try found(.recordedSize, dataset.name, "the snapshot of a size that is no longer kept; it is destroyed") {
+                () throws(LayerError) in
+                _ = store.dropSnapshot(dataset.name)
             }
         }
     }

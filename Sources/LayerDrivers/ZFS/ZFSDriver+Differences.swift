@@ -1,5 +1,6 @@
 import LayerEngine
 public import LayerModel
+import LayerMounts
 import LinuxIO
 
 extension ZFSDriver {
@@ -18,7 +19,7 @@ extension ZFSDriver {
         let origin = dataset.origin.flatMap { store.names.parent(origin: $0) == parent ? $0 : nil }
         switch platform {
         case .kernel:
-            source.trees.changedInodes = origin.flatMap { candidates(dataset, $0, source.trees) }
+            source.trees.changedInodes = origin.flatMap { candidates(dataset.name, $0, source.trees) }
             // They are few, so those that look alike are read, too.
             if source.trees.changedInodes != nil { source.trees.contents = .always }
         case .fuse:
@@ -28,15 +29,22 @@ extension ZFSDriver {
     }
 
     /// Inodes that may differ between a clone and the parent that it was made from; nil: any.
-    private func candidates(_ dataset: ZFSDataset, _ origin: String, _ trees: SourceOptions) -> Set<UInt64>? {
-        guard let cut = origin.firstIndex(of: "@"), let old = trees.lowers.first else { return nil }
+    ///
+    /// What was done to the parent since its snapshot was taken counts as well: reading its files is enough.
+    private func candidates(_ dataset: String, _ origin: String, _ trees: SourceOptions) -> Set<UInt64>? {
+        guard let cut = origin.firstIndex(of: "@"), let lower = trees.lowers.first else { return nil }
+        let parent = String(origin[..<cut])
         do throws(ZFSFailure) {
-            // The snapshot tells of the parent only while that is as it was.
-            let written = "written" + origin[cut...]
-            let text = try store.tool.zfs(["get", "-Hp", "-o", "value", written, String(origin[..<cut])])
-            guard text == Array("0\n".utf8) else { return nil }
-            let list = try store.tool.zfs(["diff", "-FH", origin, dataset.name])
-            return ZFSCandidates.inodes(list, new: trees.upper, old: old)
+            // What programs wrote through memory maps is not in the pool yet.
+            for path in [trees.upper, lower] { try? path.open([.readOnly, .directory]).syncFileSystem() }
+            var search = try CandidateSearch(new: trees.upper, old: lower)
+            // `zfs diff` takes a snapshot of its own: whatever was written in the pool before can be asked for after it.
+            try search.add(store.tool.zfs(["diff", "-FH", origin, dataset]), of: .new)
+            let written = try store.tool.zfs(["get", "-Hp", "-o", "value", "written" + origin[cut...], parent])
+            if written != Array("0\n".utf8) {
+                try search.add(store.tool.zfs(["diff", "-FH", origin, parent]), of: .old)
+            }
+            return search.found
         } catch {
             configuration.log(.debug, "zfs: comparing everything: \(error.text)")
             return nil
@@ -49,17 +57,49 @@ extension ZFSDriver {
         return Int64(String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
     }
 
+    // MARK: sizes
+
+    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
+        guard let dataset = try? store.find(id), isDirect(parent, of: dataset) else { return nil }
+        return sizes.recorded(id, origin: dataset.origin)
+    }
+
+    /// As `changeSource`. The size of a layer that was applied, or has children, is kept; not on zfs-fuse, where counting a
+    /// layer changes the times of access in it.
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        let dataset = try store.require(id, "measure the layer")
+        let isKept =
+            platform == .kernel && isDirect(parent, of: dataset) && references.count(mountpoint(id)) == 0
+            && (sizes.isExpected(id) || store.hasChildren(id))
+        var source = try changeSource(of: id, since: parent)
+        // After mounting, which frees a log that writing left.
+        if isKept { source.recording = ZFSSizeRecording(sizes, id, origin: dataset.origin) }
+        return source
+    }
+
+    private func isDirect(_ parent: LayerID?, of dataset: ZFSDataset) -> Bool {
+        guard let origin = dataset.origin else { return parent == nil }
+        return parent != nil && store.names.parent(origin: origin) == parent
+    }
+
+    // MARK: applying
+
     /// The layer's tree itself, where whiteouts delete.
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
-        _ = try store.require(id, "apply the layer")
+        let dataset = try store.require(id, "apply the layer")
         if let parent { _ = try store.require(parent, "apply onto the layer") }
-        let layer = try mount(id)
+        try sizes.forget(id)
+        // Without times of access, which would be written after the layer was counted.
+        let layer = try mount(id, options: MountOptions(readOnly: true))
         let path = layer.path
         let root = try attempt("open the layer", path) { () throws(SystemCallError) in
             try path.open([.readOnly, .directory])
         }
         let log = configuration.log
-        let outcome = try ZFSApply(id, layer, store) { log(.warning, $0) }
+        // A base layer of which nobody else makes use: what is unpacked is all that is counted.
+        let isSole = parent == nil && isDirect(nil, of: dataset) && references.count(path) == 1
+        let isEmpty = try StoreFiles.isEmpty(path)
+        let outcome = try ZFSApply(id, layer, sizes, isBare: isSole && isEmpty) { log(.warning, $0) }
         return ApplyTarget(
             root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, outcome: outcome)
     }

@@ -16,6 +16,7 @@ public final class ZFSDriver: LayerDriver {
     let references = MountReferences(.mountPoint)
     let locks = LayerLocks<LayerID>()
     let lock: HomeLock
+    let sizes: ZFSSizeRecords
 
     /// Opens the store at `configuration.home`, or makes an empty one, in the order of drivers.md 9.1.
     ///
@@ -26,6 +27,7 @@ public final class ZFSDriver: LayerDriver {
         options = try ZFSOptions(configuration)
         let root = if let named = options.root { named } else { try platform.dataset(holding: configuration.home) }
         store = ZFSStore(root: root, tool: ZFSTool(log: configuration.log), log: configuration.log)
+        sizes = ZFSSizeRecords(store, platform, home: configuration.home)
         let datasets = try store.list()
         do throws(LayerError) {
             try StoreFiles.makeDirectory(
@@ -36,7 +38,7 @@ public final class ZFSDriver: LayerDriver {
         }
         lock = try HomeLock(configuration.home)
         if lock.wasAlone {
-            var check = ZFSCheck(store, graph: graph, repair: true)
+            var check = ZFSCheck(store, sizes, graph: graph, repair: true)
             try check.datasets(datasets, isAlone: true)
             for finding in check.findings.list { configuration.log(.warning, "zfs: \(finding)") }
             try lock.share()
@@ -50,7 +52,7 @@ public final class ZFSDriver: LayerDriver {
     // MARK: layers
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        let quota = try Self.quota(options.storage)
+        let quota = try Self.quota(id, options.storage)
         try store.names.validate(id)
         guard id != parent else {
             throw LayerError(
@@ -69,11 +71,11 @@ public final class ZFSDriver: LayerDriver {
     }
 
     /// The value of the quota, as zfs takes it; nil for none. Every option is looked at (K10).
-    static func quota(_ storage: [StorageOption]) throws(LayerError) -> String? {
+    static func quota(_ id: LayerID, _ storage: [StorageOption]) throws(LayerError) -> String? {
         var quota: String?
         for option in storage {
             guard option.key.lowercased() == "size" else {
-                throw DriverErrors.storageOption("Unknown option \(option.key)")
+                throw DriverErrors.storageOption(id, "Unknown option \(option.key)")
             }
             // zfs's own words and numbers are a little different from Docker's; both are understood.
             if option.value.lowercased() == "none" {
@@ -103,6 +105,7 @@ public final class ZFSDriver: LayerDriver {
                 try KernelMount.unmountAll(atOrBelow: path)
                 references.forget(path)
             }
+            try sizes.forget(id)
             try StoreFiles.removeDirectory(path)
         }
     }
@@ -122,6 +125,7 @@ public final class ZFSDriver: LayerDriver {
         return try locks.withLock(id) { () throws(LayerError) in
             var dataset = try store.require(id, "mount the layer")
             let path = mountpoint(id)
+            if !options.readOnly { try sizes.forget(id) }
             switch try references.acquire(path) {
             case .isMounted: return path
             case .mustReplace: try KernelMount.unmount(path, [.detach, .noFollow])
@@ -196,9 +200,11 @@ public final class ZFSDriver: LayerDriver {
 
     public func check(repair: Bool) throws(LayerError) -> [Finding] {
         try lock.whileAlone { (isAlone) throws(LayerError) in
-            var check = ZFSCheck(store, graph: graph, repair: repair)
+            var check = ZFSCheck(store, sizes, graph: graph, repair: repair)
             try check.mounts()
-            try check.datasets(store.list(), isAlone: isAlone)
+            let datasets = try store.list()
+            try check.datasets(datasets, isAlone: isAlone)
+            try check.sizes(datasets, isAlone: isAlone)
             return check.findings.list
         }
     }

@@ -87,6 +87,13 @@ struct ZFSStore: Sendable {
         return found
     }
 
+    /// Whether a layer was made on this one, as far as this process knows.
+    func hasChildren(_ id: LayerID) -> Bool {
+        cache.layers.withLock { layers in
+            layers.values.contains { dataset in dataset.origin.flatMap(names.parent) == id }
+        }
+    }
+
     func remember(_ id: LayerID, _ dataset: ZFSDataset) { cache.layers.withLock { $0[id] = dataset } }
     func forget(_ id: LayerID) { cache.layers.withLock { _ = $0.removeValue(forKey: id) } }
 
