@@ -10,6 +10,7 @@ import Testing
 /// Five seconds; LDIFF_STRESS_SECONDS says how many others, LDIFF_STRESS_THREADS how many threads.
 enum ConcurrencyCases {
     static func run(_ facts: DriverFacts) throws {
+        let before = try HeldByProcess()
         let store = try DriverStore(facts)
         try store.layer("Base") { tree in
             try tree.directory("d")
@@ -21,7 +22,8 @@ enum ConcurrencyCases {
         }
         let layer = try store.diff("Shared", since: "Base")
         let seconds = setting("LDIFF_STRESS_SECONDS") ?? 5
-        let end = ContinuousClock.now + .seconds(seconds)
+        let start = ContinuousClock.now
+        let end = start + .seconds(seconds)
         let threads = setting("LDIFF_STRESS_THREADS") ?? 16
         do {
             let work = StoreWork(driver: store.driver, layer: layer)
@@ -34,6 +36,7 @@ enum ConcurrencyCases {
                 }
             }
             #expect(work.rounds.load(ordering: .relaxed) >= threads)
+            print("\(facts.name.rawValue): \(threads) threads, \(ContinuousClock.now - start): \(work.told)")
         }
         #expect(try store.changes("Shared", since: "Base") == ["C /d", "D /d/file-3", "A /shared"])
         // Layers of the last rounds are removed by their threads; what the threads fought for may be there.
@@ -42,6 +45,22 @@ enum ConcurrencyCases {
         let findings = try store.driver.check(repair: false)
         #expect(findings.isEmpty, "\(findings)")
         try store.finish()
+        #expect(Leftovers.processes(naming: store.ground.root).map(\.command) == [])
+        let after = try HeldByProcess()
+        #expect(after.mounts == before.mounts)
+        #expect(after.files == before.files)
+    }
+}
+
+/// What a process could leak: mounts of its namespace, its descriptors.
+private struct HeldByProcess {
+    let mounts: [String]
+    let files: [String]
+
+    init() throws {
+        mounts = try Leftovers.mounts(below: "/").sorted()
+        // What the libraries keep for themselves carries a number; the session of zfs-fuse has a pipe.
+        files = try openFiles().filter { $0.hasPrefix("/") }.sorted()
     }
 }
 
@@ -53,6 +72,41 @@ private final class StoreWork: Sendable {
     let driver: any LayerDriver
     let layer: [UInt8]
     let rounds = Atomic<Int>(0)
+    private let creates = Atomic<Int>(0)
+    private let mounts = Atomic<Int>(0)
+    private let diffs = Atomic<Int>(0)
+    private let applies = Atomic<Int>(0)
+    private let removes = Atomic<Int>(0)
+
+    /// How much was done.
+    var told: String {
+        let counts = [
+            ("rounds", rounds.load(ordering: .relaxed)), ("creates", creates.load(ordering: .relaxed)),
+            ("mounts", mounts.load(ordering: .relaxed)), ("diffs, changes and sizes", diffs.load(ordering: .relaxed)),
+            ("applies", applies.load(ordering: .relaxed)), ("removes", removes.load(ordering: .relaxed)),
+        ]
+        return counts.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
+    }
+
+    private func create(_ id: LayerID, _ parent: LayerID, readWrite: Bool = false) throws(LayerError) {
+        creates.add(1, ordering: .relaxed)
+        if readWrite {
+            try driver.createReadWrite(id, parent: parent, options: CreateOptions())
+        } else {
+            try driver.create(id, parent: parent, options: CreateOptions())
+        }
+    }
+
+    private func apply(_ id: LayerID, _ parent: LayerID) throws(LayerError) {
+        applies.add(1, ordering: .relaxed)
+        var stream = MemorySource(layer)
+        _ = try driver.applyDiff(id, onto: parent, from: &stream)
+    }
+
+    private func remove(_ id: LayerID) throws(LayerError) {
+        removes.add(1, ordering: .relaxed)
+        try driver.remove(id)
+    }
 
     init(driver: any LayerDriver, layer: [UInt8]) {
         self.driver = driver
@@ -66,33 +120,33 @@ private final class StoreWork: Sendable {
         switch random.below(4) {
         case 0:
             // A container on the layer that everybody uses.
-            try driver.createReadWrite(own, parent: shared, options: CreateOptions())
+            try create(own, shared, readWrite: true)
             try inside(own) { path in
                 try TreeBuilder(path).file("own", "\(thread) \(round)")
                 guard try readFile(path + "/shared") == Array("shared".utf8) else { throw TestFailure("not mine") }
             }
             try expect(own, shared, ["A /own"])
-            try driver.remove(own)
+            try remove(own)
         case 1:
             // An image layer beside the others, and one on it.
             let above = try LayerID("above-\(thread)-\(round)")
-            try driver.create(own, parent: base, options: CreateOptions())
-            var stream = MemorySource(layer)
-            _ = try driver.applyDiff(own, onto: base, from: &stream)
-            try driver.create(above, parent: own, options: CreateOptions())
+            try create(own, base)
+            try apply(own, base)
+            try create(above, own)
             try expect(own, base, ["C /d", "D /d/file-3", "A /shared"])
-            var again = MemorySource(layer)
-            _ = try driver.applyDiff(above, onto: own, from: &again)
-            try driver.remove(above)
-            try driver.remove(own)
+            try apply(above, own)
+            try remove(above)
+            try remove(own)
         case 2:
             // Many readers of one mount.
             try inside(shared) { path in
                 guard try names(in: path) == ["d", "shared"] else { throw TestFailure("shared is not mounted") }
+                diffs.add(1, ordering: .relaxed)
                 var sink = CollectingSink()
                 _ = try driver.diff(shared, since: base, into: &sink)
                 guard sink.bytes == layer else { throw TestFailure("another layer") }
             }
+            diffs.add(1, ordering: .relaxed)
             _ = try driver.diffSize(shared, since: nil)
             _ = try driver.layers()
         default: try fight(base)
@@ -103,20 +157,22 @@ private final class StoreWork: Sendable {
     private func fight(_ base: LayerID) throws {
         let id = try LayerID("contested")
         do {
-            try driver.createReadWrite(id, parent: base, options: CreateOptions())
+            try create(id, base, readWrite: true)
         } catch {
             guard error.code == .alreadyExists else { throw error }
         }
         do {
+            mounts.add(1, ordering: .relaxed)
             _ = try driver.get(id, options: MountOptions())
             try driver.put(id)
         } catch {
             guard error.code == .notFound else { throw error }
         }
-        do { try driver.remove(id) } catch { guard error.code == .inUse else { throw error } }
+        do { try remove(id) } catch { guard error.code == .inUse else { throw error } }
     }
 
     private func inside(_ id: LayerID, _ body: (String) throws -> Void) throws {
+        mounts.add(1, ordering: .relaxed)
         let mounted = try driver.mount(id)
         let result = Result { try body(String(decoding: mounted.path.bytes, as: UTF8.self)) }
         try mounted.release()
@@ -124,6 +180,7 @@ private final class StoreWork: Sendable {
     }
 
     private func expect(_ id: LayerID, _ parent: LayerID, _ expected: [String]) throws {
+        diffs.add(1, ordering: .relaxed)
         var lines: [String] = []
         try driver.changes(id, since: parent) { (kind, path) throws(LayerError) in
             lines.append("\(String(UnicodeScalar(kind.letter))) \(escapedText(path.copied()))")

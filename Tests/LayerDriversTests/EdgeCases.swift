@@ -8,6 +8,8 @@ enum EdgeCases {
         DriverCase("create, parent is the layer itself: refused", mountless: true, EdgeOfLayers.createOnItself),
         DriverCase(
             "ids that name no layer are refused before the disk is touched", mountless: true, EdgeOfLayers.badIDs),
+        DriverCase("ids that only other drivers keep for themselves name layers like any", EdgeOfLayers.othersNames),
+        DriverCase("sizes: on record or counted, the same before and after every change", EdgeOfSizes.sizes),
         DriverCase("remove unknown, and twice: fine", mountless: true, EdgeOfLayers.removeUnknown),
         DriverCase("remove while mounted: unmounted, deleted, counter dropped", EdgeOfMounts.removeWhileMounted),
         DriverCase("remove a layer that has children: the caller's duty", EdgeOfLayers.removeParent),

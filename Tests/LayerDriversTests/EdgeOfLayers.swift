@@ -110,6 +110,22 @@ enum EdgeOfLayers {
         }
     }
 
+    /// A layer of any name must not make the store look like another driver's.
+    static func othersNames(_ store: DriverStore) throws {
+        let all = ["l", "diff", "mnt", "layers", "root", "graph", "sizes", "staging", "tempdirs", "upper", "merged"]
+        let free = all.filter { !store.facts.reserved.contains($0) }
+        for id in free {
+            try store.layer(id) { try $0.file("name", id) }
+            try store.restart()
+            #expect(try store.exists(id), "\(id)")
+        }
+        #expect(try store.driver.layers() == free.sorted().map { try LayerID($0) })
+        #expect(try store.driver.check(repair: true).isEmpty)
+        for id in free {
+            try store.inside(id) { path throws in #expect(try readText(path + "/name") == id) }
+        }
+    }
+
     static func removeUnknown(_ store: DriverStore) throws {
         try store.remove("nobody")
         try store.create("once", readWrite: false)

@@ -114,7 +114,13 @@ final class OverlayKernel: Sendable {
     static func refuseForeign(_ home: PathBytes, _ driver: DriverName) throws(LayerError) {
         let names = try StoreFiles.names(in: home)
         guard !names.isEmpty else { return }
-        let hasLinks = names.contains(PathBytes("l"))
+        // A layer of the driver overlay may be called so, too.
+        let links = home.appending("l")
+        let parts = [
+            try StoreFiles.metadata(links.appending("root")), try StoreFiles.metadata(links.appending("lower-id")),
+        ]
+        let isLayer = parts.contains { $0 != nil }
+        let hasLinks = names.contains(PathBytes("l")) && !isLayer
         switch driver {
         case .overlay:
             guard hasLinks else {

@@ -157,6 +157,7 @@ struct ParentArguments: ParsableArguments {
         -> StoreLayer
     {
         var layer = StoreLayer(try id.id(), since: nil, in: driver)
+        guard driver.exists(layer.id) else { throw DriverErrors.unknownLayer("compare the layer", layer.id) }
         if let parent, !parent.bytes.bytes.isEmpty {
             layer.parent = try parent.id()
         } else if parent == nil, !noParent {
