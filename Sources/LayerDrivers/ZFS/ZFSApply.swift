@@ -47,7 +47,7 @@ final class ZFSApply: ApplyOutcome {
         // The layer is complete: a size that cannot be kept is counted when it is asked for, as that of a layer on a parent,
         // of which only a comparison tells what the parent has alike.
         if isBare, let token = sizes.begin(id) {
-            try? sizes.keep(size, of: id, token: token)
+            do throws(LayerError) { try sizes.keep(size, of: id, token: token) } catch { sizes.drop(id) }
         } else {
             try? sizes.expect(id)
         }
