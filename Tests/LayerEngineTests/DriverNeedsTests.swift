@@ -125,7 +125,8 @@ import Testing
     }
 
     /// K17: what an apply says it made is what a walk finds.
-    @Test(arguments: 1...12) func `an apply into an empty directory reports its size and its entries`(seed: Int) throws {
+    @Test(arguments: 1...12) func `an apply into an empty directory reports its size and its entries`(seed: Int) throws
+    {
         var random = SeededNumbers(seed: UInt64(seed))
         // In memory: five hundred small trees are made and removed.
         let scratch = try TemporaryDirectory(in: "/dev/shm")
