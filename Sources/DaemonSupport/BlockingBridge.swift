@@ -5,11 +5,13 @@ import Synchronization
 /// The only way from asynchronous code into the engine, which blocks: work runs on threads of its own, never on those of
 /// Swift's cooperative pool.
 ///
-/// There are two lanes, so that a short call (look up, mount) never waits behind a layer that is being unpacked. Each has
-/// a bounded number of threads, which are started when they are needed; more work waits in order.
+/// There are several lanes, so that a short call (look up, mount) never waits behind a layer that is being unpacked, nor the
+/// unpacking of a layer behind those that write the very layers that are to be unpacked, as Docker's commit has it. Each has a
+/// bounded number of threads, which are started when they are needed; more work waits in order.
 public final class BlockingBridge: Sendable {
     private let short: ThreadLane
     private let long: ThreadLane
+    private let outgoing: ThreadLane
     private let running = Mutex<[ObjectIdentifier: CancelFlag]>([:])
     private let isStopped = Atomic<Bool>(false)
 
@@ -17,6 +19,7 @@ public final class BlockingBridge: Sendable {
     public init(shortThreads: Int = 16, longThreads: Int = 64) {
         short = ThreadLane(limit: shortThreads, keep: shortThreads)
         long = ThreadLane(limit: longThreads, keep: 2)
+        outgoing = ThreadLane(limit: longThreads, keep: 2)
     }
 
     /// Runs a short piece of work and gives its result. Work that has begun is not stopped when the task is cancelled;
@@ -28,9 +31,10 @@ public final class BlockingBridge: Sendable {
     /// Has a short piece of work done, which says itself when it is over. Throws `io` where the system gives no thread for it.
     public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) { try short.add(body) }
 
-    /// Runs long work on the other lane. Its flag is set when the task is cancelled and by `cancelAll`.
+    /// Runs long work on a lane of its own, on another where it is `outgoing`: a layer that somebody is to take from here. Its
+    /// flag is set when the task is cancelled and by `cancelAll`.
     public func runLong<Result: Sendable>(
-        _ body: @escaping @Sendable (CancelFlag) throws -> Result
+        outgoing isOutgoing: Bool = false, _ body: @escaping @Sendable (CancelFlag) throws -> Result
     ) async throws -> Result {
         let flag = CancelFlag()
         if isStopped.load(ordering: .acquiring) { flag.cancel() }
@@ -38,7 +42,7 @@ public final class BlockingBridge: Sendable {
         defer { running.withLock { $0[ObjectIdentifier(flag)] = nil } }
         // `cancelAll` may have looked between the two lines above.
         if isStopped.load(ordering: .acquiring) { flag.cancel() }
-        return try await Job.perform(on: long, flag: flag) { try body(flag) }
+        return try await Job.perform(on: isOutgoing ? outgoing : long, flag: flag) { try body(flag) }
     }
 
     /// Asks all long work, also what comes later, to stop: for a shutdown that cannot wait.

@@ -107,7 +107,11 @@ final class PluginStore: Sendable {
         configuration.log = { [logger] level, line in
             logger.log(level: level == .warning ? .warning : .debug, "\(line)")
         }
-        return Opened(driver: try DriverRegistry.open(options.driver, configuration), profile: options.profile)
+        let mark = StoreMark(home: configuration.home)
+        try mark.check(options.driver)
+        let driver = try DriverRegistry.open(options.driver, configuration)
+        try mark.keep(options.driver)
+        return Opened(driver: driver, profile: options.profile)
     }
 
     private static func about(_ opened: Opened) -> Logger.Metadata {

@@ -18,7 +18,7 @@ struct PluginStreams: Sendable {
     /// Cancelling the task stops the engine.
     func produce(_ request: PluginRequest, into stream: OutboundStream) async {
         do {
-            try await bridge.runLong { cancel in
+            try await bridge.runLong(outgoing: true) { cancel in
                 let opened = try store.current()
                 var options = DifferenceOptions()
                 options.cancel = cancel

@@ -35,6 +35,20 @@ import Testing
         try plugin.finish(removing: ["a"])
     }
 
+    @Test func `a store is not opened with the driver of another`() throws {
+        let plugin = try Plugin()
+        try plugin.create("a")
+        let body = #"{"Home":"\#(plugin.home)","Opts":["ldiff.driver=fuse-overlayfs"],"UIDMaps":null,"GIDMaps":null}"#
+        let failure = try plugin.client.call("GraphDriver.Init", body).failure
+        #expect(failure.contains("it is of the driver overlay2, not fuse-overlayfs"), "\(failure)")
+        #expect(try plugin.exists("a"))
+        try plugin.restart()
+        try plugin.open()
+        #expect(try plugin.exists("a"))
+        try plugin.finish(removing: ["a"])
+        #expect(try readFile(plugin.home + ".driver") == Array("overlay2\n".utf8))
+    }
+
     @Test func `what cannot be answered says so, and the connection goes on`() throws {
         let plugin = try Plugin()
         let client = try plugin.client

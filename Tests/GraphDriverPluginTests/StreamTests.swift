@@ -63,6 +63,22 @@ import Testing
         try plugin.finish()
     }
 
+    /// Docker's commit pours the stream of a Diff into an ApplyDiff: if Diffs took all threads, both would wait for ever.
+    @Test func `layers that nobody takes keep none from being unpacked`() throws {
+        let plugin = try Plugin()
+        try plugin.create("a", readWrite: false)
+        try plugin.apply(
+            Tar.archive([F("file", bytes: [UInt8](repeating: 7, count: 32 << 20))]), to: "a", onto: nil)
+        try plugin.create("b", readWrite: false)
+        var stalled = try (0..<70).map { _ in try PluginClient(plugin.socket) }
+        for client in stalled {
+            try client.send("POST /GraphDriver.Diff HTTP/1.1\r\nHost: \r\nContent-Length: 10\r\n\r\n{\"ID\":\"a\"}")
+        }
+        #expect(try plugin.apply(Tar.archive([F("b", "text")]), to: "b", onto: nil) == 4)
+        stalled = []
+        try plugin.finish(removing: ["b", "a"])
+    }
+
     @Test func `a difference that cannot begin has a status that is not 200`() throws {
         let plugin = try Plugin()
         let response = try plugin.client.call("GraphDriver.Diff", #"{"ID":"unknown","Parent":""}"#)
