@@ -113,6 +113,8 @@ struct AUFSStore: Sendable {
             }
             try StoreFiles.write(text, to: list(id), mode: 0o644, durable: true)
         } catch {
+            // It may be there: not durable, but then a layer without directories.
+            try? StoreFiles.unlink(list(id))
             for path in [mountPoint(id), contents(id)] { try? Trash.remove(path) }
             throw error
         }
