@@ -110,9 +110,9 @@ final class FailureList: Sendable {
         try store.create("2", on: "1")
         _ = try store.driver.get(LayerID("2"), options: MountOptions())
         try store.driver.put(LayerID("2"))
-        let before = store.system.state.withLock { $0.unmounted.count }
+        let before = store.system.state.change { $0.unmounted.count }
         try store.driver.put(LayerID("2"))
-        #expect(store.system.state.withLock { $0.unmounted.count } == before)
+        #expect(store.system.state.change { $0.unmounted.count } == before)
     }
 
     @Test func `hosts without aufs say so, and make nothing`() throws {
@@ -159,7 +159,7 @@ final class FailureList: Sendable {
         _ = try store.driver.get(LayerID("2"), options: MountOptions())
         #expect(!String(decoding: store.system.calls[0].data, as: UTF8.self).contains("dirperm1"))
         #expect(store.driver.status().last == StatusRow("Dirperm1 Supported", "false"))
-        let trials = store.system.state.withLock { $0.calls.count } - store.system.calls.count
+        let trials = store.system.state.change { $0.calls.count } - store.system.calls.count
         #expect(trials == 1, "tried once")
     }
 
@@ -173,16 +173,16 @@ final class FailureList: Sendable {
         }
         store.system.change { $0.flushStatuses = [22, 22, 0] }
         try use()
-        #expect(store.system.state.withLock { $0.flushed.count } == 3)
+        #expect(store.system.state.change { $0.flushed.count } == 3)
         store.system.change { $0.flushStatuses = [22, 22, 22, 22, 22, 22, 22] }
         try use()
-        #expect(store.system.state.withLock { $0.flushed.count } == 8, "five times at most")
+        #expect(store.system.state.change { $0.flushed.count } == 8, "five times at most")
         store.system.change { $0.flushStatuses = [1, 0] }
         try use()
-        #expect(store.system.state.withLock { $0.flushed.count } == 9, "another failure is only a warning")
+        #expect(store.system.state.change { $0.flushed.count } == 9, "another failure is only a warning")
         store.system.change { $0.hasProgram = false }
         try use()
-        #expect(store.system.state.withLock { $0.unmounted.filter { $0.description.hasSuffix("/2") }.count } == 4)
+        #expect(store.system.state.change { $0.unmounted.filter { $0.description.hasSuffix("/2") }.count } == 4)
     }
 
     @Test func `a busy mount is tried again, then the error is returned`() throws {

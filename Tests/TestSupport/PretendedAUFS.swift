@@ -2,7 +2,7 @@ import Glibc
 import LayerDrivers
 import LayerKit
 import LayerMounts
-import Synchronization
+import LinuxIO
 
 /// aufs for kernels without it: keeps what it is asked for, and shows the branches through fuse-overlayfs, which reads
 /// whiteouts of aufs's form. Deletions made through the mount are written in that form when it is unmounted.
@@ -21,24 +21,25 @@ package final class PretendedAUFS: AUFSMounts {
         package var isInKernel = true
     }
 
-    package let state = Mutex(State())
+    /// A monitor and not a Mutex, whose slow path the thread sanitizer cannot see into.
+    package let state = Monitor(State())
     /// Whether mounts are made, or only written down.
     package let shows: Bool
 
     package init(shows: Bool = true) { self.shows = shows }
 
     /// The mounts of layers; trials of dirperm1 left out.
-    package var calls: [AUFSMountCall] { state.withLock { $0.calls.filter { !isTrial($0) } } }
-    package func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
+    package var calls: [AUFSMountCall] { state.change { $0.calls.filter { !isTrial($0) } } }
+    package func change(_ body: (inout State) -> Void) { state.change { body(&$0) } }
 
     private static let trial = "/tmp/docker-aufs-union"
     private func isTrial(_ call: AUFSMountCall) -> Bool { call.target.description.hasPrefix(Self.trial) }
 
-    package var isNested: Bool { state.withLock { $0.isNested } }
-    package func kernelHasAUFS() throws(LayerError) -> Bool { state.withLock { $0.isInKernel } }
+    package var isNested: Bool { state.change { $0.isNested } }
+    package func kernelHasAUFS() throws(LayerError) -> Bool { state.change { $0.isInKernel } }
 
     package func mount(_ call: AUFSMountCall) throws(LayerError) {
-        let refused = state.withLock { state -> Bool in
+        let refused = state.change { state -> Bool in
             state.calls.append(call)
             if isTrial(call) { return !state.hasDirperm1 }
             if let left = state.failing {
@@ -52,7 +53,7 @@ package final class PretendedAUFS: AUFSMounts {
         }
         guard !isTrial(call) else { return }
         let added = Self.paths(call.data)
-        let branches = state.withLock { state -> [PathBytes] in
+        let branches = state.change { state -> [PathBytes] in
             if call.isRemount {
                 state.branches[call.target, default: []] += added
             } else {
@@ -96,7 +97,7 @@ package final class PretendedAUFS: AUFSMounts {
     }
 
     package func unmount(_ target: PathBytes) throws(LayerError) {
-        let isBusy = state.withLock { state -> Bool in
+        let isBusy = state.change { state -> Bool in
             if state.busy > 0 {
                 state.busy -= 1
                 return true
@@ -105,7 +106,7 @@ package final class PretendedAUFS: AUFSMounts {
             return false
         }
         if isBusy { throw LayerError(SystemCallError("umount2", errno: EBUSY), "unmount", path: target) }
-        state.withLock { _ = $0.branches.removeValue(forKey: target) }
+        state.change { _ = $0.branches.removeValue(forKey: target) }
         guard shows, !target.description.hasPrefix(Self.trial) else { return }
         try FuseOverlayHelper.unmount(target)
         let (root, name) = Self.place(target)
@@ -127,11 +128,11 @@ package final class PretendedAUFS: AUFSMounts {
     package func state(of target: PathBytes) throws(LayerError) -> MountState {
         // What an earlier driver mounted is mounted still.
         if shows { return try MountTable.state(of: target, magic: FileSystemKind.fuse.magic) }
-        return state.withLock { $0.branches[target] == nil ? .notMounted : .mounted }
+        return state.change { $0.branches[target] == nil ? .notMounted : .mounted }
     }
 
     package func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {
-        state.withLock { state in
+        state.change { state in
             state.flushed.append(target)
             guard state.hasProgram else { return nil }
             let status = state.flushStatuses.isEmpty ? 0 : state.flushStatuses.removeFirst()

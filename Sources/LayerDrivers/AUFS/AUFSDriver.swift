@@ -2,7 +2,6 @@ import LayerEngine
 public import LayerModel
 import LayerMounts
 import LinuxIO
-import Synchronization
 
 /// Unions of aufs, Docker's first driver (drivers.md 8).
 ///
@@ -19,8 +18,10 @@ public final class AUFSDriver: LayerDriver {
     let locks = LayerLocks<LayerID>()
     /// Nil where a store that is only read lies on a file system that cannot be written to.
     let lock: HomeLock?
-    /// aufs's mounts are made one at a time; holds whether `dirperm1` is known, once it was tried.
-    private let mounting = Mutex<Bool?>(nil)
+    /// aufs's mounts are made one at a time: under one lock, whatever the layer.
+    private let mounting = LayerLocks<PathBytes>()
+    /// Whether `dirperm1` works, once it was tried.
+    private let hasDirperm1 = Monitor<Bool?>(nil)
     private let mountOptions: [String]
 
     /// Opens the store at `configuration.home`, or makes an empty one.
@@ -153,23 +154,19 @@ public final class AUFSDriver: LayerDriver {
     private func mount(_ own: PathBytes, _ lowers: [PathBytes], _ label: String, at target: PathBytes)
         throws(LayerError)
     {
-        // A Mutex gives its closure no typed error.
-        let result = mounting.withLock { hasDirperm1 -> Result<Void, LayerError> in
-            Result { () throws(LayerError) in
-                let knows = hasDirperm1 ?? dirperm1Works()
-                hasDirperm1 = knows
-                let branches = AUFSBranches(
-                    own: own, lowers: lowers, label: label, hasDirperm1: knows, extra: mountOptions)
-                let calls = try branches.calls(target: target, pageSize: KernelMount.dataLimit + 1)
-                do throws(LayerError) {
-                    for call in calls { try system.mount(call) }
-                } catch {
-                    try? system.unmount(target)
-                    throw error
-                }
+        try mounting.withLock(configuration.home) { () throws(LayerError) in
+            let knows = usesDirperm1 ?? dirperm1Works()
+            hasDirperm1.change { $0 = knows }
+            let branches = AUFSBranches(
+                own: own, lowers: lowers, label: label, hasDirperm1: knows, extra: mountOptions)
+            let calls = try branches.calls(target: target, pageSize: KernelMount.dataLimit + 1)
+            do throws(LayerError) {
+                for call in calls { try system.mount(call) }
+            } catch {
+                try? system.unmount(target)
+                throw error
             }
         }
-        try result.get()
     }
 
     /// Tries `dirperm1`, with which a permission changed above hides the one below, in directories of its own.
@@ -191,7 +188,7 @@ public final class AUFSDriver: LayerDriver {
     }
 
     /// Whether unions get `dirperm1`; nil before the first mount.
-    var usesDirperm1: Bool? { mounting.withLock { $0 } }
+    var usesDirperm1: Bool? { hasDirperm1.change { $0 } }
 
     public func put(_ id: LayerID) throws(LayerError) {
         guard !AUFSStore.isReserved(id.component) else { return }
