@@ -143,6 +143,51 @@ import Testing
         try machine.stop()
     }
 
+    /// Images of their own, so that nobody waits for another's layer; a third of the callers give up.
+    @Test func `killed ten times under imports, containerd goes on and nothing is left`() throws {
+        let machine = try Machine()
+        let ctr = machine.containerd
+        let archives = try (0..<8).map { number in
+            let name = "docker.io/library/image-\(number):1"
+            let layers = (0..<3).map { layer in
+                Tar.archive((0..<300).map { F("d\($0 % 7)/f\($0)", "image \(number), layer \(layer), file \($0)") })
+            }
+            let path = machine.place.path + "/image-\(number).tar"
+            try writeFile(path, DockerArchive(name, layers: layers).bytes)
+            return (name: name, path: path)
+        }
+        func words(_ path: String) -> [String] {
+            [ctr.client, "--address", ctr.socket, "--namespace", ctr.namespace]
+                + ["image", "import", "--snapshotter", "ldiff", path]
+        }
+        for _ in 0..<10 {
+            let callers = try archives.map { try Daemon(words($0.path), log: "/dev/null") }
+            usleep(.random(in: 50_000..<600_000))
+            for number in stride(from: 0, to: callers.count, by: 3) { callers[number].kill() }
+            machine.plugin.kill()
+            try machine.plugin.start()
+            // The others end with an error or without, as their calls met the restart.
+            for caller in callers { for _ in 0..<50 where caller.isRunning { usleep(20_000) } }
+        }
+        for archive in archives {
+            try ctr("image", "import", "--snapshotter", "ldiff", archive.path)
+            try ctr("snapshot", "--snapshotter", "ldiff", "ls")
+        }
+        try ctr("image", "import", "--snapshotter", "ldiff", machine.archive)
+        #expect(
+            try ctr("run", "--rm", "--snapshotter", "ldiff", Machine.name, "c", "/bin/cat", "/opaque/new").lines == [
+                "new"
+            ])
+        try ctr("image", "rm", "--sync", Machine.name)
+        for archive in archives { try ctr("image", "rm", "--sync", archive.name) }
+        // Unpackings that were given up are held by leases, which ctr gives a day.
+        for lease in try ctr("leases", "ls", "--quiet").lines { try ctr("leases", "rm", "--sync", lease) }
+        for _ in 0..<1500 where !machine.stored("overlay2").isEmpty { usleep(20_000) }
+        let listed = try ctr("snapshot", "--snapshotter", "ldiff", "ls").lines
+        #expect(machine.stored("overlay2") == [], "\(listed)")
+        try machine.stop()
+    }
+
     @Test func `another namespace takes over the layers, and the stock snapshotter works beside it`() throws {
         let machine = try Machine(settings: "[snapshot]\nshare_layers = true\n")
         let ctr = machine.containerd

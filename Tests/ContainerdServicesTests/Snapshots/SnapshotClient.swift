@@ -11,6 +11,8 @@ struct SnapshotClient {
     typealias Service = Containerd_Services_Snapshots_V1_Snapshots
 
     let service: Service.Client<HTTP2ClientTransport.Posix>
+    /// The other service of the same socket.
+    let differ: DiffClient
     var snapshotter = "ldiff"
 
     /// What the suite puts on everything that it makes.
@@ -140,7 +142,10 @@ struct SnapshotClient {
                 target: .unixDomainSocket(path: path, authority: "localhost"), transportSecurity: .plaintext,
                 serviceConfig: ServiceConfig(methodConfig: [failsFast]))
         ) { client in
-            try await body(SnapshotClient(service: Service.Client(wrapping: client), snapshotter: snapshotter))
+            try await body(
+                SnapshotClient(
+                    service: Service.Client(wrapping: client), differ: DiffClient(wrapping: client),
+                    snapshotter: snapshotter))
         }
     }
 }

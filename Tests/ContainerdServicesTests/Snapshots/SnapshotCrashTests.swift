@@ -1,8 +1,11 @@
 import GRPCCore
 import Glibc
+import LayerKit
 import Synchronization
 import TestSupport
 import Testing
+
+@testable import ContainerdServices
 
 /// The daemon ends at any moment, and callers give up at any moment.
 @Suite(.serialized) struct SnapshotCrashTests {
@@ -14,12 +17,19 @@ import Testing
 
         func set(_ name: String, _ expectation: Expectation) { held.withLock { $0[name] = expectation } }
         var all: [String: Expectation] { held.withLock { $0 } }
+        /// Whether a caller got as far as a committed layer.
+        var hasCommitted: Bool { all.contains { !$0.key.hasSuffix("-key") && $0.value == .present } }
     }
 
     @Test func `killed ten times in the midst of parallel calls, metadata and directories agree and nothing leaks`()
         async throws
     {
-        let daemon = try SnapshotDaemon(settings: "[snapshot]\nupperdir_label = true\n")
+        let place = try TemporaryDirectory()
+        defer { withExtendedLifetime(place) {} }
+        let containerd = try ContainerdDaemon(in: place.directory("c"))
+        let layer = try Layer(in: containerd)
+        let daemon = try SnapshotDaemon(
+            settings: "[snapshot]\nupperdir_label = true\n", in: place.directory("l"), containerd: containerd.socket)
         let told = Told()
         for round in 0..<10 {
             try await SnapshotClient.connected(to: daemon.socket) { client in
@@ -31,11 +41,15 @@ import Testing
                             if caller % 5 == 0 {
                                 try await Self.giveUp(socket, name, told)
                             } else {
-                                await Self.work(client, name, told)
+                                await Self.work(client, name, layer, told)
                             }
                         }
                     }
-                    try await Task.sleep(for: .milliseconds(Int.random(in: 5..<150)))
+                    // In the first round not before some have come to their end.
+                    for _ in 0..<3000 where round == 0 && !told.hasCommitted {
+                        try await Task.sleep(for: .milliseconds(10))
+                    }
+                    try await Task.sleep(for: .milliseconds(Int.random(in: 5..<500)))
                     daemon.kill()
                     try await group.waitForAll()
                 }
@@ -45,6 +59,7 @@ import Testing
                 try await check(daemon, client, told, "round \(round)")
             }
         }
+        #expect(told.hasCommitted)
         try await SnapshotClient.connected(to: daemon.socket) { client in
             // Nothing holds anything that could not be removed.
             for (name, info) in try await client.list() where info.kind != .committed { try await client.remove(name) }
@@ -53,16 +68,35 @@ import Testing
             #expect(directoryNames(daemon.root + "/overlay2/snapshots").isEmpty)
         }
         try daemon.stop()
-        #expect(try Leftovers.mounts(below: daemon.directory).isEmpty)
+        try containerd.stop()
+        #expect(try Leftovers.mounts(below: place.path).isEmpty)
     }
 
-    /// Prepare, Commit, Remove of some, and what was promised by their answers. Ends with the first failure.
-    private static func work(_ client: SnapshotClient, _ name: String, _ told: Told) async {
+    /// A layer of two hundred files in a containerd's content store.
+    private struct Layer: Sendable {
+        let digest: String
+        let namespace: String
+        static let fileCount = 200
+
+        init(in containerd: ContainerdDaemon) throws {
+            let tar = Tar.archive((0..<Self.fileCount).map { F("d\($0 % 10)/f\($0)", "text \($0)") })
+            digest = Digest.of(tar.rawBytes).description
+            namespace = containerd.namespace
+            try containerd("content", "ingest", "--expected-digest", digest, "layer", input: tar)
+        }
+    }
+
+    /// Prepare, Apply, Commit, Remove of some, and what was promised by their answers. Ends with the first failure.
+    private static func work(_ client: SnapshotClient, _ name: String, _ layer: Layer, _ told: Told) async {
         let key = name + "-key"
         told.set(key, .open)
-        guard (try? await client.prepare(key)) != nil else { return }
+        guard let mounts = try? await client.prepare(key) else { return }
         told.set(key, .present)
         guard Int.random(in: 0..<4) > 0 else { return }
+        let target = mounts.map { MountSpec(type: $0.type, source: $0.source, options: $0.options) }
+        guard (try? await client.differ.apply(layer.digest, to: target, namespace: layer.namespace)) != nil else {
+            return
+        }
         told.set(key, .open)
         told.set(name, .open)
         guard (try? await client.commit(name, key)) != nil else { return }
@@ -101,6 +135,10 @@ import Testing
             let path = info.labels["containerd.io/snapshot/overlay.upperdir"] ?? ""
             #expect(access(path, F_OK) == 0, "\(when): \(name) has no directory \(path)")
             if info.kind == .active { #expect(access(path.dropLast(2) + "work", F_OK) == 0) }
+            if info.kind == .committed {
+                let files = (0..<10).map { directoryNames("\(path)/d\($0)").count }.reduce(0, +)
+                #expect(files == Layer.fileCount, "\(when): \(name) is not whole")
+            }
             let id = path.dropFirst(snapshots.count + 1).prefix { $0 != "/" }
             #expect(directories.insert(String(id)).inserted, "\(when): \(name) shares a directory")
         }
