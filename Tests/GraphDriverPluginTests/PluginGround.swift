@@ -24,13 +24,7 @@ struct PluginGround {
         let dataset = "\(try ZFSSession.pool())/plugin-\(UInt32.random(in: .min ... .max))"
         try run(["zfs", "create", "-o", "mountpoint=\(root)", dataset])
         return PluginGround(directory: directory, root: root) {
-            // What was unmounted a moment ago is busy for a while.
-            for attempt in 0... {
-                let result = try runProgram(["zfs", "destroy", "-R", dataset])
-                if result.status == 0 { break }
-                guard attempt < 600 else { throw TestFailure("zfs destroy \(dataset): \(result.errors)") }
-                usleep(50_000)
-            }
+            try ZFSSession.destroy(dataset)
         }
     }
 

@@ -7,7 +7,7 @@ import Testing
 /// zfs-fuse that is started for this process and goes with it.
 enum ZFSPool {
     /// Whether OpenZFS's kernel module is what is tested.
-    static let isKernel = getenv("LDIFF_ZFS_POOL") != nil
+    static var isKernel: Bool { ZFSSession.isKernel }
 
     private static let number = Atomic<Int>(0)
 
@@ -24,13 +24,7 @@ enum ZFSPool {
             for point in try mountPoints(below: root).reversed() {
                 unmountWhenHeard(point, point == root ? 0 : MNT_DETACH)
             }
-            // What was unmounted a moment ago is busy for a while.
-            for attempt in 0... {
-                let result = try runProgram(["timeout", "-k", "5", "60", "zfs", "destroy", "-R", dataset])
-                if result.status == 0 { break }
-                guard attempt < 600 else { throw TestFailure("zfs destroy \(dataset): \(result.errors)") }
-                usleep(50_000)
-            }
+            try ZFSSession.destroy(dataset)
             withExtendedLifetime(directory) {}
         }
     }

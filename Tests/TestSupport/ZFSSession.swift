@@ -9,6 +9,36 @@ public enum ZFSSession {
     /// The pool's name. Fails, and never skips, where there can be none.
     public static func pool() throws -> String { try started.get() }
 
+    /// Whether OpenZFS's kernel module is what is tested.
+    public static let isKernel = getenv("LDIFF_ZFS_POOL") != nil
+
+    /// Destroys a test's dataset with all below it. What was unmounted a moment ago is busy for a while.
+    ///
+    /// The kernel tells a FUSE server of a file's last close in its own time. zfs-fuse that hears of it only after the unmount calls the
+    /// dataset busy for ever: there, one that is mounted nowhere any more is left to the pool's end. On OpenZFS that is an error.
+    public static func destroy(_ dataset: String) throws {
+        for attempt in 0... {
+            let result = try runProgram(["timeout", "-k", "5", "60", "zfs", "destroy", "-R", dataset])
+            if result.status == 0 { return }
+            if attempt < (isKernel ? 600 : 100) {
+                usleep(50_000)
+                continue
+            }
+            if !isKernel, result.errors.contains("dataset is busy"), try !isMounted(dataset) { return }
+            throw TestFailure("zfs destroy \(dataset): \(result.errors)")
+        }
+    }
+
+    /// Whether a dataset, or one below it, is mounted.
+    private static func isMounted(_ dataset: String) throws -> Bool {
+        let text = String(decoding: try readFile("/proc/thread-self/mountinfo"), as: UTF8.self)
+        return text.split(separator: "\n").contains { line in
+            let words = line.split(separator: " ")
+            guard let dash = words.lastIndex(of: "-"), dash + 2 < words.count else { return false }
+            return words[dash + 2] == dataset || words[dash + 2].hasPrefix(dataset + "/")
+        }
+    }
+
     private static func start() throws -> String {
         if let given = getenv("LDIFF_ZFS_POOL") { return String(cString: given) }
         let folder = try TemporaryDirectory()

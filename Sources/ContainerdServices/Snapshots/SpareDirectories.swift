@@ -13,9 +13,16 @@ final class SpareDirectories: Sendable {
     private struct State {
         /// The oldest first.
         var ready: [Int64] = []
-        var isFilling = false
+        var filling = Filling.not
         /// How many are made the next time: a daemon that is asked for little keeps little.
         var count = SpareDirectories.fewest
+    }
+
+    private enum Filling {
+        case not
+        /// Work for it waits for a thread.
+        case asked
+        case running
     }
 
     static let fewest = 4
@@ -44,12 +51,12 @@ final class SpareDirectories: Sendable {
     /// Moves the directories of a new snapshot to their place; its id stays reserved. Makes them where there are none.
     func take(_ ids: SnapshotIDs) throws(LayerError) -> Int64 {
         while true {
-            let (id, isFilling) = next()
+            let (id, isAsked) = next()
             guard let id else {
                 try fill(ids)
                 continue
             }
-            if isFilling { background { [self] in try? fill(ids) } }
+            if isAsked { background { [self] in fillIfAsked(ids) } }
             do throws(SystemCallError) {
                 try snapshots.take(id, from: directory)
                 return id
@@ -63,19 +70,31 @@ final class SpareDirectories: Sendable {
         }
     }
 
-    /// The oldest spare; nil where there is none. The caller must `fill` where this says so.
-    private func next() -> (Int64?, mustFill: Bool) {
+    /// The oldest spare; nil where there is none and the caller must `fill`. Says whether more were asked for.
+    ///
+    /// Waits for others only while one of them is filling: whoever was only asked to may have no thread, because all of them are
+    /// here.
+    private func next() -> (Int64?, isAsked: Bool) {
         state.wait { state in
-            let wasFilling = state.isFilling
             if state.ready.isEmpty {
-                if wasFilling { return nil }
-                state.isFilling = true
-                return (nil, true)
+                if state.filling == .running { return nil }
+                state.filling = .running
+                return (nil, false)
             }
             let id = state.ready.removeFirst()
-            if !wasFilling, state.ready.count < state.count / 2 { state.isFilling = true }
-            return (id, state.isFilling && !wasFilling)
+            guard state.filling == .not, state.ready.count < state.count / 2 else { return (id, false) }
+            state.filling = .asked
+            return (id, true)
         }
+    }
+
+    private func fillIfAsked(_ ids: SnapshotIDs) {
+        let isMine = state.update { state in
+            guard state.filling == .asked else { return (false, false) }
+            state.filling = .running
+            return (true, false)
+        }
+        if isMine { try? fill(ids) }
     }
 
     /// Makes the next ones. Throws where not even one can be made.
@@ -88,7 +107,7 @@ final class SpareDirectories: Sendable {
         defer {
             state.change { state in
                 state.ready += made
-                state.isFilling = false
+                state.filling = .not
             }
         }
         do throws(LayerError) {
@@ -98,13 +117,22 @@ final class SpareDirectories: Sendable {
             if made.isEmpty { throw error }
         }
         do throws(SystemCallError) {
-            try directory.sync()
+            try sync(last: made[made.count - 1])
         } catch {
             let unsynced = made
             made = []
             for id in unsynced { discard(id, ids) }
             throw LayerError(error, "sync", path: path)
         }
+    }
+
+    /// Puts what was made on disk. File systems with a journal write it in order, so what was changed last takes all before it along;
+    /// others look at what is new in the directory.
+    private func sync(last id: Int64) throws(SystemCallError) {
+        try PathBytes("\(id)/work").withName { (name) throws(SystemCallError) in
+            try directory.open(name, [.readOnly, .directory, .noFollow]).sync()
+        }
+        try directory.sync()
     }
 
     private func make(_ ids: SnapshotIDs) throws(LayerError) -> Int64 {

@@ -7,15 +7,7 @@ enum SnapshotPool {
     struct Dataset {
         let name: String
 
-        func destroy() throws {
-            // What was unmounted a moment ago is busy for a while.
-            for attempt in 0... {
-                let result = try runProgram(["timeout", "-k", "5", "60", "zfs", "destroy", "-R", name])
-                if result.status == 0 { return }
-                guard attempt < 600 else { throw TestFailure("zfs destroy \(name): \(result.errors)") }
-                usleep(50_000)
-            }
-        }
+        func destroy() throws { try ZFSSession.destroy(name) }
     }
 
     private static let number = Atomic<Int>(0)

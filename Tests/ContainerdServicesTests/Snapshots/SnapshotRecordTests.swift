@@ -57,6 +57,31 @@ import Testing
         }
     }
 
+    /// More than there are threads, and than directories that were made ahead.
+    @Test(.timeLimit(.minutes(2))) func `four hundred callers at once are all served`() async throws {
+        let daemon = try SnapshotDaemon()
+        try await withThrowingTaskGroup { connections in
+            for connection in 0..<4 {
+                let socket = daemon.socket
+                connections.addTask {
+                    try await SnapshotClient.connected(to: socket) { client in
+                        try await withThrowingTaskGroup { calls in
+                            for call in 0..<100 {
+                                calls.addTask { _ = try await client.prepare("\(connection)-\(call)") }
+                            }
+                            try await calls.waitForAll()
+                        }
+                    }
+                }
+            }
+            try await connections.waitForAll()
+        }
+        let made = try await SnapshotClient.connected(to: daemon.socket) { client in try await client.list() }
+        #expect(made.count == 400)
+        #expect(directoryNames(daemon.root + "/overlay2/snapshots").count == 400)
+        try daemon.stop()
+    }
+
     @Test func `of sixteen racers for one key one wins`() async throws {
         try await SnapshotterKind.overlay2.run { ground in
             for round in 0..<10 {
