@@ -106,7 +106,7 @@ final class DriverStore {
     static func unmountAll(below path: String) {
         // What is mounted at `path` itself is the test's own.
         for point in (try? mountPoints(below: path))?.reversed() ?? [] where point != path {
-            unmountWhenHeard(point, MNT_DETACH)
+            ZFSSession.unmountWhenHeard(point, Int(MNT_DETACH))
         }
     }
 

@@ -22,7 +22,7 @@ enum ZFSPool {
         try zfs("create", "-o", "mountpoint=\(root)", dataset)
         return DriverGround(root: root, outside: { try listing(dataset) }) {
             for point in try mountPoints(below: root).reversed() {
-                unmountWhenHeard(point, point == root ? 0 : MNT_DETACH)
+                ZFSSession.unmountWhenHeard(point, point == root ? 0 : Int(MNT_DETACH))
             }
             try ZFSSession.destroy(dataset)
             withExtendedLifetime(directory) {}
@@ -63,12 +63,4 @@ enum ZFSPool {
         }
         throw TestFailure("zfs is at work on \(dataset) after 30 s")
     }
-}
-
-/// Unmounts after a question to the file system: the kernel tells a FUSE server of closed files in its own time, and zfs-fuse
-/// waits for ever for what it was not told (see ZFSPlatform.unmount).
-func unmountWhenHeard(_ point: String, _ flags: Int) {
-    var facts = statvfs()
-    statvfs(point, &facts)
-    umount2(point, Int32(flags))
 }

@@ -12,31 +12,41 @@ public enum ZFSSession {
     /// Whether OpenZFS's kernel module is what is tested.
     public static let isKernel = getenv("LDIFF_ZFS_POOL") != nil
 
-    /// Destroys a test's dataset with all below it. What was unmounted a moment ago is busy for a while.
+    /// Destroys a test's dataset with all below it, mounted or not. What was unmounted a moment ago is busy for a while.
     ///
     /// The kernel tells a FUSE server of a file's last close in its own time. zfs-fuse that hears of it only after the unmount calls the
     /// dataset busy for ever: there, one that is mounted nowhere any more is left to the pool's end. On OpenZFS that is an error.
     public static func destroy(_ dataset: String) throws {
         for attempt in 0... {
+            let mounts = try mountPoints(of: dataset)
+            for point in mounts.reversed() { unmountWhenHeard(point, isKernel || attempt < 20 ? 0 : Int(MNT_DETACH)) }
             let result = try runProgram(["timeout", "-k", "5", "60", "zfs", "destroy", "-R", dataset])
             if result.status == 0 { return }
             if attempt < (isKernel ? 600 : 100) {
                 usleep(50_000)
                 continue
             }
-            if !isKernel, result.errors.contains("dataset is busy"), try !isMounted(dataset) { return }
-            throw TestFailure("zfs destroy \(dataset): \(result.errors)")
+            if !isKernel, mounts.isEmpty, result.errors.contains("dataset is busy") { return }
+            throw TestFailure("zfs destroy \(dataset), mounted at \(mounts): \(result.errors)")
         }
     }
 
-    /// Whether a dataset, or one below it, is mounted.
-    private static func isMounted(_ dataset: String) throws -> Bool {
+    /// Where a dataset and those below it are mounted, the outermost first.
+    private static func mountPoints(of dataset: String) throws -> [String] {
         let text = String(decoding: try readFile("/proc/thread-self/mountinfo"), as: UTF8.self)
-        return text.split(separator: "\n").contains { line in
+        return text.split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ")
-            guard let dash = words.lastIndex(of: "-"), dash + 2 < words.count else { return false }
-            return words[dash + 2] == dataset || words[dash + 2].hasPrefix(dataset + "/")
+            guard words.count > 4, let dash = words.lastIndex(of: "-"), dash + 2 < words.count else { return nil }
+            let source = words[dash + 2]
+            return source == dataset || source.hasPrefix(dataset + "/") ? String(words[4]) : nil
         }
+    }
+
+    /// Unmounts after a question to the file system, whose answer says that zfs-fuse has heard of what was closed before.
+    public static func unmountWhenHeard(_ point: String, _ flags: Int) {
+        var facts = statvfs()
+        statvfs(point, &facts)
+        umount2(point, Int32(flags))
     }
 
     private static func start() throws -> String {
