@@ -159,7 +159,7 @@ extension RingCore {
     private mutating func queueWrite(_ index: Int) throws(LayerError) {
         try makeSpace(1)
         guard let slab = slots[index].slab else { return }
-        let descriptor = slots[index].descriptor?.number ?? -1
+        let descriptor = slots.descriptorNumber(index)
         let range = slots[index].start + slots[index].done..<slots[index].end
         let offset = UInt64(slots[index].done)
         // Reason: the range lies inside the slab, which the slot keeps alive until the completion.

@@ -7,7 +7,7 @@ extension RingCore {
     /// Queues the read of what is left of a slot's range.
     mutating func startRead(_ index: Int) throws(LayerError) {
         try makeSpace(1)
-        let descriptor = slots[index].descriptor?.number ?? -1
+        let descriptor = slots.descriptorNumber(index)
         let offset = slots[index].offset + Int64(slots[index].done)
         guard let slab = slots[index].slab else { return }
         let range = slots[index].start + slots[index].done..<slots[index].end

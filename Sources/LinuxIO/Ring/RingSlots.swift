@@ -105,6 +105,14 @@ struct RingSlots: ~Copyable {
         }
     }
 
+    /// The number of the slot's descriptor, -1 where it has none. Not asked through the subscript: Swift 6.3 allocates
+    /// a frame for its accessor there, which was one allocation per read.
+    func descriptorNumber(_ index: Int) -> Int32 {
+        precondition(index >= 0 && index < capacity)
+        // Reason: as in the subscript.
+        return unsafe base[index].descriptor?.number ?? -1
+    }
+
     /// A free slot for one operation, or nil where all are taken.
     mutating func take(_ operation: RingOperation, token: UInt64) -> Int? {
         guard firstFree >= 0 else { return nil }
