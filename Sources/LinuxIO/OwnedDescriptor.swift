@@ -97,13 +97,17 @@ extension OwnedDescriptor {
         unsafe ldl_openat(raw, name.address, flags.rawValue, mode)
     }
 
-    /// Opens `path` beneath this directory with openat2(2).
+    /// Opens `path` beneath this directory with openat2(2), or one component at a time where there is none.
     public func open(
         _ path: borrowing NamePointer, _ flags: OpenFlags, resolve: ResolveFlags, mode: UInt32 = 0
     ) throws(SystemCallError) -> OwnedDescriptor {
         // Reason: NamePointer is NUL-terminated and valid during the call.
         let result = unsafe ldl_openat2(
             raw, path.address, UInt64(UInt32(bitPattern: flags.rawValue)), UInt64(mode), resolve.rawValue)
+        // ENOSYS of an old kernel, and ENOSYS or EPERM of a container's filter.
+        if result == -38 || result == -1, ComponentWalk.isNeeded {
+            return try ComponentWalk.open(path, in: self, flags, resolve, mode: mode)
+        }
         return OwnedDescriptor(adopting: try check(result, "openat2"))
     }
 

@@ -1,6 +1,7 @@
 import Glibc
 import LayerModel
 import LinuxIO
+import TestSupport
 import Testing
 
 /// Each case runs in a process of its own, since a refusal is the process's for good.
@@ -36,7 +37,7 @@ import Testing
 
     @Test func `refused by a seccomp filter`() async {
         await #expect(processExitsWith: .success) {
-            try denyRing(errno: EPERM)
+            try denyCall(425, errno: EPERM)
             try RingRefusedTests.expectRefusal(
                 "io_uring is refused, probably by a seccomp filter of the container; plain system calls are used")
         }
@@ -44,7 +45,7 @@ import Testing
 
     @Test func `a kernel without io_uring`() async {
         await #expect(processExitsWith: .success) {
-            try denyRing(errno: ENOSYS)
+            try denyCall(425, errno: ENOSYS)
             try RingRefusedTests.expectRefusal("this kernel has no io_uring; plain system calls are used")
         }
     }
@@ -52,7 +53,7 @@ import Testing
     @Test func `a refusal that comes after the check`() async {
         await #expect(processExitsWith: .success) {
             #expect(RingCapabilities.current.isUsable)
-            try denyRing(errno: ENOMEM)
+            try denyCall(425, errno: ENOMEM)
             let error = #expect(throws: LayerError.self) {
                 let ring = try Ring(entries: 8)
                 _ = ring.capacity
@@ -72,31 +73,4 @@ import Testing
             #expect(RingCapabilities.current.isUsable)
         }
     }
-}
-
-/// Makes io_uring_setup(2) fail with `errno` in this process from now on, as container runtimes do.
-func denyRing(errno: Int32) throws {
-    // BPF: load the call's number; if it is io_uring_setup (425), return ERRNO | errno, else ALLOW.
-    var program: [UInt64] = [
-        instruction(0x20, 0, 0, 0), instruction(0x15, 0, 1, 425),
-        instruction(0x06, 0, 0, 0x0005_0000 | UInt32(errno)), instruction(0x06, 0, 0, 0x7fff_0000),
-    ]
-    // prctl(2) is variadic, which Swift does not import; its arguments travel like those of an ordinary function.
-    typealias Prctl = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
-    let symbol = try #require(dlsym(nil, "prctl"))
-    let prctl = unsafeBitCast(symbol, to: Prctl.self)
-    let (noNewPrivileges, setSeccomp, filterMode) = (Int32(38), Int32(22), UInt(2))
-    try #require(prctl(noNewPrivileges, 1, 0, 0, 0) == 0)
-    let result = program.withUnsafeMutableBytes { bytes in
-        var header = (UInt64(bytes.count / 8), bytes.baseAddress)
-        return withUnsafeMutableBytes(of: &header) {
-            prctl(setSeccomp, filterMode, UInt(bitPattern: $0.baseAddress), 0, 0)
-        }
-    }
-    try #require(result == 0)
-}
-
-/// One struct sock_filter.
-private func instruction(_ code: UInt16, _ whenTrue: UInt8, _ whenFalse: UInt8, _ value: UInt32) -> UInt64 {
-    UInt64(code) | UInt64(whenTrue) << 16 | UInt64(whenFalse) << 24 | UInt64(value) << 32
 }
