@@ -6,7 +6,7 @@ import Testing
 private let fuse = FileSystemKind.fuse.magic
 
 /// A real fuse-overlayfs at `merged`; its process id.
-private func mountFuse(_ scratch: Scratch) throws -> (target: PathBytes, process: Int32) {
+func mountFuse(_ scratch: Scratch) throws -> (target: PathBytes, process: Int32) {
     for name in ["l", "u", "w"] { try scratch.directory(name) }
     let target = try scratch.directory("merged")
     let data = "lowerdir=\(scratch.text("l")),upperdir=\(scratch.text("u")),workdir=\(scratch.text("w"))"

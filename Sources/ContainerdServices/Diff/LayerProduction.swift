@@ -30,7 +30,8 @@ struct LayerProduction: Sendable {
     func run(into queue: PieceQueue, cancel: CancelFlag) throws(LayerError) -> ProducedLayer {
         switch try DiffPlan(left: left, right: right) {
         case .upper(let upper, let lowers, let dialect, let isServedByFuse):
-            if isServedByFuse { Self.flushFuseMounts() }
+            // A live mount keeps what was written for a while; the directory that is read here must have it.
+            if isServedByFuse { try FuseOverlayServers.flush(upper: upper) }
             var source = source(upper, cancel)
             source.lowers = lowers
             source.dialect = dialect
@@ -97,14 +98,6 @@ struct LayerProduction: Sendable {
             let report = try DiffEngine.write(source, options: options, into: &sink)
             try sink.finish()
             return ProducedLayer(digest: sink.digest, byteCount: sink.byteCount, diffID: sink.digest, report: report)
-        }
-    }
-
-    /// A server of a live mount keeps what was written for a while; the directory that is read here must have it.
-    private static func flushFuseMounts() {
-        guard let mounts = try? MountTable.read().entries else { return }
-        for mount in mounts where mount.fileSystem == "fuse.fuse-overlayfs" {
-            try? FuseOverlayHelper.flush(mount.mountPoint)
         }
     }
 }
