@@ -6,7 +6,6 @@ import LinuxIO
 final class SnapshotDirectories: Sendable {
     let home: PathBytes
     private let directory: OwnedDescriptor
-    private static let temporary = Array("new-".utf8)
 
     var path: PathBytes { home.appending("snapshots") }
     /// The lower directory of a mount whose parents come later.
@@ -133,13 +132,6 @@ final class SnapshotDirectories: Sendable {
 
     func storedIDs() throws(LayerError) -> [Int64] {
         try Self.names(in: directory, path).compactMap { Self.id($0.bytes[...]) }
-    }
-
-    /// Removes directories that earlier releases did not move to their place. Only while nothing is being made.
-    func clearLeftovers() throws(LayerError) {
-        for name in try Self.names(in: directory, path) where name.bytes.starts(with: Self.temporary) {
-            try Self.remove(name, in: directory, path)
-        }
     }
 
     /// What one that nothing was put into occupies; nil where something was.

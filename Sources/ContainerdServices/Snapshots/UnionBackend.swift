@@ -102,7 +102,6 @@ final class UnionBackend: SnapshotBackend {
     func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
     func settle(_ recorded: Set<Int64>) throws(LayerError) {
         try OverlaySupport.sweep(directories.home)
-        try directories.clearLeftovers()
         try spares.settle(recorded)
     }
     func sync() throws(LayerError) { try directories.sync() }

@@ -117,7 +117,6 @@ import Testing
         let names = directoryNames(daemon.root + "/overlay2/snapshots")
         try daemon.stop()
         // What a crash may leave.
-        mkdir(daemon.root + "/overlay2/snapshots/new-7", 0o700)
         mkdir(daemon.root + "/overlay2/snapshots/900", 0o700)
         mkdir(daemon.root + "/overlay2/snapshots/900/fs", 0o700)
         try daemon.start()
