@@ -13,8 +13,9 @@ public enum MountState: Sendable, Equatable {
 extension MountTable {
     /// Whether something is mounted on `path` itself; the last component is not followed.
     ///
-    /// Asks openat2(2) with RESOLVE_NO_XDEV, which touches nothing of the mounted file system; where the kernel lacks
-    /// that, compares devices, and then reads the mount table. Throws `.notFound` where the path does not exist.
+    /// Asks openat2(2) with RESOLVE_NO_XDEV, which touches nothing of the mounted file system; where neither the
+    /// kernel has that nor /proc helps out, compares devices, and then reads the mount table. Throws `.notFound`
+    /// where the path does not exist.
     public static func isMountPoint(_ path: PathBytes) throws(LayerError) -> Bool {
         let operation = "look for a mount at"
         try checkText(path, operation)
@@ -40,7 +41,7 @@ extension MountTable {
         return try isMountPointByDevice(last, in: directory, path)
     }
 
-    /// For kernels before 5.6, and where a filter forbids openat2.
+    /// For kernels before 5.6, and where a filter forbids openat2, when there is no /proc that tells mounts apart.
     static func isMountPointByDevice(
         _ name: PathBytes, in directory: borrowing OwnedDescriptor, _ path: PathBytes
     ) throws(LayerError) -> Bool {
