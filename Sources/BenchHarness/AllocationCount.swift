@@ -29,6 +29,8 @@ enum AllocationCount {
             }
             let layer = try input.layer()
             let target = try FreshTarget(entries: input.summary.entries, bytes: input.summary.bytes)
+            // Unmounted when it goes, so it must outlive both runs.
+            defer { withExtendedLifetime(target) {} }
             return try growth(
                 ["apply", layer, target.path + "/all"], ["apply", layerOfTen, target.path + "/ten"], input, library)
         default: return nil

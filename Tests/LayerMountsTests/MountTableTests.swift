@@ -1,6 +1,7 @@
 import Glibc
 import LayerModel
 import LayerMounts
+import TestSupport
 import Testing
 
 private func entries(_ text: String) -> [MountEntry]? { MountTable(parsing: Array(text.utf8))?.entries }
@@ -67,6 +68,17 @@ private func entries(_ text: String) -> [MountEntry]? { MountTable(parsing: Arra
     }
 
     @Test func `mount points are told from directories, links and bind mounts of the same device`() throws {
+        try MountTableTests.tellMountPoints()
+    }
+
+    @Test func `and so they are where openat2 is refused`() async {
+        await #expect(processExitsWith: .success) {
+            try denyCall(437, errno: EPERM)
+            try MountTableTests.tellMountPoints()
+        }
+    }
+
+    static func tellMountPoints() throws {
         let scratch = try Scratch()
         let plain = try scratch.directory("plain")
         let memory = try scratch.memory("memory")
