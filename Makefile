@@ -3,12 +3,18 @@
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
 # make test     every test but those of test-e2e and test-zfs; xfs's quotas only as far as this machine's kernel has them
 # make test-zfs  containerd's suite for snapshotters, and the driver zfs killed at counted calls, on zfs-fuse
+# make test-faults  every call of every operation of the drivers killed and failed (root)
 # make test-kernel  the driver zfs on OpenZFS's module, and xfs's quotas, on Debian's kernel in a virtual machine
+# make fuzz SECONDS=60  feeds whatever reads what strangers wrote with libFuzzer, each part for so long
 # make test-threads  many threads in one store under the thread sanitizer
+# make test-deep MINUTES=60  the nets for wrong layers, for as long as one says, each tree from a new seed; a failure prints the one
+#               command that repeats it: make test-deep NETS=ways SEED=4711 (root)
 # make bench    measures every job against the peers, writes bench.html and bench.json
 # make budget   a short measurement that fails when calls, memory or allocations exceed perf/budgets.json
 # make targets  measures P1 to P12 with ldiff bench, kept in perf/runs (root)
 # make test-e2e  Debian's dockerd and containerd on the daemons, from the first image to the shutdown (root)
+# make soak MINUTES=30  parallel pulls, runs, commits, removals and prunes, with a daemon killed every 45 seconds: dockerd, then
+#               containerd, each for so long (root)
 # make daemons  the release programs for Docker and containerd
 # make install  all programs and their systemd units, into PREFIX (default /usr/local)
 # make uninstall  takes them away again
@@ -19,6 +25,7 @@ export SWIFT ?= swift
 PREFIX ?= /usr/local
 DESTDIR ?=
 DEMO_RUNS ?= 5
+SECONDS ?= 60
 PROGRAM := .build/release/ldiff
 
 BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
@@ -31,14 +38,14 @@ PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 # The tests and the programs they start, one after the other: --build-tests would compile every product of the packages too,
 # among them a thousand files of protobuf's own compiler.
-BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault docker-ldiff-graphdriver containerd-ldiff-grpc; do \
+BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault ldiff-deep docker-ldiff-graphdriver containerd-ldiff-grpc; do \
     $(SWIFT) build --product $$product; done
 
 # Where inputs are kept that are made once.
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build daemons peers run test test-e2e test-zfs test-kernel test-threads bench budget targets install uninstall deb format lint clean
+.PHONY: setup swift build daemons peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -69,13 +76,23 @@ test: setup peers
 # One dockerd or containerd after the other.
 test-e2e: setup
 	@$(BUILD_TESTS)
-	scripts/swift-test --skip-build --no-parallel --filter EndToEndTests
+	scripts/swift-test --skip-build --no-parallel --filter EndToEndTests --skip SoakTests
+
+# Docker and containerd on the daemons, with all that clients do at once and a kill every 45 seconds.
+soak: setup
+	@$(BUILD_TESTS)
+	LDIFF_SOAK_MINUTES=$(if $(MINUTES),$(MINUTES),30) scripts/swift-test --skip-build --no-parallel --filter EndToEndTests.SoakTests
+
+# Each call of each operation of the drivers, which takes long. The default suite tries every sixth or so.
+test-faults: setup
+	@$(BUILD_TESTS)
+	LDIFF_EVERY_CALL=1 scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*(killed at any|any call fails)'
 
 # What zfs-fuse bears alone only: the snapshotter's suite of containerd, and processes killed at work.
 test-zfs: setup
 	@$(BUILD_TESTS)
 	scripts/swift-test --skip-build --no-parallel --filter ZFSSnapshotterSuiteTests
-	LDIFF_DRIVERS=zfs scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*killed'
+	LDIFF_DRIVERS=zfs scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*(killed at any|make one layer)'
 
 # Built before, because the virtual machine's processor is emulated.
 test-kernel: setup
@@ -88,6 +105,17 @@ test-threads: setup
 	LDIFF_CASES='from many threads' TSAN_OPTIONS=exitcode=66 \
 	    scripts/swift-test --skip-build --sanitize=thread --scratch-path .build/tsan --no-parallel \
 	    --filter 'DriverConformanceTests/.*(many threads|edges)'
+
+# A release program under release nets, so that an hour meets as many trees as it can.
+test-deep: setup
+	$(SWIFT) build -c release --product ldiff
+	$(SWIFT) build -c release --product ldiff-deep
+	.build/release/ldiff-deep $(if $(NETS),--nets $(NETS)) $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) \
+	    $(if $(MINUTES),--minutes $(MINUTES))
+
+# A package of its own with a build of its own; seven parts, two at a time.
+fuzz: setup
+	Fuzz/run $(SECONDS)
 
 bench: build peers
 	$(PROGRAM) bench --report bench.html --json bench.json
@@ -110,10 +138,10 @@ deb: daemons
 	Sources/packaging/make-deb .build/deb
 
 format: swift
-	$(SWIFT) format --in-place -r Sources Tests Package.swift
+	$(SWIFT) format --in-place -r Sources Tests Fuzz/Sources Fuzz/Package.swift Package.swift
 
 lint: swift
-	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+	$(SWIFT) format lint --strict -r Sources Tests Fuzz/Sources Fuzz/Package.swift Package.swift
 
 clean:
 	rm -rf .build perf/peers/bin

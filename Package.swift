@@ -45,6 +45,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
@@ -111,10 +112,12 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: programSettings),
+        // What Docker says, apart from the server that hears it: it is fuzzed, and no server is built for that.
+        .target(name: "GraphDriverMessages", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .target(
             name: "GraphDriverPlugin",
             dependencies: [
-                "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
+                "GraphDriverMessages", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
@@ -133,13 +136,20 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             exclude: ["Protos"], swiftSettings: [.swiftLanguageMode(.v6)]),
+        // The filters of containerd's calls, apart from the server for the same reason.
+        .target(name: "FilterLanguage", swiftSettings: engineSettings),
         .target(
             name: "ContainerdServices",
             dependencies: [
-                "ContainerdAPI", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts", "LayerEngine",
+                "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
+                "LayerEngine",
                 "LayerCompression",
                 .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
-                .product(name: "GRDB", package: "GRDB.swift"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+                .product(name: "NIOHPACK", package: "swift-nio-http2"),
             ],
             swiftSettings: programSettings),
         .executableTarget(
@@ -162,7 +172,7 @@ let package = Package(
             name: "LayerMountsTests", dependencies: ["LayerMounts", "LinuxIO", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "LayerEngineTests", dependencies: ["LayerEngine", "LayerKit", "TestSupport"],
+            name: "LayerEngineTests", dependencies: ["LayerEngine", "LayerKit", "LinuxIO", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
             name: "LayerCompressionTests", dependencies: ["LayerCompression", "TestSupport"],
@@ -182,20 +192,28 @@ let package = Package(
         .testTarget(
             name: "StoreInteropTests", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"],
             swiftSettings: programSettings),
+        .testTarget(name: "FilterLanguageTests", dependencies: ["FilterLanguage"], swiftSettings: programSettings),
         .testTarget(
-            name: "GraphDriverPluginTests", dependencies: ["GraphDriverPlugin", "DaemonSupport", "TestSupport"],
+            name: "GraphDriverPluginTests",
+            dependencies: ["GraphDriverPlugin", "DaemonSupport", "DeepNets", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
             name: "ContainerdServicesTests",
             dependencies: [
-                "ContainerdServices", "ContainerdAPI", "TestSupport",
+                "ContainerdServices", "ContainerdAPI", "DeepNets", "TestSupport",
                 .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHPACK", package: "swift-nio-http2"),
             ],
             swiftSettings: programSettings),
         // Debian's dockerd and containerd on the two daemons: `make test-e2e`.
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport", "LayerKit", "ContainerdAPI"],
             exclude: ["systemd-machine"], swiftSettings: programSettings),
+        // The nets for wrong layers, of which nothing is ldiff's own, and the program that runs them: `make test-deep`.
+        .target(name: "DeepNets", path: "Tests/DeepNets", swiftSettings: programSettings),
+        .executableTarget(
+            name: "ldiff-deep", dependencies: ["DeepNets"], path: "Tests/DeepProgram", swiftSettings: programSettings),
+        .testTarget(name: "DeepTests", dependencies: ["DeepNets", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

@@ -14,7 +14,7 @@ public enum Bench {
         defer { Cleanup.shared.runAll() }
         for path in [options.jsonPath, options.htmlPath].compactMap({ $0 }) {
             // Better now than after an hour.
-            try TextFile.write("", to: path)
+            try TextFile.check(path)
         }
         let peers = Peers(program: BenchProbe.program)
         let input = try BenchInput(options.effectiveInput, peers: peers, console)

@@ -111,7 +111,8 @@ public enum Recipe: String, CaseIterable, Sendable {
         }
         // About as many lines as it prints for a minimal Debian 12.
         try Self.follow(
-            Pipeline(["debootstrap", "--variant=minbase", "bookworm", path, Self.mirror()]), expected: 560, progress)
+            Pipeline(["debootstrap", "--variant=minbase", "bookworm", path] + (Self.mirror().map { [$0] } ?? [])),
+            expected: 560, progress)
         // A run inside a container may have left these mounted.
         for mounted in ["/proc", "/sys"] { umount2(path + mounted, Int32(MNT_DETACH)) }
     }
@@ -145,17 +146,13 @@ public enum Recipe: String, CaseIterable, Sendable {
         _ = try result.get()
     }
 
-    /// The Debian mirror that this machine already uses, so that a closed network with one of its own works too.
-    private static func mirror() -> String {
-        let list = "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null"
-        let said = (try? Pipeline(["sh", "-c", list + " || true"]).run(sink: .memory))?.output ?? []
-        for line in String(decoding: said, as: UTF8.self).split(separator: "\n") where !line.hasPrefix("#") {
-            for word in line.split(whereSeparator: \.isWhitespace)
-            where word.contains("://") && (word.hasSuffix("/debian") || word.hasSuffix("/debian/")) {
-                return String(word)
-            }
-        }
-        return "http://deb.debian.org/debian"
+    /// The Debian mirror that this machine already uses, so that a closed network with one of its own works too; nil where apt
+    /// names none, and debootstrap takes its own.
+    private static func mirror() -> String? {
+        let words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+        let said = (try? Pipeline(words).run(sink: .memory))?.output ?? []
+        return String(decoding: said, as: UTF8.self).split(separator: "\n").map(String.init)
+            .first { $0.hasSuffix("/debian") || $0.hasSuffix("/debian/") }
     }
 }
 

@@ -21,6 +21,22 @@ enum TextFile {
     /// A file's text; empty where it cannot be read.
     static func read(_ path: String) -> String { bytes(path).map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
+    /// Throws where `write` to `path` would fail at once; what is there stays as it is.
+    static func check(_ path: String) throws(BenchFailure) {
+        var status = stat()
+        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            guard access(path, W_OK) == 0 else {
+                throw BenchFailure(.cannotWrite, "write \(path): \(errorText(errno))")
+            }
+            return
+        }
+        let partial = "\(path).partial-\(getpid())"
+        let file = open(partial, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+        guard file >= 0 else { throw BenchFailure(.cannotWrite, "create \(path): \(errorText(errno))") }
+        close(file)
+        unlink(partial)
+    }
+
     /// Writes a file so that it appears under its name only when it is complete; a pipe or device is written to as it is.
     static func write(_ text: String, to path: String) throws(BenchFailure) {
         var status = stat()

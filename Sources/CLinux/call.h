@@ -19,3 +19,6 @@ static inline int ldl_planned_fault(void) { return 0; }
         do outcome = (expression); while (outcome < 0 && errno == EINTR); \
         return outcome < 0 ? -errno : outcome;                   \
     } while (0)
+
+/// Whether `error`, the positive errno of a newer call, is a filter's answer or that of an old kernel; see attributes.c.
+int ldl_is_refused(_Atomic int *known, long number, int error);

@@ -20,6 +20,10 @@
 #define SYS_fsmount 432
 #endif
 
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+
 enum {
     configure_flag = 0,
     configure_string = 1,
@@ -27,6 +31,7 @@ enum {
     close_on_exec = 1,
     tree_clone = 1,
     move_from_empty_path = 4,
+    mount_no_devices = 4,
 };
 
 int ldl_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data) {
@@ -60,6 +65,23 @@ int ldl_move_mount(int mount, int directory, const char *target) {
 int ldl_open_tree_clone(const char *path, int recursive) {
     unsigned int flags = tree_clone | O_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
     CALL((int)syscall(SYS_open_tree, AT_FDCWD, path, flags));
+}
+
+// As in <linux/mount.h>, which glibc's <sys/mount.h> does not go with everywhere.
+struct mount_attributes {
+    uint64_t set, cleared, propagation, user_namespace;
+};
+
+int ldl_open_without_devices(int directory) {
+    int tree = (int)syscall(SYS_open_tree, directory, "", tree_clone | O_CLOEXEC | AT_EMPTY_PATH);
+    if (tree < 0) return -errno;
+    struct mount_attributes no_devices = {.set = mount_no_devices};
+    int view = -1;
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &no_devices, sizeof no_devices) == 0)
+        view = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int outcome = view < 0 ? -errno : view;
+    close(tree);
+    return outcome;
 }
 
 int64_t ldl_path_filesystem_type(const char *path) {

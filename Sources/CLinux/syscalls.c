@@ -33,11 +33,6 @@
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
-#ifndef SYS_setxattrat
-#define SYS_setxattrat 463
-#define SYS_getxattrat 464
-#define SYS_listxattrat 465
-#endif
 
 // ---- fault plan -----------------------------------------------------------------------------------------
 
@@ -146,15 +141,58 @@ void ldl_stat_from_statx(const struct statx *source, struct ldl_stat *result) {
     result->rdev_minor = source->stx_rdev_minor;
 }
 
+// The C library's statx would hide ENOSYS behind an EINVAL about its flags.
 static int statx_once(int directory, const char *path, int flags, struct statx *buffer) {
-    CALL(statx(directory, path, flags | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, buffer));
+    flags |= AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
+    CALL((int)syscall(SYS_statx, directory, path, flags, STATX_BASIC_STATS, buffer));
+}
+
+static void fill_from_stat(const struct stat *source, struct ldl_stat *result) {
+    result->inode = source->st_ino;
+    result->device = source->st_dev;
+    result->size = source->st_size;
+    result->blocks = (uint64_t)source->st_blocks;
+    result->mtime_seconds = source->st_mtim.tv_sec;
+    result->mtime_nanoseconds = (uint32_t)source->st_mtim.tv_nsec;
+    result->ctime_seconds = source->st_ctim.tv_sec;
+    result->ctime_nanoseconds = (uint32_t)source->st_ctim.tv_nsec;
+    result->atime_seconds = source->st_atim.tv_sec;
+    result->atime_nanoseconds = (uint32_t)source->st_atim.tv_nsec;
+    result->mode = source->st_mode;
+    result->uid = source->st_uid;
+    result->gid = source->st_gid;
+    result->links = (uint32_t)source->st_nlink;
+    result->rdev_major = major(source->st_rdev);
+    result->rdev_minor = minor(source->st_rdev);
+}
+
+static _Atomic int statx_known;
+
+static int fstatat_once(int directory, const char *path, int flags, struct stat *result) {
+    CALL(fstatat(directory, path, result, flags | AT_NO_AUTOMOUNT));
 }
 
 int ldl_statx(int directory, const char *path, int flags, struct ldl_stat *result) {
-    struct statx buffer;
-    int outcome = statx_once(directory, path, flags, &buffer);
+    if (atomic_load_explicit(&statx_known, memory_order_relaxed) != 2) {
+        struct statx buffer;
+        int outcome = statx_once(directory, path, flags, &buffer);
+        if (outcome == 0) ldl_stat_from_statx(&buffer, result);
+        if (!ldl_is_refused(&statx_known, SYS_statx, -outcome)) return outcome;
+    }
+    struct stat buffer;
+    int outcome = fstatat_once(directory, path, flags, &buffer);
+    if (outcome == 0) fill_from_stat(&buffer, result);
+    return outcome;
+}
+
+static int fstat_once(int descriptor, struct stat *result) { CALL((int)syscall(SYS_fstat, descriptor, result)); }
+
+// fstat(2) itself: statx(2) of an open file takes a fifth longer, which every file that is exported would pay.
+int ldl_fstat(int descriptor, struct ldl_stat *result) {
+    struct stat buffer;
+    int outcome = fstat_once(descriptor, &buffer);
     if (outcome < 0) return outcome;
-    ldl_stat_from_statx(&buffer, result);
+    fill_from_stat(&buffer, result);
     return 0;
 }
 
@@ -166,9 +204,23 @@ int64_t ldl_pread(int descriptor, void *buffer, size_t count, int64_t offset) {
     CALL(raw_pread(descriptor, buffer, count, offset));
 }
 
-int64_t ldl_pread_nowait(int descriptor, void *buffer, size_t count, int64_t offset) {
+static _Atomic int preadv2_refused;
+
+static int64_t preadv2_once(int descriptor, void *buffer, size_t count, int64_t offset) {
     struct iovec piece = {.iov_base = buffer, .iov_len = count};
     CALL(raw_preadv2(descriptor, &piece, offset, RWF_NOWAIT));
+}
+
+int64_t ldl_pread_nowait(int descriptor, void *buffer, size_t count, int64_t offset) {
+    int refused = atomic_load_explicit(&preadv2_refused, memory_order_relaxed);
+    if (!refused) {
+        int64_t outcome = preadv2_once(descriptor, buffer, count, offset);
+        if (outcome != -EPERM && outcome != -ENOSYS) return outcome;
+    }
+    // Where plain reading works, it was not the file that refused.
+    int64_t outcome = ldl_pread(descriptor, buffer, count, offset);
+    if (!refused && outcome >= 0) atomic_store(&preadv2_refused, 1);
+    return outcome;
 }
 
 int64_t ldl_write(int descriptor, const void *buffer, size_t count) {
@@ -180,6 +232,10 @@ int64_t ldl_pwrite(int descriptor, const void *buffer, size_t count, int64_t off
 }
 
 int64_t ldl_seek(int descriptor, int64_t offset, int whence) { CALL((int64_t)lseek(descriptor, offset, whence)); }
+
+void ldl_will_need(int descriptor, int64_t offset, int64_t count) {
+    posix_fadvise(descriptor, offset, count, POSIX_FADV_WILLNEED);
+}
 
 int64_t ldl_copy_file_range(int source, int target, size_t count) {
     CALL((int64_t)copy_file_range(source, NULL, target, NULL, count, 0));
@@ -193,9 +249,18 @@ int64_t ldl_copy_file_range_at(int source, int target, int64_t offset, size_t co
 int ldl_clone(int target, int source) { CALL(ioctl(target, FICLONE, source)); }
 int ldl_ftruncate(int descriptor, int64_t size) { CALL(ftruncate(descriptor, size)); }
 int ldl_fallocate(int descriptor, int64_t size) { CALL(fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, size)); }
+int ldl_punch_hole(int descriptor, int64_t offset, int64_t size) {
+    CALL(fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size));
+}
 int ldl_syncfs(int descriptor) { CALL(syncfs(descriptor)); }
 int ldl_fsync(int descriptor) { CALL(fsync(descriptor)); }
 int ldl_flock(int descriptor, int operation) { CALL(flock(descriptor, operation)); }
+
+int ldl_lock_byte(int descriptor, int64_t offset, int is_exclusive) {
+    struct flock lock = {
+        .l_type = is_exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = 1};
+    CALL(fcntl(descriptor, F_OFD_SETLK, &lock));
+}
 
 int64_t ldl_filesystem_type(int descriptor) {
     struct statfs buffer;
@@ -229,8 +294,39 @@ int ldl_mknodat(int directory, const char *name, uint32_t mode, uint32_t major, 
 
 int ldl_unlinkat(int directory, const char *name, int flags) { CALL(unlinkat(directory, name, flags)); }
 
+static _Atomic int renameat2_known;
+
+static int renameat2_once(int source_directory, const char *source, int directory, const char *name, uint32_t flags) {
+    CALL((int)syscall(SYS_renameat2, source_directory, source, directory, name, flags));
+}
+
+static int renameat_once(int source_directory, const char *source, int directory, const char *name) {
+    CALL(renameat(source_directory, source, directory, name));
+}
+
+// RENAME_NOREPLACE without renameat2. A further name is never made over another; a directory can have none, and whoever makes
+// an empty directory of that name between the two calls loses it.
+static int rename_to_new(int source_directory, const char *source, int directory, const char *name) {
+    if (linkat(source_directory, source, directory, name, 0) == 0) {
+        if (unlinkat(source_directory, source, 0) == 0) return 0;
+        int error = errno;
+        unlinkat(directory, name, 0);
+        return -error;
+    }
+    if (errno == EEXIST) return -EEXIST;
+    struct stat there;
+    if (fstatat(directory, name, &there, AT_SYMLINK_NOFOLLOW) == 0) return -EEXIST;
+    return renameat_once(source_directory, source, directory, name);
+}
+
 int ldl_renameat2(int source_directory, const char *source, int directory, const char *name, uint32_t flags) {
-    CALL(renameat2(source_directory, source, directory, name, flags));
+    if (!flags) return renameat_once(source_directory, source, directory, name);
+    if (atomic_load_explicit(&renameat2_known, memory_order_relaxed) != 2) {
+        int outcome = renameat2_once(source_directory, source, directory, name, flags);
+        if (!ldl_is_refused(&renameat2_known, SYS_renameat2, -outcome)) return outcome;
+    }
+    // Nothing else exchanges two names.
+    return flags == RENAME_NOREPLACE ? rename_to_new(source_directory, source, directory, name) : -ENOSYS;
 }
 
 int ldl_fchown(int descriptor, uint32_t uid, uint32_t gid) { CALL(fchown(descriptor, uid, gid)); }
@@ -241,18 +337,22 @@ int ldl_lchownat(int directory, const char *name, uint32_t uid, uint32_t gid) {
 
 int ldl_fchmod(int descriptor, uint32_t mode) { CALL(fchmod(descriptor, (mode_t)mode)); }
 
+static _Atomic int fchmodat2_known;
+
 static int fchmodat2_once(int directory, const char *name, uint32_t mode) {
     CALL((int)syscall(SYS_fchmodat2, directory, name, (mode_t)mode, AT_SYMLINK_NOFOLLOW));
 }
 
 int ldl_lchmodat(int directory, const char *name, uint32_t mode) {
-    int outcome = fchmodat2_once(directory, name, mode);
-    if (outcome != -ENOSYS) return outcome;
+    if (atomic_load_explicit(&fchmodat2_known, memory_order_relaxed) != 2) {
+        int outcome = fchmodat2_once(directory, name, mode);
+        if (!ldl_is_refused(&fchmodat2_known, SYS_fchmodat2, -outcome)) return outcome;
+    }
     int handle = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (handle < 0) return -errno;
     char path[40];
     snprintf(path, sizeof path, "/proc/self/fd/%d", handle);
-    outcome = chmod(path, (mode_t)mode) < 0 ? -errno : 0;
+    int outcome = chmod(path, (mode_t)mode) < 0 ? -errno : 0;
     close(handle);
     return outcome;
 }
@@ -266,86 +366,6 @@ int ldl_lutimensat(
     int directory, const char *name, int64_t atime, uint32_t atime_ns, int64_t mtime, uint32_t mtime_ns) {
     struct timespec times[2] = {{atime, atime_ns}, {mtime, mtime_ns}};
     CALL(utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW));
-}
-
-// ---- extended attributes --------------------------------------------------------------------------------
-
-int64_t ldl_flistxattr(int descriptor, char *list, size_t capacity) {
-    CALL((int64_t)flistxattr(descriptor, list, capacity));
-}
-
-int64_t ldl_fgetxattr(int descriptor, const char *name, void *value, size_t capacity) {
-    CALL((int64_t)fgetxattr(descriptor, name, value, capacity));
-}
-
-int ldl_fsetxattr(int descriptor, const char *name, const void *value, size_t count) {
-    CALL(fsetxattr(descriptor, name, value, count, 0));
-}
-
-int ldl_fremovexattr(int descriptor, const char *name) { CALL(fremovexattr(descriptor, name)); }
-
-// struct xattr_args of Linux 6.13.
-struct xattr_arguments {
-    uint64_t value;
-    uint32_t size;
-    uint32_t flags;
-};
-
-static _Atomic int xattrat_missing;
-
-// The path under /proc of a name in a directory, for kernels without the *xattrat calls.
-static int proc_path(char *path, size_t capacity, int directory, const char *name) {
-    int length = snprintf(path, capacity, "/proc/self/fd/%d/%s", directory, name);
-    return length < 0 || (size_t)length >= capacity ? -ENAMETOOLONG : 0;
-}
-
-int64_t ldl_listxattrat(int directory, const char *name, char *list, size_t capacity) {
-    if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
-        int planned = ldl_planned_fault();
-        if (planned) return -planned;
-        long outcome = syscall(SYS_listxattrat, directory, name, AT_SYMLINK_NOFOLLOW, list, capacity);
-        if (outcome >= 0) return outcome;
-        if (errno != ENOSYS) return -errno;
-        atomic_store(&xattrat_missing, 1);
-    }
-    char path[4096 + 64];
-    int made = proc_path(path, sizeof path, directory, name);
-    if (made < 0) return made;
-    CALL((int64_t)llistxattr(path, list, capacity));
-}
-
-int64_t ldl_getxattrat(int directory, const char *name, const char *attribute, void *value, size_t capacity) {
-    if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
-        int planned = ldl_planned_fault();
-        if (planned) return -planned;
-        struct xattr_arguments arguments = {.value = (uintptr_t)value, .size = (uint32_t)capacity};
-        long outcome = syscall(
-            SYS_getxattrat, directory, name, AT_SYMLINK_NOFOLLOW, attribute, &arguments, sizeof arguments);
-        if (outcome >= 0) return outcome;
-        if (errno != ENOSYS) return -errno;
-        atomic_store(&xattrat_missing, 1);
-    }
-    char path[4096 + 64];
-    int made = proc_path(path, sizeof path, directory, name);
-    if (made < 0) return made;
-    CALL((int64_t)lgetxattr(path, attribute, value, capacity));
-}
-
-int ldl_setxattrat(int directory, const char *name, const char *attribute, const void *value, size_t count) {
-    if (!atomic_load_explicit(&xattrat_missing, memory_order_relaxed)) {
-        int planned = ldl_planned_fault();
-        if (planned) return -planned;
-        struct xattr_arguments arguments = {.value = (uintptr_t)value, .size = (uint32_t)count};
-        long outcome = syscall(
-            SYS_setxattrat, directory, name, AT_SYMLINK_NOFOLLOW, attribute, &arguments, sizeof arguments);
-        if (outcome >= 0) return 0;
-        if (errno != ENOSYS) return -errno;
-        atomic_store(&xattrat_missing, 1);
-    }
-    char path[4096 + 64];
-    int made = proc_path(path, sizeof path, directory, name);
-    if (made < 0) return made;
-    CALL(lsetxattr(path, attribute, value, count, 0));
 }
 
 // ---- the process ----------------------------------------------------------------------------------------
@@ -365,6 +385,13 @@ int ldl_poll_readable(int descriptor, int timeout_milliseconds) {
     return outcome < 0 ? (errno == EINTR ? 0 : -errno) : outcome;
 }
 
+int ldl_poll_priority(int descriptor) {
+    struct pollfd entry = {.fd = descriptor, .events = POLLPRI};
+    int outcome = poll(&entry, 1, 0);
+    // What cannot be asked may have changed.
+    return outcome < 0 || (outcome > 0 && entry.revents & (POLLPRI | POLLERR | POLLNVAL));
+}
+
 int ldl_current_umask(void) {
     FILE *status = fopen("/proc/self/status", "re");
     char line[256];
@@ -376,6 +403,12 @@ int ldl_current_umask(void) {
     return (int)mask;
 }
 
+int64_t ldl_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
 int64_t ldl_raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
@@ -385,9 +418,11 @@ int64_t ldl_raise_descriptor_limit(void) {
 }
 
 void *ldl_reserve(size_t byte_count) {
-    void *address = mmap(NULL, byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *address = mmap(NULL, byte_count, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return address == MAP_FAILED ? NULL : address;
 }
+
+int ldl_commit(void *address, size_t byte_count) { CALL(mprotect(address, byte_count, PROT_READ | PROT_WRITE)); }
 
 void ldl_release(void *address, size_t byte_count) { munmap(address, byte_count); }
 

@@ -48,7 +48,8 @@ public struct ServiceFailure: Error, Sendable, Equatable {
 extension ServiceFailure {
     /// What an error of the layers below means to containerd; `operation` says what the service was doing.
     public init(_ error: LayerError, _ operation: String) {
-        self.init(Class(error.code), "\(operation): \(error)")
+        let remedy = error.code == .noSpace ? "; remove snapshots, or other files of that file system" : ""
+        self.init(Class(error.code), "\(operation): \(error)\(remedy)")
     }
 
     /// The status of gRPC for it.

@@ -5,6 +5,7 @@ import LayerModel
 import LinuxIO
 import Logging
 import NIOCore
+import NIOHTTP2
 import NIOPosix
 import ServiceLifecycle
 
@@ -33,8 +34,10 @@ public final class ContainerdServer: Service {
     private let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
     /// How long calls may go on after the daemon was asked to end. Layers that are being unpacked then are given up;
-    /// containerd begins them anew.
-    private static let patience = Duration.seconds(10)
+    /// containerd begins them anew. With what comes behind it, the end takes less than ten seconds.
+    private static let patience = Duration.seconds(7)
+    /// Bytes of one message, containerd's own number.
+    private static let messageLimit = 16 << 20
 
     /// Opens the snapshots. Takes over the socket. Blocks.
     public init(
@@ -63,14 +66,25 @@ public final class ContainerdServer: Service {
     /// What containerd's client expects (drop-in.md 7).
     private static var configuration: HTTP2ServerTransport.Posix.Config {
         .defaults { config in
-            config.rpc.maxRequestPayloadSize = 16 << 20
+            config.rpc.maxRequestPayloadSize = messageLimit
             config.http2.targetWindowSize = 1 << 20
+            // A client that is told no number takes it for unlimited, and NIOHTTP2 for 100: one call more ended the
+            // connection. Calls beyond this many wait in the client; those that block wait for the bridge's threads.
+            config.http2.maxConcurrentStreams = 4096
             config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
             config.connection.keepalive.clientBehavior.allowWithoutCalls = true
             config.channelDebuggingCallbacks.onAcceptTCPConnection = { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
                     try pipeline.addHandlers([FlushGathering(), PingAnswers()], position: .first)
+                    let http = try pipeline.handler(type: NIOHTTP2Handler.self)
+                    try pipeline.addHandler(HeaderListLimit(), position: .after(http))
+                }
+            }
+            config.channelDebuggingCallbacks.onAcceptHTTP2Stream = { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let limit = MessageLimit(limit: messageLimit)
+                    try channel.pipeline.syncOperations.addHandler(limit, position: .first)
                 }
             }
             // Answers are small and somebody waits for each: `FlushGathering` delays none.

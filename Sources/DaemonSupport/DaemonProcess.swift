@@ -20,9 +20,13 @@ public enum DaemonProcess {
     }
 
     /// Runs the services until one of them ends or SIGTERM or SIGINT comes, then shuts them down in reverse order and
-    /// returns. How long each may take for that is its own affair.
-    public static func run(_ services: [any Service], manager: ServiceManager, logger: Logger) async throws {
-        let last = SignalWatch(manager: manager, logger: logger)
+    /// returns. How long each may take for that is its own affair, up to `limit`: then the process ends, after `abandon`,
+    /// whatever still runs. Only for services whose every answer is on disk when it is given.
+    public static func run(
+        _ services: [any Service], manager: ServiceManager, logger: Logger, limit: Duration? = nil,
+        abandon: @escaping @Sendable () -> Void = {}
+    ) async throws {
+        let last = SignalWatch(manager: manager, logger: logger, limit: limit, abandon: abandon)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: (services + [last]).map {
@@ -47,10 +51,20 @@ public enum DaemonProcess {
 private struct SignalWatch: Service {
     let manager: ServiceManager
     let logger: Logger
+    let limit: Duration?
+    let abandon: @Sendable () -> Void
 
     func run() async throws {
         try await gracefulShutdown()
         manager.stopping()
         logger.notice("stopping")
+        guard let limit else { return }
+        // A thread of its own: those of the pool may be the ones that are stuck.
+        try DetachedThread.start { [logger, abandon] in
+            usleep(UInt32(limit / .microseconds(1)))
+            logger.warning("some calls did not end in time; the process ends without them")
+            abandon()
+            _exit(0)
+        }
     }
 }

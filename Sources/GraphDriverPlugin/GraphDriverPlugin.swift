@@ -33,9 +33,9 @@ public final class GraphDriverPlugin: Service {
     private let manager: ServiceManager
     private let connections = Mutex<[ObjectIdentifier: any Channel]>([:])
 
-    /// Takes the store over from an earlier process, if Docker has one open.
+    /// Takes the store over from an earlier process, if Docker has one open and it can be opened: otherwise calls say why not.
     ///
-    /// Throws what opening it throws: then Docker must be restarted, too, with the cause removed.
+    /// Throws where the journal cannot be kept.
     public init(
         _ socket: ListeningSocket, _ configuration: Configuration, registry: MetricsRegistry,
         manager: ServiceManager, logger: Logger
@@ -46,7 +46,7 @@ public final class GraphDriverPlugin: Service {
         self.manager = manager
         self.logger = logger
         store = try PluginStore(journal: socket.path + ".state", driver: configuration.driver, logger: logger)
-        try store.restore()
+        store.restore()
     }
 
     /// Serves until the service is shut down.

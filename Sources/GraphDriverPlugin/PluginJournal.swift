@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import GraphDriverMessages
 import LayerDrivers
 import LayerModel
 import Synchronization
@@ -23,6 +24,8 @@ final class PluginJournal: Sendable {
         var opening: Opening?
         /// Mounts that Docker has, by layer. Zero: it was asked for once, and given back or never given.
         var mounts: [LayerID: Int] = [:]
+        /// SELinux's labels of those that have one.
+        var labels: [LayerID: String] = [:]
         /// Layers whose unpacking began and did not end.
         var begun: Set<LayerID> = []
         /// Sizes of layers that were unpacked, and when, in seconds since 1970.
@@ -35,7 +38,8 @@ final class PluginJournal: Sendable {
     }
 
     enum Event {
-        case mounting(LayerID)
+        /// It is asked for, with this label.
+        case mounting(LayerID, String)
         case mounted(LayerID)
         case unmounted(LayerID)
         /// It could not be mounted.
@@ -85,9 +89,9 @@ final class PluginJournal: Sendable {
     var state: State { file.withLock { $0.state } }
 
     /// Begins anew with the store that Docker opened: it has each mount once, whatever the Docker before it had.
-    func begin(_ opening: Opening, mounts: [LayerID: Int]) throws(LayerError) {
+    func begin(_ opening: Opening, mounts: [LayerID: Int], labels: [LayerID: String] = [:]) throws(LayerError) {
         file.withLock { file in
-            file.state = State(opening: opening, mounts: mounts)
+            file.state = State(opening: opening, mounts: mounts, labels: labels)
         }
         try rewrite()
     }
@@ -135,7 +139,7 @@ final class PluginJournal: Sendable {
 
     private static func line(_ event: Event) -> String {
         switch event {
-        case .mounting(let id): "mounting \(hex(id))"
+        case .mounting(let id, let label): "mounting \(hex(id)) \(hex(label))"
         case .mounted(let id): "mounted \(hex(id))"
         case .unmounted(let id): "unmounted \(hex(id))"
         case .notMounted(let id): "not-mounted \(hex(id))"
@@ -146,17 +150,27 @@ final class PluginJournal: Sendable {
         }
     }
 
-    fileprivate static func hex(_ id: LayerID) -> String {
-        id.component.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    fileprivate static func hex(_ id: LayerID) -> String { hex(id.component.bytes) }
+    fileprivate static func hex(_ text: String) -> String { text.isEmpty ? "-" : hex(Array(text.utf8)) }
+
+    private static func hex(_ bytes: [UInt8]) -> String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
     fileprivate static func layer(_ hex: Substring) -> LayerID? {
+        bytes(hex).flatMap { try? LayerID(PathBytes($0)) }
+    }
+
+    fileprivate static func text(_ hex: Substring) -> String? {
+        bytes(hex).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private static func bytes(_ hex: Substring) -> [UInt8]? {
         let digits = Array(hex)
         guard digits.count % 2 == 0 else { return nil }
-        let bytes = stride(from: 0, to: digits.count, by: 2).compactMap {
+        return stride(from: 0, to: digits.count, by: 2).compactMap {
             UInt8(String(digits[$0...$0 + 1]), radix: 16)
         }
-        return try? LayerID(PathBytes(bytes))
     }
 
     /// The kernel's name for this boot.
@@ -208,10 +222,14 @@ extension PluginJournal.State {
         let parts = words[1].split(separator: " ")
         guard let id = parts.first.flatMap(PluginJournal.layer) else { return }
         switch words[0] {
-        case "mounting": mounts[id, default: 0] += 0
+        case "mounting":
+            mounts[id, default: 0] += 0
+            if parts.count > 1 { labels[id] = PluginJournal.text(parts[1]) }
         case "mounted": mounts[id, default: 0] += 1
         case "unmounted": mounts[id] = max(0, (mounts[id] ?? 0) - 1)
-        case "mounts": mounts[id] = parts.count > 1 ? Int(parts[1]) : nil
+        case "mounts":
+            mounts[id] = parts.count > 1 ? Int(parts[1]) : nil
+            if parts.count > 2 { labels[id] = PluginJournal.text(parts[2]) }
         case "not-mounted": if mounts[id] == 0 { mounts[id] = nil }
         case "applying": begun.insert(id)
         case "abandoned": begun.remove(id)
@@ -224,6 +242,7 @@ extension PluginJournal.State {
             begun.remove(id)
             applied[id] = nil
             mounts[id] = nil
+            labels[id] = nil
         default: return
         }
     }
@@ -234,7 +253,9 @@ extension PluginJournal.State {
         if let opening, let json = try? JSONEncoder().encode(opening) {
             lines.append("opened " + String(decoding: json, as: UTF8.self))
         }
-        lines += mounts.map { "mounts \(PluginJournal.hex($0.key)) \($0.value)" }
+        lines += mounts.map {
+            "mounts \(PluginJournal.hex($0.key)) \($0.value) \(PluginJournal.hex(labels[$0.key] ?? ""))"
+        }
         lines += begun.map { "applying \(PluginJournal.hex($0))" }
         let now = Int64(time(nil))
         lines += applied.filter { now - $0.value.time < PluginJournal.retrySeconds }.map {

@@ -1,4 +1,5 @@
 import DaemonSupport
+import GraphDriverMessages
 import Hummingbird
 import HummingbirdCore
 import LayerKit

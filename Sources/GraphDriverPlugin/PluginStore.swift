@@ -1,9 +1,11 @@
 import DaemonSupport
 import Glibc
+import GraphDriverMessages
 import LayerDrivers
 import LayerEngine
 import LayerKit
 import LayerModel
+import LayerMounts
 import LinuxIO
 import Logging
 import Synchronization
@@ -22,6 +24,10 @@ final class PluginStore: Sendable {
     private let standardDriver: DriverName
     private let logger: Logger
     private let opened = Mutex<Opened?>(nil)
+    /// Why the store that Docker had open could not be opened again.
+    private let trouble = Mutex<LayerError?>(nil)
+    /// One opening at a time.
+    private let opening = LayerLocks<Bool>()
     /// Layers that this process made: their repetition is no repetition of a call.
     private let madeHere = Mutex<Set<LayerID>>([])
     /// Until when a call may be one that Docker repeats, because the process before this one ended under it.
@@ -35,12 +41,20 @@ final class PluginStore: Sendable {
         repeatsUntil = journal.state.opening == nil ? 0 : Int64(time(nil)) + PluginJournal.retrySeconds
     }
 
-    /// The store. Throws `driverUnavailable` before Docker opened it.
+    /// The store. Throws `driverUnavailable` before Docker opened it, and while it cannot be opened again.
     func current() throws(LayerError) -> Opened {
         if let found = opened.withLock({ $0 }) { return found }
+        if journal.state.opening != nil {
+            // It may be there again: a disk that was mounted meanwhile.
+            restore()
+            if let found = opened.withLock({ $0 }) { return found }
+        }
+        let why = trouble.withLock { $0 }
         throw LayerError(
-            .driverUnavailable, "use the store", cause: .reason("Docker has not opened it (GraphDriver.Init)"),
-            hint: "restart dockerd")
+            .driverUnavailable, "use the store",
+            cause: .reason(why.map { "it cannot be opened: \($0)" } ?? "Docker has not opened it (GraphDriver.Init)"),
+            hint: why == nil
+                ? "restart dockerd" : "mend that, or restart dockerd, which makes a new store where there is none")
     }
 
     /// The open driver's name.
@@ -54,6 +68,10 @@ final class PluginStore: Sendable {
     /// Docker's Init: opens the store, or opens it again for a Docker that was restarted. What is mounted stays mounted
     /// and counts once, as for Docker's own drivers: a running container is what uses it.
     func initialize(_ request: PluginRequest) throws(LayerError) {
+        try opening.withLock(true) { () throws(LayerError) in try open(for: request) }
+    }
+
+    private func open(for request: PluginRequest) throws(LayerError) {
         let opening = PluginJournal.Opening(
             home: request.home, options: request.options, userMaps: request.userMaps, groupMaps: request.groupMaps)
         let earlier = journal.state
@@ -64,10 +82,11 @@ final class PluginStore: Sendable {
                 cause: .reason("the plugin serves the store \(before.home), of which layers are mounted"),
                 hint: "stop the dockerd that uses it, or give each dockerd a plugin with a socket of its own")
         }
-        let new = try open(opening)
+        let new = try open(opening, .begins)
         let mounts = before(earlier.opening, is: opening) ? held.mapValues { _ in 1 } : [:]
-        try journal.begin(opening, mounts: mounts)
+        try journal.begin(opening, mounts: mounts, labels: mounts.isEmpty ? [:] : earlier.labels)
         opened.withLock { $0 = new }
+        trouble.withLock { $0 = nil }
         logger.notice("opened the store", metadata: Self.about(new))
     }
 
@@ -76,10 +95,31 @@ final class PluginStore: Sendable {
     }
 
     /// After a restart of the plugin alone: opens the store as Docker had, with the references that Docker holds.
-    func restore() throws(LayerError) {
+    ///
+    /// Where it cannot be opened, or is gone, the plugin says so and waits: for a call that finds it mended, or for Docker to
+    /// open a store. It never makes one here.
+    func restore() {
+        opening.withLock(true) {
+            guard opened.withLock({ $0 == nil }) else { return }
+            do throws(LayerError) {
+                try takeOver()
+                trouble.withLock { $0 = nil }
+            } catch {
+                logger.error("the store that Docker had open cannot be used", metadata: ["error": "\(error)"])
+                trouble.withLock { $0 = error }
+            }
+        }
+    }
+
+    private func takeOver() throws(LayerError) {
         let state = journal.state
         guard let opening = state.opening else { return }
-        let restored = try open(opening)
+        guard access(opening.home + "/.", F_OK) == 0 else {
+            throw LayerError(
+                SystemCallError("access", errno: errno), "open the store", path: PathBytes(opening.home),
+                hint: "is a disk not mounted?")
+        }
+        let restored = try open(opening, .goesOn)
         for (id, count) in state.mounts {
             do throws(LayerError) {
                 if count == 0 {
@@ -87,7 +127,8 @@ final class PluginStore: Sendable {
                     try restored.driver.put(id)
                 }
                 // A mount that is there counts as one.
-                for _ in 0..<max(0, count - 1) { _ = try restored.driver.get(id, options: MountOptions()) }
+                let options = MountOptions(label: state.labels[id] ?? "")
+                for _ in 0..<max(0, count - 1) { _ = try restored.driver.get(id, options: options) }
             } catch {
                 logger.warning("a mount of the time before the restart", metadata: ["error": "\(error)"])
             }
@@ -98,12 +139,15 @@ final class PluginStore: Sendable {
         logger.notice("took over the store", metadata: about)
     }
 
-    private func open(_ opening: PluginJournal.Opening) throws(LayerError) -> Opened {
+    private func open(_ opening: PluginJournal.Opening, _ filling: DriverConfiguration.LaterFilling)
+        throws(LayerError) -> Opened
+    {
         let options = try PluginOptions(opening.options, driver: standardDriver)
         var configuration = DriverConfiguration(home: try Self.resolve(opening.home), options: options.rest)
         configuration.uidMap = IDMap(opening.userMaps)
         configuration.gidMap = IDMap(opening.groupMaps)
         configuration.sync = options.sync ? .fileSystem : .none
+        configuration.laterFilling = filling
         configuration.log = { [logger] level, line in
             logger.log(level: level == .warning ? .warning : .debug, "\(line)")
         }
@@ -118,19 +162,25 @@ final class PluginStore: Sendable {
         ["driver": "\(opened.driver.name.rawValue)", "home": "\(opened.driver.configuration.home)"]
     }
 
-    /// The home without symbolic links, since mounts are known by such paths; only its last component may be missing.
+    /// The home without symbolic links, since mounts are known by such paths; what is missing of it is made later.
     private static func resolve(_ home: String) throws(LayerError) -> PathBytes {
         let path = PathBytes(home)
-        guard home.hasPrefix("/"), !path.bytes.contains(0), let (directory, name) = path.splitLast() else {
+        guard home.hasPrefix("/"), !path.bytes.contains(0), var (directory, name) = path.splitLast() else {
             throw LayerError(
                 .invalidArgument, "open the store", path: path, cause: .reason("the home is no absolute path"))
         }
-        guard let found = realpath(directory.bytes.map { CChar(bitPattern: $0) } + [0], nil) else {
-            throw LayerError(SystemCallError("realpath", errno: errno), "open the store", path: directory)
+        while true {
+            if let found = realpath(directory.bytes.map { CChar(bitPattern: $0) } + [0], nil) {
+                defer { free(found) }
+                let bytes = UnsafeBufferPointer(start: found, count: strlen(found)).map { UInt8(bitPattern: $0) }
+                return PathBytes(bytes).appending(name)
+            }
+            let cause = errno
+            guard cause == ENOENT, let (above, next) = directory.splitLast() else {
+                throw LayerError(SystemCallError("realpath", errno: cause), "open the store", path: directory)
+            }
+            (directory, name) = (above, next.appending(name))
         }
-        defer { free(found) }
-        let bytes = UnsafeBufferPointer(start: found, count: strlen(found)).map { UInt8(bitPattern: $0) }
-        return PathBytes(bytes).appending(name)
     }
 
     // MARK: Layers
@@ -142,7 +192,10 @@ final class PluginStore: Sendable {
             if readWrite {
                 try driver.createReadWrite(id, parent: parent, options: request.createOptions)
             } else {
-                try driver.create(id, parent: parent, options: request.createOptions)
+                // Docker makes an image's layer first and fills it then: until it is filled or used there is no such layer.
+                var options = request.createOptions
+                options.isUnfinished = true
+                try driver.create(id, parent: parent, options: options)
             }
             madeHere.withLock { _ = $0.insert(id) }
         } catch {
@@ -174,7 +227,7 @@ final class PluginStore: Sendable {
 
     func get(_ request: PluginRequest) throws(LayerError) -> PathBytes {
         let (driver, id) = (try current().driver, try request.layer())
-        try journal.append(.mounting(id))
+        try journal.append(.mounting(id, request.mountLabel))
         let path: PathBytes
         do throws(LayerError) {
             path = try driver.get(id, options: MountOptions(label: request.mountLabel))

@@ -1,5 +1,6 @@
 import DaemonSupport
 import Glibc
+import GraphDriverMessages
 import Hummingbird
 import LayerKit
 import LayerModel

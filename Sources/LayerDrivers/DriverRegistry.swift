@@ -8,12 +8,40 @@ public enum DriverRegistry {
     /// Never picked for a new store, only where one exists.
     public static let deprecated: Set<DriverName> = [.aufs, .overlay]
 
-    /// Opens the store at `configuration.home` with the driver `name`.
+    /// Opens the store at `configuration.home` with the driver `name` for writing, or makes it.
     ///
     /// Throws what the driver's initialiser throws: `driverUnavailable` where it cannot work here.
     public static func open(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
         -> any LayerDriver
     {
+        try check(configuration)
+        switch name {
+        case .overlay2: return try Overlay2Driver(configuration)
+        case .overlay: return try OverlayDriver(configuration)
+        case .fuseOverlayFS: return try FuseOverlayFSDriver(configuration)
+        case .aufs: return try AUFSDriver(configuration)
+        case .zfs: return try ZFSDriver(configuration)
+        }
+    }
+
+    /// Opens the store at `configuration.home`, one of the driver `name`, to be looked at: whether or not this machine could
+    /// mount its layers.
+    ///
+    /// Throws `notFound` where there is none.
+    public static func read(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
+        -> any StoreReader
+    {
+        try check(configuration)
+        switch name {
+        case .overlay2: return try Overlay2Reader(configuration)
+        case .overlay: return try OverlayRootReader(configuration)
+        case .fuseOverlayFS: return try FuseOverlayFSReader(configuration)
+        case .aufs: return try AUFSReader(configuration)
+        case .zfs: return try ZFSReader(configuration)
+        }
+    }
+
+    private static func check(_ configuration: DriverConfiguration) throws(LayerError) {
         guard configuration.home.bytes.first == UInt8(ascii: "/") else {
             throw LayerError(
                 .invalidArgument, "open the store", path: configuration.home,
@@ -25,13 +53,40 @@ public enum DriverRegistry {
                 cause: .reason("Container ID 0 cannot be mapped to a host ID"),
                 hint: "give maps in which a range begins at the container's id 0")
         }
-        switch name {
-        case .overlay2: return try Overlay2Driver(configuration)
-        case .overlay: return try OverlayDriver(configuration)
-        case .fuseOverlayFS: return try FuseOverlayFSDriver(configuration)
-        case .aufs: return try AUFSDriver(configuration)
-        case .zfs: return try ZFSDriver(configuration)
+    }
+
+    /// The driver whose store lies below `root`, nil where there is none.
+    ///
+    /// Throws `invalidArgument` where there are several.
+    public static func existing(below root: PathBytes, priority: [DriverName] = priority) throws(LayerError)
+        -> DriverName?
+    {
+        var existing: [DriverName] = []
+        for name in priority where try hasState(name, below: root) { existing.append(name) }
+        guard existing.count > 1 else { return existing.first }
+        let names = existing.map(\.rawValue).joined(separator: ", ")
+        throw LayerError(
+            .invalidArgument, "choose a driver", path: root,
+            cause: .reason(
+                "\(root) contains several valid graphdrivers: \(names); Please cleanup or explicitly choose storage "
+                    + "driver (-s <DRIVER>)"),
+            hint: "name one with --driver")
+    }
+
+    /// Opens the one store that lies below `root`, Docker's data directory, to be looked at.
+    ///
+    /// `configuration.home` is replaced. Throws `notFound` where there is none.
+    public static func read(below root: PathBytes, _ configuration: DriverConfiguration) throws(LayerError)
+        -> any StoreReader
+    {
+        guard let name = try existing(below: root) else {
+            throw LayerError(
+                .notFound, "open the store", path: root, cause: .reason("there is no store"),
+                hint: "name its driver with --driver")
         }
+        var configuration = configuration
+        configuration.home = root.appending(name.rawValue)
+        return try read(name, configuration)
     }
 
     /// Opens the driver that fits what lies below `root`, Docker's data directory, or the first one that works there.
@@ -42,18 +97,7 @@ public enum DriverRegistry {
         below root: PathBytes, _ configuration: DriverConfiguration, priority: [DriverName] = priority
     ) throws(LayerError) -> any LayerDriver {
         var configuration = configuration
-        var existing: [DriverName] = []
-        for name in priority where try hasState(name, below: root) { existing.append(name) }
-        if existing.count > 1 {
-            let names = existing.map(\.rawValue).joined(separator: ", ")
-            throw LayerError(
-                .invalidArgument, "choose a driver", path: root,
-                cause: .reason(
-                    "\(root) contains several valid graphdrivers: \(names); Please cleanup or explicitly choose storage "
-                        + "driver (-s <DRIVER>)"),
-                hint: "name one with --driver")
-        }
-        if let name = existing.first {
+        if let name = try existing(below: root, priority: priority) {
             configuration.home = root.appending(name.rawValue)
             return try open(name, configuration)
         }

@@ -6,13 +6,13 @@ public import LinuxIO
 /// A layer of a store, and what it is compared with.
 public struct StoreLayer: Sendable {
     /// The store.
-    public var driver: any LayerDriver
+    public var store: any StoreReader
     public var id: LayerID
     /// The layer that the difference begins at: the layer's own parent, another of its ancestors, or nil for everything.
     public var parent: LayerID?
 
-    public init(_ id: LayerID, since parent: LayerID?, in driver: any LayerDriver) {
-        self.driver = driver
+    public init(_ id: LayerID, since parent: LayerID?, in store: any StoreReader) {
+        self.store = store
         self.id = id
         self.parent = parent
     }
@@ -20,8 +20,8 @@ public struct StoreLayer: Sendable {
     /// The layer with the parent that the store names.
     ///
     /// Throws `notFound` for an unknown layer.
-    public init(_ id: LayerID, in driver: any LayerDriver) throws(LayerError) {
-        self.init(id, since: try driver.parent(of: id), in: driver)
+    public init(_ id: LayerID, in store: any StoreReader) throws(LayerError) {
+        self.init(id, since: try store.parent(of: id), in: store)
     }
 }
 
@@ -45,7 +45,7 @@ public enum StoreExport {
     ) throws(LayerError) -> ChangesReport {
         try LayerDifference.list(format: format, to: output, options.cancel, prefix: prefix, suffix: suffix) {
             (body) throws(LayerError) in
-            try layer.driver.changes(layer.id, since: layer.parent, options: options, body)
+            try layer.store.changes(layer.id, since: layer.parent, options: options, body)
         }
     }
 }
@@ -62,7 +62,7 @@ struct StoreProducer: LayerProducer {
         self.progress = progress
     }
 
-    var workers: Int? { layer.driver.configuration.workers }
+    var workers: Int? { layer.store.configuration.workers }
 
     func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
         -> DiffReport
@@ -71,6 +71,6 @@ struct StoreProducer: LayerProducer {
         difference.diff = options
         difference.cancel = cancel
         difference.progress = progress
-        return try layer.driver.diff(layer.id, since: layer.parent, options: difference, into: &sink)
+        return try layer.store.diff(layer.id, since: layer.parent, options: difference, into: &sink)
     }
 }

@@ -24,4 +24,9 @@ public struct NamePointer: ~Escapable {
         // Reason: the text of a StaticString is NUL-terminated and lives as long as the program.
         unsafe address = UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
     }
+    /// The bytes without the terminator.
+    public func copied() -> [UInt8] {
+        // Reason: the name is readable for its length, and lives as long as self.
+        unsafe [UInt8](UnsafeRawBufferPointer(start: address, count: length))
+    }
 }

@@ -17,6 +17,9 @@ public final class Slab: @unchecked Sendable {
     public var end: Int
 
     @usableFromInline let base: UnsafeMutableRawPointer
+    /// Operations in which the kernel still uses this memory, counted by whoever started them. While there are any, the
+    /// memory may not be handed on, reused or freed; see `isIdle`.
+    private var kernelUses = 0
 
     /// Allocates `capacity` bytes; both offsets begin at `headroom`.
     public init(capacity: Int, headroom: Int = 0) {
@@ -29,7 +32,20 @@ public final class Slab: @unchecked Sendable {
     }
 
     deinit {
+        precondition(isIdle, "memory that the kernel still uses would be freed")
         unsafe base.deallocate()
+    }
+
+    /// Whether the kernel is done with this memory: what must hold before anybody else gets it.
+    public var isIdle: Bool { kernelUses == 0 }
+
+    /// Notes that an operation was started that reads or writes this memory; said by the thread that holds the slab.
+    public func beginKernelUse() { kernelUses += 1 }
+
+    /// Notes that such an operation is over.
+    public func endKernelUse() {
+        precondition(kernelUses > 0, "an operation on this memory ended twice")
+        kernelUses -= 1
     }
 
     /// Number of valid bytes.
@@ -87,6 +103,14 @@ public final class Slab: @unchecked Sendable {
         end += count
     }
 
+    /// Fills a part of the memory with zeros; what is valid stays as it is.
+    @inlinable
+    public func zero(_ range: Range<Int>) {
+        precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+        // Reason: the range was checked.
+        unsafe base.advanced(by: range.lowerBound).initializeMemory(as: UInt8.self, repeating: 0, count: range.count)
+    }
+
     /// Runs `body` with the address of a part of the memory, for calls that hand it to the kernel.
     @inlinable @unsafe
     public func withUnsafeAddress<Result: ~Copyable, Failure: Error>(
@@ -121,6 +145,7 @@ public final class SlabPool: Sendable {
     /// An empty slab, reused if there is one.
     public func take() -> Slab {
         if let slab = free.withLock({ $0.popLast() }) {
+            precondition(slab.isIdle, "a slab of the pool is still in use")
             slab.start = headroom
             slab.end = headroom
             return slab
@@ -130,6 +155,7 @@ public final class SlabPool: Sendable {
 
     /// Gives back a slab that nobody else holds any more. Slabs of another size are simply freed.
     public func give(_ slab: consuming Slab) {
+        precondition(slab.isIdle, "a slab came back while the kernel still uses it")
         guard slab.capacity == slabCapacity else { return }
         let slab = slab
         free.withLock { if $0.count < keep { $0.append(slab) } }

@@ -7,74 +7,16 @@ public struct WhiteoutForms: OptionSet, Sendable {
     public static let device = WhiteoutForms(rawValue: 1 << 0)
     /// A file `.wh.NAME` beside the place of the deleted name (aufs, OCI).
     public static let prefixedFile = WhiteoutForms(rawValue: 1 << 1)
-    /// An empty file with the attribute `overlay.whiteout` in a directory marked opaque `x` (Linux 6.7).
+    /// An empty file with the attribute `overlay.whiteout` (Linux 6.7).
     public static let attributeFile = WhiteoutForms(rawValue: 1 << 2)
-    /// A directory with `trusted.overlay.opaque` = `y`.
+    /// A directory with `trusted.overlay.opaque` = `y`; other marks are read in `trusted.overlay.` too.
     public static let trustedOpaque = WhiteoutForms(rawValue: 1 << 3)
-    /// A directory with `user.overlay.opaque` = `y` (mounts with `userxattr`).
+    /// A directory with `user.overlay.opaque` = `y` (mounts with `userxattr`); other marks are read there too.
     public static let userOpaque = WhiteoutForms(rawValue: 1 << 4)
     /// A directory with `user.fuseoverlayfs.opaque` = `y`.
     public static let fuseOpaque = WhiteoutForms(rawValue: 1 << 5)
     /// A file `.wh..wh..opq` in the directory.
     public static let markerFile = WhiteoutForms(rawValue: 1 << 6)
-}
-
-/// How one kind of upper directory spells deletions: what may be found in it, and what is written into it.
-///
-/// Dialects are data: a new one is a new constant, and no reader or writer changes.
-public struct WhiteoutDialect: Sendable, Equatable {
-    /// The dialects of the command line.
-    public enum Name: String, Sendable, CaseIterable {
-        case tree
-        case overlay
-        case aufs
-        case fuseOverlayFS = "fuse-overlayfs"
-    }
-
-    public var name: Name
-    /// Forms that are read; empty for a plain tree, in which every name stands for itself.
-    public var recognises: WhiteoutForms
-    /// The one form in which a deletion is written.
-    public var deletion: WhiteoutForms
-    /// The one form in which an opaque directory is written.
-    public var opaque: WhiteoutForms
-
-    /// A whole tree: nothing is a marker.
-    public static let tree = WhiteoutDialect(name: .tree, recognises: [], deletion: [], opaque: [])
-    /// An upper directory of kernel overlayfs.
-    public static let overlay = WhiteoutDialect(
-        name: .overlay, recognises: [.device, .attributeFile, .trustedOpaque, .userOpaque, .fuseOpaque],
-        deletion: .device, opaque: .trustedOpaque)
-    /// An upper directory of overlayfs mounted with `userxattr`, in a user namespace.
-    public static let overlayUserXattr = WhiteoutDialect(
-        name: .overlay, recognises: overlay.recognises, deletion: .device, opaque: .userOpaque)
-    /// A branch of aufs.
-    public static let aufs = WhiteoutDialect(
-        name: .aufs, recognises: [.prefixedFile, .markerFile], deletion: .prefixedFile, opaque: .markerFile)
-    /// An upper directory of fuse-overlayfs: it reads every form, and `.wh.` files need no privilege to write.
-    public static let fuseOverlayFS = WhiteoutDialect(
-        name: .fuseOverlayFS,
-        recognises: [.device, .attributeFile, .prefixedFile, .markerFile, .trustedOpaque, .userOpaque, .fuseOpaque],
-        deletion: .prefixedFile, opaque: .markerFile)
-
-    /// The dialect the command line calls `name`.
-    public init(_ name: Name) {
-        switch name {
-        case .tree: self = .tree
-        case .overlay: self = .overlay
-        case .aufs: self = .aufs
-        case .fuseOverlayFS: self = .fuseOverlayFS
-        }
-    }
-
-    init(
-        name: Name, recognises: WhiteoutForms, deletion: WhiteoutForms, opaque: WhiteoutForms
-    ) {
-        self.name = name
-        self.recognises = recognises
-        self.deletion = deletion
-        self.opaque = opaque
-    }
 }
 
 /// What a name in a layer archive, or in an aufs branch, says by its `.wh.` prefix (layer-archive.md 3.6, 3.7).

@@ -54,6 +54,9 @@ public struct Command: Sendable {
     public var outputLimit = 64 << 20
     /// What to install when the program is missing, for the error's text.
     public var package: String?
+    /// It leaves a process behind that serves others: where the kernel is told to spare this process when memory runs out,
+    /// as systemd tells it of a daemon, that one is not spared too.
+    public var leavesServer = false
 
     public init(
         _ program: String, _ arguments: [String] = [], directory: PathBytes? = nil, timeoutMilliseconds: Int = 60_000,
@@ -139,16 +142,33 @@ public enum CommandRunner {
         for argument in command.arguments where argument.contains(0) {
             throw LayerError(.invalidArgument, "run", path: program, cause: .reason("an argument contains NUL"))
         }
-        let arguments = TerminatedList([command.program.bytes] + command.arguments)
+        let isUnspared = command.leavesServer && isSpared
+        let words = [command.program.bytes] + command.arguments
+        let arguments = TerminatedList(isUnspared ? unsparing(program) + command.arguments : words)
+        let started = isUnspared ? PathBytes("/bin/sh") : program
         let environment = TerminatedList(Environment.variables(command.environment).map { Array($0.utf8) })
         let directory = command.directory.map(Terminated.init)
-        let result = Kernel.spawn(Terminated(program), arguments, environment, directory, streams)
+        let result = Kernel.spawn(Terminated(started), arguments, environment, directory, streams)
         if result < 0 {
             let error = SystemCallError("posix_spawn", errno: -result)
             let place = command.directory.map { " in \($0)" } ?? ""
             throw LayerError(error, "run" + place, path: program)
         }
         return result
+    }
+}
+
+extension CommandRunner {
+    /// Whether the kernel spares this process when memory runs out, which children inherit.
+    private static var isSpared: Bool {
+        (try? contents(of: PathBytes("/proc/self/oom_score_adj"), "read"))?.first == UInt8(ascii: "-")
+    }
+
+    /// What a shell is started with so that it becomes the program, with a score like everybody's. Only a process itself can
+    /// have it before it forks.
+    private static func unsparing(_ program: PathBytes) -> [[UInt8]] {
+        let script = "echo 0 2>/dev/null >/proc/self/oom_score_adj; exec \"$0\" \"$@\""
+        return [Array("sh".utf8), Array("-c".utf8), Array(script.utf8), program.bytes]
     }
 }
 

@@ -41,9 +41,10 @@ public struct FuseOverlayHelper: Sendable {
     {
         try checkText(target, "mount at")
         let data = try mount.data(extra: extra)
-        let command = Command(
+        var command = Command(
             program, [Array("-o".utf8), data, target.bytes], directory: home,
             timeoutMilliseconds: timeoutMilliseconds)
+        command.leavesServer = true
         do throws(LayerError) {
             let result = try CommandRunner.run(command)
             // A helper that ends well without having mounted would let writes go into the mount point itself.

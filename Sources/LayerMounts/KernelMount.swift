@@ -74,6 +74,19 @@ public enum KernelMount {
         try mount(source: PathBytes("none"), target: target, type: nil, flags: flags.union(.remount), data: data)
     }
 
+    /// Has nothing written through the mount at `point` from now on. Its other flags stay, and so do other mounts of the same
+    /// file system.
+    public static func protect(_ point: PathBytes) throws(LayerError) {
+        guard let mount = try MountTable.read().top(at: point.resolvedParent()) else {
+            throw LayerError(.notFound, "protect the mount", path: point, cause: .reason("nothing is mounted there"))
+        }
+        var flags: MountFlags = [.bind, .readOnly]
+        // The kernel keeps the rule for times of access by itself, and takes these for taken back.
+        for (word, flag) in [("nosuid", MountFlags.noSetUser), ("nodev", .noDevices), ("noexec", .noExecute)]
+        where mount.has(word) { flags.insert(flag) }
+        try remount(point, flags: flags)
+    }
+
     /// Keeps mounts made at or below `target` from showing up elsewhere, and the reverse.
     public static func makePrivate(_ target: PathBytes, recursive: Bool = false) throws(LayerError) {
         let flags: MountFlags = recursive ? [.makePrivate, .recursive] : .makePrivate

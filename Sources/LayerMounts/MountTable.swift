@@ -60,11 +60,33 @@ public struct MountTable: Sendable {
         entries.filter { $0.mountPoint.isAtOrBelow(path) }
     }
 
+    /// Reads the table for the mounts at `directory` or below it, wherever links lead on the way to it; none where there is no
+    /// such directory.
+    public static func mounts(atOrBelow directory: PathBytes) throws(LayerError) -> [MountEntry] {
+        do {
+            return try read().entries(atOrBelow: directory.resolvedParent())
+        } catch  where error.code == .notFound {
+            return []
+        }
+    }
+
     /// What is to be seen at `path`: the last mount there, or nil where it is no mount point.
     public func top(at path: PathBytes) -> MountEntry? { entries.last { $0.mountPoint == path.trimmed } }
 }
 
 extension MountEntry {
+    /// Whether nothing can be written through this mount.
+    public var isProtected: Bool { has("ro") }
+    /// Whether nothing can be written to the file system.
+    public var isReadOnly: Bool { Self.list(superOptions, has: "ro") }
+
+    /// Whether the mount has the option `word`.
+    func has(_ word: String) -> Bool { Self.list(options, has: word) }
+
+    private static func list(_ options: PathBytes, has word: String) -> Bool {
+        options.bytes.split(separator: UInt8(ascii: ",")).contains { $0.elementsEqual(word.utf8) }
+    }
+
     /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/sda1 rw,errors=continue`, with any number of fields
     /// before the dash.
     init?(line: ArraySlice<UInt8>) {

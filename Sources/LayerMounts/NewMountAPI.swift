@@ -20,13 +20,18 @@ public struct NewMountAPI: Sendable, Equatable {
     /// Nothing of it: every mount is made with mount(2).
     public static let none = NewMountAPI(isAvailable: false, takesSingleLowers: false)
 
-    /// Asks the kernel. Mounts nothing.
+    /// What the running kernel can do, asked once.
+    public static let found = probe()
+
+    /// Asks the kernel. Mounts nothing, and nothing of it is seen in the kernel's log.
     public static func probe() -> NewMountAPI {
         guard let context = try? FileSystemContext("overlay") else { return .none }
-        // A kernel that knows the key looks the path up; one that reads options itself does not know the key (EINVAL);
-        // one that only collects text for the old interface says yes to anything.
-        let outcome = Kernel.configure(context.descriptor, Terminated("lowerdir+"), Terminated("/proc/self/fd/-"))
-        return NewMountAPI(isAvailable: true, takesSingleLowers: outcome == -enoent)
+        // A kernel that knows the key looks the directory up; one that reads options itself does not know the key (EINVAL,
+        // in the context's own log); one that only collects text for the old interface says yes to anything, also to the
+        // second key.
+        let knows = Kernel.configure(context.descriptor, Terminated("lowerdir+"), Terminated("/")) >= 0
+        let takesAll = knows && Kernel.configure(context.descriptor, Terminated("ldiff"), Terminated("/")) >= 0
+        return NewMountAPI(isAvailable: true, takesSingleLowers: knows && !takesAll)
     }
 }
 
@@ -81,15 +86,40 @@ struct FileSystemContext: ~Copyable {
     }
 }
 
+/// A file system that is mounted for reading where nobody else sees it: at no path, in no mount table, and for as long as this
+/// lives. No time of access changes in it.
+public final class DetachedMount: Sendable {
+    private let descriptor: OwnedDescriptor
+
+    /// Mounts `source`, a file system of `type`.
+    ///
+    /// Throws ENOSYS before Linux 5.2, and what mount(2) throws.
+    public init(type: String, source: PathBytes) throws(LayerError) {
+        do throws(LayerError) {
+            let context = try FileSystemContext(type)
+            try context.set("source", source)
+            try context.set(flag: "ro")
+            // MOUNT_ATTR_RDONLY and MOUNT_ATTR_NOATIME
+            descriptor = try context.mount(attributes: 0x01 | 0x10)
+        } catch {
+            throw LayerError(error.code, "mount for reading", path: source, cause: error.cause, hint: error.hint)
+        }
+    }
+
+    /// Leads to its root, in this process only; its last component is no link.
+    public var path: PathBytes { PathBytes("/proc/self/fd/\(descriptor.number)/.") }
+}
+
 extension KernelMount {
     /// A detached second view of what lies at `path` put at `target`, see open_tree(2); a bind mount without a moment in
-    /// which it is half made.
+    /// which it is half made, where the kernel has it.
     public static func copyTree(_ path: PathBytes, to target: PathBytes, recursive: Bool = false) throws(LayerError) {
         try checkText(path, "copy a mount")
         try checkText(target, "copy a mount to")
-        let tree = OwnedDescriptor(
-            adopting: try check(
-                Kernel.cloneTree(Terminated(path), recursive: recursive), "open_tree", "copy the mount", path))
+        let cloned = Kernel.cloneTree(Terminated(path), recursive: recursive)
+        // ENOSYS, EPERM: before Linux 5.2, and where a filter knows no open_tree; who may not mount may not bind either.
+        if cloned == -38 || cloned == -1 { return try bind(path, at: target, recursive: recursive) }
+        let tree = OwnedDescriptor(adopting: try check(cloned, "open_tree", "copy the mount", path))
         try check(Kernel.move(tree, to: Terminated(target)), "move_mount", "copy a mount to", target)
     }
 }

@@ -10,7 +10,7 @@ public struct OverlaySupport: Sendable {
     public let home: PathBytes
     public let api: NewMountAPI
 
-    public init(home: PathBytes, api: NewMountAPI = .probe()) {
+    public init(home: PathBytes, api: NewMountAPI = .found) {
         self.home = home
         self.api = api
     }
@@ -34,7 +34,7 @@ public struct OverlaySupport: Sendable {
     /// Whether an explicit `redirect_dir=follow` is accepted (drivers.md 6.4, rule 1): only where the kernel follows always,
     /// and does not make metadata-only copies by default.
     public func acceptsRedirectFollow() throws(LayerError) -> Bool {
-        guard Self.hasParameter("redirect_always_follow"), try !usesMetacopy() else { return false }
+        guard Self.hasParameter("redirect_always_follow"), !Self.copiesMetadataOnly else { return false }
         return (try? checkMount(options: OverlayMountOptions(redirectFollow: true))) != nil
     }
 
@@ -77,6 +77,17 @@ public struct OverlaySupport: Sendable {
         return (try? checkMount(lowers: 1, options: OverlayMountOptions(userXattr: true))) != nil
     }
 
+    /// The same without trying: Linux 5.11 and newer have the option.
+    public static var usesUserXattr: Bool {
+        ProcessState.isInUserNamespace && ProcessState.kernelVersion >= (5, 11)
+    }
+
+    /// Whether the kernel copies metadata up without contents where a mount does not say otherwise, by its own word.
+    public static var copiesMetadataOnly: Bool {
+        let path = PathBytes("/sys/module/overlay/parameters/metacopy")
+        return (try? contents(of: path, "read"))?.first == UInt8(ascii: "Y")
+    }
+
     /// Whether this kernel's overlayfs has an index, which every mount then must switch off.
     public static var hasIndex: Bool { hasParameter("index") }
 
@@ -98,24 +109,17 @@ public struct OverlaySupport: Sendable {
     }
 }
 
-/// What probes that were killed left behind.
 extension OverlaySupport {
-    static let leftovers = [
-        "check-overlayfs-support", "opaque-bug-check", "metacopy-check", "userxattr-check", "fsutils-dummy",
-        "ldiff-probe",
-    ]
-
-    /// Unmounts and removes left-over probe directories in `home`, ours and Docker's; returns their names.
-    @discardableResult
-    public static func sweep(_ home: PathBytes) throws(LayerError) -> [PathBytes] {
-        let found = try naming("look for left-over directories in", home) { () throws(SystemCallError) in
-            try names(in: OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory]))
-        }.filter { name in leftovers.contains { name.bytes.starts(with: Array($0.utf8)) } }
-        for name in found {
-            try KernelMount.unmountAll(atOrBelow: home.appending(name))
-            try? TreeRemoval.remove(home.appending(name))
+    /// Whether the entries that are in `directory` come with their type; yes where none is.
+    public static func entriesHaveTypes(_ directory: PathBytes) throws(LayerError) -> Bool {
+        try naming("read the entries of", directory) { () throws(SystemCallError) in
+            let opened = try OwnedDescriptor.open(Terminated(directory).name, [.readOnly, .directory])
+            var reader = DirectoryReader()
+            while let entry = try reader.next(of: opened) {
+                if entry.kind == .unknown { return false }
+            }
+            return true
         }
-        return found
     }
 
     /// Whether directory entries in `directory` come with their type (drivers.md 1.13).

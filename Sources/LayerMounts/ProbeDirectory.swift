@@ -1,5 +1,5 @@
 internal import Glibc
-internal import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// A directory in which something is tried out; unmounted and gone afterwards, whatever happened.
@@ -9,17 +9,44 @@ struct ProbeDirectory: ~Copyable {
 
     /// Makes `PREFIX` and random letters in `home`.
     init(_ prefix: String, in home: PathBytes) throws(LayerError) {
-        let operation = "try out mounts in"
-        let parent = try naming(operation, home) { () throws(SystemCallError) in
+        let parent = try naming("try out mounts in", home) { () throws(SystemCallError) in
             try OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory])
         }
-        let name = prefix + String(UInt64.random(in: .min ... .max), radix: 36)
-        let path = home.appending(name)
-        let descriptor = try naming(operation, path) { () throws(SystemCallError) in
-            try parent.makeDirectory(Terminated(name).name, mode: 0o700)
-            return try parent.open(Terminated(name).name, [.readOnly, .directory, .noFollow])
+        // Whoever sweeps may take it in the moment before it is locked: then another is made.
+        var path = home
+        var made: OwnedDescriptor? = nil
+        for _ in 0..<100 where made == nil {
+            let name = prefix + String(UInt64.random(in: .min ... .max), radix: 36)
+            path = home.appending(name)
+            made = try naming("try out mounts in", path) { () throws(SystemCallError) in
+                try Self.make(name, in: parent)
+            }
         }
-        self.init(path, descriptor)
+        guard let made else {
+            throw LayerError(
+                .inUse, "try out mounts in", path: home,
+                cause: .reason("somebody removes the directories that are made for it"))
+        }
+        self.init(path, made)
+    }
+
+    /// Makes the directory and locks it, so that whoever looks for what ended processes left sees that this one is at work;
+    /// nil where it was swept before that.
+    private static func make(
+        _ name: String, in parent: borrowing OwnedDescriptor
+    ) throws(SystemCallError) -> OwnedDescriptor? {
+        let name = Terminated(name)
+        try parent.makeDirectory(name.name, mode: ProbeLeftovers.mode)
+        let opened = parent.tryOpen(name.name, [.readOnly, .directory, .noFollow])
+        guard case .success(let raw) = opened else { return nil }
+        let made = OwnedDescriptor(adopting: raw)
+        guard try made.tryLock(.exclusive), let found = try parent.metadataIfPresent(name.name) else {
+            try? parent.removeDirectory(name.name)
+            return nil
+        }
+        let own = try made.metadata()
+        guard found.inode == own.inode, found.device == own.device else { return nil }
+        return made
     }
 
     private init(_ path: PathBytes, _ descriptor: consuming OwnedDescriptor) {
@@ -81,6 +108,83 @@ struct ProbeDirectory: ~Copyable {
         } catch {
             return error.errno
         }
+    }
+}
+
+/// What probes of the kernel left whose process was killed: ours and Docker's.
+///
+/// A name says nothing. It must be a directory in which only those directories lie that probes make, and whose lock nobody
+/// holds. An empty one must have the mode that only ours are made with, since Docker's may have been made at this moment.
+public enum ProbeLeftovers {
+    /// Private and sticky from the first moment on, which nobody else asks for.
+    static let mode: UInt32 = 0o1700
+    private static let prefixes = ["check-overlayfs-support", "opaque-bug-check", "metacopy-check", "ldiff-probe"]
+    private static let parts: Set<String> = [
+        "lower", "lower1", "lower2", "upper", "work", "merged", "l1", "l2", "l3",
+    ]
+
+    /// The paths of such directories in `home`, sorted. Changes nothing.
+    public static func find(in home: PathBytes) throws(LayerError) -> [PathBytes] {
+        let operation = "look for what probes left in"
+        do {
+            let opened = try OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory])
+            var found: [PathBytes] = []
+            for name in try names(in: opened) {
+                if isName(name), try isLeftover(name, opened) { found.append(home.appending(name)) }
+            }
+            return found.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
+        } catch {
+            if error.errno == enoent || error.errno == enotdir { return [] }
+            throw LayerError(error, operation, path: home)
+        }
+    }
+
+    /// Unmounts and removes one that `find` found, if it is still one and nobody works in it.
+    public static func remove(_ path: PathBytes) throws(LayerError) {
+        guard let lock = try naming("look at", path, { () throws(SystemCallError) in try hold(path) }) else { return }
+        try KernelMount.unmountAll(atOrBelow: path)
+        try TreeRemoval.remove(path)
+        _ = consume lock
+    }
+
+    private static func hold(_ path: PathBytes) throws(SystemCallError) -> OwnedDescriptor? {
+        do {
+            let directory = try OwnedDescriptor.open(Terminated(path).name, [.readOnly, .directory, .noFollow])
+            guard try isProbe(directory), try directory.tryLock(.exclusive) else { return nil }
+            return directory
+        } catch {
+            if error.errno == enoent || error.errno == enotdir { return nil }
+            throw error
+        }
+    }
+
+    private static func isName(_ name: PathBytes) -> Bool {
+        guard let prefix = prefixes.first(where: { name.bytes.starts(with: Array($0.utf8)) }) else { return false }
+        return name.bytes.dropFirst(prefix.utf8.count).allSatisfy {
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
+        }
+    }
+
+    private static func isLeftover(
+        _ name: PathBytes, _ home: borrowing OwnedDescriptor
+    ) throws(SystemCallError) -> Bool {
+        let number = home.tryOpen(Terminated(name).name, [.readOnly, .directory, .noFollow])
+        guard case .success(let raw) = number else { return false }
+        let directory = OwnedDescriptor(adopting: raw)
+        guard try isProbe(directory) else { return false }
+        return try directory.tryLock(.shared)
+    }
+
+    private static func isProbe(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+        var reader = DirectoryReader()
+        var count = 0
+        while let entry = try reader.next(of: directory) {
+            let part = PathBytes(reader.name(of: entry).copied())
+            guard entry.kind == .directory, parts.contains(part.description) else { return false }
+            count += 1
+        }
+        if count > 0 { return true }
+        return try directory.metadata().mode & 0o7777 == mode
     }
 }
 

@@ -23,6 +23,7 @@ public final class ProjectQuota: Sendable {
 
     private let home: PathBytes
     private let range: Range<UInt32>
+    /// Ids of layers that are there, and those that are being given out.
     private let used: Mutex<Set<UInt32>>
 
     /// Opens the quotas of the file system that holds `home`, and learns which ids its layers have.
@@ -65,23 +66,32 @@ public final class ProjectQuota: Sendable {
     /// Throws `.limitExceeded` where the home has no id left.
     public func setLimit(_ directory: PathBytes, bytes: UInt64, inodes: UInt64 = 0) throws(LayerError) {
         let opened = try openDirectory(directory)
+        // Another process must not find an id free between this one's look at it and its limit.
+        let locked = try openDirectory(home)
+        try naming("lock", home) { () throws(SystemCallError) in
+            while try !locked.tryLock(.exclusive) { ProcessState.sleep(milliseconds: 1) }
+        }
         var id = UInt32(truncatingIfNeeded: try project(of: opened, directory))
-        let isNew = id == 0 || !used.withLock { $0.contains(id) }
+        let isNew = id == 0 || !isUsed(id)
         if isNew { id = try takeID(opened, directory) }
         let limit = ldl_quota_set(opened.number, id, bytes, inodes)
         let result = limit < 0 || !isNew ? limit : ldl_project_set(opened.number, id)
         if result < 0, isNew {
             _ = ldl_quota_set(opened.number, id, 0, 0)
-            used.withLock { _ = $0.remove(id) }
+            giveBack(id)
         }
+        _ = consume locked
         try check(result, limit < 0 ? "quotactl" : "ioctl(FS_IOC_FSSETXATTR)", "limit the size of", directory)
     }
+
+    private func isUsed(_ id: UInt32) -> Bool { used.withLock { $0.contains(id) } }
+    private func giveBack(_ id: UInt32) { used.withLock { _ = $0.remove(id) } }
 
     /// What `directory` uses, at the cost of one call however much it holds; nil where it has no quota of ours.
     public func usage(of directory: PathBytes) throws(LayerError) -> Usage? {
         let opened = try openDirectory(directory)
         let id = UInt32(truncatingIfNeeded: try project(of: opened, directory))
-        guard id != 0, used.withLock({ $0.contains(id) }) else { return nil }
+        guard id != 0, isUsed(id) else { return nil }
         let record = try Self.record(id, opened, directory)
         return Usage(
             bytes: record.bytes, inodes: record.inodes, byteLimit: record.byte_limit, inodeLimit: record.inode_limit)
@@ -91,14 +101,16 @@ public final class ProjectQuota: Sendable {
     public func clear(_ directory: PathBytes) throws(LayerError) {
         let opened = try openDirectory(directory)
         let id = UInt32(truncatingIfNeeded: try project(of: opened, directory))
-        guard id != 0, used.withLock({ $0.contains(id) }) else { return }
+        guard id != 0, isUsed(id) else { return }
         try check(ldl_quota_set(opened.number, id, 0, 0), "quotactl", "clear the size limit of", directory)
         try check(
             ldl_project_set(opened.number, 0), "ioctl(FS_IOC_FSSETXATTR)", "clear the size limit of", directory)
         // What still lies in it keeps the id; takeID sees that in the id's use and passes it over until it is gone.
-        used.withLock { _ = $0.remove(id) }
+        giveBack(id)
     }
 
+    /// An id that nothing on the file system uses. One that is in use, by what is still being removed or by somebody else, is
+    /// asked for again the next time.
     private func takeID(_ opened: borrowing OwnedDescriptor, _ path: PathBytes) throws(LayerError) -> UInt32 {
         for id in range {
             let isFree = used.withLock { $0.insert(id).inserted }
@@ -107,10 +119,10 @@ public final class ProjectQuota: Sendable {
                 let record = try Self.record(id, opened, path)
                 if record.inodes == 0, record.bytes == 0, record.byte_limit == 0, record.inode_limit == 0 { return id }
             } catch {
-                used.withLock { _ = $0.remove(id) }
+                giveBack(id)
                 throw error
             }
-            // Somebody else's on this file system: it stays marked, so nobody asks again.
+            giveBack(id)
         }
         throw LayerError(
             .limitExceeded, "limit the size of", path: path,
@@ -156,6 +168,21 @@ extension ProjectQuota {
             .unsupported, "use quotas in", path: home,
             cause: .reason("Filesystem does not support, or has not enabled quotas (\(why))"),
             hint: "mount an xfs with -o prjquota")
+    }
+}
+
+/// The project that a directory belongs to, on file systems that know such a thing.
+///
+/// Where a directory hands its project on, nothing of another project can be renamed into it (EXDEV).
+public enum ProjectID {
+    /// 0 for none, and where the file system has none.
+    public static func of(_ directory: PathBytes) throws(LayerError) -> UInt32 {
+        UInt32(truncatingIfNeeded: try project(of: openDirectory(directory), directory))
+    }
+
+    public static func set(_ directory: PathBytes, _ id: UInt32) throws(LayerError) {
+        let opened = try openDirectory(directory)
+        try check(ldl_project_set(opened.number, id), "ioctl(FS_IOC_FSSETXATTR)", "set the project of", directory)
     }
 }
 

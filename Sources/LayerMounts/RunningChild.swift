@@ -17,26 +17,25 @@ struct RunningChild: ~Copyable {
     /// Reads both outputs until the child has ended; kills its group after the timeout.
     mutating func waitForEnd(_ command: Command) throws(LayerError) -> CommandResult {
         let opened = ldl_pidfd_open(process)
-        guard opened >= 0 else {
+        // ENOSYS, EPERM: before Linux 5.3, and where a filter knows no pidfd_open. Then one has to look again and again.
+        guard opened >= 0 || opened == -38 || opened == -1 else {
             ldl_signal_group(process, sigkill)
             _ = reap()
-            throw LayerError(
-                SystemCallError("pidfd_open", errno: -opened), "wait for", path: command.program,
-                hint: "Linux 5.3 or newer is needed")
+            throw LayerError(SystemCallError("pidfd_open", errno: -opened), "wait for", path: command.program)
         }
-        let ended = OwnedDescriptor(adopting: opened)
-        let timedOut = !follow(ended, milliseconds: command.timeoutMilliseconds)
+        let timedOut = !follow(opened, milliseconds: command.timeoutMilliseconds)
         if timedOut {
             // First politely: zfs and the like undo what they began. Then everything that is left of the group.
             ldl_signal_group(process, sigterm)
-            if !follow(ended, milliseconds: graceMilliseconds) {
+            if !follow(opened, milliseconds: graceMilliseconds) {
                 ldl_signal_group(process, sigkill)
-                _ = follow(ended, milliseconds: -1)
+                _ = follow(opened, milliseconds: -1)
             } else {
                 // The child is a zombie still, so its group's number cannot have become another's.
                 ldl_signal_group(process, sigkill)
             }
         }
+        if opened >= 0 { try? OwnedDescriptor(adopting: opened).close() }
         let ending = reap()
         // What it wrote before its end is in the pipes already; the rest belongs to somebody who goes on.
         output.drain()
@@ -46,8 +45,9 @@ struct RunningChild: ~Copyable {
             isCut: output.isCut || errors.isCut)
     }
 
-    /// Returns true when the child has ended, false after the time (never, when negative).
-    private mutating func follow(_ ended: borrowing OwnedDescriptor, milliseconds: Int) -> Bool {
+    /// Returns true when the child has ended, false after the time (never, when negative). `ended` is its pidfd, negative
+    /// where there is none.
+    private mutating func follow(_ ended: Int32, milliseconds: Int) -> Bool {
         let clock = ContinuousClock()
         let deadline = clock.now + .milliseconds(milliseconds)
         while true {
@@ -58,7 +58,11 @@ struct RunningChild: ~Copyable {
                 wait = Int32(
                     clamping: max(0, seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000))
             }
-            let ready = Kernel.waitReadable([ended.number, output.number, errors.number], milliseconds: wait)
+            if ended < 0 {
+                if ldl_has_ended(process) != 0 { return true }
+                wait = wait < 0 ? lookEveryMilliseconds : min(wait, lookEveryMilliseconds)
+            }
+            let ready = Kernel.waitReadable([ended, output.number, errors.number], milliseconds: wait)
             if ready & 2 != 0 { output.drain() }
             if ready & 4 != 0 { errors.drain() }
             if ready & 1 != 0 { return true }
@@ -76,6 +80,7 @@ struct RunningChild: ~Copyable {
 private let sigkill: Int32 = 9
 private let sigterm: Int32 = 15
 private let graceMilliseconds = 500
+private let lookEveryMilliseconds: Int32 = 5
 
 /// What came through one pipe.
 private struct Capture: ~Copyable {

@@ -37,10 +37,8 @@ struct ComponentWalk {
     ) throws(SystemCallError) -> OwnedDescriptor {
         // Answering from memory only is a hint, and every caller knows what to do without.
         if resolve.contains(.cached) { throw Self.failed(11) }
-        // Reason: the name is readable for its length during the call.
-        let bytes = unsafe [UInt8](UnsafeRawBufferPointer(start: path.address, count: path.length))
         var walk = try ComponentWalk(directory, resolve)
-        try walk.push(bytes)
+        try walk.push(path.copied())
         return try walk.open(flags, mode: mode)
     }
 

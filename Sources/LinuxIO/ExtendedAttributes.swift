@@ -3,14 +3,27 @@ public import LayerModel
 
 /// Extended attributes of one file at a time: a list of names and the values, in reused buffers.
 ///
-/// A file system without attributes (ENOTSUP) has none. Limits are the kernel's: 64 KiB of names, 64 KiB a value.
+/// A file system without attributes (ENOTSUP) has none. Limits are the kernel's: 64 KiB of names, 64 KiB a value. A file
+/// may have more names, on tmpfs, xfs and btrfs; the kernel lists none of them then (E2BIG), and the list is of those that
+/// mean something to the kernel or to this program (`isCut`), which are asked for one by one.
 public struct AttributeReader: ~Copyable {
     private let names = Slab(capacity: 65_536)
     private let value = Slab(capacity: 65_536)
     /// Bytes of the last list, names separated by NUL.
     public private(set) var listByteCount = 0
+    /// The last list lacks names, because there are too many.
+    public private(set) var isCut = false
 
     public init() {}
+
+    /// What is looked for where there is no list.
+    private static let known: [StaticString] = [
+        "security.capability", "security.ima", "security.selinux", "system.posix_acl_access",
+        "system.posix_acl_default", "trusted.overlay.opaque", "trusted.overlay.whiteout", "trusted.overlay.redirect",
+        "trusted.overlay.metacopy", "trusted.overlay.nlink", "trusted.overlay.origin", "user.overlay.opaque",
+        "user.overlay.whiteout", "user.overlay.redirect", "user.overlay.metacopy", "user.overlay.nlink",
+        "user.overlay.origin", "user.fuseoverlayfs.opaque", "user.containers.override_stat",
+    ]
 
     // Nearly every file has no attribute. The kernel allocates a buffer as large as the one it is given, 64 KiB here,
     // so the first call gives none and asks for the length only.
@@ -24,7 +37,10 @@ public struct AttributeReader: ~Copyable {
                 unsafe ldl_flistxattr(file.raw, $0.assumingMemoryBound(to: CChar.self), names.capacity)
             }
         }
-        return try finishList(result, "flistxattr")
+        isCut = result == Self.tooManyNames
+        guard isCut else { return try finishList(result, "flistxattr") }
+        // Reason: the name is a constant; without capacity nothing is written.
+        return try listKnown("fgetxattr") { unsafe ldl_fgetxattr(file.raw, $0.address, nil, 0) }
     }
 
     /// Reads the names of the attributes of a name in a directory, neither followed nor opened.
@@ -39,7 +55,33 @@ public struct AttributeReader: ~Copyable {
                     directory.raw, name.address, $0.assumingMemoryBound(to: CChar.self), names.capacity)
             }
         }
-        return try finishList(result, "listxattrat")
+        isCut = result == Self.tooManyNames
+        guard isCut else { return try finishList(result, "listxattrat") }
+        // Reason: as above.
+        return try listKnown("getxattrat") {
+            unsafe ldl_getxattrat(directory.raw, name.address, $0.address, nil, 0)
+        }
+    }
+
+    /// E2BIG
+    private static let tooManyNames: Int64 = -7
+
+    /// Makes a list of those known names that asking for their size finds.
+    private mutating func listKnown(
+        _ call: StaticCallName, _ size: (borrowing NamePointer) -> Int64
+    ) throws(SystemCallError) -> Int {
+        names.start = 0
+        names.end = 0
+        for known in Self.known {
+            let name = NamePointer(known)
+            let found = size(name)
+            if found == -61 || found == -95 || found == -38 { continue }
+            try check(found, call)
+            names.append(name.copied().rawBytes)
+            names.appendZeros(1)
+        }
+        listByteCount = names.end
+        return listByteCount
     }
 
     private mutating func finishList(_ result: Int64, _ call: StaticCallName) throws(SystemCallError) -> Int {
@@ -160,5 +202,22 @@ extension OwnedDescriptor {
         let result = unsafe ldl_fremovexattr(raw, attribute.address)
         if result == -61 || result == -95 { return }
         try check(result, "fremovexattr")
+    }
+
+    /// Removes an attribute of a name, links neither followed nor opened; absent ones are fine.
+    public func removeAttribute(_ attribute: borrowing NamePointer, of name: borrowing NamePointer)
+        throws(SystemCallError)
+    {
+        // Reason: as above, both names.
+        let result = unsafe ldl_removexattrat(raw, name.address, attribute.address)
+        if result == -61 || result == -95 { return }
+        try check(result, "removexattrat")
+    }
+
+    /// Takes away the access lists that a new directory has from the one above it (acl(5)): with them what is made in it
+    /// would get other modes than it asks for.
+    public func dropAccessLists() throws(SystemCallError) {
+        try removeAttribute(NamePointer("system.posix_acl_default"))
+        try removeAttribute(NamePointer("system.posix_acl_access"))
     }
 }

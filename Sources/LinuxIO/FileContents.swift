@@ -44,6 +44,12 @@ extension OwnedDescriptor {
         return try check(result, "preadv2")
     }
 
+    /// Asks the kernel to have a part of the file read by the time it is wanted. Only a hint; nothing waits.
+    public func willNeed(_ range: Range<Int64>) {
+        guard !range.isEmpty else { return }
+        ldl_will_need(raw, range.lowerBound, range.upperBound - range.lowerBound)
+    }
+
     /// Writes all of `bytes` at the file position; waits where a pipe or socket is full and does not wait itself.
     public func writeAll(_ bytes: RawSpan) throws(SystemCallError) {
         var done = 0
@@ -84,7 +90,14 @@ extension OwnedDescriptor {
     /// Reserves `size` bytes on disk without changing the file's size. Unsupported file systems are ignored.
     public func preallocate(_ size: Int64) throws(SystemCallError) {
         let result = ldl_fallocate(raw, size)
-        if result == -95 || result == -38 || result == -22 { return }
+        if [-95, -38, -22, -1].contains(result) { return }
+        try check(result, "fallocate")
+    }
+
+    /// Gives the blocks of a part of the file back, which then reads as zeros. Unsupported file systems are ignored.
+    public func punchHole(_ range: Range<Int64>) throws(SystemCallError) {
+        let result = ldl_punch_hole(raw, range.lowerBound, range.upperBound - range.lowerBound)
+        if [-95, -38, -1].contains(result) { return }
         try check(result, "fallocate")
     }
 
@@ -100,13 +113,24 @@ extension OwnedDescriptor {
         return true
     }
 
+    /// Takes an advisory lock on one byte, which need not exist, for as long as the file is open, see F_OFD_SETLK of fcntl(2);
+    /// false where another open file has it.
+    public func tryLock(byte offset: Int64, _ kind: LockKind) throws(SystemCallError) -> Bool {
+        let result = ldl_lock_byte(raw, offset, kind == .exclusive ? 1 : 0)
+        // EAGAIN, EACCES
+        if result == -11 || result == -13 { return false }
+        try check(result, "fcntl(F_OFD_SETLK)")
+        return true
+    }
+
     public func sync() throws(SystemCallError) { try check(ldl_fsync(raw), "fsync") }
 
     /// Makes this file share all blocks of `source` (FICLONE); false where the file system cannot.
     public func clone(from source: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
         let result = ldl_clone(raw, source.raw)
-        // EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS: not this file system, not between these two.
-        if [-95, -18, -22, -25, -38].contains(result) { return false }
+        // EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS: not this file system, not between these two. EPERM: a filter's, or one
+        // that writing meets as well.
+        if [-1, -95, -18, -22, -25, -38].contains(result) { return false }
         try check(result, "ioctl(FICLONE)")
         return true
     }
@@ -114,7 +138,7 @@ extension OwnedDescriptor {
     /// Copies up to `count` bytes between the two file positions inside the kernel; nil where it cannot.
     public func copyRange(from source: borrowing OwnedDescriptor, count: Int) throws(SystemCallError) -> Int? {
         let result = ldl_copy_file_range(source.raw, raw, count)
-        if [-95, -18, -22, -38].contains(result) { return nil }
+        if [-1, -95, -18, -22, -38].contains(result) { return nil }
         return try check(result, "copy_file_range")
     }
 
@@ -123,7 +147,7 @@ extension OwnedDescriptor {
         throws(SystemCallError) -> Int?
     {
         let result = ldl_copy_file_range_at(source.raw, raw, offset, count)
-        if [-95, -18, -22, -38].contains(result) { return nil }
+        if [-1, -95, -18, -22, -38].contains(result) { return nil }
         return try check(result, "copy_file_range")
     }
 

@@ -17,53 +17,62 @@ public enum CopyMethod: UInt8, Sendable, BitwiseCopyable {
 /// What a copy did.
 public struct CopyOutcome: Sendable, BitwiseCopyable, Equatable {
     public var method: CopyMethod
-    /// Size of the target: the size asked for, or less where the source had shrunk.
+    /// Size of the target: the source's, or less where that says it is larger than it is, as files of sysfs do.
     public var size: Int64
-    /// Bytes that were moved: `size` less the holes; 0 of a clone.
+    /// Bytes that were moved: `size` less the target's holes; 0 of a clone.
     public var movedBytes: Int64
 }
 
-/// Copies the contents of regular files, in the cheapest way that the two file systems allow, holes as holes.
+/// Copies the contents of regular files, in the cheapest way that the two file systems allow, holes as holes and long runs
+/// of zeros as the policy says. Shared blocks stay shared, whatever they hold.
 ///
 /// For one thread. Remembers what the file systems of the last copies refused, so use one for each pair of trees.
 public struct FileCopier: ~Copyable {
-    private let usesRing: Bool
-    private let cancel: CancelFlag?
+    let usesRing: Bool
+    let sparse: SparsePolicy
+    let cancel: CancelFlag?
     private var mayClone = true
     private var mayCopyInKernel = true
-    private var slab: Slab?
-    private var ring: Ring?
+    var slab: Slab?
+    var ring: Ring?
 
     /// Bytes of one read: large enough that the calls vanish beside the copying.
-    private static let chunk = 1 << 20
+    static let chunk = 1 << 20
     /// Chunks in flight in the ring; four keep a disk busy while one is written.
-    private static let window = 4
+    static let window = 4
 
     /// `usesRing`: what must be copied by reading and writing is read through a ring, for data that comes from a disk.
     /// Where io_uring is refused, plain calls are used.
+    /// `sparse`: whether long runs of zeros become holes; the source's holes stay holes either way.
     /// `cancel` ends a long copy early.
-    public init(usesRing: Bool = false, cancel: CancelFlag? = nil) {
+    public init(usesRing: Bool = false, sparse: SparsePolicy = .auto, cancel: CancelFlag? = nil) {
         self.usesRing = usesRing && RingCapabilities.current.isUsable
+        self.sparse = sparse
         self.cancel = cancel
     }
 
     /// Copies `source`, of which `metadata` was just read, to the empty file `target` open for writing.
     ///
-    /// Both stay owned by the caller; their file positions may change.
+    /// Both stay owned by the caller; their file positions may change. Throws `.fileChanged` where the source was written
+    /// to, cut or extended meanwhile, because what was copied then may be no state that it ever had.
     public mutating func copy(
         _ source: borrowing OwnedDescriptor, _ metadata: EntryMetadata, to target: borrowing OwnedDescriptor
     ) throws(LayerError) -> CopyOutcome {
+        if metadata.size == 0 { return CopyOutcome(method: .sizeOnly, size: 0, movedBytes: 0) }
+        var outcome = CopyOutcome(method: .clone, size: metadata.size, movedBytes: 0)
+        let now: EntryMetadata
         do throws(SystemCallError) {
-            let size = metadata.size
-            if size == 0 { return CopyOutcome(method: .sizeOnly, size: 0, movedBytes: 0) }
-            if mayClone {
-                if try target.clone(from: source) { return CopyOutcome(method: .clone, size: size, movedBytes: 0) }
-                mayClone = false
-            }
-        } catch {
-            throw LayerError(error, "copy file contents", path: nil)
+            if mayClone { mayClone = try target.clone(from: source) }
+        } catch { throw contentError(error) }
+        if !mayClone { outcome = try copyData(source, metadata, to: target) }
+        do throws(SystemCallError) { now = try source.metadata() } catch { throw contentError(error) }
+        guard now.size == metadata.size, now.modificationTime == metadata.modificationTime else {
+            throw LayerError(
+                .fileChanged, "copy file contents", path: nil,
+                cause: .reason("the file was written to while it was copied"),
+                hint: "end what writes to it, and run this again")
         }
-        return try copyData(source, metadata, to: target)
+        return outcome
     }
 
     /// Copies one run of data after the other.
@@ -77,7 +86,6 @@ public struct FileCopier: ~Copyable {
             let run = try mayHaveHoles ? nextRun(of: source, from: position, metadata.size) : position..<metadata.size
             guard let run else { break }
             let end = try copyRun(run, source, target, &outcome)
-            outcome.movedBytes += end - run.lowerBound
             if end < run.upperBound {
                 outcome.size = end
                 break
@@ -87,13 +95,12 @@ public struct FileCopier: ~Copyable {
         do throws(SystemCallError) {
             // The last hole, or all of them.
             if mayHaveHoles { try target.truncate(to: outcome.size) }
-        } catch {
-            throw LayerError(error, "copy file contents", path: nil)
-        }
+        } catch { throw contentError(error) }
         return outcome
     }
 
-    /// The next run of data at or behind `position`, nil where only a hole follows.
+    /// The next run of data at or behind `position`, nil where only a hole follows: or nothing at all, in a file that
+    /// was cut, which the look at it after the copy tells.
     private func nextRun(of source: borrowing OwnedDescriptor, from position: Int64, _ size: Int64)
         throws(LayerError) -> Range<Int64>?
     {
@@ -101,9 +108,7 @@ public struct FileCopier: ~Copyable {
             guard let start = try source.seek(position, .data), start < size else { return nil }
             let end = try source.seek(start, .hole) ?? size
             return start..<min(end, size)
-        } catch {
-            throw LayerError(error, "copy file contents", path: nil)
-        }
+        } catch { throw contentError(error) }
     }
 
     /// Copies one run; returns how far it came, which is less than asked for where the source ends early.
@@ -114,8 +119,7 @@ public struct FileCopier: ~Copyable {
         var rest = run
         do throws(SystemCallError) {
             if mayCopyInKernel {
-                let end = try copyInKernel(run, source, target)
-                if end > run.lowerBound { outcome.method = .kernel }
+                let end = try copyInKernel(run, source, target, &outcome)
                 if end == run.upperBound { return end }
                 rest = end..<run.upperBound
             }
@@ -123,104 +127,110 @@ public struct FileCopier: ~Copyable {
             if mayCopyInKernel || !usesRing || rest.count < Self.chunk * 2 {
                 return try copyPlainly(rest, source, target, &outcome)
             }
-        } catch {
-            throw LayerError(error, "copy file contents", path: nil)
-        }
-        outcome.method = .ring
-        return try copyThroughRing(rest, source, target)
+        } catch { throw contentError(error) }
+        return try copyThroughRing(rest, source, target, &outcome)
     }
 
-    private func check(_ call: StaticCallName) throws(SystemCallError) {
+    func check(_ call: StaticCallName) throws(SystemCallError) {
         // ECANCELED
         if let cancel, cancel.isCancelled { throw SystemCallError(call, errno: 125) }
     }
 
-    private mutating func copyInKernel(
-        _ run: Range<Int64>, _ source: borrowing OwnedDescriptor, _ target: borrowing OwnedDescriptor
-    ) throws(SystemCallError) -> Int64 {
-        var position = run.lowerBound
-        while position < run.upperBound {
-            try check("copy_file_range")
-            // So much a call that the calls vanish, and so little that a cancelled copy ends soon.
-            let count = min(Int(run.upperBound - position), 64 << 20)
-            guard let copied = try target.copyRange(from: source, at: position, count: count) else {
-                mayCopyInKernel = false
-                break
-            }
-            if copied == 0 { break }
-            position += Int64(copied)
-        }
-        return position
-    }
+    @inline(never)
+    func contentError(_ error: SystemCallError) -> LayerError { LayerError(error, "copy file contents", path: nil) }
 
-    private mutating func copyPlainly(
+    // MARK: inside the kernel
+
+    /// Copies data without looking at them, but for samples that tell where zeros are. Ends early where the kernel refuses
+    /// (`mayCopyInKernel`), or the source ends.
+    private mutating func copyInKernel(
         _ run: Range<Int64>, _ source: borrowing OwnedDescriptor, _ target: borrowing OwnedDescriptor,
         _ outcome: inout CopyOutcome
     ) throws(SystemCallError) -> Int64 {
-        let slab = slab ?? Slab(capacity: Self.chunk * (usesRing ? Self.window : 1))
-        self.slab = slab
         var position = run.lowerBound
         while position < run.upperBound {
-            try check("read")
-            let part = 0..<min(Int(run.upperBound - position), slab.capacity)
-            let count = try source.read(into: slab, part, at: position)
-            if count == 0 { break }
-            outcome.method = .plain
-            try target.writeAll(slab.span(0..<count), at: position)
-            position += Int64(count)
+            let part = try nextPart(of: position..<run.upperBound, source)
+            while position < part.end {
+                try check("copy_file_range")
+                let count = Int(part.end - position)
+                guard let copied = try target.copyRange(from: source, at: position, count: count) else {
+                    mayCopyInKernel = false
+                    return position
+                }
+                if copied == 0 { return position }
+                outcome.method = .kernel
+                outcome.movedBytes += Int64(copied)
+                position += Int64(copied)
+            }
+            if part.isBeforeZeros {
+                let end = try copyPlainly(position..<run.upperBound, source, target, &outcome, untilData: true)
+                if end == position { return end }
+                position = end
+            }
         }
         return position
     }
 
-    /// Keeps `window` reads in flight; each takes a descriptor of its own along, as the ring's reads do.
-    private mutating func copyThroughRing(
-        _ run: Range<Int64>, _ source: borrowing OwnedDescriptor, _ target: borrowing OwnedDescriptor
-    ) throws(LayerError) -> Int64 {
-        let slab = slab ?? Slab(capacity: Self.chunk * Self.window)
+    /// How far `rest` can be copied without looking at it, and whether zeros follow that may become a hole.
+    ///
+    /// A few bytes are looked at where each run of 64 KiB must have some, which costs a twentieth of copying the run from
+    /// memory to memory.
+    private mutating func nextPart(of rest: Range<Int64>, _ source: borrowing OwnedDescriptor)
+        throws(SystemCallError) -> (end: Int64, isBeforeZeros: Bool)
+    {
+        let (block, stride) = (Int64(ZeroRuns.block), Int64(ZeroRuns.shortest))
+        // So much a call that the calls vanish, and so little that a cancelled copy ends soon.
+        guard sparse == .auto, rest.count >= ZeroRuns.shortest else {
+            return (min(rest.upperBound, rest.lowerBound + 64 << 20), false)
+        }
+        let slab = makeSlab()
         self.slab = slab
-        if self.ring == nil { self.ring = try Ring(entries: Self.window) }
-        guard var ring = ring.take() else { return run.lowerBound }
-        var next = run.lowerBound
-        // Where the source ends; nothing is started behind it.
-        var end = run.upperBound
-        var places = [Range<Int64>](repeating: 0..<0, count: Self.window)
-        for place in 0..<Self.window {
-            try start(place, &next, end, source, slab, &places, &ring)
-        }
-        while let completion = try ring.nextCompletion(wait: true) {
-            try cancel?.check("copy file contents")
-            let place = Int(completion.token)
-            let range = places[place]
-            do throws(SystemCallError) {
-                let count = try completion.check("read")
-                let first = place * Self.chunk
-                try target.writeAll(slab.span(first..<first + count), at: range.lowerBound)
-                if count < range.count { end = min(end, range.lowerBound + Int64(count)) }
-            } catch {
-                throw LayerError(error, "copy file contents", path: nil)
+        var sample = (rest.lowerBound + stride - 1) / stride * stride
+        // A run of zeros may begin behind the last block that was none.
+        var last = rest.lowerBound
+        for _ in 0..<64 {
+            guard sample + block <= rest.upperBound else { return (rest.upperBound, false) }
+            var count = try source.readCached(into: slab, 0..<64, at: sample)
+            if count == nil {
+                // One by one they would be waited for.
+                source.willNeed(sample..<min(sample + stride * 8, rest.upperBound))
+                count = try source.read(into: slab, 0..<64, at: sample)
             }
-            try start(place, &next, end, source, slab, &places, &ring)
+            guard let count, count > 0 else { return (rest.upperBound, false) }
+            if ZeroRuns.isZero(slab.span(0..<count)) {
+                let whole = try source.read(into: slab, 0..<Int(block), at: sample)
+                if ZeroRuns.isZero(slab.span(0..<whole)) { return (last, true) }
+            }
+            last = sample
+            sample += stride
         }
-        self.ring = consume ring
-        return end
+        return (last, false)
     }
 
-    private func start(
-        _ place: Int, _ next: inout Int64, _ end: Int64, _ source: borrowing OwnedDescriptor, _ slab: Slab,
-        _ places: inout [Range<Int64>], _ ring: inout Ring
-    ) throws(LayerError) {
-        guard next < end else { return }
-        let range = next..<min(next + Int64(Self.chunk), end)
-        next = range.upperBound
-        places[place] = range
-        let descriptor: OwnedDescriptor
-        do throws(SystemCallError) {
-            descriptor = try source.duplicate()
-        } catch {
-            throw LayerError(error, "copy file contents", path: nil)
+    // MARK: through this program
+
+    func makeSlab() -> Slab { slab ?? Slab(capacity: Self.chunk * (usesRing ? Self.window : 1)) }
+
+    /// Reads and writes; with `untilData`, only as far as zeros are found.
+    mutating func copyPlainly(
+        _ run: Range<Int64>, _ source: borrowing OwnedDescriptor, _ target: borrowing OwnedDescriptor,
+        _ outcome: inout CopyOutcome, untilData: Bool = false
+    ) throws(SystemCallError) -> Int64 {
+        let slab = makeSlab()
+        self.slab = slab
+        var contents = SparseWriter(sparse, at: run.lowerBound)
+        while contents.position < run.upperBound {
+            try check("read")
+            let part = 0..<min(Int(run.upperBound - contents.position), Self.chunk)
+            let before = contents.writtenBytes
+            let count = try source.read(into: slab, part, at: contents.position)
+            if count == 0 { break }
+            try contents.write(slab.span(0..<count), to: target)
+            if untilData, contents.writtenBytes == before + Int64(count) { break }
         }
-        let first = place * Self.chunk
-        try ring.read(
-            descriptor, into: slab, first..<first + range.count, at: range.lowerBound, token: UInt64(place))
+        try contents.finish(target)
+        if contents.writtenBytes > 0 { outcome.method = .plain }
+        outcome.movedBytes += contents.writtenBytes
+        return contents.position
     }
 }

@@ -25,6 +25,10 @@ extension ProcessState {
 }
 
 extension ProcessState {
+    /// Whether `trusted.` attributes are out of this process's reach, so that programs beside it, too, have their marks in
+    /// `user.` attributes.
+    public static var lacksTrustedAttributes: Bool { isInUserNamespace || effectiveUser != 0 }
+
     /// Whether this process lives in a user namespace of its own, where devices cannot be made and root's ids are
     /// few: its id map is not the whole range onto itself.
     public static let isInUserNamespace: Bool = {

@@ -23,9 +23,8 @@ extension OwnedDescriptor {
     /// Metadata of this descriptor's own file.
     public func metadata() throws(SystemCallError) -> EntryMetadata {
         var result = ldl_stat()
-        let empty = NamePointer("")
-        // Reason: as above. 0x1000 is AT_EMPTY_PATH.
-        try check(unsafe ldl_statx(raw, empty.address, 0x1000, &result), "statx")
+        // Reason: the result is a local of the right type.
+        try check(unsafe ldl_fstat(raw, &result), "fstat")
         return EntryMetadata(result)
     }
 

@@ -47,15 +47,62 @@ struct AccessControlText {
         return nil
     }
 
-    /// Takes one entry; blank ones and comments say nothing.
-    private mutating func take(_ line: Span<UInt8>) -> Bool {
+    /// The most that a mode may give without the list that goes with it, as bits of three.
+    struct Limit {
+        var group: UInt32 = 7
+        var others: UInt32 = 7
+    }
+
+    /// What a list that cannot be set leaves of the mode, so that nobody gets more than the list gives him.
+    ///
+    /// Where there is a list the group's bits of a mode are its mask; the owning group has the list's own entry, within
+    /// the mask. Without the list a user named in it counts as one of the owning group or of the others, and the members
+    /// of a group named in it as others, though it may give them less. What says nothing that could be understood leaves
+    /// the mode as it is.
+    static func limit(_ text: Span<UInt8>) -> Limit {
+        var limit = Limit()
+        var (mask, users, groups): (UInt32, UInt32?, UInt32?) = (7, nil, nil)
+        var start = 0
+        while start < text.count {
+            var end = start
+            while end < text.count, text[end] != UInt8(ascii: ","), text[end] != UInt8(ascii: "\n") { end += 1 }
+            let line = text.extracting(start..<end)
+            start = end + 1
+            let fields = Self.fields(of: line)
+            guard fields.count >= 2, let named = Self.tag(line.extracting(fields[0])) else { continue }
+            let isShort = fields.count == 2 && named.plain & (Tag.mask | Tag.other) != 0
+            let place = isShort ? 1 : 2
+            let bits = place < fields.count ? UInt32(Self.permissions(line.extracting(fields[place])) ?? 0) : 0
+            let hasName = !isShort && !fields[1].isEmpty
+            switch named.plain {
+            case Tag.owner where hasName: users = bits & (users ?? 7)
+            case Tag.owningGroup where hasName: groups = bits & (groups ?? 7)
+            case Tag.owningGroup: limit.group &= bits
+            case Tag.mask: mask &= bits
+            case Tag.other where !hasName: limit.others &= bits
+            default: break
+            }
+        }
+        limit.group &= mask & (users ?? 7)
+        if let named = users ?? groups { limit.others &= mask & named & (groups ?? 7) }
+        return limit
+    }
+
+    /// The parts of a line that colons divide, without blanks and comments.
+    private static func fields(of line: Span<UInt8>) -> [Range<Int>] {
         let comment = Octets.firstIndex(of: UInt8(ascii: "#"), in: line, line.indices) ?? line.count
         var fields: [Range<Int>] = []
         var start = 0
         for index in 0...comment where index == comment || line[index] == UInt8(ascii: ":") {
-            fields.append(Self.trimmed(line, start..<index))
+            fields.append(trimmed(line, start..<index))
             start = index + 1
         }
+        return fields
+    }
+
+    /// Takes one entry; blank ones and comments say nothing.
+    private mutating func take(_ line: Span<UInt8>) -> Bool {
+        var fields = Self.fields(of: line)
         if fields.count == 1, fields[0].isEmpty { return true }
         guard fields.count >= 2, let named = Self.tag(line.extracting(fields[0])), entries.count < Self.limit
         else { return false }

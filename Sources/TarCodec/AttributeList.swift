@@ -36,6 +36,32 @@ struct AttributeList {
     @_lifetime(borrow self)
     func value(_ index: Int) -> Span<UInt8> { bytes.span.extracting(items[index].value) }
 
+    /// Bytes of the PAX records that all of them come to.
+    var recordByteCount: Int {
+        items.reduce(0) { $0 + Self.recordByteCount($1) }
+    }
+
+    private static func recordByteCount(_ item: Item) -> Int {
+        PaxRecord.length(keyCount: 13 + item.name.count, valueCount: item.value.count)
+    }
+
+    /// Takes out the largest, of equal ones the first by name; returns its name, or nil where there is none.
+    mutating func removeLargest() -> [UInt8]? {
+        var largest: Int?
+        for index in items.indices {
+            guard let best = largest else {
+                largest = index
+                continue
+            }
+            let (one, two) = (Self.recordByteCount(items[index]), Self.recordByteCount(items[best]))
+            if one > two || one == two && bytes[items[index].name].lexicographicallyPrecedes(bytes[items[best].name]) {
+                largest = index
+            }
+        }
+        guard let largest else { return nil }
+        return Array(bytes[items.remove(at: largest).name])
+    }
+
     /// Sorts by name, bytewise, and keeps one item per name.
     mutating func sortAndMerge() {
         guard items.count > 1 else { return }

@@ -54,6 +54,8 @@ struct PaxValues {
     private(set) var hasUnusableAccessControl = false
     /// The mask of a list of access rights: on disk it stands in the place of the group's bits of the mode.
     private(set) var accessMask: UInt32?
+    /// What a list that could not be understood leaves of the mode.
+    private(set) var accessLimit: AccessControlText.Limit?
     private var nameScratch: [UInt8] = []
     private var valueScratch: [UInt8] = []
 
@@ -68,6 +70,7 @@ struct PaxValues {
         hasRecords = false
         hasUnusableAccessControl = false
         accessMask = nil
+        accessLimit = nil
     }
 
     /// The value of a key; empty when there is none, since an empty value means the same (R4).
@@ -130,6 +133,7 @@ struct PaxValues {
         for index in 0..<attributes.count where Octets.equals(attributes.name(index), name) { return }
         guard let value = AccessControlText.attribute(text) else {
             hasUnusableAccessControl = true
+            if key == .accessAcl { accessLimit = AccessControlText.limit(text) }
             return
         }
         attributes.append(name: Array(name.utf8), value: value)

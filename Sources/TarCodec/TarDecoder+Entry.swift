@@ -45,10 +45,19 @@ extension TarDecoder {
 
     private func hasLongComponent() -> Bool {
         let name = text(texts.name)
-        var length = 0
-        for index in name.indices {
-            length = name[index] == UInt8(ascii: "/") ? 0 : length + 1
-            if length > limits.nameComponent { return true }
+        var end = name.count
+        var isLast = true
+        while end > 0 {
+            if name[end - 1] == UInt8(ascii: "/") {
+                end -= 1
+                continue
+            }
+            var start = end - 1
+            while start > 0, name[start - 1] != UInt8(ascii: "/") { start -= 1 }
+            let isMark = isLast && Octets.hasPrefix(name.extracting(start..<end), ".wh.")
+            if end - start > limits.nameComponent + (isMark ? 4 : 0) { return true }
+            isLast = false
+            end = start
         }
         return false
     }
@@ -99,6 +108,7 @@ extension TarDecoder {
         let badTime = TarProblem(.invalidHeader, .badPaxTime)
         // GNU tar has them right already, libarchive writes the rights of the owning group there.
         if let mask = pax.accessMask { fields.mode = fields.mode & ~0o070 | mask << 3 }
+        if let limit = pax.accessLimit { fields.mode &= ~0o077 | limit.group << 3 | limit.others }
         if pax.has(.mtime) {
             guard let time = PaxReader.time(pax.value(.mtime)) else { return badTime }
             fields.mtimeSeconds = time.seconds

@@ -33,6 +33,25 @@ public struct TarEncoder: ~Copyable {
         attributes.append(name: Span(_bytes: name), value: Span(_bytes: value))
     }
 
+    /// Whether a PAX record can name an attribute: not where the name is empty or has `=` or NUL in it.
+    public static func canWriteAttribute(named name: RawSpan) -> Bool {
+        let name = Span<UInt8>(_bytes: name)
+        return name.count > 0 && Octets.firstIndex(of: UInt8(ascii: "="), in: name, name.indices) == nil
+            && !Octets.containsNul(name)
+    }
+
+    /// Takes back the largest of the collected attributes until the rest fits into one PAX header, beside `textByteCount`
+    /// bytes of the entry's names; returns the names of those taken back.
+    public mutating func dropAttributesThatDoNotFit(textByteCount: Int) -> [[UInt8]] {
+        // Room for the numbers, and for the keys and lengths of all records that are no attributes.
+        let rest = textByteCount + 1024
+        var dropped: [[UInt8]] = []
+        while attributes.recordByteCount + rest > Self.payloadLimit, let name = attributes.removeLargest() {
+            dropped.append(name)
+        }
+        return dropped
+    }
+
     /// Encodes one header, with PAX or GNU meta entries in front of it when it needs them (W4–W9, W11).
     ///
     /// A directory's `name` ends in a slash. The size is written as given for every type. Collected attributes are

@@ -70,7 +70,8 @@ public struct TarLimits: Sendable {
     public var sparseMapText = 1 << 20
     /// Bytes of a name or link name (R11).
     public var name = 4095
-    /// Bytes between two slashes of a name (R11).
+    /// Bytes between two slashes of a name (R11). The last component may have four more if it begins with `.wh.`: it marks
+    /// the deletion of a name that has no more than this, and never becomes a name itself.
     public var nameComponent = 255
 
     public init() {}

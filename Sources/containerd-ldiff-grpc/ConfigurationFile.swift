@@ -19,6 +19,7 @@ import TOMLKit
 /// share_layers = false
 /// upperdir_label = false
 /// rebase = false
+/// remap_ids = false
 /// [zfs]
 /// dataset = "tank/containerd"
 /// [diff]
@@ -67,6 +68,7 @@ struct ConfigurationFile {
         options.sharesLayers = try snapshot.flag("share_layers") ?? false
         options.tellsUpperDirectory = try snapshot.flag("upperdir_label") ?? false
         options.rebases = try snapshot.flag("rebase") ?? false
+        options.remapsIDs = try snapshot.flag("remap_ids") ?? false
         try snapshot.finish()
         var zfs = try reader.table("zfs")
         zfsDataset = try zfs.text("dataset")

@@ -18,6 +18,8 @@ struct ContainerdDaemon: AsyncParsableCommand {
             name, such as ldiff, is the default one.
 
             Every setting can be in the configuration file as well; a flag goes before it.
+
+            `containerd-ldiff-grpc check` compares the records of a root with its directories: see its --help.
             """,
         version: "containerd-ldiff-grpc \(LayerKitVersion.current)")
 
@@ -104,7 +106,10 @@ struct ContainerdDaemon: AsyncParsableCommand {
             "serving",
             metadata: ["address": "\(socket.path)", "root": "\(snapshots.root)", "driver": "\(driver.rawValue)"])
         manager.ready("serving on \(socket.path)")
-        try await DaemonProcess.run([server], manager: manager, logger: logger)
+        try await DaemonProcess.run([server], manager: manager, logger: logger, limit: .milliseconds(9300)) {
+            endpoint.close()
+            socket.close()
+        }
     }
 
     private func readConfiguration() throws -> ConfigurationFile {
@@ -140,6 +145,9 @@ struct ContainerdDaemon: AsyncParsableCommand {
 @main
 enum Program {
     static func main() async {
+        let words = CommandLine.arguments.dropFirst()
+        // Beside the flags of the daemon, and not below them: they mean nothing to it.
+        if words.first == "check" { return CheckCommand.main(Array(words.dropFirst())) }
         DaemonProcess.prepare()
         await ContainerdDaemon.main()
     }

@@ -11,6 +11,11 @@ struct ApplyCommand: ParsableCommand {
             whole tree and deletions in the layer delete; with another dialect ROOT is an upper directory and they \
             become that dialect's marks. ROOT's last component is created if it is missing.
 
+            An entry for a directory that ROOT has replaces its attributes and access control lists, so that ROOT becomes \
+            what an overlay of the layer would show; --directory-attributes add keeps them. An attribute that ROOT's \
+            file system does not take is a warning if the file system has none of the kind, and else an error that \
+            --best-effort makes a warning. Runs of 64 KiB of zeros and more become holes.
+
             A ROOT that was missing or empty is so again if anything fails, a digest that is not the expected one \
             included. If ROOT holds something already, a layer in a file is verified before ROOT is touched, which \
             reads it twice; a layer from a pipe is verified as it is unpacked, and on a mismatch (status 65) ROOT \
@@ -38,11 +43,13 @@ struct ApplyCommand: ParsableCommand {
         completion: .directory)
     var lower: [PathArgument] = []
 
+    @OptionGroup var marks: MarkOptions
     @OptionGroup var source: LayerInputArguments
     @OptionGroup var maps: IDMapOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func validate() throws {
+        try marks.validate(dialect)
         if dialect == .tree, !lower.isEmpty { throw ValidationError("--lower needs a --dialect other than tree") }
     }
 
@@ -63,7 +70,7 @@ struct ApplyCommand: ParsableCommand {
 
     private func importOptions() -> LayerImportOptions {
         var options = source.importOptions(global)
-        options.apply.dialect = WhiteoutDialect(dialect)
+        options.apply.dialect = WhiteoutDialect(dialect, userXattr: marks.userxattr)
         options.apply.lowers = lower.isEmpty ? nil : lower.map(\.path)
         options.apply.uidMap = maps.users
         options.apply.gidMap = maps.groups

@@ -3,6 +3,9 @@ import LayerKit
 
 extension IOMode: ExpressibleByArgument {}
 extension LayerProfile: ExpressibleByArgument {}
+extension DiffOptions.ReservedNamesPolicy: ExpressibleByArgument {}
+extension SparsePolicy: ExpressibleByArgument {}
+extension DirectoryAttributes: ExpressibleByArgument {}
 extension WhiteoutDialect.Name: ExpressibleByArgument {}
 
 /// What `--compress` takes.

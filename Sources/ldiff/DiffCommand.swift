@@ -41,7 +41,7 @@ struct DiffCommand: ParsableCommand {
             source.source(global, interruption, progress), to: outputs.layer, tarSplit: outputs.tarSplit,
             options: options)
         bar?.stop()
-        try Report(written, target.compress, global, seconds: stopwatch.seconds)
+        try Report(written, target, global, seconds: stopwatch.seconds)
             .write(global, layerOnOutput: target.goesToStandardOutput)
     }
 }

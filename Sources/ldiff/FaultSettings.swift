@@ -6,6 +6,7 @@ import LayerKit
 enum FaultSettings {
     static func begin() {
         #if DEBUG
+            beginRingFaults()
             guard let setting = Environment.value("LDIFF_FAULT") else { return FaultPlan.fail(call: 0, errno: 0) }
             let parts = setting.split(separator: ":")
             guard parts.count == 2, let call = UInt64(parts[0]), let error = Int32(parts[1]) else {
@@ -15,6 +16,19 @@ enum FaultSettings {
             FaultPlan.fail(call: call, errno: error)
         #endif
     }
+
+    #if DEBUG
+        /// `LDIFF_RING_FAULTS=SEED:KINDS`: the ring behaves badly; KINDS is the sum of `RingFaults.Kinds`.
+        private static func beginRingFaults() {
+            guard let setting = Environment.value("LDIFF_RING_FAULTS") else { return }
+            let parts = setting.split(separator: ":")
+            guard parts.count == 2, let seed = UInt64(parts[0]), let kinds = UInt8(parts[1]) else {
+                Console.error("ldiff: usage: LDIFF_RING_FAULTS is SEED:KINDS\n")
+                exit(ExitStatus.usage.rawValue)
+            }
+            RingFaults.begin(seed: seed, RingFaults.Kinds(rawValue: kinds))
+        }
+    #endif
 
     static func report() {
         #if DEBUG

@@ -23,6 +23,21 @@ struct LayerInputArguments: ParsableArguments {
         help: ArgumentHelp("The most bytes of files to unpack; K, M, G and T are units of 1024.", valueName: "n"))
     var maxSize: ByteCount?
 
+    @Option(
+        help: ArgumentHelp(
+            "Long runs of zeros in files become holes; never: every byte takes its place on the disk.",
+            valueName: "auto|never"))
+    var sparse: SparsePolicy = .auto
+
+    @Option(
+        help: ArgumentHelp(
+            "An entry replaces the attributes and ACLs of a directory that is there, or adds to them as Docker does.",
+            valueName: "replace|add"))
+    var directoryAttributes: DirectoryAttributes = .replace
+
+    @Flag(help: "Warn of owners and attributes that cannot be set, instead of ending.")
+    var bestEffort = false
+
     /// Refuses to read a layer from a terminal.
     static func checkTerminal(_ layer: PathArgument) throws {
         guard layer.isDash, Console.isTerminal(STDIN_FILENO) else { return }
@@ -40,6 +55,9 @@ struct LayerInputArguments: ParsableArguments {
         options.apply.workers = global.workers
         options.apply.io = global.io
         options.apply.maxBytes = maxSize?.bytes
+        options.apply.sparse = sparse
+        options.apply.directoryAttributes = directoryAttributes
+        options.apply.bestEffort = bestEffort
         options.digests = digest
         options.expectedDigest = expectDigest?.digest
         options.expectedDiffID = expectDiffID?.digest

@@ -21,6 +21,14 @@ struct LayerOutputArguments: ParsableArguments {
             valueName: "full|moby|docker20|docker20late|containerd|cstorage"))
     var profile: LayerProfile = .full
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            What becomes of files whose names begin with .wh., which in a layer means a deletion. Profiles other than \
+            full write them as the program does that they stand for.
+            """, valueName: "leave-out|fail"))
+    var reservedNames: DiffOptions.ReservedNamesPolicy = .leaveOut
+
     @Flag(help: "Compute the DiffID, and the digest of the compressed layer.")
     var digest = false
 
@@ -65,6 +73,7 @@ struct LayerOutputArguments: ParsableArguments {
         options.digests = digest
         options.compressionWorkers = global.workers
         options.diff.profile = profile
+        options.diff.reservedNames = reservedNames
         if profile == .containerd, let epoch = Environment.value("SOURCE_DATE_EPOCH") {
             guard let seconds = Int64(epoch), seconds >= 0 else {
                 throw ValidationError("SOURCE_DATE_EPOCH is not a number of seconds: \(epoch)")

@@ -3,7 +3,10 @@ import LayerKit
 /// The reports of jobs on layers, the same for directories and stores.
 extension Report {
     /// Of a layer that was written.
-    init(_ written: LayerExportReport, _ compress: CompressionName, _ global: GlobalOptions, seconds: Double) {
+    init(
+        _ written: LayerExportReport, _ target: LayerOutputArguments, _ global: GlobalOptions, seconds: Double
+    ) {
+        let (compress, profile) = (target.compress, target.profile)
         let layer = written.layer
         json.add("entries", layer.entries)
         json.add("bytes", layer.bytes)
@@ -15,6 +18,8 @@ extension Report {
         json.add("seconds", seconds: seconds)
         json.add("io", layer.io.json(global.io))
         json.add("skippedSockets", layer.skippedSockets)
+        json.add("reservedNames", layer.reservedNames)
+        json.add("indexedFiles", layer.indexedFiles)
         json.add("skippedUnreadable", layer.skippedUnreadable)
         json.add("skippedVanished", layer.skippedVanished)
         json.add("warnings", layer.warnings)
@@ -26,6 +31,9 @@ extension Report {
         if compress != .none { summary += " as \(Human.bytes(written.outputBytes)) of \(compress.rawValue)" }
         summary += " in \(Human.seconds(seconds))"
         if layer.skippedSockets > 0 { summary += "; left out \(layer.skippedSockets) sockets" }
+        if layer.reservedNames > 0 {
+            summary += "; \(profile == .full ? "left out" : "wrote") \(layer.reservedNames) names beginning with .wh."
+        }
         if layer.skippedVanished > 0 { summary += "; \(layer.skippedVanished) vanished meanwhile" }
         if let diffID = written.diffID { summary += "; DiffID \(diffID)" }
         if let digest = written.digest { summary += "; digest \(digest)" }
@@ -67,6 +75,8 @@ extension Report {
         json.add("seconds", seconds: seconds)
         json.add("io", listed.io.json(global.io))
         json.add("sawRedirect", listed.sawRedirect)
+        json.add("reservedNames", listed.reservedNames)
+        json.add("indexedFiles", listed.indexedFiles)
         json.add("skippedUnreadable", listed.skippedUnreadable)
         json.add("warnings", listed.warnings)
         warnings = listed.warnings
@@ -74,6 +84,7 @@ extension Report {
         skippedUnreadable = listed.skippedUnreadable
         io = listed.io
         summary = "\(Human.entries(UInt64(count))) in \(Human.seconds(seconds))"
+        if listed.reservedNames > 0 { summary += "; left out \(listed.reservedNames) names beginning with .wh." }
     }
 }
 

@@ -56,10 +56,20 @@ struct SourceArguments: ParsableArguments {
             valueName: "tree|overlay|aufs|fuse-overlayfs"))
     var dialect: WhiteoutDialect.Name = .tree
 
+    @OptionGroup var marks: MarkOptions
+
+    @Flag(
+        help: """
+            Take owner, mode and kind of files from user.containers.override_stat, where containers/storage keeps them \
+            in stores with force_mask.
+            """)
+    var overrideStat = false
+
     @Flag(help: "Leave out what cannot be read, and report how many; otherwise it is an error.")
     var skipUnreadable = false
 
     func validate() throws {
+        try marks.validate(dialect)
         if dialect == .tree, lower.count > 1 {
             throw ValidationError("with --dialect tree two trees are compared: give --lower once")
         }
@@ -71,7 +81,8 @@ struct SourceArguments: ParsableArguments {
     ) -> SourceOptions {
         var source = SourceOptions(upper: upper.path)
         source.lowers = lower.map(\.path)
-        source.dialect = WhiteoutDialect(dialect)
+        source.dialect = WhiteoutDialect(dialect, userXattr: marks.userxattr)
+        source.obeysOwnerOverrides = overrideStat
         source.workers = global.workers
         source.io = global.io
         source.ringWindow = global.ringWindow
@@ -79,6 +90,21 @@ struct SourceArguments: ParsableArguments {
         source.progress = progress
         if comparesContents { source.contents = .always }
         return source
+    }
+}
+
+/// Which attributes of an upper directory are marks.
+struct MarkOptions: ParsableArguments {
+    @Flag(
+        help: """
+            The overlay was mounted with userxattr, or by a fuse-overlayfs without privileges: its marks are \
+            user.overlay attributes. Otherwise users set these on their own files, and they mean nothing.
+            """)
+    var userxattr = false
+
+    func validate(_ dialect: WhiteoutDialect.Name) throws {
+        guard userxattr, dialect != .overlay, dialect != .fuseOverlayFS else { return }
+        throw ValidationError("--userxattr needs --dialect overlay or fuse-overlayfs")
     }
 }
 

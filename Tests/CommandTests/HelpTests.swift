@@ -13,7 +13,7 @@ private let flags: [(verb: String, flags: [String])] = [
         "apply",
         [
             "--dialect", "--lower", "--digest", "--expect-digest", "--expect-diff-id", "--max-size", "--uid-map",
-            "--gid-map",
+            "--gid-map", "--sparse", "--directory-attributes", "--best-effort",
         ]
     ),
     ("changes", ["--lower", "--dialect", "-0"]),
@@ -31,10 +31,16 @@ private let layerFlags: [(operation: String, flags: [String])] = [
         "diff",
         ["--parent", "--no-parent", "-o", "--compress", "--level", "--profile", "--digest", "--tar-split"]
     ),
-    ("apply", ["--parent", "--digest", "--expect-digest", "--expect-diff-id", "--tar-split", "--max-size", "--sync"]),
+    (
+        "apply",
+        [
+            "--parent", "--digest", "--expect-digest", "--expect-diff-id", "--tar-split", "--max-size", "--sync",
+            "--sparse", "--directory-attributes", "--best-effort",
+        ]
+    ),
     ("changes", ["--parent", "--no-parent", "-0"]), ("size", ["--parent", "--no-parent"]), ("metadata", []),
     ("status", []), ("cleanup", []), ("check", ["--repair"]),
-    ("migrate", ["--from", "--from-home", "--from-opt", "--to", "--dry-run", "--sync"]),
+    ("migrate", ["--from", "--from-home", "--from-opt", "--to", "--dry-run", "--sync", "--sparse"]),
 ]
 
 private let storeFlags = ["--driver", "--home", "--storage-opt", "--driver-opt", "--uid-map", "--gid-map"]

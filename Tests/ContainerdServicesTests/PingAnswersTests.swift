@@ -44,7 +44,7 @@ private let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
         let place = try TemporaryDirectory()
         defer { withExtendedLifetime(place) {} }
         let daemon = try SnapshotDaemon(in: place.directory("d"))
-        let descriptor = try connected(daemon.socket)
+        let descriptor = try connectedSocket(daemon.socket)
         let pings = (0..<1000).flatMap { ping(UInt8($0 & 0x7f)) }
         let sent = preface + frame(4, []) + pings
         #expect(send(descriptor, sent, sent.count, Int32(MSG_NOSIGNAL)) == sent.count)
@@ -68,22 +68,5 @@ private let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
         #expect(answers == 1000)
         #expect(closings == 0, "GOAWAY")
         try daemon.stop()
-    }
-
-    /// A connection whose reads fail after ten seconds of silence.
-    private func connected(_ path: String) throws -> Int32 {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard result == 0 else { throw TestFailure("cannot connect to \(path): \(errno)") }
-        return descriptor
     }
 }

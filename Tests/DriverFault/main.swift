@@ -29,6 +29,25 @@ func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws ->
             var stream = MemorySource(layer)
             _ = try driver.applyDiff(id, onto: parent, from: &stream)
         }
+    case "import":
+        // What `ldiff layer apply` does with a layer that is not there.
+        let parent = try parentID(words[2])
+        let layer = try readFile(words[3])
+        return {
+            var stream = MemorySource(layer)
+            _ = try driver.createLayer(id, on: parent, from: &stream)
+        }
+    case "fill":
+        // What Docker's plugin does: a layer is made, and filled in a second call.
+        let parent = try parentID(words[2])
+        let layer = try readFile(words[3])
+        return {
+            var options = CreateOptions()
+            options.isUnfinished = true
+            try driver.create(id, parent: parent, options: options)
+            var stream = MemorySource(layer)
+            _ = try driver.applyDiff(id, onto: parent, from: &stream)
+        }
     case "write":
         // A container's life: mounted, written to, unmounted.
         return {
@@ -58,17 +77,24 @@ else {
     print("usage: driver-fault DRIVER HOME CALL ERRNO OPERATION ID ...")
     exit(64)
 }
-do {
+
+/// Opens the store, as a process that ends after one thing does.
+func open() throws(LayerError) -> any LayerDriver {
     var configuration = DriverConfiguration(home: PathBytes(words[2]))
     // One worker, so that the same call is the same step in each run.
     configuration.workers = 1
+    if words[5] == "fill" { configuration.laterFilling = .goesOn }
     // No kernel of today has aufs: it is shown by fuse-overlayfs, as in the tests.
-    let driver: any LayerDriver =
-        if name == .aufs {
-            try AUFSDriver(configuration, system: PretendedAUFS())
-        } else {
-            try DriverRegistry.open(name, configuration)
-        }
+    if name == .aufs { return try AUFSDriver(configuration, system: PretendedAUFS()) }
+    return try DriverRegistry.open(name, configuration)
+}
+
+if words[5] == "random" {
+    var work = try RandomWork(words, open)
+    try work.run()
+}
+do {
+    let driver = try open()
     let run = try operation(words[5...], driver)
     FaultPlan.fail(call: call, errno: error)
     let result = Result { try run() }

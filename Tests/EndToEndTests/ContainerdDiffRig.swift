@@ -42,15 +42,19 @@ struct ContainerdPair {
 
     init(
         _ release: ContainerdRelease, version: String, in directory: TemporaryDirectory, onlyDiffer: Bool = false,
-        driver: String? = nil
+        driver: String? = nil, remapsIDs: Bool = false
     )
         throws
     {
         let state = try directory.directory("containerd")
-        ldiff = try LDiffDaemon(in: directory.path, containerd: state + "/containerd.sock")
+        try writeFile(directory.path + "/daemon.toml", Array((remapsIDs ? "[snapshot]\nremap_ids = true\n" : "").utf8))
+        ldiff = try LDiffDaemon(
+            in: directory.path, containerd: state + "/containerd.sock",
+            words: ["--config", directory.path + "/daemon.toml"])
         let words =
             [LDiffDaemon.program("ldiff"), "config", "containerd", "--version", version, "--address", ldiff.socket]
             + ["--root", ldiff.root] + (onlyDiffer ? ["--only-differ"] : []) + (driver.map { ["--driver", $0] } ?? [])
+            + (remapsIDs ? ["--remap-ids"] : [])
         let snippet = try runProgram(words)
         guard snippet.status == 0 else { throw TestFailure("\(words): \(snippet.errors)") }
         try writeFile(directory.path + "/ldiff.toml", snippet.output)

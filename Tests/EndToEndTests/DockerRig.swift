@@ -47,6 +47,9 @@ final class DockerRig {
         return daemon
     }
 
+    /// What the plugin takes.
+    var footprint: Footprint { Footprint(of: daemon.process) }
+
     /// Ends the plugin at once, as a crash would, and starts it again.
     func crash() throws {
         daemon.kill()

@@ -49,6 +49,37 @@ import Testing
         #expect(codeThrown { _ = try readLayer(compressed) } == .invalidArchive)
     }
 
+    @Test("A gzip header with a checksum of its own is read wherever it is cut, and refused where it is damaged")
+    func headerChecksum() throws {
+        // Extra field, name, comment and checksum, as RFC 1952 allows; then an empty member's data and trailer.
+        let header: [UInt8] = [0x1f, 0x8b, 8, 0x1e, 0, 0, 0, 0, 0, 0xff, 2, 0, 7, 7, 0x6e, 0, 0x63, 0x6f, 0]
+        var checksum: UInt32 = 0xffff_ffff
+        for byte in header {
+            checksum ^= UInt32(byte)
+            for _ in 0..<8 { checksum = checksum & 1 == 1 ? checksum >> 1 ^ 0xedb8_8320 : checksum >> 1 }
+        }
+        let ending = [UInt8(~checksum & 0xff), UInt8(~checksum >> 8 & 0xff)]
+        let member = header + ending + [3, 0] + [UInt8](repeating: 0, count: 8)
+        let text = try run(["gzip", "-c"], Array("text".utf8))
+        // Across the end of the decoder's first read, of 256 KiB, which empty members in front fill.
+        for cut in 1...member.count {
+            let filler = emptyMembers(byteCount: (256 << 10) - cut)
+            #expect(try readLayer(filler + member + text).bytes == Content(Array("text".utf8)), "cut at \(cut)")
+        }
+        var damaged = member
+        damaged[15] ^= 1
+        #expect(codeThrown { _ = try readLayer(text + damaged) } == .invalidArchive)
+    }
+
+    @Test("A gzip header with reserved flags is refused, also of a later member", arguments: [0x20, 0x40, 0x80])
+    func reservedFlags(flag: UInt8) throws {
+        let member = try run(["gzip", "-c"], sampleBytes(1000))
+        var flagged = member
+        flagged[3] |= flag
+        #expect(codeThrown { _ = try readLayer(flagged, format: .gzip) } == .invalidArchive)
+        #expect(codeThrown { _ = try readLayer(member + flagged, format: .gzip) } == .invalidArchive)
+    }
+
     @Test("Flipped bits never give wrong bytes without an error", arguments: commands.indices)
     func flipped(index: Int) throws {
         let (command, format) = Self.commands[index]
@@ -79,4 +110,15 @@ import Testing
     func badDescriptor() {
         #expect(codeThrown { _ = try readLayer(descriptor: -1, format: nil, options: LayerReaderOptions()) } == .io)
     }
+}
+
+/// Four gzip members that say nothing, with extra fields that make them so long together.
+private func emptyMembers(byteCount: Int) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for index in 0..<4 {
+        let extra = byteCount * (index + 1) / 4 - bytes.count - 22
+        bytes += [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, UInt8(extra & 0xff), UInt8(extra >> 8)]
+        bytes += [UInt8](repeating: 7, count: extra) + [3, 0] + [UInt8](repeating: 0, count: 8)
+    }
+    return bytes
 }

@@ -42,6 +42,27 @@ private func text(_ call: AUFSMountCall) -> String { String(decoding: call.data,
             ])
     }
 
+    @Test(arguments: [62, 63, 64, 127, 128, 500])
+    func `no call has more branches than aufs has room for, however short they are`(count: Int) throws {
+        let lowers = (0..<count).map { PathBytes("/l/\($0)") }
+        let calls = try branches(lowers).calls(target: target, pageSize: 4096)
+        #expect(calls.flatMap { PretendedAUFS.paths($0.data) } == [PathBytes("\(home)/top")] + lowers)
+        #expect(calls.allSatisfy { PretendedAUFS.paths($0.data).count <= 64 })
+        #expect(calls.count == (count + 64) / 64)
+    }
+
+    @Test func `the branches of a union are read as the kernel tells them`() throws {
+        let store = try AUFSScratch()
+        defer { withExtendedLifetime(store) {} }
+        let folder = store.path("mnt")
+        #expect(try AUFSBranches.shown(in: PathBytes(folder)) == nil)
+        for (number, line) in ["/a=b/diff/1=rw\n", "/diff/2=ro+wh\n", "/diff/3=ro+wh"].enumerated() {
+            try writeFile("\(folder)/br\(number)", Array(line.utf8))
+        }
+        let shown = try AUFSBranches.shown(in: PathBytes(folder))
+        #expect(shown == [PathBytes("/a=b/diff/1"), PathBytes("/diff/2"), PathBytes("/diff/3")])
+    }
+
     @Test(arguments: [0, 1, 40, 46, 47, 48, 125, 400])
     func `what does not fit is appended in order, each mount within a page`(count: Int) throws {
         let lowers = paths(count)

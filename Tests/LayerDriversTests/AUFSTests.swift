@@ -52,6 +52,25 @@ private func make(_ path: String, _ text: String = "") throws { try writeFile(pa
         #expect(store.system.calls.isEmpty)
     }
 
+    @Test func `a union that lacks branches is found by check, and mounted anew`() throws {
+        let store = try AUFSScratch()
+        try store.create("1")
+        try make(store.path("diff/1/file"), "lowest")
+        try store.create("2", on: "1")
+        try store.create("3", on: "2")
+        let path = try store.driver.get(LayerID("3"), options: MountOptions())
+        // As a kill between the first mount and the second leaves it.
+        store.system.change { _ = $0.branches[path]?.popLast() }
+        #expect(try store.driver.get(LayerID("3"), options: MountOptions()) == path)
+        #expect(store.system.calls.count == 2)
+        #expect(try readFile("\(path)/file") == Array("lowest".utf8))
+        store.system.change { _ = $0.branches[path]?.popLast() }
+        let found = try store.driver.repair()
+        #expect(found.map(\.kind) == [.staleMount] && found.map(\.state) == [.repaired], "\(found)")
+        #expect(try !MountTable.isMountPoint(path))
+        #expect(try store.driver.repair() == [])
+    }
+
     @Test func `CleanupWithNoDirs, CleanupWithDir`() throws {
         let store = try AUFSScratch()
         try store.driver.cleanup()
@@ -186,19 +205,22 @@ private func make(_ path: String, _ text: String = "") throws { try writeFile(pa
     }
 
     @Test func `InitStaleCleanup`() throws {
-        let store = try AUFSScratch()
-        for part in ["mnt", "diff"] { mkdir(store.path("\(part)/123-removing"), 0o755) }
-        let home = store.home
-        #expect(try AUFSDriver(DriverConfiguration(home: home), system: store.system).layers().isEmpty)
-        #expect(store.exists("diff/123-removing"), "another driver has the store open")
         let scratch = try TemporaryDirectory(in: "/var/tmp")
         let fresh = PathBytes(scratch.path + "/aufs")
-        for part in ["", "/mnt", "/diff", "/layers", "/mnt/123-removing", "/diff/123-removing", "/diff/orphan"] {
+        let id = String(repeating: "0a", count: 32)
+        for part in [
+            "", "/mnt", "/diff", "/layers", "/mnt/\(id)-removing", "/diff/\(id)-removing", "/diff/\(id)",
+            "/diff/123-removing", "/diff/orphan",
+        ] {
             mkdir(fresh.description + part, 0o755)
         }
-        try make(fresh.description + "/diff/123-removing/file")
-        _ = try AUFSDriver(DriverConfiguration(home: fresh), system: PretendedAUFS())
-        #expect(listing(fresh.description + "/diff").isEmpty && listing(fresh.description + "/mnt").isEmpty)
+        try make(fresh.description + "/diff/\(id)-removing/file")
+        let driver = try AUFSDriver(DriverConfiguration(home: fresh), system: PretendedAUFS())
+        #expect(try driver.layers().isEmpty)
+        #expect(listing(fresh.description + "/diff").count == 4, "opening a store sweeps nothing of others")
+        // Those of Docker's form are told; a name alone tells nobody what may go.
+        #expect(try driver.repair().map(\.state) == [.left, .left, .left])
+        #expect(listing(fresh.description + "/diff").count == 4)
     }
 
     @Test func `ConcurrentAccess`() throws {

@@ -20,14 +20,29 @@ import Testing
     @Test(arguments: DriverRun.all(EdgeCases.cases)) func edges(_ run: DriverRun) throws { try run() }
     @Test(arguments: DriverRun.all(DefectCases.cases)) func defects(_ run: DriverRun) throws { try run() }
 
-    @Test(.timeLimit(.minutes(10)), arguments: patient, FaultCases.operations.possible)
+    @Test(.timeLimit(.minutes(60)), arguments: patient, FaultCases.operations.possible)
     func `killed at any call`(_ facts: DriverFacts, _ operation: InterruptedOperation) throws {
         try FaultCases.run(operation, facts, error: FaultCases.kill)
     }
 
-    @Test(.timeLimit(.minutes(10)), arguments: sturdy, FaultCases.operations.possible)
+    @Test(.timeLimit(.minutes(60)), arguments: sturdy, FaultCases.operations.possible)
     func `any call fails`(_ facts: DriverFacts, _ operation: InterruptedOperation) throws {
         try FaultCases.run(operation, facts, error: 5)
+    }
+
+    @Test(arguments: patient)
+    func `of processes that make one layer at once one succeeds`(_ facts: DriverFacts) throws {
+        try ProcessCases.oneMaker(facts)
+    }
+
+    @Test(arguments: ProcessCases.drivers)
+    func `a layer that is being made is seen by nobody before it is complete`(_ facts: DriverFacts) throws {
+        try ProcessCases.killedMaker(facts)
+    }
+
+    @Test(arguments: ProcessCases.drivers)
+    func `many processes, killed at random, leave what they were told`(_ facts: DriverFacts) throws {
+        try ProcessCases.randomWork(facts)
     }
 
     @Test(arguments: sturdy)

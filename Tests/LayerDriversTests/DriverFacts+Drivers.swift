@@ -16,7 +16,7 @@ extension DriverFacts {
         name: .overlay2, depth: 128, depthLimit: 128, quota: .on({ try DriverGround.xfsWithQuota() }),
         reserved: ["l", "staging", "staging.lock", "tempdirs", "backingFsBlockDev", ".has-mount-program"],
         mayStay: ["tempdirs"], leaveUnfinished: OverlayFamily.leaveUnfinished, readsUpperAlone: true,
-        countsAppliedFiles: true, writesOpaqueMarkers: true, faultStep: 1,
+        countsAppliedFiles: true, writesOpaqueMarkers: true,
         statusRows: ["Backing Filesystem", "Supports d_type", "Using metacopy", "Native Overlay Diff", "userxattr"])
 
     /// The first overlay driver: whole trees for images, of which only a container's layer on one is read alone.
@@ -51,6 +51,7 @@ extension DriverFacts {
     static let aufs = DriverFacts(
         name: .aufs, open: { try AUFSDriver($1, system: PretendedAUFS()) }, depth: 126,
         quota: .refused("--storage-opt is not supported for aufs"), reserved: ["x-removing", ".tmp-x"],
+        mayStay: ["tempdirs"],
         leaveUnfinished: { home, id in
             for part in ["mnt", "diff"] {
                 guard mkdir("\(home)/\(part)/\(id)", 0o755) == 0 else { throw SystemCallError("mkdir", errno: errno) }

@@ -40,9 +40,9 @@ struct DriverFacts: Sendable, CustomTestStringConvertible {
     var countsAppliedFiles = false
     /// Whether a deleted directory that is made anew leaves as an opaque marker, not as deletions.
     var writesOpaqueMarkers = false
-    /// Every so many system calls of an operation are interrupted. The drivers share most of their code, so that one is
-    /// tried at every call; where the others begin is random.
-    var faultStep = 3
+    /// Every so many system calls of an operation are interrupted, unless all are asked for. The drivers share most of their
+    /// code, and each begins at another call.
+    var faultStep = 6
     /// Waits for what a killed process of the driver leaves running for a moment.
     var afterKill: @Sendable (DriverGround) throws -> Void = { _ in }
     /// What Status calls its rows, in order.

@@ -14,6 +14,7 @@ enum EdgeCases {
         DriverCase("remove while mounted: unmounted, deleted, counter dropped", EdgeOfMounts.removeWhileMounted),
         DriverCase("remove a layer that has children: the caller's duty", EdgeOfLayers.removeParent),
         DriverCase("get unknown: not found, no side effects", mountless: true, EdgeOfMounts.getUnknown),
+        DriverCase("read-only: nothing can be written through the mount", EdgeOfMounts.readOnly),
         DriverCase("put unknown: nothing", mountless: true, EdgeOfMounts.putUnknown),
         DriverCase("put more often than get: never below zero", EdgeOfMounts.putTooOften),
         DriverCase("metadata of an unknown layer: not found", mountless: true, EdgeOfLayers.metadataOfUnknown),

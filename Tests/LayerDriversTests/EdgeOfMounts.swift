@@ -19,6 +19,36 @@ enum EdgeOfMounts {
         #expect(try store.listing() == before)
     }
 
+    static func readOnly(_ store: DriverStore) throws {
+        try store.createBase("Base")
+        try store.create("Child", on: "Base")
+        let (driver, id) = (store.driver, try LayerID("Child"))
+        let path = try driver.get(id, options: MountOptions(access: .readOnly)).description
+        #expect(open("\(path)/new", O_WRONLY | O_CREAT | O_CLOEXEC, 0o644) == -1 && errno == EROFS)
+        // Whoever wants to write must not get it for a tree that can be written to; who looks may look.
+        expectFailure(.inUse, "it is mounted read-only") { try driver.get(id, options: MountOptions()) }
+        #expect(try driver.get(id, options: MountOptions(access: .looking)).description == path)
+        try driver.put(id)
+        try driver.put(id)
+        #expect(try mountPoints(below: path) == [])
+        #expect(try driver.get(id, options: MountOptions()).description == path)
+        try writeFile("\(path)/new", Array("new".utf8))
+        expectFailure(.inUse, "so that it can be written to") {
+            try driver.get(id, options: MountOptions(access: .readOnly))
+        }
+        try writeFile("\(path)/newer", Array("newer".utf8))
+        try driver.put(id)
+        #expect(try mountPoints(below: path) == [])
+        // A layer that is its own directory cannot be kept from being written to, and is not said to be.
+        do {
+            let base = try driver.get(LayerID("Base"), options: MountOptions(access: .readOnly)).description
+            #expect(open("\(base)/new", O_WRONLY | O_CREAT | O_CLOEXEC, 0o644) == -1 && errno == EROFS)
+            try driver.put(LayerID("Base"))
+        } catch {
+            #expect(error.code == .unsupported, "\(error)")
+        }
+    }
+
     static func putTooOften(_ store: DriverStore) throws {
         try store.createBase("Base")
         try store.create("Child", on: "Base")

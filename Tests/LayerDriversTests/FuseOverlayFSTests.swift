@@ -99,7 +99,7 @@ private func directory(_ path: String) throws {
         try make("\(upper)/d2/.wh..wh..opq")
         try make("\(upper)/d2/fresh", "x")
         #expect(mknod("\(upper)/d2/.wh..opq", S_IFCHR, 0) == 0)  // the bogus one
-        for (name, attribute) in [("d3", "trusted.overlay.opaque"), ("d4", "user.fuseoverlayfs.opaque")] {
+        for (name, attribute) in [("d3", "trusted.overlay.opaque"), ("d4", "trusted.overlay.opaque")] {
             try directory("\(upper)/\(name)")
             #expect(try runProgram(["setfattr", "-n", attribute, "-v", "y", "\(upper)/\(name)"]).status == 0)
         }
@@ -219,18 +219,19 @@ private func directory(_ path: String) throws {
         try store.mounted("base") { try make("\($0)/file", "text") }
         try store.create("top", on: "base")
         try make(store.path("top/diff/.wh.file"))
-        var configuration = DriverConfiguration(home: store.home, options: ["mount_program=/no/such"])
-        #expect(throws: LayerError.self) { try FuseOverlayFSDriver(configuration) }
-        configuration.forReading = true
-        var wrong = configuration
-        wrong.options = ["no_such=1"]
-        #expect(throws: LayerError.self) { try FuseOverlayFSDriver(wrong) }
-        let reader = try FuseOverlayFSDriver(configuration)
+        var configuration = DriverConfiguration(home: store.home, options: ["no_such=1"])
+        #expect(throws: LayerError.self) { try DriverRegistry.read(.fuseOverlayFS, configuration) }
+        configuration.options = ["mount_program=/no/such"]
+        let error = #expect(throws: LayerError.self) { try FuseOverlayFSDriver(configuration) }
+        #expect(error?.meansNotSupported == true)
+        let reader = try DriverRegistry.read(.fuseOverlayFS, configuration)
         var sink = MemorySink()
         _ = try reader.diff(LayerID("top"), since: LayerID("base"), into: &sink)
         #expect(sink.bytes.count >= 1024)
-        let error = #expect(throws: LayerError.self) { try reader.get(LayerID("top"), options: MountOptions()) }
-        #expect(error?.meansNotSupported == true)
+        // Also the whole tree, which a mount would show.
+        var whole = MemorySink()
+        _ = try reader.diff(LayerID("top"), since: nil, into: &whole)
+        #expect(whole.bytes.count == 1024)
         #expect(reader.status().contains(StatusRow("Mount Program", "<missing>")))
     }
 

@@ -9,27 +9,31 @@ import Testing
 @Suite struct ZFSParsingTests {
     @Test func `K10 a listing is split at tabs alone, so a mount point may have spaces`() throws {
         let text = """
-            tank/docker\ttype\tfilesystem
-            tank/docker\tmountpoint\t/var/lib/my docker\tdir
-            tank/docker\tused\t9223372036854775808
-            tank/docker\tquota\t0
-            tank/docker\torigin\t-
-            tank/docker/a\ttype\tfilesystem
-            tank/docker/a\torigin\ttank/docker/base@sw-a
-            tank/docker/a\tmountpoint\tlegacy
-            tank/docker/a\tldiff:layer\ta
-            tank/docker/a@sw-b\ttype\tsnapshot
-            tank/docker/a@sw-b\tmountpoint\t-
-            tank/docker/a@sw-b\tdefer_destroy\ton
+            tank/docker\ttype\tfilesystem\t-
+            tank/docker\tmountpoint\t/var/lib/my docker\tdir\tlocal
+            tank/docker\tused\t9223372036854775808\t-
+            tank/docker\tquota\t0\tdefault
+            tank/docker\torigin\t-\t-
+            tank/docker/a\ttype\tfilesystem\t-
+            tank/docker/a\torigin\ttank/docker/base@sw-a\t-
+            tank/docker/a\tmountpoint\tlegacy\tinherited from tank/docker
+            tank/docker/a\tldiff:layer\ta\tlocal
+            tank/docker/a@sw-b\ttype\tsnapshot\t-
+            tank/docker/a@sw-b\tmountpoint\t-\t-
+            tank/docker/a@sw-b\tdefer_destroy\ton\t-
+            tank/docker/a@sw-b\tldiff:layer\ta\tinherited from tank/docker/a
+            tank/docker/a@sw-b\tldiff:for\tclone\treceived
 
             """
         let found = try ZFSDataset.parse(Array(text.utf8))
         #expect(found.map(\.name) == ["tank/docker", "tank/docker/a", "tank/docker/a@sw-b"])
         #expect(found[0].mountpoint == PathBytes("/var/lib/my docker\tdir"))
         #expect(found[0].used == 1 << 63 && found[0].origin == nil && found[0].layer == nil)
+        #expect(found[0].hasOwnMountpoint && !found[1].hasOwnMountpoint)
         #expect(found[1].origin == "tank/docker/base@sw-a" && found[1].layer == "a")
+        #expect(found[2].layer == nil && found[2].purpose == .clone && found[2].isOurSnapshot, "inherited is not ours")
         #expect(found[2].kind == .snapshot && found[2].isDeferred && found[2].mountpoint.bytes.isEmpty)
-        #expect(throws: LayerError.self) { try ZFSDataset.parse(Array("tank/docker type filesystem\n".utf8)) }
+        #expect(throws: LayerError.self) { try ZFSDataset.parse(Array("tank/docker\ttype\tfilesystem\n".utf8)) }
     }
 
     @Test(
@@ -126,7 +130,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["a\\b", "a%b", "é", "removing-x", "a@b", String(repeating: "x", count: 130)])
+    @Test(arguments: ["a\\b", "a%b", "é", "removing-x", "ldiff-making-x", "a@b", String(repeating: "x", count: 230)])
     func `ids that cannot be datasets are refused before anything is asked`(id: String) throws {
         let names = ZFSNames(root: "tank/docker")
         do throws(LayerError) {
@@ -137,20 +141,69 @@ import Testing
         }
     }
 
-    @Test func `K10 names come from the ids, so they cannot collide, and lead back to them`() throws {
+    @Test func `K10 names lead back to the ids, and a snapshot's is nobody else's`() throws {
         let names = ZFSNames(root: "tank/docker")
         let (base, child) = (try LayerID("base"), try LayerID("child-init"))
         try names.validate(child)
-        #expect(names.origin(of: child, in: base) == "tank/docker/base@sw-child-init")
-        #expect(names.parent(origin: "tank/docker/base@sw-child-init") == base)
+        let origin = names.newOrigin(in: base)
+        #expect(origin.hasPrefix("tank/docker/base@sw-") && origin != names.newOrigin(in: base))
+        #expect(names.parent(origin: origin) == base)
         #expect(names.layer("tank/docker/child-init") == child)
-        for foreign in ["tank/docker", "tank/other/a", "tank/docker/a/b", "tank/docker/removing-a", "tank/dockers/a"] {
-            #expect(names.layer(foreign) == nil)
+        let foreign = [
+            "tank/docker", "tank/other/a", "tank/docker/a/b", "tank/docker/removing-a", "tank/dockers/a",
+            "tank/docker/ldiff-making-a", "tank/docker/a@b",
+        ]
+        for name in foreign { #expect(names.layer(name) == nil) }
+    }
+
+    /// Docker's own datasets have no mark, so all of their form must be Docker's.
+    @Test func `a dataset is a layer by its mark, or by Docker's whole form`() throws {
+        let view = ZFSView(
+            root: "tank/docker", graph: PathBytes("/store/zfs/graph"),
+            query: ZFSQuery(ZFSTool(log: { _, _ in }) { (_) throws(LayerError) in throw LayerError(.io, "none") }))
+        func dataset(_ name: String, _ change: (inout ZFSDataset) -> Void = { _ in }) -> ZFSDataset {
+            var dataset = ZFSDataset(name: "tank/docker/" + name)
+            dataset.kind = .fileSystem
+            dataset.mountpoint = PathBytes("legacy")
+            dataset.hasOwnMountpoint = true
+            change(&dataset)
+            return dataset
         }
-        let dockers = [String(repeating: "0a", count: 32), String(repeating: "0a", count: 32) + "-init"]
-        for id in dockers + ["abcdefghijklmnopqrstuvwxy"] { #expect(try ZFSNames.isDockers(LayerID(id))) }
-        for id in ["base", "home", dockers[0] + "-x", String(repeating: "0g", count: 32)] {
-            #expect(try !ZFSNames.isDockers(LayerID(id)))
-        }
+        let hex = String(repeating: "0a", count: 32)
+        let buildKit = "backup2026beforetheupdate"
+        let layers = [
+            dataset("a") { ($0.layer, $0.mountpoint) = ("a", PathBytes("none")) }, dataset(hex), dataset(hex + "-init"),
+            dataset(hex) { $0.origin = "tank/docker/\(hex)-init@123" },
+            dataset(hex) { $0.mountpoint = PathBytes("/store/zfs/graph/\(hex)") },
+            dataset(buildKit) { $0.origin = "tank/docker/\(hex)@123456789" },
+        ]
+        for layer in layers { #expect(try view.layer(layer) == LayerID(String(layer.name.dropFirst(12))), "\(layer)") }
+        let others = [
+            dataset("a"), dataset("a") { $0.layer = "b" }, dataset(hex) { $0.layer = "b" },
+            dataset(hex) { $0.hasOwnMountpoint = false }, dataset(hex) { $0.mountpoint = PathBytes("none") },
+            dataset(hex) { $0.kind = .other }, dataset(hex) { $0.origin = "tank/photos@123" },
+            dataset(hex) { $0.origin = "tank/docker/a/b@123" }, dataset(hex + "-x"), dataset("removing-\(hex)"),
+            dataset("removing-a") { $0.layer = "a" }, dataset(buildKit),
+            dataset(buildKit) { $0.origin = "tank/docker/\(hex)@before-update" },
+            dataset(buildKit) { $0.origin = "tank/docker/a@123" },
+        ]
+        for other in others { #expect(view.layer(other) == nil, "\(other)") }
+    }
+
+    @Test func `a maker is told from another by its boot, its namespace, its number and its start`() throws {
+        let own = ZFSMaker.current.text.split(separator: ":").map(String.init)
+        #expect(own.count == 4)
+        func state(_ parts: [String]) -> ZFSMaker.State { ZFSMaker.state(parts.joined(separator: ":"), of: "x") }
+        #expect(state(own) == .gone, "this process is not at work on it")
+        ZFSMaker.begin("x")
+        #expect(state(own) == .alive)
+        ZFSMaker.end("x")
+        #expect(state(["other"] + own[1...]) == .gone)
+        #expect(state([own[0], "1"] + own[2...]) == .unknown)
+        #expect(state(own[..<2] + ["1", own[3]]) == .gone, "another process has the number")
+        for text in [nil, "", "1", "a:b:c:d:e"] { #expect(ZFSMaker.state(text, of: "x") == .unknown) }
+        let stat = try readText("/proc/1/stat")
+        let started = stat[stat.index(after: stat.lastIndex(of: ")") ?? stat.startIndex)...].split(separator: " ")[19]
+        #expect(state(own[..<2] + ["1", String(started)]) == .alive)
     }
 }

@@ -129,7 +129,9 @@ import Testing
     @Test func `check finds records without a layer and snapshots without a record, and removes them`() throws {
         try withStore { store, root in
             #expect(try store.driver.check(repair: false).isEmpty)
-            try writeFile(store.home + "/sizes/gone", [])
+            let record = try readFile(store.home + "/sizes/base")
+            try writeFile(store.home + "/sizes/gone", record)
+            try writeFile(store.home + "/sizes/notes.txt", Array("somebody's notes".utf8))
             try store.create("bare", readWrite: false)
             try store.apply(layer, to: "bare", onto: nil)
             unlink(store.home + "/sizes/bare")
@@ -141,7 +143,8 @@ import Testing
             #expect(try recorded(store, "base", since: nil) != nil)
             // A layer takes its record with it.
             for id in ["top", "base", "bare"] { try store.remove(id) }
-            #expect(directoryNames(store.home + "/sizes").isEmpty)
+            #expect(directoryNames(store.home + "/sizes") == ["notes.txt"])
+            unlink(store.home + "/sizes/notes.txt")
         }
     }
 }

@@ -42,6 +42,29 @@ import Testing
         }
     }
 
+    /// Headers of three blocks, more than a segment was planned for, while the kernel reads into it.
+    @Test("long headers beside reads in flight change no byte, warm and cold")
+    func longHeaders() throws {
+        let scratch = try TemporaryDirectory()
+        let root = scratch.path + "/tree"
+        let tree = try TreeBuilder(root)
+        let sizes = [100, 350, 700, 900, 1300, 1800]
+        for index in 0..<3000 {
+            let size = sizes[index &* 7 % sizes.count]
+            try tree.file("f\(index)", bytes: (0..<size).map { UInt8(truncatingIfNeeded: index &+ $0 / 16) })
+            if index % 10 != 0 { #expect(chown(tree.path("f\(index)"), 3_000_000, 0) == 0) }
+        }
+        try tree.finish()
+        let expected = try layer(source(root, workers: 1, io: .sync))
+        for workers in [1, 2, 5, 16] {
+            for io in [IOMode.ring, .auto] {
+                if io == .auto { for index in 0..<3000 { tree.forgetContents("f\(index)") } }
+                let found = try layer(source(root, workers: workers, io: io))
+                #expect(firstDifference(found, expected) == nil, "\(workers), \(io)")
+            }
+        }
+    }
+
     @Test("P3: other inode numbers and another order in the directories change no byte")
     func inodes() throws {
         let scratch = try TemporaryDirectory()

@@ -80,12 +80,74 @@ import Testing
             } == .fileChanged)
     }
 
-    @Test("T046: a file that vanishes when half of it has left fails the export")
+    /// All pieces of a file come through one descriptor, which knows nothing of names.
+    @Test("T046: a file that vanishes when half of it has left comes whole")
     func vanishesInside() throws {
+        let size = 64 << 20
+        let (entries, report) = try export(size: size, after: 512 + Self.filler + (2 << 20)) { try $0.remove("z1") }
+        #expect(entries.map(\.text) == ["F z1", "F z2"])
+        #expect(entries[0].body == [UInt8](repeating: 1, count: size))
+        #expect(report.skippedVanished == 0)
+    }
+
+    @Test("a large file that is replaced when half of it has left is not torn between the two")
+    func replacedInside() throws {
+        let size = 64 << 20
+        let (entries, _) = try export(size: size, after: 512 + Self.filler + (2 << 20)) { tree in
+            try tree.write("new", [UInt8](repeating: 2, count: size))
+            #expect(rename(tree.path("new"), tree.path("z1")) == 0)
+        }
+        #expect(entries[0].body == [UInt8](repeating: 1, count: size))
+    }
+
+    @Test("a sparse file that shrinks fails the export as any other, and is not filled up with zeros")
+    func sparseShrinks() throws {
+        // The filler itself is made of holes, and is read piece by piece.
+        let found = code { _ = try export(after: 4 << 20) { #expect(truncate($0.path("a"), 8 << 20) == 0) } }
+        #expect(found == .fileChanged)
+    }
+
+    @Test("a file whose place another file takes fails the export", arguments: [1000, 3_000_000])
+    func exchanged(_ size: Int) throws {
         let found = code {
-            _ = try export(size: 64 << 20, after: 512 + Self.filler + (2 << 20)) { try $0.remove("z1") }
+            _ = try export(size: size) { tree in
+                try tree.write("other", [UInt8](repeating: 2, count: size))
+                #expect(rename(tree.path("other"), tree.path("z1")) == 0)
+            }
         }
         #expect(found == .fileChanged)
+    }
+
+    @Test("a device in a file's place is not read")
+    func device() throws {
+        let found = code {
+            _ = try export { tree in
+                try tree.remove("z1")
+                // /dev/zero, which would fill the body.
+                #expect(mknod(tree.path("z1"), S_IFCHR | 0o666, 1 << 8 | 5) == 0)
+            }
+        }
+        #expect(found == .fileChanged)
+    }
+
+    @Test("a symbolic link that vanishes is left out, or fails the export where that is asked for")
+    func linkVanishes() throws {
+        let scratch = try TemporaryDirectory()
+        for policy in [DiffOptions.VanishedPolicy.skip, .fail] {
+            let tree = try TreeBuilder(scratch.path + "/tree")
+            try tree.file("a")
+            #expect(truncate(tree.path("a"), Self.filler) == 0)
+            try tree.link(symbolic: "z1", to: "anywhere")
+            var sink = TriggeringSink(after: 0) { try tree.remove("z1") }
+            var options = DiffOptions()
+            options.vanished = policy
+            let found = code {
+                let engine = source(scratch.path + "/tree", workers: 1, io: .sync)
+                let report = try DiffEngine.write(engine, options: options, into: &sink)
+                #expect(report.skippedVanished == 1)
+            }
+            #expect(found == (policy == .fail ? .fileChanged : nil))
+        }
     }
 
     @Test("D45: a name that became a FIFO, a link or a directory does not hang or mislead")

@@ -38,8 +38,12 @@ import Testing
     func opaque(_ profile: LayerProfile) throws {
         // containerd's own profile compares with a lower directory where one is given.
         let withLower = profile == .full || profile == .cstorage
-        for attribute in ["trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"] {
-            let entries = try export(profile, lower: withLower ? { try $0.directory("d1") } : nil) { tree in
+        let forms: [(String, WhiteoutDialect)] = [
+            ("trusted.overlay.opaque", .overlay), ("user.overlay.opaque", .overlayUserXattr),
+            ("user.fuseoverlayfs.opaque", .fuseOverlayFSUserXattr),
+        ]
+        for (attribute, dialect) in forms {
+            let entries = try export(profile, dialect, lower: withLower ? { try $0.directory("d1") } : nil) { tree in
                 try tree.directory("d1", 0o700)
                 try tree.attribute("d1", attribute, "y")
                 try tree.file("d1/f1", "x")
@@ -63,20 +67,23 @@ import Testing
         #expect(entries.map(\.text) == (profile == .moby ? ["D d1/", "W d1/.wh..wh..opq"] : ["D d1/"]))
     }
 
-    @Test("T054: opaque `x` is no marker, and lets attributes spell whiteouts")
+    @Test("T054: opaque `x` is no marker, and attributes spell whiteouts wherever the kernel finds no file")
     func attributeWhiteouts() throws {
-        for space in ["trusted", "user"] {
-            let entries = try export { tree in
+        for (space, dialect) in [("trusted", WhiteoutDialect.overlay), ("user", .overlayUserXattr)] {
+            let entries = try export(.full, dialect) { tree in
                 try tree.directory("d")
                 try tree.attribute("d", "\(space).overlay.opaque", "x")
                 try tree.file("d/gone")
                 try tree.attribute("d/gone", "\(space).overlay.whiteout", "")
                 try tree.file("d/kept")
                 try tree.directory("e")
-                try tree.file("e/plain")
-                try tree.attribute("e/plain", "\(space).overlay.whiteout", "")
+                try tree.file("e/gone")
+                try tree.attribute("e/gone", "\(space).overlay.whiteout", "")
+                try tree.file("e/full", "x")
+                try tree.attribute("e/full", "\(space).overlay.whiteout", "")
             }
-            #expect(entries.map(\.text) == ["D d/", "W d/.wh.gone", "F d/kept", "D e/", "F e/plain"])
+            #expect(
+                entries.map(\.text) == ["D d/", "W d/.wh.gone", "F d/kept", "D e/", "F e/full", "W e/.wh.gone"])
         }
     }
 
@@ -241,14 +248,20 @@ import Testing
 
     @Test("T067: override_stat stands for owner, mode and type", arguments: [LayerProfile.full, .cstorage])
     func override(_ profile: LayerProfile) throws {
-        let entries = try export(profile, .tree) { tree in
+        let scratch = try TemporaryDirectory()
+        try TreeBuilder.make(scratch.path + "/t") { tree in
             try tree.directory("d", 0o755)
             try tree.attribute("d", "user.containers.override_stat", "10:20:0700")
             try tree.file("f", "x")
             try tree.attribute("f", "user.containers.override_stat", "7:8:04755:file")
             try tree.file("n")
             try tree.attribute("n", "user.containers.override_stat", "0:6:0660:block-8-1")
+            try tree.file("s")
+            try tree.attribute("s", "user.containers.override_stat", "0:0:0755:socket")
         }
+        var tree = source(scratch.path + "/t")
+        tree.obeysOwnerOverrides = true
+        let entries = try listed(layer(tree, profile))
         #expect(entries.map(\.text) == ["D d/", "F f", "B n 8:1"])
         #expect(entries.map(\.uid) == [10, 7, 0] && entries.map(\.gid) == [20, 8, 6])
         #expect(entries.map(\.mode) == [0o700, 0o4755, 0o660])

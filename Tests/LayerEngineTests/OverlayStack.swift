@@ -16,7 +16,11 @@ final class RandomStack {
     private(set) var log = ""
     private var mounts: [Mount] = []
 
-    init(_ path: String, seed: UInt64, lowers count: Int, _ options: OverlayOptions, length: Int = 30) throws {
+    /// `finish` may do more to each directory, where no mount can see it.
+    init(
+        _ path: String, seed: UInt64, lowers count: Int, _ options: OverlayOptions, length: Int = 30,
+        finish: (String) throws -> Void = { _ in }
+    ) throws {
         self.path = path
         self.options = options
         upper = path + "/upper"
@@ -26,13 +30,16 @@ final class RandomStack {
         let bottom = path + "/lower1"
         mkdir(bottom, 0o755)
         try change(bottom, seed: seed &* 10, length: length)
+        try finish(bottom)
         lowers = [bottom]
         for level in 2..<(count + 1) where count > 1 {
             let next = path + "/lower\(level)"
             try change(next, over: lowers, seed: seed &* 10 &+ UInt64(level), length: length / 2)
+            try finish(next)
             lowers.insert(next, at: 0)
         }
         try change(upper, over: lowers, seed: seed &* 10 &+ 9, length: length)
+        try finish(upper)
         if count > 1 { mounts.append(try Mount.overlay(options, lowers: lowers, at: base)) }
         mounts.append(try Mount.overlay(options, lowers: [upper] + lowers, at: merged))
     }
@@ -139,7 +146,9 @@ private func portable(_ snapshot: TreeSnapshot, _ directoryTimes: Bool) -> TreeS
         entry.nanoseconds = 0
         entry.firstPath = ""
         if entry.kind == .directory, !directoryTimes { entry.seconds = 0 }
-        entry.attributes = entry.attributes.filter { !$0.key.hasPrefix("trusted.") && !$0.key.contains("overlay.") }
+        entry.attributes = entry.attributes.filter { (name, _) in
+            !name.hasPrefix("trusted.") && !name.contains("overlay") && !name.hasPrefix("user.containers.override_")
+        }
         result.entries[path] = entry
     }
     return result

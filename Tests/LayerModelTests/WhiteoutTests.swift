@@ -36,6 +36,52 @@ import Testing
             WhiteoutDialect.overlayUserXattr.opaque == .userOpaque && WhiteoutDialect.overlay.opaque == .trustedOpaque)
     }
 
+    /// The mark that an attribute is in a dialect.
+    private func mark(_ name: String, _ dialect: WhiteoutDialect) -> OverlayMark? {
+        let bytes = Array(name.utf8)
+        return dialect.mark(bytes.rawBytes)
+    }
+
+    @Test func `no dialect obeys what any user may write where the mount would not`() {
+        let kinds = ["opaque", "whiteout", "redirect", "metacopy", "nlink", "origin"]
+        let other = ["impure", "uuid", "protattr", "upper", "", "opaque2", "overlay.opaque"]
+        for name in kinds {
+            #expect(mark("trusted.overlay." + name, .overlay) != nil && mark("user.overlay." + name, .overlay) == nil)
+            #expect(mark("user.overlay." + name, .overlayUserXattr) != nil)
+            #expect(mark("trusted.overlay." + name, .overlayUserXattr) == nil)
+            #expect((mark("trusted.overlay." + name, .fuseOverlayFS) != nil) == (name == "opaque"))
+            #expect((mark("user.overlay." + name, .fuseOverlayFSUserXattr) != nil) == (name == "opaque"))
+            #expect(mark("user.overlay." + name, .fuseOverlayFS) == nil)
+        }
+        for name in ["trusted.overlay.", "user.overlay."].flatMap({ space in other.map { space + $0 } }) {
+            for dialect in Self.all { #expect(mark(name, dialect) == nil, "\(name)") }
+        }
+        for dialect in Self.all {
+            let obeys = mark("user.fuseoverlayfs.opaque", dialect) != nil
+            #expect(obeys == (dialect == .fuseOverlayFSUserXattr))
+            #expect(mark("user.containers.override_stat", dialect) == nil)
+        }
+        for name in kinds + other {
+            #expect(mark("trusted.overlay." + name, .tree) == nil && mark("trusted.overlay." + name, .aufs) == nil)
+        }
+    }
+
+    @Test func `marks of mounts with userxattr are told apart from those that count`() {
+        func isForeign(_ name: String, _ dialect: WhiteoutDialect) -> Bool {
+            let bytes = Array(name.utf8)
+            return dialect.isForeignMark(bytes.rawBytes)
+        }
+        #expect(isForeign("user.overlay.opaque", .overlay) && isForeign("user.overlay.redirect", .overlay))
+        #expect(!isForeign("user.overlay.origin", .overlay) && !isForeign("user.overlay.impure", .overlay))
+        #expect(!isForeign("user.overlay.opaque", .overlayUserXattr) && !isForeign("trusted.overlay.opaque", .overlay))
+        #expect(isForeign("user.fuseoverlayfs.opaque", .fuseOverlayFS))
+        for dialect in [WhiteoutDialect.tree, .aufs] { #expect(!isForeign("user.overlay.opaque", dialect)) }
+    }
+
+    private static let all: [WhiteoutDialect] = [
+        .tree, .overlay, .overlayUserXattr, .aufs, .fuseOverlayFS, .fuseOverlayFSUserXattr,
+    ]
+
     @Test func `the command line's names of dialects`() {
         #expect(WhiteoutDialect.Name.allCases.map(\.rawValue) == ["tree", "overlay", "aufs", "fuse-overlayfs"])
     }

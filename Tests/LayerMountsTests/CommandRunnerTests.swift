@@ -1,6 +1,7 @@
 import Glibc
 import LayerModel
 import LayerMounts
+import TestSupport
 import Testing
 
 @Suite struct CommandRunnerTests {
@@ -30,6 +31,20 @@ import Testing
         #expect(direct?.code == .driverUnavailable)
         let directory = #expect(throws: LayerError.self) { try CommandRunner.run(Command("/tmp")) }
         #expect(directory?.code == .driverUnavailable)
+    }
+
+    @Test(arguments: [EPERM, ENOSYS]) func `programs run where a filter knows no newer call`(errno: Int32) async {
+        await #expect(processExitsWith: .success) { [errno] in
+            // memfd_create, pidfd_open, faccessat2, close_range
+            for call: UInt32 in [319, 434, 439, 436] { try denyCall(call, errno: errno) }
+            var command = Command("sh", ["-c", "cat; sleep 0.05; exit 3"])
+            command.input = Array("in".utf8)
+            let result = try CommandRunner.run(command)
+            try #require(result.ending == .exited(3) && result.standardOutput == Array("in".utf8))
+            var slow = Command("sleep", ["100"])
+            slow.timeoutMilliseconds = 50
+            try #require(try CommandRunner.run(slow).ending == .timedOut)
+        }
     }
 
     @Test func `a working directory that is not there is an error`() throws {

@@ -65,21 +65,58 @@ import Testing
         #expect(try openDescriptors(under: source.path) == 1)
     }
 
-    @Test(arguments: [false, true], [("/var/tmp", "/var/tmp"), ("/dev/shm", "/var/tmp")])
-    func `a source that has shrunk gives what is left`(usesRing: Bool, places: (String, String)) throws {
-        let source = try Scratch(in: places.0)
-        let target = try Scratch(in: places.1)
-        let bytes = pattern(5, count: 5_000_000)
+    @Test(arguments: [false, true], Pair.allCases)
+    func `a source that was cut is an error, and neither short nor filled up with zeros`(
+        usesRing: Bool, pair: Pair
+    ) throws {
+        let source = try Scratch(in: pair.source)
+        let target = try Scratch(in: pair.target)
+        for layout in [Layout(size: 7_500_000, runs: [0..<7_500_000]), Layout(size: 7_500_000, runs: [0..<4096])] {
+            let original = try source.open("file", [.readWrite, .create, .truncate])
+            try Self.make(layout, original)
+            let metadata = try original.metadata()
+            try original.truncate(to: 5_000_000)
+            let copy = try target.open("copy", [.readWrite, .create, .truncate])
+            var copier = FileCopier(usesRing: usesRing)
+            #expect {
+                _ = try copier.copy(original, metadata, to: copy)
+            } throws: {
+                ($0 as? LayerError)?.code == .fileChanged
+            }
+        }
+    }
+
+    /// Zeros that are written, as a file system keeps them.
+    static let zeroRuns: [[Range<Int>]] = [
+        [0..<6_000_000], [0..<65_536], [5_934_464..<6_000_000], [1_000_000..<1_065_536],
+        // Just before, over and behind where chunks and looks ahead end.
+        [1_048_000..<1_200_000, 3_900_000..<4_000_000], [3_932_160..<3_997_696], [61_441..<126_977, 200_000..<300_000],
+        [2_000_000..<5_999_999],
+    ]
+
+    @Test(arguments: zeroRuns, Pair.allCases)
+    func `runs of zeros of 64 KiB become holes in copies, unless they must not`(runs: [Range<Int>], pair: Pair) throws {
+        let source = try Scratch(in: pair.source)
+        let target = try Scratch(in: pair.target)
+        var bytes = pattern(3, count: 6_000_000).map { $0 | 1 }
+        for run in runs { for index in run { bytes[index] = 0 } }
         try source.write("file", bytes)
-        let original = try source.open("file", .readWrite)
-        var metadata = try original.metadata()
-        metadata.size = 7_500_000
-        metadata.blocks = 20_000
-        let copy = try target.open("copy", [.readWrite, .create])
-        var copier = FileCopier(usesRing: usesRing)
-        let outcome = try copier.copy(original, metadata, to: copy)
-        #expect(outcome.size == 5_000_000 && outcome.movedBytes == 5_000_000)
-        #expect(try contents(copy) == bytes)
+        let original = try source.open("file")
+        // The whole blocks of the runs.
+        let zeros = runs.reduce(0) { $0 + $1.upperBound / 4096 - ($1.lowerBound + 4095) / 4096 } * 4096
+        for usesRing in [false, true] {
+            for sparse in SparsePolicy.allCases {
+                let copy = try target.open("copy", [.readWrite, .create, .truncate])
+                var copier = FileCopier(usesRing: usesRing, sparse: sparse)
+                let outcome = try copier.copy(original, original.metadata(), to: copy)
+                #expect(try contents(copy) == bytes && copy.metadata().size == Int64(bytes.count))
+                guard outcome.method != .clone else { continue }
+                let blocks = Int(try copy.metadata().blocks) * 512
+                let written = sparse == .auto ? bytes.count - zeros : bytes.count
+                #expect(abs(blocks - written) <= 16 * 4096, "\(usesRing), \(sparse): \(blocks) bytes on the disk")
+                #expect(Int(outcome.movedBytes) <= written + 4096 * runs.count, "\(outcome)")
+            }
+        }
     }
 
     @Test func `one copier copies many files`() throws {

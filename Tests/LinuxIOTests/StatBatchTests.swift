@@ -31,6 +31,8 @@ import Testing
                 names[try names.reserve(1)] = try arena.append(reader.name(of: entry))
             }
             let span = names.span(first..<count)
+            for column in [plain, ringed] { try column.makeUsable(count) }
+            for column in [plainOutcomes, ringedOutcomes] { try column.makeUsable(count) }
             StatBatch.fill(directory, span, in: arena, into: plain, outcomes: plainOutcomes, at: first)
             try StatBatch.fill(
                 directory, span, in: arena, into: ringed, outcomes: ringedOutcomes, at: first, through: &ring)
@@ -70,6 +72,8 @@ import Testing
         let expected: [Int32] = [0, -ENOENT, 0, -ENOTDIR, 0]
         let metadata = try StableArray<EntryMetadata>(limit: 100)
         let outcomes = try StableArray<Int32>(limit: 100)
+        try metadata.makeUsable(100)
+        try outcomes.makeUsable(100)
         var ring = try Ring(entries: 4)
         for through in [false, true] {
             let first = through ? 50 : 10
@@ -95,6 +99,8 @@ import Testing
         let missing = try arena.append(Array("missing".utf8).span.bytes)
         let metadata = try StableArray<EntryMetadata>(limit: 100)
         let outcomes = try StableArray<Int32>(limit: 100)
+        try metadata.makeUsable(100)
+        try outcomes.makeUsable(100)
         let slab = Slab(capacity: 500)
         var ring = try Ring(entries: 8)
         try ring.stat(scratch.directory, name, in: arena, into: metadata, at: 3, token: 30)

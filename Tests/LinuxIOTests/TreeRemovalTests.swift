@@ -94,11 +94,138 @@ import Testing
             return error?.code == .inUse && error?.path == PathBytes(point)
         }
         if kind == "tmpfs" { #expect(access(point + "/inside", F_OK) == 0) }
+        // The mount was found before anything was removed.
+        #expect(access(tree + "/a/other", F_OK) == 0)
         // The caller unmounts and goes on.
         umount2(point, Int32(MNT_DETACH))
         try Self.remove("tree", in: scratch.path)
         #expect(try TreeSnapshot(scratch.path).paths == ["outside/", "outside/kept"])
         #expect(try readFile(outside + "/kept") == Array("k".utf8))
+    }
+
+    @Test(arguments: [1, 4]) func `without a mount table a removal stops where the mount lies`(workers: Int) async {
+        await #expect(processExitsWith: .success) { [workers] in
+            let scratch = try TemporaryDirectory()
+            try TreeBuilder.make(scratch.path + "/tree") { tree in
+                try tree.directory("a b")
+                try tree.directory("a b/point")
+                try tree.file("c")
+            }
+            let point = scratch.path + "/tree/a b/point"
+            let mount = try Mount("tmpfs", at: point)
+            close(open(point + "/inside", O_WRONLY | O_CREAT, 0o600))
+            // Without readlinkat(2) nobody knows which paths of the table lie below the tree.
+            #if arch(x86_64)
+                try denyCall(267, errno: EPERM)
+            #else
+                try denyCall(78, errno: EPERM)
+            #endif
+            let error = #expect(throws: LayerError.self) {
+                try TreeRemovalTests.remove("tree", in: scratch.path, workers: workers)
+            }
+            #expect(error?.code == .inUse && error?.path == PathBytes(point))
+            #expect(error?.hint != nil)
+            #expect(access(point + "/inside", F_OK) == 0)
+            #expect(access(scratch.path + "/tree/c", F_OK) != 0)
+            try mount.unmount()
+        }
+    }
+
+    @Test func `one remover of many trees sees each new mount, and counts what it frees`() throws {
+        let scratch = try TemporaryDirectory()
+        let outside = try scratch.directory("outside")
+        try TreeBuilder.make(outside) { try $0.file("kept", "k") }
+        let root = try scratch.directory("root")
+        let directory = try TestSupport.openPath(root)
+        var options = TreeRemovalOptions()
+        options.workers = 1
+        var remover = TreeRemover(options: options)
+        remover.watchMounts(below: directory)
+        for round in 0..<3 {
+            try TreeBuilder.make(root + "/tree") { tree in
+                try tree.directory("d\\e")
+                try tree.directory("d\\e/point")
+                try tree.file("f", "four")
+                try tree.link("d\\e/g", to: "f")
+                try tree.file("d\\e/h", "three")
+                try tree.file("shared", "elsewhere")
+            }
+            try #require(link(root + "/tree/shared", scratch.path + "/other \(round)") == 0)
+            let point = root + "/tree/d\\e/point"
+            if round == 1 {
+                let mount = try Mount(binding: outside, at: point)
+                let error = #expect(throws: LayerError.self) {
+                    _ = try remover.remove(NamePointer("tree"), in: directory)
+                }
+                #expect(error?.code == .inUse && error?.path == PathBytes(point))
+                // Another tree has nothing to do with it.
+                try #require(mkdir(root + "/tree2", 0o700) == 0)
+                _ = try remover.remove(NamePointer("tree2"), in: directory)
+                #expect(access(root + "/tree/f", F_OK) == 0)
+                try mount.unmount()
+            }
+            let report = try remover.remove(NamePointer("tree"), in: directory, countsBytes: true)
+            #expect(report.removals == 7 && report.freedBytes == 9)
+            #expect(access(root + "/tree", F_OK) != 0)
+        }
+        #expect(try readFile(outside + "/kept") == Array("k".utf8))
+    }
+
+    @Test func `a mount that lies hidden below another does not keep a tree`() throws {
+        let scratch = try TemporaryDirectory()
+        let outer = try scratch.directory("outer")
+        try #require(mkdir(outer + "/tree", 0o700) == 0 && mkdir(outer + "/tree/point", 0o700) == 0)
+        let hidden = try Mount("tmpfs", at: outer + "/tree/point")
+        let above = try Mount("tmpfs", at: outer)
+        try #require(mkdir(outer + "/tree", 0o700) == 0 && mkdir(outer + "/tree/point", 0o700) == 0)
+        try Self.remove("tree", in: outer)
+        #expect(access(outer + "/tree", F_OK) != 0)
+        try above.unmount()
+        try hidden.unmount()
+    }
+
+    @Test func `a removal that is cancelled in the middle of a directory ends`() throws {
+        let scratch = try TemporaryDirectory(in: "/dev/shm")
+        let tree = try scratch.directory("tree")
+        for index in 0..<20_000 { close(creat(tree + "/\(index)", 0o600)) }
+        var options = TreeRemovalOptions()
+        options.workers = 1
+        let cancel = options.cancel
+        let canceller = try WorkerThread {
+            while directoryNames(tree).count == 20_000 {}
+            cancel.cancel()
+        }
+        var remover = TreeRemover(options: options)
+        let error = #expect(throws: LayerError.self) {
+            _ = try remover.remove(NamePointer("tree"), in: TestSupport.openPath(scratch.path))
+        }
+        canceller.join()
+        #expect(error?.code == .cancelled)
+        let left = directoryNames(tree).count
+        #expect(left > 0 && left < 20_000)
+    }
+
+    @Test func `a user removes what his directories do not let him into`() async {
+        await #expect(processExitsWith: .success) {
+            let scratch = try TemporaryDirectory()
+            try #require(chmod(scratch.path, 0o777) == 0 && seteuid(65_534) == 0)
+            let user = uid_t(65_534)
+            try TreeBuilder.make(scratch.path + "/tree") { tree in
+                for name in ["none", "none/in", "read", "read/in", "search", "search/in"] {
+                    try tree.directory(name, uid: user)
+                }
+                try tree.file("none/f", uid: user)
+                try tree.file("read/in/f", uid: user)
+                try tree.file("search/f", uid: user)
+            }
+            for (name, mode) in [("none", 0), ("read/in", 0o400), ("read", 0o400), ("search", 0o100)] {
+                try #require(chmod(scratch.path + "/tree/" + name, mode_t(mode)) == 0)
+            }
+            try #require(chmod(scratch.path + "/tree", 0) == 0)
+            try TreeRemovalTests.remove("tree", in: scratch.path, workers: 1)
+            #expect(access(scratch.path + "/tree", F_OK) != 0)
+            seteuid(0)
+        }
     }
 
     @Test func `a mounted top is named too`() throws {

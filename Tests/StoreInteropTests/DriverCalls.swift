@@ -49,7 +49,7 @@ extension LayerDriver {
     /// The merged tree while `body` looks at it.
     func mounted<Result>(_ id: String, readOnly: Bool = true, _ body: (String) throws -> Result) throws -> Result {
         let layer = try LayerID(id)
-        let path = try get(layer, options: MountOptions(readOnly: readOnly)).description
+        let path = try get(layer, options: MountOptions(access: readOnly ? .looking : .readWrite)).description
         let result: Result
         do {
             result = try body(path)

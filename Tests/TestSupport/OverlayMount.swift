@@ -15,6 +15,12 @@ public final class Mount {
         }
     }
 
+    /// What lies at `source`, a directory or a file, also at `path`, which must be there.
+    public init(binding source: String, at path: String) throws {
+        self.path = path
+        guard mount(source, path, "", UInt(MS_BIND), nil) == 0 else { throw TestFailure.call("mount --bind", path) }
+    }
+
     /// A tmpfs of its own: quick, with attributes of every kind, and fit to be an upper directory.
     public static func memory(at path: String) throws -> Mount {
         try Mount("tmpfs", at: path, options: "size=4g,nr_inodes=0")

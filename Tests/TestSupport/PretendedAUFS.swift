@@ -131,6 +131,14 @@ package final class PretendedAUFS: AUFSMounts {
         return state.change { $0.branches[target] == nil ? .notMounted : .mounted }
     }
 
+    package func branches(of target: PathBytes) throws(LayerError) -> [PathBytes]? {
+        state.change { $0.branches[target] }
+    }
+
+    package func protect(_ target: PathBytes) throws(LayerError) {
+        if shows { try KernelMount.protect(target) }
+    }
+
     package func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {
         state.change { state in
             state.flushed.append(target)

@@ -43,6 +43,9 @@ public final class SnapshotDaemon {
         try daemon.wait(until: "ready") { [socket] in answersHTTP2(socket: socket) }
     }
 
+    /// Its number; another after `start`.
+    public var process: pid_t { daemon.process }
+
     /// Ends it as systemd does.
     public func stop() throws { try daemon.stop() }
 

@@ -135,6 +135,14 @@ public final class TreeBuilder {
         try check(lchown(path(name), uid, gid), "lchown", name)
     }
 
+    /// Takes a file's contents out of the page cache, once they are on disk.
+    public func forgetContents(_ name: String) {
+        let file = open(path(name), O_RDONLY)
+        fsync(file)
+        posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
+        close(file)
+    }
+
     public func mode(_ name: String, _ mode: mode_t) throws { try check(chmod(path(name), mode), "chmod", name) }
 
     public func times(_ name: String, _ seconds: Int64, _ nanoseconds: Int = 0) throws {

@@ -21,6 +21,8 @@ public struct TreeSnapshot: Equatable, CustomStringConvertible {
         public var blocks: UInt64 = 0
         public var inode: UInt64 = 0
 
+        public init() {}
+
         public static func == (left: Entry, right: Entry) -> Bool {
             left.kind == right.kind && left.mode == right.mode && left.uid == right.uid && left.gid == right.gid
                 && left.seconds == right.seconds && left.nanoseconds == right.nanoseconds
@@ -46,6 +48,9 @@ public struct TreeSnapshot: Equatable, CustomStringConvertible {
         public static let overlayAttributes = Ignored(rawValue: 8)
         public static let linkGroups = Ignored(rawValue: 16)
     }
+
+    /// The snapshot of a tree that is not on a disk.
+    public init(_ entries: [String: Entry]) { self.entries = entries }
 
     public init(_ path: String, ignoring ignored: Ignored = []) throws {
         var firsts: [UInt64: String] = [:]

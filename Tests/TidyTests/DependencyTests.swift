@@ -22,18 +22,23 @@ private let mayImport: [String: Set<String>] = [
     "DaemonSupport": [
         "LayerModel", "LinuxIO", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc", "Synchronization",
     ],
+    "GraphDriverMessages": ["LayerModel", "FoundationEssentials"],
     "GraphDriverPlugin": [
-        "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerDrivers", "LayerMounts",
+        "GraphDriverMessages", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerDrivers",
+        "LayerMounts",
         "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle", "FoundationEssentials",
         "Glibc", "Synchronization",
     ],
     "docker-ldiff-graphdriver": ["GraphDriverPlugin", "DaemonSupport", "LayerKit", "ArgumentParser", "Logging"],
     "ContainerdAPI": ["GRPCCore", "GRPCProtobuf", "SwiftProtobuf", "Foundation"],
+    "FilterLanguage": [],
     "ContainerdServices": [
-        "ContainerdAPI", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression",
+        "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine",
+        "LayerCompression",
         "LayerDrivers", "LayerMounts", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf",
-        "GRDB",
-        "Logging", "Metrics", "NIOCore", "NIOPosix", "ServiceLifecycle", "Foundation", "Glibc", "Synchronization",
+        "GRDB", "GRDBSQLite",
+        "Logging", "Metrics", "NIOCore", "NIOHPACK", "NIOHTTP2", "NIOPosix", "ServiceLifecycle", "Foundation", "Glibc",
+        "Synchronization",
     ],
     "containerd-ldiff-grpc": [
         "ContainerdServices", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerModel", "LinuxIO", "TOMLKit",

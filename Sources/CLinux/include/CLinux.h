@@ -46,6 +46,10 @@ int64_t ldl_getdents64(int directory, void *buffer, size_t capacity);
 size_t ldl_dirent_at(const void *buffer, size_t offset, struct ldl_dirent *entry);
 
 int ldl_statx(int directory, const char *path, int flags, struct ldl_stat *result);
+/// A second descriptor of an open directory, through which no device node can be opened and no other mount entered.
+int ldl_open_without_devices(int directory);
+/// Metadata of an open file.
+int ldl_fstat(int descriptor, struct ldl_stat *result);
 struct statx;
 void ldl_stat_from_statx(const struct statx *source, struct ldl_stat *result);
 
@@ -56,16 +60,22 @@ int64_t ldl_pread_nowait(int descriptor, void *buffer, size_t count, int64_t off
 int64_t ldl_write(int descriptor, const void *buffer, size_t count);
 int64_t ldl_pwrite(int descriptor, const void *buffer, size_t count, int64_t offset);
 int64_t ldl_seek(int descriptor, int64_t offset, int whence);
+/// posix_fadvise with WILLNEED.
+void ldl_will_need(int descriptor, int64_t offset, int64_t count);
 int64_t ldl_copy_file_range(int source, int target, size_t count);
 /// The same at `offset` of both files, whose positions stay.
 int64_t ldl_copy_file_range_at(int source, int target, int64_t offset, size_t count);
 int ldl_clone(int target, int source);
 int ldl_ftruncate(int descriptor, int64_t size);
 int ldl_fallocate(int descriptor, int64_t size);
+/// Makes a hole of a part of the file, without changing its size.
+int ldl_punch_hole(int descriptor, int64_t offset, int64_t size);
 int ldl_syncfs(int descriptor);
 int ldl_fsync(int descriptor);
 /// flock(2): `operation` as there.
 int ldl_flock(int descriptor, int operation);
+/// Locks one byte of an open file for as long as it is open (F_OFD_SETLK); -EAGAIN where somebody else has.
+int ldl_lock_byte(int descriptor, int64_t offset, int is_exclusive);
 int64_t ldl_filesystem_type(int descriptor);
 
 int ldl_mkdirat(int directory, const char *name, uint32_t mode);
@@ -94,19 +104,27 @@ int ldl_fremovexattr(int descriptor, const char *name);
 int64_t ldl_listxattrat(int directory, const char *name, char *list, size_t capacity);
 int64_t ldl_getxattrat(int directory, const char *name, const char *attribute, void *value, size_t capacity);
 int ldl_setxattrat(int directory, const char *name, const char *attribute, const void *value, size_t count);
+/// Removes an attribute of a name, which is neither followed nor opened.
+int ldl_removexattrat(int directory, const char *name, const char *attribute);
 
 /// Asks for a larger buffer of a pipe; a kernel that refuses changes nothing.
 int ldl_set_pipe_size(int descriptor, int byte_count);
 /// Returns when the descriptor can be written to or has failed; the next write tells which.
 void ldl_wait_writable(int descriptor);
 int ldl_poll_readable(int descriptor, int timeout_milliseconds);
+/// Whether a file of /proc says that what it tells has changed since it was last asked (POLLPRI).
+int ldl_poll_priority(int descriptor);
 /// The process's umask, read without changing it.
 int ldl_current_umask(void);
+/// The soft limit of open descriptors.
+int64_t ldl_descriptor_limit(void);
 /// Raises the soft limit of open descriptors to the hard one and returns it.
 int64_t ldl_raise_descriptor_limit(void);
 
-/// Reserves address space that becomes memory when touched, or NULL.
+/// Reserves address space that may not be touched and is charged to nobody, or NULL.
 void *ldl_reserve(size_t byte_count);
+/// Makes a part of it usable, from a page's start on: it becomes memory when touched, and is charged from now on.
+int ldl_commit(void *address, size_t byte_count);
 void ldl_release(void *address, size_t byte_count);
 /// Gives back the memory of whole pages inside the range; they read as zeros afterwards.
 void ldl_discard(void *address, size_t byte_count);

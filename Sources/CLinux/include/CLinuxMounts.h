@@ -38,6 +38,8 @@ int ldl_spawn(
     const char *program, const char *const *arguments, const char *const *environment, const char *directory,
     const int streams[3]);
 int ldl_pidfd_open(int process);
+/// Whether a child has ended; it stays to be reaped. For where there is no pidfd_open.
+int ldl_has_ended(int process);
 /// Waits for a child that has ended; the wait status of wait(2) in `status`.
 int ldl_reap(int process, int *status);
 /// Signals every process of a group.

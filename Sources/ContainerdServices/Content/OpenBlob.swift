@@ -15,9 +15,7 @@ final class OpenBlob: Sendable {
 
     /// The file at `path`; nil where there is none that could be read. Blocks.
     static func file(at path: PathBytes) -> OpenBlob? {
-        guard let file = try? path.open([.readOnly, .noFollow, .nonBlocking]),
-            let metadata = try? file.metadata(), metadata.kind == .regular
-        else { return nil }
+        guard let file = try? path.openRegular() else { return nil }
         return OpenBlob(file, path: path)
     }
 

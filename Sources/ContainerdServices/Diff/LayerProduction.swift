@@ -55,6 +55,8 @@ struct LayerProduction: Sendable {
             try MountPoint.make(tree)
             try SpecMount.mount(right, at: tree, forReading: true)
             var source = source(tree, cancel)
+            // Mounts of the call may have others of it as their targets.
+            source.hasNoMounts = false
             if !left.isEmpty {
                 try MountPoint.make(below)
                 try SpecMount.mount(left, at: below, forReading: true)
@@ -67,6 +69,7 @@ struct LayerProduction: Sendable {
 
     private func source(_ tree: PathBytes, _ cancel: CancelFlag) -> SourceOptions {
         var source = SourceOptions(upper: tree)
+        source.hasNoMounts = true
         source.workers = workers
         source.cancel = cancel
         return source

@@ -1,4 +1,5 @@
 import LayerModel
+import LinuxIO
 
 /// What a set of mounts shows, as far as that can be read from its text: then nothing has to be mounted.
 enum MountShape: Sendable, Equatable {
@@ -28,7 +29,8 @@ enum MountShape: Sendable, Equatable {
         case "overlay":
             self = try Self.overlay(.kernel, options)
         case "fuse3.fuse-overlayfs", "fuse.fuse-overlayfs":
-            self = try Self.overlay(.fuse, options)
+            // Whoever mounts has the privileges of this process: one containerd is the client of both.
+            self = try Self.overlay(.fuse, options, usesUserAttributes: ProcessState.lacksTrustedAttributes)
         case "aufs":
             self = try Self.branches(options)
         default:
@@ -46,8 +48,11 @@ enum MountShape: Sendable, Equatable {
         }
     }
 
-    private static func overlay(_ kind: OverlayShape.Kind, _ options: [[UInt8]]) throws(LayerError) -> MountShape {
+    private static func overlay(
+        _ kind: OverlayShape.Kind, _ options: [[UInt8]], usesUserAttributes: Bool = false
+    ) throws(LayerError) -> MountShape {
         var shape = OverlayShape(kind: kind)
+        shape.usesUserAttributes = usesUserAttributes
         shape.isReadOnly = isReadOnly(options)
         for option in options {
             if let value = option.value(of: "upperdir=") {
@@ -172,7 +177,7 @@ struct OverlayShape: Sendable, Equatable {
     var dialect: WhiteoutDialect {
         switch kind {
         case .kernel: usesUserAttributes ? .overlayUserXattr : .overlay
-        case .fuse: .fuseOverlayFS
+        case .fuse: usesUserAttributes ? .fuseOverlayFSUserXattr : .fuseOverlayFS
         case .aufs: .aufs
         }
     }

@@ -95,7 +95,7 @@ enum SpecMount {
                 : mount.options.lazy.compactMap { Array($0.utf8).value(of: "workdir=") }.first
                     .map { PathBytes($0) },
             options: options)
-        try overlay.mount(at: target, relativeTo: PathBytes("/"), api: NewMountAPI.probe())
+        try overlay.mount(at: target, relativeTo: PathBytes("/"), api: NewMountAPI.found)
     }
 
     /// Options that are given another way, that containerd means for itself, or that make sense only for writing.
@@ -113,7 +113,9 @@ enum SpecMount {
             [Array(mount.source.utf8), target.bytes]
             + (options.isEmpty ? [] : [Array("-o".utf8), options]) + [Array("-t".utf8), Array(parts[1].utf8)]
         let helper = parts[0] == "fuse3" ? "mount.fuse3" : "mount.fuse"
-        let result = try CommandRunner.run(Command(PathBytes(helper), arguments, package: "fuse3"))
+        var command = Command(PathBytes(helper), arguments, package: "fuse3")
+        command.leavesServer = true
+        let result = try CommandRunner.run(command)
         guard result.succeeded, try MountTable.state(of: target) == .mounted else {
             throw LayerError(
                 .io, "mount with \(helper) for", path: PathBytes(mount.source),

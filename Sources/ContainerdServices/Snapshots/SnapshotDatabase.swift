@@ -1,11 +1,14 @@
 import GRDB
+import GRDBSQLite
 import Glibc
 
 /// The records on disk: SQLite with a write-ahead log, each commit synced.
 ///
-/// Used by one thread at a time: by `SnapshotStore` when it opens, then by its writer.
+/// Used by one thread at a time: by `SnapshotStore` when it opens, then by its writer; and by this process alone, which holds
+/// the root's lock. A full disk stops none of it: the log keeps its room between runs, and its index is in memory.
 struct SnapshotDatabase: Sendable {
     private let queue: DatabaseQueue
+    let path: String
 
     /// The version that this program writes, in `user_version`.
     private static let version = 1
@@ -14,12 +17,23 @@ struct SnapshotDatabase: Sendable {
     ///
     /// Throws `DatabaseError`, and `ServiceFailure` for a file of a later version.
     init(path: String) throws {
+        self.path = path
         var configuration = Configuration()
-        configuration.journalMode = .wal
         configuration.label = "snapshots"
+        configuration.prepareDatabase { database in
+            // Before the first look at the log: else SQLite makes a file for the log's index, for which a full disk has no
+            // room.
+            try database.execute(sql: "PRAGMA locking_mode = EXCLUSIVE")
+            // Else the last one to close removes the log, and with it the room in which a full disk records removals.
+            var isKept: Int32 = 1
+            sqlite3_file_control(database.sqliteConnection, nil, SQLITE_FCNTL_PERSIST_WAL, &isKept)
+        }
         queue = try DatabaseQueue(path: path, configuration: configuration)
         try queue.writeWithoutTransaction { database in
-            // GRDB sets NORMAL for this journal, with which the last answers could be lost in a power failure.
+            // Not by GRDB, which writes something where there is no log yet.
+            guard try String.fetchOne(database, sql: "PRAGMA journal_mode = WAL") == "wal" else {
+                throw ServiceFailure(.failedPrecondition, "open \(path): SQLite keeps no write-ahead log there")
+            }
             try database.execute(sql: "PRAGMA synchronous = FULL")
             let found = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
             guard found <= Self.version else {
@@ -49,7 +63,7 @@ struct SnapshotDatabase: Sendable {
         defer { Glibc.close(descriptor) }
         var (status, space) = (stat(), statvfs())
         guard fstat(descriptor, &status) == 0, status.st_size < size, fstatvfs(descriptor, &space) == 0,
-            space.f_bavail * space.f_frsize > 64 * UInt(size)
+            space.f_bavail * space.f_frsize > 8 * UInt(size)
         else { return }
         let zeros = [UInt8](repeating: 0, count: size - Int(status.st_size))
         _ = pwrite(descriptor, zeros, zeros.count, status.st_size)
@@ -86,34 +100,46 @@ struct SnapshotDatabase: Sendable {
             let rows = try Row.fetchCursor(database, sql: "SELECT snapshot, name, value FROM label")
             while let row = try rows.next() { labels[row[0], default: [:]][row[1]] = row[2] }
             var records: [SnapshotRecord] = []
-            let snapshots = try Row.fetchCursor(
-                database,
-                sql: "SELECT id, name, kind, parent, created, updated, size, inodes, rebased FROM snapshot ORDER BY id")
-            while let row = try snapshots.next() {
-                let id: Int64 = row[0]
-                guard let kind = SnapshotKind(rawValue: row[2]) else {
-                    throw ServiceFailure(.dataLoss, "read the metadata: snapshot \(id) is of an unknown kind")
-                }
-                records.append(
-                    SnapshotRecord(
-                        id: id, name: row[1], kind: kind, parent: row[3], created: row[4], updated: row[5],
-                        labels: labels[id] ?? [:], usage: SnapshotUsage(size: row[6], inodes: row[7]),
-                        isRebased: row[8]))
-            }
+            let snapshots = try Row.fetchCursor(database, sql: Self.selection + " ORDER BY id")
+            while let row = try snapshots.next() { records.append(try Self.record(row, labels)) }
             let highest = try Int64.fetchOne(database, sql: "SELECT seq FROM sqlite_sequence WHERE name = 'snapshot'")
             return (records, highest ?? 0)
         }
     }
 
+    static let selection = "SELECT id, name, kind, parent, created, updated, size, inodes, rebased FROM snapshot"
+
+    /// A row of `selection`, with the labels that are its snapshot's.
+    static func record(_ row: Row, _ labels: [Int64: [String: String]]) throws -> SnapshotRecord {
+        let id: Int64 = row[0]
+        guard let kind = SnapshotKind(rawValue: row[2]) else {
+            throw ServiceFailure(.dataLoss, "read the records: snapshot \(id) is of an unknown kind")
+        }
+        return SnapshotRecord(
+            id: id, name: row[1], kind: kind, parent: row[3], created: row[4], updated: row[5],
+            labels: labels[id] ?? [:],
+            usage: SnapshotUsage(size: row[6], inodes: row[7]), isRebased: row[8])
+    }
+
+    /// What SQLite finds wrong in the file; empty where nothing is.
+    func problems() throws -> [String] {
+        try queue.read { database in
+            let found = try String.fetchAll(database, sql: "PRAGMA integrity_check(20)").filter { $0 != "ok" }
+            let orphans = try Row.fetchAll(database, sql: "PRAGMA foreign_key_check").count
+            return orphans == 0 ? found : found + ["\(orphans) records or labels speak of snapshots that have none"]
+        }
+    }
+
     /// Makes the changes in one transaction; they are on disk when this returns. All or none.
     ///
-    /// Where the disk is full, the log may hold the room that is missing: it is emptied into the database, and all tried
-    /// again, so that snapshots can be removed to make room.
+    /// Where the disk is full, the log may hold the room that is missing: what it says goes into the database, and all is
+    /// tried again from its beginning, so that snapshots can be removed to make room. It keeps its length: what it gave back,
+    /// somebody else would take.
     func write(_ changes: [SnapshotChange]) throws {
         do {
             try writeOnce(changes)
         } catch let error as DatabaseError where error.resultCode == .SQLITE_FULL {
-            _ = try? queue.writeWithoutTransaction { database in try database.checkpoint(.truncate) }
+            _ = try? queue.writeWithoutTransaction { database in try database.checkpoint(.restart) }
             try writeOnce(changes)
         }
     }
@@ -152,20 +178,63 @@ struct SnapshotDatabase: Sendable {
         }
     }
 
-    /// What SQLite's failure means to containerd.
-    static func failure(_ error: any Error) -> ServiceFailure {
+    /// What SQLite's failure means to containerd, and what to do about it.
+    static func failure(_ error: any Error, _ operation: String, _ path: String) -> ServiceFailure {
         if let failure = error as? ServiceFailure { return failure }
         guard let error = error as? DatabaseError else {
-            return ServiceFailure(.internalError, "write the metadata: \(error)")
+            return ServiceFailure(.internalError, "\(operation) \(path): \(error)")
         }
-        let kind: ServiceFailure.Class =
+        let (kind, remedy): (ServiceFailure.Class, String?) =
             switch error.resultCode {
-            case .SQLITE_FULL: .resourceExhausted
-            case .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH: .permissionDenied
-            case .SQLITE_CORRUPT, .SQLITE_NOTADB: .dataLoss
-            default: .internalError
+            case .SQLITE_FULL:
+                (.resourceExhausted, "its file system is full: remove snapshots, or other files there, or enlarge it")
+            case .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH:
+                (.permissionDenied, "make it writable for this daemon")
+            case .SQLITE_CORRUPT, .SQLITE_NOTADB:
+                (
+                    .dataLoss,
+                    "the file is damaged: stop the daemon, and mend it with `containerd-ldiff-grpc check --repair`"
+                )
+            default: (.internalError, nil)
             }
-        return ServiceFailure(kind, "write the metadata: \(error.message ?? error.description)")
+        let reason = "\(operation) \(path): \(error.message ?? error.description)"
+        return ServiceFailure(kind, remedy.map { "\(reason); \($0)" } ?? reason)
+    }
+
+    /// Writes a copy that any program of SQLite's reads, beside the database; replaces the one of an earlier run, as a whole.
+    func backUp() throws {
+        let (copy, new) = (Self.backup(of: path), Self.backup(of: path) + ".new")
+        unlink(new)
+        do {
+            try queue.writeWithoutTransaction { try $0.execute(sql: "VACUUM INTO ?", arguments: [new]) }
+            let descriptor = open(new, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+            defer { if descriptor >= 0 { Glibc.close(descriptor) } }
+            guard descriptor >= 0, fchmod(descriptor, 0o600) == 0, fsync(descriptor) == 0, rename(new, copy) == 0 else {
+                throw ServiceFailure(.internalError, "write \(new): \(String(cString: strerror(errno)))")
+            }
+        } catch {
+            unlink(new)
+            throw error
+        }
+    }
+
+    /// Where the copy of the records lies that the last clean end made.
+    static func backup(of path: String) -> String { path + ".backup" }
+
+    /// Puts all into the database's own file. For whoever moves that.
+    func settle() throws { _ = try queue.writeWithoutTransaction { try $0.checkpoint(.truncate) } }
+
+    /// No id up to this one is given out again.
+    func reserve(upTo id: Int64) throws {
+        try queue.write { database in
+            try database.execute(
+                sql: "DELETE FROM sqlite_sequence WHERE name = 'snapshot' AND seq < ?", arguments: [id])
+            try database.execute(
+                sql: """
+                    INSERT INTO sqlite_sequence (name, seq)
+                    SELECT 'snapshot', ? WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'snapshot')
+                    """, arguments: [id])
+        }
     }
 
     func close() { try? queue.close() }

@@ -23,7 +23,7 @@ final class SnapshotDirectories: Sendable {
         }
     }
 
-    /// Makes a directory with exactly this mode; one that is there keeps its own.
+    /// Makes a directory with exactly this mode and without access lists; one that is there keeps its own.
     static func make(_ path: PathBytes, mode: UInt32) throws(LayerError) {
         guard let (above, name) = path.splitLast() else { return }
         try attempt("make the directory", path) { () throws(SystemCallError) in
@@ -31,7 +31,9 @@ final class SnapshotDirectories: Sendable {
             try name.withName { (name) throws(SystemCallError) in
                 do throws(SystemCallError) {
                     try parent.makeDirectory(name, mode: 0o700)
-                    if mode != 0o700 { try parent.open(name, [.readOnly, .directory, .noFollow]).setMode(mode) }
+                    let made = try parent.open(name, [.readOnly, .directory, .noFollow])
+                    try made.dropAccessLists()
+                    if mode != 0o700 { try made.setMode(mode) }
                 } catch {
                     guard error.errno == 17 else { throw error }
                 }
@@ -65,7 +67,9 @@ final class SnapshotDirectories: Sendable {
     func make(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) {
         try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
             try place.makeDirectory(name, mode: 0o700)
-            let made = try place.open(name, [.pathOnly, .directory, .noFollow])
+            let made = try place.open(name, [.readOnly, .directory, .noFollow])
+            // What is made in a container's root must not get the modes that a list of the daemon's root says.
+            try made.dropAccessLists()
             try make(NamePointer("fs"), in: made, mode: 0o755)
             try make(NamePointer("work"), in: made, mode: 0o711)
         }

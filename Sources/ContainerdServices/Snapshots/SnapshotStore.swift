@@ -23,6 +23,8 @@ final class SnapshotStore: Sendable {
     private let queue = Mutex(Queue())
     /// The newest state; held by the thread that writes.
     private let newest: Mutex<SnapshotIndex>
+    /// Whether there is something that the copy of the records does not say.
+    private let hasChanged = Atomic<Bool>(false)
     private let bridge: BlockingBridge
     /// Makes new directories durable before the transaction that records them.
     private let syncDirectories: @Sendable () throws(LayerError) -> Void
@@ -99,11 +101,15 @@ final class SnapshotStore: Sendable {
         try await change(after: {}) { (edit, _) throws(ServiceFailure) in try body(&edit) }
     }
 
-    /// Lets what has begun end, and closes the database. Blocks.
-    func close() {
+    /// Lets what has begun end, copies the records for whoever has to read them without this program, and closes the
+    /// database. Blocks. What kept it from copying is given to `complain`.
+    func close(_ complain: (any Error) -> Void) {
         queue.withLock { $0.isClosing = true }
         newest.withLock { newest in
             write(&newest)
+            if hasChanged.load(ordering: .relaxed) {
+                do { try database.backUp() } catch { complain(error) }
+            }
             database.close()
         }
     }
@@ -145,11 +151,12 @@ final class SnapshotStore: Sendable {
             do {
                 if edit.needsSync { try syncDirectories() }
                 try database.write(edit.changes)
+                hasChanged.store(true, ordering: .relaxed)
                 visible.withLock { index in for change in edit.changes { index.apply(change) } }
             } catch let error as LayerError {
                 failure = ServiceFailure(error, "sync the snapshots' directory")
             } catch {
-                failure = SnapshotDatabase.failure(error)
+                failure = SnapshotDatabase.failure(error, "write the records in", database.path)
             }
         }
         newest = failure == nil ? edit.index : index

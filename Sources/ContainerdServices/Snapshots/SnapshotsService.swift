@@ -104,12 +104,15 @@ struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.SimpleServic
     ) async throws {
         try await call("List") {
             let filter = try SnapshotFilter(request.filters)
-            let infos = try await snapshotters.snapshotter(named: request.snapshotter).list(filter)
+            let infos = try await snapshotters.snapshotter(named: request.snapshotter).list(filter, context)
             for start in stride(from: 0, to: infos.count, by: Self.block) {
                 if context.cancellation.isCancelled { throw CancellationError() }
                 let block = infos[start..<min(start + Self.block, infos.count)]
-                try await response.write(
-                    .with { $0.info = block.map(Containerd_Services_Snapshots_V1_Info.init) })
+                let message = Containerd_Services_Snapshots_V1_ListSnapshotsResponse.with {
+                    $0.info = block.map(Containerd_Services_Snapshots_V1_Info.init)
+                }
+                // It fails only where nobody is there any more to be told.
+                do { try await response.write(message) } catch { throw CancellationError() }
             }
         }
     }

@@ -37,12 +37,26 @@ extension Snapshotter {
         return backend.mounts(record, ancestors: ancestors)
     }
 
-    /// Everything that a filter takes, as it is at this moment. Matching many takes long enough to be done elsewhere.
-    func list(_ filter: SnapshotFilter) async throws -> [SnapshotInfo] {
+    /// Everything that a filter takes, as it is at this moment. Matching many takes long enough to be done elsewhere; with
+    /// expressions so long that it ends with the call, and keeps no thread from the short ones.
+    func list(_ filter: SnapshotFilter, _ context: ServerContext) async throws -> [SnapshotInfo] {
         let index = store.index
-        return try await bridge.run { [self] in
-            index.records.values.lazy.map { self.info(index, $0) }.filter {
-                filter.matches($0.record, parent: $0.parent, labels: $0.labels)
+        guard filter.hasExpressions else {
+            return try await bridge.run { [self] in
+                index.records.values.lazy.map { self.info(index, $0) }.filter {
+                    filter.matches($0.record, parent: $0.parent, labels: $0.labels)
+                }
+            }
+        }
+        return try await Cancellation.carry(context) { [self] in
+            try await bridge.runLong { [self] flag in
+                var found: [SnapshotInfo] = []
+                for record in index.records.values {
+                    try flag.check("list snapshots")
+                    let info = info(index, record)
+                    if filter.matches(record, parent: info.parent, labels: info.labels) { found.append(info) }
+                }
+                return found
             }
         }
     }

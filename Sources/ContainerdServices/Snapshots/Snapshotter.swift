@@ -15,6 +15,9 @@ public struct SnapshotterOptions: Sendable {
     /// Mount every snapshot for unpacking that has no parent over an empty directory, since its parent comes with Commit:
     /// for containerd 2.2, configured with the capability `rebase`. Later ones say so with a label.
     public var rebases = false
+    /// Map the ids of snapshots whose labels say so, with options of their mounts: for a containerd that was told of the
+    /// capability `remap-ids`. Any other copies the snapshot with shifted ids first, and they would be shifted twice.
+    public var remapsIDs = false
 
     public init() {}
 }
@@ -37,7 +40,7 @@ final class Snapshotter: Sendable {
     /// What was unpacked into active snapshots, so that Commit need not measure it.
     let unpacked = Mutex<[Int64: SnapshotUsage]>([:])
     /// Snapshots that a Commit is at work on.
-    private let committing = Mutex<Set<Int64>>([])
+    private let commits = CommitTurns()
     /// Removed ones whose storage is still there, where that cannot be listed.
     let removed = Mutex<Set<Int64>>([])
     let isPrepared = Mutex(false)
@@ -70,6 +73,28 @@ final class Snapshotter: Sendable {
         try SnapshotRules.name(key, operation)
         let owner = try IDMapping.rootOwner(labels, operation)
         let reference = options.sharesLayers && kind == .active ? labels[SnapshotLabel.reference] : nil
+        var attempts = 0
+        while true {
+            attempts += 1
+            do {
+                return try await make(kind, key, parent, labels, owner: owner, sharing: reference, operation)
+            } catch {
+                // The parent was committed anew under its name while the storage was made.
+                guard (error as? ServiceFailure)?.class == .aborted, attempts < Self.parentTries else { throw error }
+            }
+        }
+    }
+
+    private static let parentTries = 100
+
+    /// One try to make a snapshot.
+    ///
+    /// Throws `aborted` where another snapshot has the parent's name by the time it is recorded: what was made lies upon the one
+    /// before, and is taken back.
+    private func make(
+        _ kind: SnapshotKind, _ key: String, _ parent: String, _ labels: [String: String],
+        owner: (uid: UInt32, gid: UInt32)?, sharing reference: String?, _ operation: String
+    ) async throws -> [MountSpec] {
         // Looked at before anything is made, and again when it is recorded.
         let base = try store.look { (index) throws(ServiceFailure) in
             try SnapshotRules.base(index, key: key, parent: parent, sharing: reference, operation)
@@ -86,6 +111,9 @@ final class Snapshotter: Sendable {
                 }
             ) { [backend] (edit, storage) throws(ServiceFailure) in
                 let base = try SnapshotRules.base(edit.index, key: key, parent: parent, sharing: reference, operation)
+                guard base == new.parent else {
+                    throw ServiceFailure(.aborted, "\(operation): its parent \(quoted(parent)) was replaced meanwhile")
+                }
                 let record = SnapshotRecord(
                     id: storage.id, name: key, kind: kind, parent: base, created: edit.now, updated: edit.now,
                     labels: labels, isRebased: isRebased)
@@ -121,15 +149,15 @@ final class Snapshotter: Sendable {
         let labels = try SnapshotRules.labels(labels, operation)
         try SnapshotRules.name(name, operation)
         let takesLateParents = backend.takesLateParents
-        let record = try store.look { (index) throws(ServiceFailure) in
-            try SnapshotRules.commit(
-                index, name: name, key: key, parent: parent, takesLateParents: takesLateParents, operation
-            ).record
+        // Of two at once the second hears what it would have heard had it come later.
+        let record = try await beginCommit { () throws(ServiceFailure) in
+            try store.look { (index) throws(ServiceFailure) in
+                try SnapshotRules.commit(
+                    index, name: name, key: key, parent: parent, takesLateParents: takesLateParents, operation
+                ).record
+            }
         }
-        guard committing.withLock({ $0.insert(record.id).inserted }) else {
-            throw ServiceFailure(.aborted, "\(operation): another commit of it is at work; try again")
-        }
-        defer { committing.withLock { _ = $0.remove(record.id) } }
+        defer { commits.end(record.id) }
         /// Measures, and records; nothing, with false, where `measure` cannot tell.
         func end(_ measure: @escaping @Sendable () throws -> SnapshotUsage?) async throws -> Bool {
             try await store.change(after: { [backend] in
@@ -161,6 +189,14 @@ final class Snapshotter: Sendable {
             unpacked.withLock { _ = $0.removeValue(forKey: record.id) }
         } catch {
             throw Self.named(error, operation)
+        }
+    }
+
+    /// The record that is to be committed, once no other commit of it is at work.
+    private func beginCommit(_ find: () throws(ServiceFailure) -> SnapshotRecord) async throws -> SnapshotRecord {
+        while true {
+            let record = try find()
+            if await commits.begin(record.id) { return record }
         }
     }
 

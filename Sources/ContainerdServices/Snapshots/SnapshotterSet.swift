@@ -29,6 +29,10 @@ public final class SnapshotterSet: Sendable {
     private let logger: Logger
     private let lock: OwnedDescriptor
     private let opened = Mutex<[DriverName: Snapshotter]>([:])
+    /// Why the others could not be opened, and when that was tried.
+    private let failures = Mutex<[DriverName: (failure: ServiceFailure, time: ContinuousClock.Instant)]>([:])
+    /// How long a driver that cannot be opened is not tried again.
+    private static let pause = Duration.seconds(1)
     /// Held while a snapshotter is being opened; only threads of the bridge wait for it.
     private let opening = Mutex(())
 
@@ -37,6 +41,7 @@ public final class SnapshotterSet: Sendable {
 
     /// Takes the root for this process alone, and opens the snapshotters that are there and the default one.
     ///
+    /// One that cannot be opened keeps none of the others from their work: its calls say why, and try again.
     /// Throws `invalidArgument` for a root that mounts could not name, and `inUse` where another daemon has it. Blocks.
     public init(_ settings: SnapshotSettings, bridge: BlockingBridge, logger: Logger) throws {
         self.settings = settings
@@ -55,7 +60,7 @@ public final class SnapshotterSet: Sendable {
         try Self.makeDirectories(root)
         try SnapshotDirectories.make(root.appending("metadata"), mode: 0o700)
         lock = try Self.lock(root)
-        for driver in Self.drivers where driver == settings.driver || exists(driver) { _ = try open(driver) }
+        for driver in Self.drivers where driver == settings.driver || exists(driver) { _ = try? open(driver) }
     }
 
     /// What mount options take apart.
@@ -72,7 +77,7 @@ public final class SnapshotterSet: Sendable {
     }
 
     /// Two daemons would give out the same ids.
-    private static func lock(_ root: PathBytes) throws(LayerError) -> OwnedDescriptor {
+    static func lock(_ root: PathBytes) throws(LayerError) -> OwnedDescriptor {
         let path = root.appending("metadata/lock")
         var isAlone = false
         let file = try attempt("open", path) { () throws(SystemCallError) in
@@ -107,19 +112,41 @@ public final class SnapshotterSet: Sendable {
     func snapshotter(named name: String) async throws -> Snapshotter {
         let driver = driver(named: name)
         if let found = opened.withLock({ $0[driver] }) { return found }
+        if let last = failures.withLock({ $0[driver] }), ContinuousClock.now - last.time < Self.pause {
+            throw last.failure
+        }
         return try await bridge.run { [self] in try open(driver) }
     }
 
     /// Those that are open.
     var all: [Snapshotter] { opened.withLock { Array($0.values) } }
 
-    private func open(_ driver: DriverName) throws -> Snapshotter {
-        try opening.withLock { _ in
+    private func open(_ driver: DriverName) throws(ServiceFailure) -> Snapshotter {
+        try opening.withLock { (_) throws(ServiceFailure) in
             if let found = opened.withLock({ $0[driver] }) { return found }
-            let snapshotter = try makeSnapshotter(driver)
-            opened.withLock { $0[driver] = snapshotter }
-            return snapshotter
+            do {
+                let snapshotter = try makeSnapshotter(driver)
+                opened.withLock { $0[driver] = snapshotter }
+                failures.withLock { $0[driver] = nil }
+                return snapshotter
+            } catch {
+                throw keep(error, driver)
+            }
         }
+    }
+
+    /// Remembers why a driver cannot be opened; logs it where that is new.
+    private func keep(_ error: any Error, _ driver: DriverName) -> ServiceFailure {
+        let cause = SnapshotDatabase.failure(error, "open the records in", database(driver))
+        let failure = ServiceFailure(
+            .unavailable,
+            "the snapshots of \(driver.rawValue) cannot be used: \((error as? LayerError)?.description ?? cause.text)")
+        let isNew = failures.withLock { failures in
+            defer { failures[driver] = (failure, .now) }
+            return failures[driver]?.failure != failure
+        }
+        if isNew { logger.error("\(failure.text)", metadata: ["driver": "\(driver.rawValue)"]) }
+        return failure
     }
 
     private func makeSnapshotter(_ driver: DriverName) throws -> Snapshotter {
@@ -131,7 +158,7 @@ public final class SnapshotterSet: Sendable {
                 logger.log(level: level == .debug ? .debug : .warning, "\(line)")
             }
         } else {
-            backend = try UnionBackend(driver, home: home) { [bridge] work in
+            backend = try UnionBackend(driver, home: home, remapsIDs: settings.options.remapsIDs) { [bridge] work in
                 // Without a thread for it, whoever needs one next makes them.
                 do { try bridge.start(work) } catch { work() }
             }
@@ -161,6 +188,12 @@ public final class SnapshotterSet: Sendable {
 
     /// Lets what has begun end, and closes the databases. Blocks.
     func close() {
-        for snapshotter in all { snapshotter.store.close() }
+        for snapshotter in all {
+            snapshotter.store.close { [logger] error in
+                logger.warning(
+                    "the copy of the records was not written: \(error)",
+                    metadata: ["driver": "\(snapshotter.backend.driver.rawValue)"])
+            }
+        }
     }
 }

@@ -164,7 +164,8 @@ final class SpareDirectories: Sendable {
                     }
                 }
             }
-            try SnapshotDirectories.remove(name, in: directory, path)
+            // One that cannot be removed keeps nobody from anything.
+            try? SnapshotDirectories.remove(name, in: directory, path)
         }
     }
 }

@@ -11,6 +11,7 @@ final class UnionBackend: SnapshotBackend {
     private let directories: SnapshotDirectories
     private let spares: SpareDirectories
     private let facts: Mutex<Facts?>
+    private let remapsIDs: Bool
 
     /// What is found out by trying.
     private struct Facts {
@@ -19,12 +20,13 @@ final class UnionBackend: SnapshotBackend {
         var usesUserAttributes = false
     }
 
-    /// `background` has something done on a thread that may block.
+    /// `remapsIDs`: see `SnapshotterOptions`. `background` has something done on a thread that may block.
     init(
-        _ driver: DriverName, home: PathBytes,
+        _ driver: DriverName, home: PathBytes, remapsIDs: Bool,
         background: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) throws(LayerError) {
         self.driver = driver
+        self.remapsIDs = remapsIDs
         directories = try SnapshotDirectories(home)
         spares = try SpareDirectories(directories, background: background)
         facts = Mutex(nil)
@@ -33,7 +35,8 @@ final class UnionBackend: SnapshotBackend {
     var dialect: WhiteoutDialect {
         switch driver {
         case .aufs: .aufs
-        case .fuseOverlayFS: .fuseOverlayFS
+        case .fuseOverlayFS:
+            ProcessState.lacksTrustedAttributes ? .fuseOverlayFSUserXattr : .fuseOverlayFS
         default: facts.withLock { $0?.usesUserAttributes == true } ? .overlayUserXattr : .overlay
         }
     }
@@ -76,6 +79,8 @@ final class UnionBackend: SnapshotBackend {
                         cause: .reason("directories there do not tell the types of their entries"),
                         hint: "xfs must be made with ftype=1")
                 }
+            } catch  where error.code == .noSpace {
+                // A full disk says nothing about overlay2, and what is there already can be mounted.
             } catch {
                 throw LayerError(
                     .driverUnavailable, "use overlay2 in", path: directories.home, cause: .reason(error.description),
@@ -101,7 +106,8 @@ final class UnionBackend: SnapshotBackend {
     func discard(_ id: Int64) throws(LayerError) { try directories.discard(id) }
     func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
     func settle(_ recorded: Set<Int64>) throws(LayerError) {
-        try OverlaySupport.sweep(directories.home)
+        // One that cannot be removed keeps nobody from anything.
+        for left in try ProbeLeftovers.find(in: directories.home) { try? ProbeLeftovers.remove(left) }
         try spares.settle(recorded)
     }
     func sync() throws(LayerError) { try directories.sync() }
@@ -122,7 +128,12 @@ final class UnionBackend: SnapshotBackend {
         let own = text(directories.contents(record.id))
         let isView = record.kind == .view
         if ancestors.isEmpty, !record.isRebased || isView { return [bind(own, isView)] }
-        if isView, ancestors.count == 1 { return [bind(text(directories.contents(ancestors[0])), true)] }
+        if isView, ancestors.count == 1 {
+            var mount = bind(text(directories.contents(ancestors[0])), true)
+            // What lies there has the image's ids; a snapshot's own directory has those of its owner.
+            if driver == .overlay2, remapsIDs { mount.options.insert(contentsOf: mapping(record), at: 0) }
+            return [mount]
+        }
         return [driver == .aufs ? branches(record, ancestors) : overlay(record, ancestors)]
     }
 
@@ -131,15 +142,7 @@ final class UnionBackend: SnapshotBackend {
     }
 
     private func overlay(_ record: SnapshotRecord, _ ancestors: [Int64]) -> MountSpec {
-        var options: [String] = []
-        if driver == .overlay2 {
-            // Taken out again by containerd's own mount code.
-            if let map = record.labels[SnapshotLabel.uidMapping] { options.append("uidmap=\(map)") }
-            if let map = record.labels[SnapshotLabel.gidMapping] { options.append("gidmap=\(map)") }
-        } else {
-            if let map = record.labels[SnapshotLabel.uidMapping] { options.append("uidmapping=\(colons(map))") }
-            if let map = record.labels[SnapshotLabel.gidMapping] { options.append("gidmapping=\(colons(map))") }
-        }
+        var options = remapsIDs ? mapping(record) : []
         if record.kind == .active {
             options.append("workdir=\(text(directories.work(record.id)))")
             options.append("upperdir=\(text(directories.contents(record.id)))")
@@ -149,6 +152,14 @@ final class UnionBackend: SnapshotBackend {
         options += facts.withLock { $0?.extra ?? [] }
         return MountSpec(
             type: driver == .overlay2 ? "overlay" : "fuse3.fuse-overlayfs", source: "overlay", options: options)
+    }
+
+    /// What maps the ids of a snapshot: containerd's own mount code takes overlay's out again and maps the lower directories.
+    private func mapping(_ record: SnapshotRecord) -> [String] {
+        let maps = [("uid", record.labels[SnapshotLabel.uidMapping]), ("gid", record.labels[SnapshotLabel.gidMapping])]
+        return maps.compactMap { kind, map in
+            map.map { driver == .overlay2 ? "\(kind)map=\($0)" : "\(kind)mapping=\(colons($0))" }
+        }
     }
 
     private func branches(_ record: SnapshotRecord, _ ancestors: [Int64]) -> MountSpec {

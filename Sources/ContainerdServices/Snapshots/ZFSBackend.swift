@@ -42,8 +42,7 @@ final class ZFSBackend: SnapshotBackend {
                 try create(id, snapshot)
                 return NewStorage(id: id)
             } catch {
-                // A dataset that a crash left, or somebody else's: neither is ours to touch here.
-                if error.code != .alreadyExists { try? datasets().destroy(id) }
+                // A dataset that a crash left, or somebody else's: neither is ours to touch here. Otherwise none was made.
                 ids.release(id)
                 if error.code != .alreadyExists { throw error }
             }

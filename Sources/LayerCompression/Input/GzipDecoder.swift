@@ -3,11 +3,12 @@ import LayerModel
 
 /// Inflates gzip with ISA-L: any number of members one after the other, then perhaps zero bytes (layer-archive A7).
 ///
-/// ISA-L checks each member's checksum and size.
+/// Headers are read here; ISA-L checks each member's checksum and size.
 @safe
 struct GzipDecoder: StreamDecoder, ~Copyable {
     private enum Phase {
         case betweenMembers
+        case header
         case member
         case padding
     }
@@ -32,6 +33,7 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
             switch phase {
             case .betweenMembers:
                 guard try beginMember(input) else { return }
+            case .header: try readHeader(input)
             case .member:
                 try inflate(slab, input)
             case .padding:
@@ -52,9 +54,9 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
         if next.byteCount >= 2, next.byte(at: 0) == 0x1f, next.byte(at: 1) == 0x8b {
             // Reason: the state was initialised and is alive.
             unsafe isal_inflate_reset(state)
-            unsafe state.pointee.crc_flag = UInt32(ISAL_GZIP)
+            unsafe state.pointee.crc_flag = UInt32(ISAL_GZIP_NO_HDR_VER)
             memberCount += 1
-            phase = .member
+            phase = .header
         } else if memberCount > 0, next.byte(at: 0) == 0 {
             phase = .padding
         } else if memberCount > 0 {
@@ -63,6 +65,24 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
             throw .damagedStream(.gzip, "the stream does not begin with a gzip header")
         }
         return true
+    }
+
+    private mutating func readHeader(_ input: CompressedInput) throws(LayerError) {
+        var header = GzipHeader()
+        while true {
+            if input.buffer.count == 0, try !input.refill() { throw .truncatedStream(.gzip) }
+            let buffer = input.buffer
+            let byte = buffer.bytes.byte(at: 0)
+            buffer.start += 1
+            switch header.take(byte) {
+            case .more: continue
+            case .complete: phase = .member
+            case .damaged: throw .damagedStream(.gzip, "a gzip header is damaged")
+            case .unknownMethod: throw .damagedStream(.gzip, "the compression method is unknown")
+            case .unknownFlags: throw .damagedStream(.gzip, "a gzip header has reserved flags")
+            }
+            return
+        }
     }
 
     private mutating func inflate(_ slab: Slab, _ input: CompressedInput) throws(LayerError) {
@@ -81,11 +101,12 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
                 return unsafe isal_inflate(state)
             }
         }
-        let consumed = unsafe available - Int(state.pointee.avail_in)
         let produced = unsafe room - Int(state.pointee.avail_out)
-        input.buffer.start += consumed
         slab.end += produced
+        // Of damaged data ISA-L may say that it took one byte more than there was.
         guard result == ISAL_DECOMP_OK || result == ISAL_END_INPUT else { throw Self.error(result) }
+        let consumed = unsafe available - Int(state.pointee.avail_in)
+        input.buffer.start += consumed
         if unsafe state.pointee.block_state == ISAL_BLOCK_FINISH {
             phase = .betweenMembers
         } else if consumed == 0, produced == 0 {
@@ -106,8 +127,6 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
     private static func error(_ result: Int32) -> LayerError {
         switch result {
         case ISAL_INCORRECT_CHECKSUM: .damagedStream(.gzip, "the checksum is wrong")
-        case ISAL_INVALID_WRAPPER: .damagedStream(.gzip, "a gzip header is damaged")
-        case ISAL_UNSUPPORTED_METHOD: .damagedStream(.gzip, "the compression method is unknown")
         default: .damagedStream(.gzip, "the compressed data is damaged")
         }
     }

@@ -93,3 +93,15 @@ extension DeflateCrew.State {
         return true
     }
 }
+
+/// Stops a crew when nobody holds this any more, whose threads hold the crew itself.
+///
+/// A class, because release builds of Swift 6.3 do not run the deinit of a generic struct that cannot be copied where it
+/// lies in another one: a sink that was given up after an error then left its thread waiting for ever.
+final class DeflateCrewOwner: Sendable {
+    let crew: DeflateCrew
+
+    init(_ crew: DeflateCrew) { self.crew = crew }
+
+    deinit { crew.stop() }
+}

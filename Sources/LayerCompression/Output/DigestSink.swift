@@ -19,10 +19,6 @@ public struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         self.base = base
     }
 
-    deinit {
-        if result == nil, let thread { _ = thread.finish() }
-    }
-
     public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         byteCount += UInt64(bytes.byteCount)
         try base.write(bytes)
@@ -93,6 +89,12 @@ final class HashThread: Sendable {
             let digest = state.finalize()
             monitor.change { $0.digest = digest }
         }
+    }
+
+    /// A sink that is given up after an error ends its thread here. Not in a deinit of its own: see `DeflateCrewOwner`.
+    deinit {
+        monitor.change { $0.isEnded = true }
+        threads.join()
     }
 
     /// Hands over a slab, which nobody changes from now on; waits while too many wait.

@@ -18,7 +18,7 @@ public enum GzipLevel {
 public struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// The sink that takes the compressed bytes.
     public private(set) var base: Base
-    private let crew: DeflateCrew
+    private let owner: DeflateCrewOwner
     private let level: Int
     private let inFlightLimit: Int
     private let pieces: SlabPool
@@ -44,7 +44,7 @@ public struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         let workers = max(workers, 1)
         self.base = base
         self.level = level
-        crew = DeflateCrew(level: level, workers: workers)
+        owner = DeflateCrewOwner(DeflateCrew(level: level, workers: workers))
         inFlightLimit = workers * 2 + 2
         pieces = SlabPool(
             slabCapacity: PieceDeflater.window + GzipPiece.byteCount, headroom: PieceDeflater.window)
@@ -52,9 +52,7 @@ public struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         current = pieces.take()
     }
 
-    deinit {
-        crew.stop()
-    }
+    private var crew: DeflateCrew { owner.crew }
 
     public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0

@@ -1,5 +1,6 @@
 import LayerModel
 import LayerMounts
+import LinuxIO
 
 /// The options of a union of branches, cut into as many mounts as the kernel's one page needs (drivers.md 8.4).
 struct AUFSBranches: Sendable {
@@ -32,7 +33,7 @@ struct AUFSBranches: Sendable {
         var data = Array("br:".utf8) + own.bytes + Array("=rw".utf8)
         guard data.count <= room else { throw tooLong(own) }
         var rest = lowers[...]
-        while let next = rest.first {
+        while let next = rest.first, lowers.count - rest.count < Self.mostPerCall - 1 {
             let branch = [colon] + next.bytes + Self.readOnly
             guard data.count + branch.count <= room else { break }
             data += branch
@@ -44,7 +45,8 @@ struct AUFSBranches: Sendable {
         var calls = [AUFSMountCall(target: target, isRemount: false, data: MountLabel.append(label, to: data))]
         while !rest.isEmpty {
             var more: [UInt8] = []
-            while let next = rest.first {
+            let before = rest.count
+            while let next = rest.first, before - rest.count < Self.mostPerCall {
                 let branch = Array("append:".utf8) + next.bytes + Self.readOnly + [comma]
                 guard more.count + branch.count <= room else { break }
                 more += branch
@@ -55,6 +57,20 @@ struct AUFSBranches: Sendable {
                 AUFSMountCall(target: target, isRemount: true, data: MountLabel.append(label, to: more)))
         }
         return calls
+    }
+
+    /// Branches that one call takes. aufs has room for 84 options a call and does not look whether that is enough.
+    static let mostPerCall = 64
+
+    /// The branches that the kernel tells of a union: files br0, br1, and so on in its directory of sysfs, each
+    /// `PATH=PERMISSIONS`. Nil where there is no such directory.
+    static func shown(in directory: PathBytes) throws(LayerError) -> [PathBytes]? {
+        var branches: [PathBytes] = []
+        while let text = try StoreFiles.read(directory.appending("br\(branches.count)")) {
+            guard let end = text.lastIndex(of: UInt8(ascii: "=")) else { return nil }
+            branches.append(PathBytes(Array(text[..<end])))
+        }
+        return branches.isEmpty ? nil : branches
     }
 
     private static let readOnly = Array("=ro+wh".utf8)

@@ -20,6 +20,10 @@ package protocol AUFSMounts: Sendable {
     func mount(_ call: AUFSMountCall) throws(LayerError)
     func unmount(_ target: PathBytes) throws(LayerError)
     func state(of target: PathBytes) throws(LayerError) -> MountState
+    /// The directories that the union at `target` shows, uppermost first; nil where the kernel does not tell.
+    func branches(of target: PathBytes) throws(LayerError) -> [PathBytes]?
+    /// Has nothing written through the mount from now on.
+    func protect(_ target: PathBytes) throws(LayerError)
     /// `auplink TARGET flush`, which gives pseudo-links a name before the union is taken apart; nil without that program.
     func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult?
 }
@@ -54,6 +58,15 @@ struct SystemAUFSMounts: AUFSMounts {
 
     func state(of target: PathBytes) throws(LayerError) -> MountState {
         try MountTable.state(of: target, magic: FileSystemKind.aufs.magic)
+    }
+
+    func protect(_ target: PathBytes) throws(LayerError) { try KernelMount.protect(target) }
+
+    func branches(of target: PathBytes) throws(LayerError) -> [PathBytes]? {
+        guard let mount = try MountTable.read().top(at: target.resolvedParent()) else { return nil }
+        let words = mount.superOptions.bytes.split(separator: UInt8(ascii: ","))
+        guard let number = words.first(where: { $0.starts(with: Array("si=".utf8)) })?.dropFirst(3) else { return nil }
+        return try AUFSBranches.shown(in: PathBytes(Array("/sys/fs/aufs/si_".utf8) + number))
     }
 
     func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {

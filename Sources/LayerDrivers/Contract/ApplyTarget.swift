@@ -37,15 +37,27 @@ public struct ApplyTarget: ~Copyable, Sendable {
         self.sizeRule = sizeRule
         self.outcome = outcome
     }
+
+    /// The same with another outcome.
+    consuming func ending(with outcome: any ApplyOutcome) -> ApplyTarget {
+        ApplyTarget(
+            root: root, path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, outcome: outcome)
+    }
 }
 
-/// What a driver does when unpacking has ended. Exactly one of the two is called.
+/// What a driver does when unpacking has ended. Exactly one of the first two is called.
 public protocol ApplyOutcome: AnyObject, Sendable {
     /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later: what a walk would count of a
-    /// layer that was empty before.
+    /// layer that was empty before. A layer that was not there is there from now on.
     func keep(_ size: RecordedSize) throws(LayerError)
     /// Takes back what was unpacked, as far as that is possible: where the layer held something before, it stays.
     func abandon()
+    /// Removes the layer that `keep` made, and never one that somebody else made since.
+    func takeBack() throws(LayerError)
+}
+
+extension ApplyOutcome {
+    public func takeBack() throws(LayerError) {}
 }
 
 /// What an apply into a store did.

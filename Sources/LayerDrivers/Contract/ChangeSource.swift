@@ -12,6 +12,8 @@ public struct ChangeSource: ~Copyable, Sendable {
     var recording: (any SizeRecording)?
     private let layer: HeldMount?
     private let parent: HeldMount?
+    /// Keeps what is looked at where it is.
+    private let looks: [any LayerLook]
 
     /// A source that needs no mount: `trees.upper` holds just what changed.
     public init(native trees: SourceOptions) {
@@ -19,10 +21,21 @@ public struct ChangeSource: ~Copyable, Sendable {
         isNative = true
         layer = nil
         parent = nil
+        looks = []
+    }
+
+    /// A source that compares the view of `trees.upper` over its lowers with another (`trees.base`), or two whole trees, which
+    /// `looks` keep where they are.
+    init(compared trees: SourceOptions, _ looks: [any LayerLook] = []) {
+        self.trees = trees
+        isNative = false
+        layer = nil
+        parent = nil
+        self.looks = looks
     }
 
     /// Lets contents decide where metadata agree, so that what was rewritten within a clock tick is seen: all that an
-    /// upper directory holds; of two mounted trees, only what is not one file seen twice.
+    /// upper directory holds; of two views, only what is not one file seen twice.
     mutating func compareContents() {
         if trees.contents == nil { trees.contents = isNative ? .always : .changedInodes }
     }
@@ -36,7 +49,51 @@ public struct ChangeSource: ~Copyable, Sendable {
         case .some(let mounted): self.parent = HeldMount(mounted)
         case .none: self.parent = nil
         }
+        looks = []
     }
+}
+
+/// Which directories a difference is read in: one that was removed, or replaced, in the middle of it must not pass for one
+/// with less in it.
+struct ReadDirectories {
+    private let operation: String
+    private var seen: [(path: PathBytes, device: UInt64, inode: UInt64)] = []
+
+    init(_ operation: String, _ trees: SourceOptions) throws(LayerError) {
+        self.operation = operation
+        for path in [trees.upper] + trees.lowers + (trees.base ?? []) {
+            guard let found = try Self.look(operation, path) else {
+                throw LayerError(.notFound, operation, path: path, cause: .reason("it was removed"))
+            }
+            seen.append((path, found.device, found.inode))
+        }
+    }
+
+    /// What is at a path; nil where there is no directory. One that is held open may be named, `/proc/self/fd/N/.`.
+    private static func look(_ operation: String, _ path: PathBytes) throws(LayerError) -> EntryMetadata? {
+        do throws(SystemCallError) {
+            return try path.open([.pathOnly, .directory, .noFollow]).metadata()
+        } catch {
+            // ENOENT, ENOTDIR, ELOOP
+            if [2, 20, 40].contains(error.errno) { return nil }
+            throw LayerError(error, operation, path: path)
+        }
+    }
+
+    /// Throws `fileChanged` unless they are the same still.
+    func check() throws(LayerError) {
+        for (path, device, inode) in seen {
+            if let now = try Self.look(operation, path), now.device == device, now.inode == inode { continue }
+            throw LayerError(
+                .fileChanged, operation, path: path, cause: .reason("the layer was removed or replaced meanwhile"),
+                hint: "try again, if the layer is there")
+        }
+    }
+}
+
+/// The tree of a layer for as long as it is looked at, where that must be kept.
+protocol LayerLook: AnyObject, Sendable {
+    var path: PathBytes { get }
 }
 
 /// Keeps a mounted layer where an optional of a value that cannot be copied would not do.
@@ -46,33 +103,25 @@ private final class HeldMount: Sendable {
 }
 
 extension LayerDriver {
-    /// The comparison of the two mounted trees: right for any two layers, at the price of walking both.
+    /// The comparison of the two mounted trees: right for any two layers, at the price of mounting and walking both.
     public func comparedTrees(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ChangeSource {
-        let layer = try mount(id, options: MountOptions(readOnly: true))
+        let layer = try mount(id, options: MountOptions(access: .looking))
         var trees = newSource(layer.path)
         guard let parent else { return ChangeSource(trees, layer, nil) }
-        let below = try mount(parent, options: MountOptions(readOnly: true))
+        let below = try mount(parent, options: MountOptions(access: .looking))
         trees.lowers = [below.path]
         return ChangeSource(trees, layer, below)
     }
+}
 
-    /// A source over `upper` with the driver's settings.
+extension StoreReader {
+    /// A source over `upper` with the store's settings.
     public func newSource(_ upper: PathBytes) -> SourceOptions {
         var trees = SourceOptions(upper: upper)
         trees.workers = configuration.workers
         trees.io = configuration.io
+        trees.hasNoMounts = true
         return trees
-    }
-}
-
-extension LayerDriver {
-    /// Whether `parent` is what the layer was made on, so that the layer's own directory may be the difference.
-    ///
-    /// Throws `notFound` unless both exist.
-    func isDirectParent(_ parent: LayerID?, of id: LayerID) throws(LayerError) -> Bool {
-        guard exists(id) else { throw DriverErrors.unknownLayer("compare the layer", id) }
-        if let parent, !exists(parent) { throw DriverErrors.unknownLayer("compare with the layer", parent) }
-        return try self.parent(of: id) == parent
     }
 
     /// What a walk of the tree at `path` counts.

@@ -23,11 +23,24 @@ public struct DriverConfiguration: Sendable {
     public var io: IOMode
     /// When an applied layer must be on disk: never, or with one syncfs before success is reported.
     public var sync: SyncChoice
-    /// Open a store even where nothing can be mounted, to read its layers: a program or kernel feature that is missing is
-    /// an error only when a layer must be mounted.
-    public var forReading = false
+    /// Whether this process makes layers that a later call fills (`CreateOptions.isUnfinished`), as Docker's plugin: then it
+    /// works with unfinished ones, of which nobody else knows.
+    public var laterFilling = LaterFilling.none
     /// Gets one line at a time, from any thread.
     public var log: @Sendable (LogLevel, String) -> Void
+
+    /// What becomes of layers that were made to be filled in a later call.
+    public enum LaterFilling: Sendable {
+        /// This process makes none, and knows of none.
+        case none
+        /// Whoever asked for them is still there: they stay.
+        case goesOn
+        /// Whoever asked for them begins anew and will not come back to those whose contents were coming: these are removed.
+        case begins
+    }
+
+    /// Whether unfinished layers are known here.
+    var seesUnfinished: Bool { laterFilling != .none }
 
     /// How loud a line is.
     public enum LogLevel: Int, Sendable {
@@ -82,6 +95,9 @@ public struct CreateOptions: Sendable {
     public var mountLabel: String
     /// Per-layer options, in the order given. `size` limits a writable layer where the driver can (drivers.md 6.2, 9.4).
     public var storage: [StorageOption]
+    /// The layer's contents come in a later call, or it is used as it is (`finish`): until then it is there only for drivers
+    /// that were opened with `laterFilling`.
+    public var isUnfinished = false
 
     public init(mountLabel: String = "", storage: [StorageOption] = []) {
         self.mountLabel = mountLabel
@@ -112,16 +128,25 @@ public struct StorageOption: Sendable, Equatable {
 public struct MountOptions: Sendable {
     /// The SELinux label; empty for none.
     public var label: String
-    /// Mount it so that nothing can be written through it.
-    public var readOnly: Bool
+    public var access: Access
     /// Ids as they lie in the store (`container`) and as the mount shows them (`host`), for stores whose files are not
     /// shifted. Only fuse-overlayfs can do that; others refuse any but identity.
     public var uidMap = IDMap.identity
     public var gidMap = IDMap.identity
 
-    public init(label: String = "", readOnly: Bool = false) {
+    /// What a mount is for.
+    public enum Access: Sendable {
+        /// To be written to, unless the layer is one of an image.
+        case readWrite
+        /// To be looked at: a mount that others write through will do.
+        case looking
+        /// So that nothing can be written through it. Refused where it is mounted to be written to, and the other way round.
+        case readOnly
+    }
+
+    public init(label: String = "", access: Access = .readWrite) {
         self.label = label
-        self.readOnly = readOnly
+        self.access = access
     }
 }
 

@@ -67,6 +67,17 @@ public enum DriverErrors {
     }
 }
 
+extension MountOptions.Access {
+    /// Throws `unsupported` where a layer that is its own directory is to be kept from being written to.
+    func requireUnprotected(_ id: LayerID) throws(LayerError) {
+        guard self == .readOnly else { return }
+        throw LayerError(
+            .unsupported, "mount the layer", path: id.component,
+            cause: .reason("a layer without a mount is its own directory, which cannot be made read-only"),
+            hint: "create a layer on it, and mount that")
+    }
+}
+
 extension LayerDriver {
     /// For drivers whose mounts show ids as they lie in the store.
     func refuseIDMaps(_ options: MountOptions) throws(LayerError) {
@@ -84,4 +95,29 @@ extension LayerDriver {
 extension LayerError {
     /// Whether the driver cannot work here at all, so that automatic selection may try the next one.
     public var meansNotSupported: Bool { code == .driverUnavailable }
+}
+
+extension DriverErrors {
+    /// Something that is no layer lies where a layer is to be made.
+    static func occupied(_ id: LayerID, _ why: String) -> LayerError {
+        LayerError(
+            .alreadyExists, "create the layer", path: id.component,
+            cause: .reason("something is called so in the store that is no layer: \(why)"),
+            hint: "move it away, or choose another id")
+    }
+
+    /// A layer that a living process has made and will fill.
+    static func beingMade(_ id: LayerID) -> LayerError {
+        LayerError(
+            .inUse, "create the layer", path: id.component,
+            cause: .reason("another process, such as Docker's plugin, is making a layer of this id"),
+            hint: "wait for it, or choose another id")
+    }
+
+    /// A layer on itself.
+    static func ownParent(_ id: LayerID) -> LayerError {
+        LayerError(
+            .invalidArgument, "create the layer", path: id.component,
+            cause: .reason("a layer cannot be its own parent"))
+    }
 }

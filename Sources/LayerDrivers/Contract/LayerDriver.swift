@@ -6,8 +6,8 @@ public import LayerModel
 /// read (`changeSource`) and where a layer is unpacked (`applyTarget`). Diff, Changes, DiffSize and ApplyDiff are then the
 /// same for all (`LayerDriver+Difference.swift`).
 ///
-/// All calls may come from any thread; calls for one layer wait for each other. They block: never make them on a thread
-/// of Swift's cooperative pool in a server.
+/// All calls may come from any thread; calls for one layer wait for each other, also between processes. They block: never
+/// make them on a thread of Swift's cooperative pool in a server.
 ///
 /// | here | Docker, containers/storage |
 /// |---|---|
@@ -21,10 +21,11 @@ public import LayerModel
 /// | `readWriteDiskUsage`, `additionalImageStores` | ReadWriteDiskUsage, AdditionalImageStores |
 ///
 /// Errors are those of `DriverErrors` and of the system: `notFound` for an unknown layer, `alreadyExists`, `inUse`,
-/// `invalidArgument` for ids and options, `driverUnavailable` where the driver cannot work here.
-public protocol LayerDriver: AnyObject, Sendable {
-    var name: DriverName { get }
-    var configuration: DriverConfiguration { get }
+/// `invalidArgument` for ids, options, and for what lies under a layer's name and is none, `driverUnavailable` where the driver
+/// cannot work here.
+public protocol LayerDriver: StoreReader {
+    /// Looks at the same store; the driver answers what a reader is asked through this.
+    var reader: any StoreReader { get }
 
     /// Makes an empty layer on `parent`, or a base layer. A failure leaves nothing behind.
     ///
@@ -40,17 +41,8 @@ public protocol LayerDriver: AnyObject, Sendable {
         _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError)
 
-    /// Removes a layer, unmounting it first. An unknown layer is fine.
+    /// Removes a layer, unmounting it first. An unknown layer is fine; what lies under its name and is no layer is an error.
     func remove(_ id: LayerID) throws(LayerError)
-
-    /// Whether the store has a complete layer of this id.
-    func exists(_ id: LayerID) -> Bool
-
-    /// All layers of the store, sorted; half-made ones left out.
-    func layers() throws(LayerError) -> [LayerID]
-
-    /// The layer's parent, or nil for a base layer.
-    func parent(of id: LayerID) throws(LayerError) -> LayerID?
 
     /// Mounts the layer if it is not mounted, counts one more user, and returns the absolute path of its merged tree.
     ///
@@ -64,46 +56,53 @@ public protocol LayerDriver: AnyObject, Sendable {
     /// call it beside a daemon that uses the store.
     func cleanup() throws(LayerError)
 
-    /// Facts about the store, in the order in which Docker shows them.
-    func status() -> [StatusRow]
-
-    /// Facts about one layer: its directories.
-    func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem]
-
-    /// What the layer's own directory occupies.
-    func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage
-
-    /// Read-only stores besides this one.
-    var additionalImageStores: [PathBytes] { get }
-
-    /// Where the difference between `id` and `parent` (any ancestor; nil: nothing) is read.
-    ///
-    /// The native form when the driver has one that is right for these two, else both trees, mounted until the source
-    /// is let go (`comparedTrees`).
-    func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource
-
-    /// Where the bytes of the difference are counted: the layer's own directory wherever that is right for these two, even
-    /// where the difference itself needs a comparison (drivers.md 6.9).
-    func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource
-
-    /// Where a layer that was made on `parent` is unpacked for `id`.
+    /// Where a layer that was made on `parent` is unpacked for `id`, which is there already.
     func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget
 
-    /// The size that was recorded when the layer was applied, if nothing has changed it since; nil when it is unknown.
-    func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize?
+    /// Where a layer is unpacked that the store has not yet: it appears when the target is kept, as a whole.
+    ///
+    /// Throws `alreadyExists`, `notFound` for an unknown parent. Keeping throws `alreadyExists` where somebody else made the
+    /// layer meanwhile.
+    func newLayerTarget(_ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool)
+        throws(LayerError) -> ApplyTarget
+
+    /// Says that an unfinished layer is what it should be: Docker uses it as it is.
+    func finish(_ id: LayerID) throws(LayerError)
 
     /// Keeps `size` for `recordedSize`, where this layer can no longer change. Never fails: it is only a short cut.
     func recordSize(_ size: RecordedSize, of id: LayerID)
 
-    /// The layer's files by the names of its archive, for tar-split.
-    func files(of id: LayerID) throws(LayerError) -> LayerFiles
+    /// As `sizeSource`, for a driver that keeps in its own way what is counted there.
+    func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource
 
-    /// Looks for what a crash left, and mends it when asked. Nothing that is in use or complete is touched.
-    func check(repair: Bool) throws(LayerError) -> [Finding]
+    /// Looks for what a crash left, and mends it. Nothing that is in use, complete or foreign is touched.
+    func repair() throws(LayerError) -> [Finding]
 }
 
 extension LayerDriver {
-    public var additionalImageStores: [PathBytes] { [] }
+    public var additionalImageStores: [PathBytes] { reader.additionalImageStores }
+    public func state(of id: LayerID) -> LayerState { reader.state(of: id) }
+    public func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
+    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reader.parent(of: id) }
+    public func status() -> [StatusRow] { reader.status() }
+    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] { try reader.metadata(of: id) }
+    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+        try reader.readWriteDiskUsage(of: id)
+    }
+    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        try reader.changeSource(of: id, since: parent)
+    }
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        try reader.sizeSource(of: id, since: parent)
+    }
+    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
+        reader.recordedSize(of: id, since: parent)
+    }
+    public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
+    public func check() throws(LayerError) -> [Finding] { try reader.check() }
+
+    /// Looks for what a crash left, and mends it when asked.
+    public func check(repair: Bool) throws(LayerError) -> [Finding] { repair ? try self.repair() : try check() }
 
     public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try create(id, parent: parent, options: options)
@@ -119,13 +118,13 @@ extension LayerDriver {
         }
     }
 
-    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
-        try changeSource(of: id, since: parent)
-    }
-
-    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
+    public func finish(_ id: LayerID) throws(LayerError) {}
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) {}
+
+    public func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        try sizeSource(of: id, since: parent)
+    }
 
     /// The layer's tree, mounted for as long as the result lives.
     public func mount(_ id: LayerID, options: MountOptions = MountOptions()) throws(LayerError) -> MountedLayer {

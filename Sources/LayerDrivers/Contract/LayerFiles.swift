@@ -6,12 +6,23 @@ public struct LayerFiles: ~Copyable, Sendable {
     private let roots: [LayerDirectory]
     private let dialect: WhiteoutDialect
     private let mounted: MountedLayer?
+    /// Keeps the tree where it is.
+    private let look: (any LayerLook)?
 
     /// Looks in `directories`, which merge: an upper directory and the ones below it, nearest first, or one whole tree.
     public init(in directories: [PathBytes], dialect: WhiteoutDialect = .overlay) throws(LayerError) {
         roots = try directories.map { (path) throws(LayerError) in try Self.open(path) }
         self.dialect = dialect
         mounted = nil
+        look = nil
+    }
+
+    /// Looks in one whole tree.
+    init(_ look: any LayerLook) throws(LayerError) {
+        roots = [try Self.open(look.path)]
+        dialect = .tree
+        mounted = nil
+        self.look = look
     }
 
     /// Looks in a mounted layer, which stays mounted until this ends.
@@ -19,6 +30,7 @@ public struct LayerFiles: ~Copyable, Sendable {
         roots = [try Self.open(mounted.path)]
         dialect = .tree
         self.mounted = consume mounted
+        look = nil
     }
 
     private static func open(_ path: PathBytes) throws(LayerError) -> LayerDirectory {
@@ -30,7 +42,8 @@ public struct LayerFiles: ~Copyable, Sendable {
     /// Opens the file that the archive calls `name`: with or without `./` or `/` before it, with `..` inside; symbolic
     /// links on the way stay inside the layer.
     ///
-    /// Throws `notFound` for a missing or deleted file, never empty data.
+    /// Throws `notFound` for a missing or deleted file, and for what is no regular file, never empty data: a container may have
+    /// put a FIFO or a device there.
     public func open(_ name: PathBytes) throws(LayerError) -> OwnedDescriptor {
         var last: SystemCallError
         do throws(SystemCallError) {
@@ -39,7 +52,7 @@ public struct LayerFiles: ~Copyable, Sendable {
         } catch {
             last = error
         }
-        // ENOENT, ENOTDIR, and ENXIO of a whiteout: there may be one below.
+        // ENOENT, ENOTDIR, and ENXIO of a whiteout: there may be a file below.
         guard [2, 6, 20].contains(last.errno) else { throw LayerError(last, "open the layer's file", path: name) }
         if roots.count > 1 {
             var lookup = MergedLookup(roots, dialect)
@@ -60,10 +73,10 @@ final class LayerDirectory: Sendable {
     let descriptor: OwnedDescriptor
     init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 
-    /// Opens a path for which this directory is the root.
+    /// Opens the regular file at a path for which this directory is the root.
     func openBeneath(_ path: PathBytes) throws(SystemCallError) -> OwnedDescriptor {
         try path.withName { (name) throws(SystemCallError) in
-            try descriptor.open(name, [.readOnly, .nonBlocking], resolve: [.inRoot, .noMagicLinks])
+            try descriptor.openRegular(name, resolve: [.inRoot, .noMagicLinks])
         }
     }
 }

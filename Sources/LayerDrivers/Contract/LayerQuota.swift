@@ -65,9 +65,10 @@ struct LayerQuota: Sendable {
                 ? "--storage-opt size is only supported for ReadWrite Layers" : "Unknown option \(first.key)")
     }
 
-    /// Limits a new layer's directory, before anything is made inside.
-    func set(_ limit: UInt64, on directory: PathBytes) throws(LayerError) {
-        try projects?.setLimit(directory, bytes: limit)
+    /// What limits a new layer's directory, before anything is made inside; nil for no limit.
+    func limiting(_ id: LayerID, _ storage: [StorageOption]) throws(LayerError) -> LayerLimit? {
+        guard let limit = try limit(id, storage) else { return nil }
+        return { [projects] (directory) throws(LayerError) in try projects?.setLimit(directory, bytes: limit) }
     }
 
     /// What the quota counts for a layer, which takes no walk; nil where it has none.

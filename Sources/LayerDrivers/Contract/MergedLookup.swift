@@ -16,8 +16,6 @@ struct MergedLookup: ~Copyable {
     private var attributes = AttributeReader()
 
     private static let mostLinks = 255
-    private static let opaqueNames = ["trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"]
-    private static let whiteoutNames = ["trusted.overlay.whiteout", "user.overlay.whiteout"]
 
     init(_ roots: [LayerDirectory], _ dialect: WhiteoutDialect) {
         self.roots = roots
@@ -41,7 +39,7 @@ struct MergedLookup: ~Copyable {
                 // ENOTDIR: something was expected below it.
                 guard waiting.isEmpty else { return nil }
                 return try name.withName { (name) throws(SystemCallError) in
-                    try directory.descriptor.open(name, [.readOnly, .nonBlocking, .noFollow])
+                    try directory.descriptor.openRegular(name)
                 }
             }
         }
@@ -92,7 +90,7 @@ struct MergedLookup: ~Copyable {
             }
             directories.append(child)
             if try hides(PathBytes(".wh..wh..opq"), in: child) { break }
-            if try hasMark(Self.opaqueNames, name, in: directory) { break }
+            if try hasMark(.opaque, name, in: directory) { break }
         }
         return directories.isEmpty ? .absent : .directories(directories)
     }
@@ -109,24 +107,30 @@ struct MergedLookup: ~Copyable {
         _ name: PathBytes, _ metadata: EntryMetadata, in directory: LayerDirectory
     ) throws(SystemCallError) -> Bool {
         switch metadata.kind {
-        case .characterDevice: return metadata.deviceMajor == 0 && metadata.deviceMinor == 0
-        case .regular where metadata.size == 0: return try hasMark(Self.whiteoutNames, name, in: directory)
+        case .characterDevice: return dialect.recognises.contains(.device) && metadata.isWhiteoutDevice
+        case .regular where metadata.size == 0: return try hasMark(.whiteout, name, in: directory)
         default: return false
         }
     }
 
-    /// Whether the name carries one of these attributes, with the value that overlayfs gives it.
+    /// Whether the name carries the mark, with the value that overlayfs gives it.
     private mutating func hasMark(
-        _ marks: [String], _ name: PathBytes, in directory: LayerDirectory
+        _ wanted: OverlayMark, _ name: PathBytes, in directory: LayerDirectory
     ) throws(SystemCallError) -> Bool {
-        for mark in marks {
-            let count = try PathBytes(mark).withName { (mark) throws(SystemCallError) in
-                try name.withName { (name) throws(SystemCallError) in
-                    try attributes.read(mark, of: name, in: directory.descriptor)
-                }
+        guard dialect.hasMarks else { return false }
+        let terminated = name.bytes + [0]
+        let pointer = NamePointer(terminated: terminated.rawBytes)
+        let total = try attributes.list(of: pointer, in: directory.descriptor)
+        var position = 0
+        while position < total {
+            let next = position + attributes.name(at: position).byteCount + 1
+            if dialect.mark(attributes.name(at: position)) == wanted,
+                try attributes.readValue(at: position, of: pointer, in: directory.descriptor) != nil,
+                wanted != .opaque || bytes(attributes.lastValue, equal: "y")
+            {
+                return true
             }
-            guard count != nil else { continue }
-            if mark.hasSuffix("whiteout") || attributes.lastValue.copied() == [UInt8(ascii: "y")] { return true }
+            position = next
         }
         return false
     }

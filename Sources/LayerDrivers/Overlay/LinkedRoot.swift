@@ -2,44 +2,52 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// A parent's tree copied by hard links, on which a layer is unpacked before it becomes that layer's tree (drivers.md 5.6).
+/// A parent's tree copied by hard links inside a layer that is there already, onto which a layer is unpacked before it becomes
+/// that layer's tree.
 ///
 /// Unpacking removes a name before it writes it anew, so the inodes shared with the parent never change.
 final class LinkedRoot: ApplyOutcome {
-    private let store: OverlayRootStore
+    private let layers: MergedLayers<OverlayRootStore>
     private let id: LayerID
-    private let locks: LayerLocks<LayerID>
-    /// The copy, in the layer's directory under the name that Docker gives it too.
-    let building: PathBytes
+    private let holder: WorkDirectory
+    private var store: OverlayRootStore { layers.store }
+    private var view: OverlayRootView { layers.store.view }
 
-    init(_ store: OverlayRootStore, _ id: LayerID, _ locks: LayerLocks<LayerID>) {
-        self.store = store
+    /// Makes the copy. The caller holds the layer's lock.
+    init(_ layers: MergedLayers<OverlayRootStore>, _ id: LayerID, from parent: PathBytes) throws(LayerError) {
+        let building = layers.store.view.layer(id).appending(ContentSwap.prefix + StoreFiles.randomText())
+        holder = try WorkDirectory(making: building, mode: 0o700, owner: .current, layers.store.writer)
+        self.layers = layers
         self.id = id
-        self.locks = locks
-        building = store.layer(id).appending("tmproot-\(StoreFiles.randomText())")
+        do throws(LayerError) {
+            try layers.store.writer.copyContents(
+                parent, to: building, linking: true, workers: layers.store.workers)
+        } catch {
+            try? holder.remove()
+            throw error
+        }
     }
 
-    func build(from parent: PathBytes) throws(LayerError) {
-        try StoreFiles.makeDirectory(building, mode: 0o700, owner: .current)
-        try StoreCopy.copyContents(parent, to: building, linking: true, workers: store.workers)
-    }
+    var building: PathBytes { holder.path }
 
     func open() throws(LayerError) -> OwnedDescriptor {
         try attempt("open", building) { () throws(SystemCallError) in try building.open([.readOnly, .directory]) }
     }
 
     func keep(_ size: RecordedSize) throws(LayerError) {
-        try locks.withLock(id) { () throws(LayerError) in
-            guard try MountTable.state(of: store.merged(id)) == .notMounted,
-                try StoreFiles.isEmpty(store.upper(id))
-            else {
+        try layers.guarded.withLock(id) { (_) throws(LayerError) in
+            try layers.requireUnmounted(id)
+            guard try !view.isImage(id), try StoreFiles.isEmpty(view.upper(id)) else {
                 throw LayerError(
                     .inUse, "apply the layer", path: id.component,
                     cause: .reason("something else was written into it meanwhile"))
             }
             try store.install(building, as: id)
+            // Until the mark is gone the layer is swept with its maker: nothing may be reported as done.
+            try layers.finish(id)
         }
+        try layers.makeDurable(view.layer(id))
     }
 
-    func abandon() { try? Trash.remove(building) }
+    func abandon() { try? holder.remove() }
 }

@@ -8,71 +8,123 @@ import LinuxIO
 public final class OverlayDriver: LayerDriver {
     public let name = DriverName.overlay
     public let configuration: DriverConfiguration
+    private let looking: OverlayRootReader
     let layered: MergedLayers<OverlayRootStore>
-    private var store: OverlayRootStore { layered.store }
     let kernel: OverlayKernel
+    private var view: OverlayRootView { looking.view }
+    private var store: OverlayRootStore { layered.store }
 
-    /// Opens the store at `configuration.home`, or makes an empty one (drivers.md 5.2).
+    /// Opens the store at `configuration.home` for writing, or makes an empty one.
     ///
     /// Throws `driverUnavailable` where the kernel or the file system cannot do it, before anything is made.
     public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
-        if let option = try configuration.options(for: .overlay).first {
-            throw DriverConfiguration.unknown(option.key, .overlay)
-        }
-        kernel = try OverlayKernel(.overlay, configuration, lowerCount: 1)
-        try StoreFiles.makeDirectory(
+        let userXattr = try OverlayRootReader.userXattr(configuration)
+        kernel = try OverlayKernel(
+            .overlay, configuration, lowerCount: 1, userXattr: userXattr, StoreWriter())
+        looking = OverlayRootReader(configuration, kernel.facts)
+        let store = OverlayRootStore(looking.view, configuration)
+        try store.writer.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
-        layered = try MergedLayers(OverlayRootStore(configuration), configuration, shownBy: .overlay)
-        if layered.lock.wasAlone {
-            var check = OverlayRootCheck(store, repair: true)
-            try check.unfinished(isOpening: true)
-            for finding in check.findings.list { configuration.log(.warning, finding.description) }
-            try layered.lock.share()
-        }
+        layered = try MergedLayers(store, configuration, shownBy: .overlay)
     }
+
+    public var reader: any StoreReader { looking }
 
     // MARK: layers
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        guard options.storage.isEmpty else {
-            throw DriverErrors.storageOption(id, "--storage-opt is not supported for overlay")
-        }
-        try layered.locks.withLock(id, sharing: parent) { () throws(LayerError) in
-            try store.create(id, parent: parent, work: configuration.rootOwner)
+        try refuse(id, options)
+        try view.validate(id)
+        try layered.guarded.withLock(id, sharing: parent) { (own) throws(LayerError) in
+            let new = try store.build(id, parent: parent, options)
+            do throws(LayerError) {
+                try store.publish(new, own)
+            } catch {
+                store.abandon(id, new.holder)
+                throw error
+            }
         }
     }
 
+    private func refuse(_ id: LayerID, _ options: CreateOptions) throws(LayerError) {
+        guard options.storage.isEmpty else {
+            throw DriverErrors.storageOption(id, "--storage-opt is not supported for overlay")
+        }
+    }
+
+    /// An image layer is the parent's tree by hard links, with the layer unpacked onto it. On a container's layer it is an
+    /// upper directory beside which the one below is copied, and the layer goes into that.
+    public func newLayerTarget(
+        _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
+    ) throws(LayerError) -> ApplyTarget {
+        try refuse(id, options)
+        let isTree = if let parent { try view.isImage(parent) } else { true }
+        let new =
+            isTree && !readWrite
+            ? try store.buildTree(id, parent: parent, options) : try store.build(id, parent: parent, options)
+        let (layers, store) = (layered, store)
+        let outcome = NewLayer(
+            in: new.holder,
+            NewLayer.Steps(
+                publish: { (_) throws(LayerError) in
+                    try layers.guarded.withLock(id, sharing: parent) { (own) throws(LayerError) in
+                        try store.publish(new, own)
+                    }
+                    try layers.makeDurable(store.view.home)
+                },
+                takeBack: { () throws(LayerError) in try layers.takeBack(id, new.holder) }))
+        let root = new.holder.path.appending("root")
+        if try StoreFiles.isDirectory(root) {
+            return try ApplyTarget(
+                outcome, { () throws(LayerError) in try Self.open(root) }, at: root, .tree, nil, .headerSum)
+        }
+        let upper = new.holder.path.appending("upper")
+        let below = if let parent { try view.stack(parent) } else { [PathBytes]() }
+        return try ApplyTarget(
+            outcome, { () throws(LayerError) in try Self.open(upper) }, at: upper, kernel.facts.dialect,
+            Array(below.suffix(1)), .walked)
+    }
+
+    private static func open(_ path: PathBytes) throws(LayerError) -> OwnedDescriptor {
+        try attempt("open", path) { () throws(SystemCallError) in try path.open([.readOnly, .directory]) }
+    }
+
     public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
-    public func exists(_ id: LayerID) -> Bool { store.exists(id) }
-    public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
-    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try layered.parent(of: id) }
+    public func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
 
     // MARK: mounting
 
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
-        try store.require(id, "mount the layer")
-        return try layered.locks.withLock(id) { () throws(LayerError) in
-            if try store.isImage(id) { return store.root(id) }
-            let merged = store.merged(id)
-            try layered.mounts.acquire(merged) { () throws(LayerError) in try mount(id, merged, options.label) }
+        try view.require(id, "mount the layer")
+        return try layered.guarded.withLock(id) { (_) throws(LayerError) in
+            try view.require(id, "mount the layer")
+            try layered.finish(id)
+            if try view.isImage(id) {
+                try options.access.requireUnprotected(id)
+                return view.root(id)
+            }
+            let merged = view.merged(id)
+            try layered.mounts.acquire(merged, options.access) { () throws(LayerError) in
+                try mount(id, merged, options.label)
+            }
             return merged
         }
     }
 
     private func mount(_ id: LayerID, _ merged: PathBytes, _ label: String) throws(LayerError) {
-        guard let lower = try store.lower(of: id) else { throw DriverErrors.unknownLayer("mount the layer", id) }
-        guard try store.isImage(lower) else {
+        guard let lower = try view.lower(of: id) else { throw DriverErrors.unknownLayer("mount the layer", id) }
+        guard try view.isImage(lower) else {
             throw LayerError(
                 .corruptLayer, "find the layer below", path: id.component,
                 cause: .reason("its lower layer \(lower) is gone"), hint: "remove this layer and unpack the image again"
             )
         }
         let overlay = OverlayMount(
-            lowers: [store.root(lower)], upper: store.upper(id), work: store.work(id), options: kernel.mountOptions,
+            lowers: [view.root(lower)], upper: view.upper(id), work: view.work(id), options: kernel.mountOptions,
             label: label)
-        try kernel.mount(overlay, at: merged, in: store.home, owner: configuration.rootOwner)
+        try kernel.mount(overlay, at: merged, in: view.home, owner: configuration.rootOwner)
     }
 
     public func put(_ id: LayerID) throws(LayerError) { try layered.put(id) }
@@ -80,88 +132,46 @@ public final class OverlayDriver: LayerDriver {
 
     // MARK: differences
 
-    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
-        try store.require(id, "compare the layer")
-        if let parent { try store.require(parent, "compare with the layer") }
-        // A container's layer straight on an image: its upper directory is the difference.
-        guard let parent, try !store.isImage(id), try store.lower(of: id) == parent, kernel.opaqueMarksAreSound else {
-            // Two image layers share the inodes of what is equal, so comparing them looks at little.
-            return try comparedTrees(id, parent)
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+        try view.require(id, "apply to the layer")
+        if let parent { try view.require(parent, "apply on the layer") }
+        let own = try layered.guarded.withLock(id) { (_) throws(LayerError) -> ApplyTarget? in
+            if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
+            return try view.isImage(id) ? try treeTarget(id) : try linkedTarget(id, parent)
         }
-        var trees = newSource(store.upper(id))
-        trees.dialect = kernel.dialect
-        trees.lowers = [store.root(parent)]
-        return ChangeSource(native: trees)
+        if let own { return own }
+        return try mountedTarget(id)
     }
 
-    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
-        try store.require(id, "apply to the layer")
-        if let parent { try store.require(parent, "apply on the layer") }
-        if try store.isImage(id) {
-            guard try StoreFiles.isEmpty(store.root(id)) else { return try mountedTarget(id) }
-            return try ApplyTarget.beside(
-                store.root(id), dialect: .tree, lowers: nil, sizeRule: .headerSum,
-                locked: { [locks = layered.locks] (body) throws(LayerError) in try locks.withLock(id, body) })
-        }
-        guard let parent, try store.isImage(parent), try store.lower(of: id) == parent,
-            try StoreFiles.isEmpty(store.upper(id)), try MountTable.state(of: store.merged(id)) != .mounted
-        else { return try mountedTarget(id) }
-        return try linkedCopy(id, parent)
+    /// Beside the empty tree of an image layer.
+    private func treeTarget(_ id: LayerID) throws(LayerError) -> ApplyTarget? {
+        guard try StoreFiles.isEmpty(view.root(id)) else { return nil }
+        let layers = layered
+        return try store.writer.target(
+            beside: view.root(id), dialect: .tree, lowers: nil, sizeRule: .headerSum,
+            ContentSwap.Steps(
+                locked: { (swap) throws(LayerError) in
+                    try layers.guarded.withLock(id) { (_) throws(LayerError) in
+                        try swap()
+                        // Until the mark is gone the layer is swept with its maker: nothing may be reported as done.
+                        try layers.finish(id)
+                    }
+                    try layers.makeDurable(layers.store.view.layer(id))
+                },
+                finished: { _ in }))
     }
 
     /// The parent's tree by hard links, onto which the layer is unpacked; it becomes the layer's tree when complete.
-    private func linkedCopy(_ id: LayerID, _ parent: LayerID) throws(LayerError) -> ApplyTarget {
-        let outcome = LinkedRoot(store, id, layered.locks)
-        do throws(LayerError) {
-            try outcome.build(from: store.root(parent))
-            return ApplyTarget(
-                root: try outcome.open(), path: outcome.building, dialect: .tree, lowers: nil, sizeRule: .headerSum,
-                outcome: outcome)
-        } catch {
-            outcome.abandon()
-            throw error
-        }
+    private func linkedTarget(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ApplyTarget? {
+        guard let parent, try view.isImage(parent), try view.lower(of: id) == parent,
+            try StoreFiles.isEmpty(view.upper(id)), try MountTable.state(of: view.merged(id)) != .mounted
+        else { return nil }
+        let outcome = try LinkedRoot(layered, id, from: view.root(parent))
+        return try ApplyTarget(outcome, outcome.open, at: outcome.building, .tree, nil, .headerSum)
     }
 
-    // MARK: facts
-
-    public func status() -> [StatusRow] {
-        [
-            StatusRow("Backing Filesystem", kernel.fileSystemName),
-            StatusRow("Supports d_type", kernel.reportsFileTypes.description),
-        ]
-    }
-
-    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] {
-        try store.require(id, "describe the layer")
-        guard try !store.isImage(id), let lower = try store.lower(of: id) else {
-            return [MetadataItem("RootDir", store.root(id))]
-        }
-        return [
-            MetadataItem("LowerDir", store.root(lower)), MetadataItem("MergedDir", store.merged(id)),
-            MetadataItem("UpperDir", store.upper(id)), MetadataItem("WorkDir", store.work(id)),
-        ]
-    }
-
-    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
-        try store.require(id, "measure the layer")
-        return try walkedUsage(store.isImage(id) ? store.root(id) : store.upper(id))
-    }
-
-    public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
-        try store.require(id, "open the files of the layer")
-        guard try !store.isImage(id), let lower = try store.lower(of: id) else {
-            return try LayerFiles(in: [store.root(id)])
-        }
-        return try LayerFiles(in: [store.upper(id), store.root(lower)])
-    }
-
-    public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        try layered.lock.whileAlone { (isAlone) throws(LayerError) in
-            var check = OverlayRootCheck(store, repair: repair)
-            if isAlone { try check.unfinished() }
-            try check.layers()
-            return check.findings.list
-        }
+    public func repair() throws(LayerError) -> [Finding] {
+        var check = OverlayRootCheck(view, layered)
+        return try check.run()
     }
 }

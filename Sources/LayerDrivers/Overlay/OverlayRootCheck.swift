@@ -4,90 +4,86 @@ import LinuxIO
 
 /// What crashes leave in a store of the driver `overlay` (drivers.md 15).
 struct OverlayRootCheck {
-    let store: OverlayRootStore
-    private(set) var findings: Findings
+    let view: OverlayRootView
+    private var findings: Findings<MergedLayers<OverlayRootStore>>
 
-    init(_ store: OverlayRootStore, repair: Bool) {
-        self.store = store
-        findings = Findings(repair: repair)
+    init(_ view: OverlayRootView, _ mender: MergedLayers<OverlayRootStore>?) {
+        self.view = view
+        findings = Findings(mendingWith: mender)
     }
 
-    /// Layers that were being made, removed or unpacked. Only when no other process has the store open.
-    ///
-    /// `isOpening` leaves directories alone that no store of ours would hold.
-    mutating func unfinished(isOpening: Bool = false) throws(LayerError) {
-        let store = store
-        for path in try store.trash.leftovers() {
-            try findings.add(.unfinished, path, "a layer that was being made or removed; it is removed") {
-                () throws(LayerError) in
-                try Trash.remove(path)
-            }
+    /// Looks at everything that is known to be the store's. What is not is left alone, and nothing is said of it.
+    mutating func run() throws(LayerError) -> [Finding] {
+        try findings.addLeftovers(view, probes: [view.home])
+        for name in try StoreFiles.names(in: view.home) where !OverlayRootView.isReserved(name) {
+            let id = LayerID(trusted: name)
+            guard case .ours = try view.form(of: id) else { continue }
+            if case .busy = try FileLock.tryTake(view.layer(id), .shared) { continue }
+            try layer(id)
         }
-        for name in try StoreFiles.names(in: store.home) {
-            let path = store.home.appending(name)
-            if OverlayStore.probePrefixes.contains(where: { name.bytes.starts(with: Array($0.utf8)) }) {
-                try findings.add(.probe, path, "left by a probe of the kernel; it is removed") {
-                    () throws(LayerError) in
-                    try Trash.remove(path)
+        try mounts()
+        return findings.list
+    }
+
+    private mutating func layer(_ id: LayerID) throws(LayerError) {
+        let (view, directory) = (view, view.layer(id))
+        let mark = view.unfinishedMark(id)
+        switch view.state(of: id) {
+        case .absent:
+            // What lies in an upper directory without its lower may be all that somebody has of it.
+            let upper = view.upper(id)
+            if try StoreFiles.isDirectory(upper), try !StoreFiles.isEmpty(upper) {
+                return findings.add(.lower, directory, "does not name its lower layer; remove it if it is not needed")
+            }
+            findings.add(.unfinished, directory, "a layer without a tree and without a lower", "it is removed") {
+                (mender) throws(LayerError) in
+                try mender.mend(id) { () throws(LayerError) in view.state(of: id) != .absent }
+            }
+        case .unfinished:
+            if try UnfinishedLayers.hasMaker(mark) { return }
+            guard try UnfinishedLayers.stage(mark) == .filling else {
+                return findings.add(
+                    .unfinished, directory,
+                    "a layer that Docker made and has not filled; remove it unless Docker still knows it")
+            }
+            findings.add(.unfinished, directory, "a layer that Docker was filling", "it is removed") {
+                (mender) throws(LayerError) in
+                try mender.mend(id) { () throws(LayerError) in try UnfinishedLayers.stage(mark) != .filling }
+            }
+        case .complete: try complete(id)
+        }
+    }
+
+    private mutating func complete(_ id: LayerID) throws(LayerError) {
+        let (view, directory) = (view, view.layer(id))
+        try findings.addLeftovers(in: directory, of: id)
+        if try view.isImage(id) {
+            // The new tree was in place when the process ended, what it replaces was not gone yet.
+            guard try StoreFiles.isDirectory(view.upper(id)) else { return }
+            return findings.add(.unfinished, view.upper(id), "left beside the layer's whole tree", "it is removed") {
+                (mender) throws(LayerError) in
+                try mender.guarded.withLock(id) { (_) throws(LayerError) in
+                    try mender.requireUnmounted(id)
+                    if try view.isImage(id) { try mender.store.dropUpper(of: id) }
                 }
-            } else if !OverlayRootStore.isReserved(name), try StoreFiles.isDirectory(path) {
-                try unfinished(LayerID(trusted: name), isOpening)
             }
         }
+        guard let lower = try view.lower(of: id), try !view.isImage(lower) else { return }
+        findings.add(
+            .lower, directory.appending("lower-id"),
+            "names the layer \(lower), which is gone; remove the layer \(id) and unpack it again")
     }
 
-    private mutating func unfinished(_ id: LayerID, _ isOpening: Bool) throws(LayerError) {
-        let store = store
-        let directory = store.layer(id)
-        guard store.exists(id) else {
-            guard !isOpening, try holdsOnlyLayerParts(id) else { return }
-            return try findings.add(.unfinished, directory, "a layer without a tree and without a lower; it is removed")
-            {
-                () throws(LayerError) in
-                if let taken = try store.trash.take(directory) { try Trash.remove(taken) }
-            }
-        }
-        for name in try StoreFiles.names(in: directory)
-        where OverlayRootStore.unfinishedPrefixes.contains(where: { name.bytes.starts(with: Array($0.utf8)) }) {
-            let path = directory.appending(name)
-            try findings.add(.unfinished, path, "a layer that was being unpacked; what was unpacked is removed") {
-                () throws(LayerError) in try Trash.remove(path)
-            }
-        }
-        // The new tree was in place when the process ended, what it replaces was not gone yet.
-        if try store.isImage(id), try StoreFiles.isDirectory(store.upper(id)) {
-            try findings.add(.unfinished, store.upper(id), "left beside the layer's whole tree; it is removed") {
-                () throws(LayerError) in try store.dropUpper(of: id)
-            }
-        }
-    }
-
-    /// Whether nothing in the directory is foreign: only then may it be taken for a layer.
-    private func holdsOnlyLayerParts(_ id: LayerID) throws(LayerError) -> Bool {
-        let parts = ["upper", "work", "merged", "lower-id", OverlayRootStore.parentFile]
-        return try StoreFiles.names(in: store.layer(id)).allSatisfy { name in
-            parts.contains(name.description)
-                || OverlayRootStore.unfinishedPrefixes.contains { name.bytes.starts(with: Array($0.utf8)) }
-        }
-    }
-
-    /// Layers whose lower is gone, and mounts that lead nowhere.
-    mutating func layers() throws(LayerError) {
-        let store = store
-        for id in try store.layers() where try !store.isImage(id) {
-            guard let lower = try store.lower(of: id), try !store.isImage(lower) else { continue }
-            try findings.add(
-                .lower, store.layer(id).appending("lower-id"),
-                "names the layer \(lower), which is gone; remove the layer \(id) and unpack it again", nil)
-        }
-        for entry in try MountTable.read().entries(atOrBelow: store.home) {
-            guard let layer = entry.mountPoint.splitLast(), layer.name == PathBytes("merged"),
-                let id = layer.directory.splitLast(), id.directory == store.home,
-                !store.exists(LayerID(trusted: id.name))
+    private mutating func mounts() throws(LayerError) {
+        let home = try view.home.resolvedParent()
+        for entry in try MountTable.mounts(atOrBelow: view.home) where entry.isUnion {
+            let point = entry.mountPoint
+            guard let layer = point.splitLast(), layer.name == PathBytes("merged"),
+                let (above, name) = layer.directory.splitLast(), above == home,
+                view.state(of: LayerID(trusted: name)) == .absent
             else { continue }
-            try findings.add(.staleMount, entry.mountPoint, "its layer is gone; it is unmounted") {
-                () throws(LayerError) in
-                try KernelMount.unmount(entry.mountPoint, [.detach, .noFollow])
+            findings.add(.staleMount, point, "its layer is gone", "it is unmounted") {
+                (mender) throws(LayerError) in try mender.mounts.end(point)
             }
         }
     }

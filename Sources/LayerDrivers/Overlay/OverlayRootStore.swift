@@ -2,138 +2,131 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// The layout of the first overlay driver: image layers are whole trees that share files by hard links, containers an
-/// upper directory over one of them (drivers.md 5.3).
+/// The layout of `OverlayRootView`, changed: how layers are made and taken out.
 struct OverlayRootStore: MergedStore {
-    static let reserved: Set<String> = [Trash.directoryName]
-    /// Where earlier drivers, Docker's among them, copied a parent's tree to before they renamed it to `root`.
-    static let unfinishedPrefixes = ["tmproot", ContentSwap.prefix, ".tmp-"]
-    /// The parent's id; Docker does not keep it and does not mind the file.
-    static let parentFile = "ldiff-parent"
-
-    let home: PathBytes
-    let trash: Trash
+    let view: OverlayRootView
+    let work: WorkArea
+    let writer: StoreWriter
+    let unfinished: UnfinishedLayers
     let directoryOwner: Owner
+    let contentOwner: Owner
     let workers: Int?
     let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
 
-    init(_ configuration: DriverConfiguration) {
-        home = configuration.home
+    init(_ view: OverlayRootView, _ configuration: DriverConfiguration) {
+        self.view = view
+        writer = StoreWriter()
+        work = WorkArea(home: view.home, OverlayRootView.parts, writer)
+        unfinished = UnfinishedLayers(writer)
         directoryOwner = configuration.directoryOwner
-        trash = Trash(home: configuration.home)
-        log = configuration.log
+        contentOwner = configuration.rootOwner
         workers = configuration.workers
+        log = configuration.log
     }
 
-    func layer(_ id: LayerID) -> PathBytes { home.appending(id.component) }
-    /// The whole tree of an image layer.
-    func root(_ id: LayerID) -> PathBytes { layer(id).appending("root") }
-    func upper(_ id: LayerID) -> PathBytes { layer(id).appending("upper") }
-    func work(_ id: LayerID) -> PathBytes { layer(id).appending("work") }
-    func merged(_ id: LayerID) -> PathBytes { layer(id).appending("merged") }
-    private func lowerFile(_ id: LayerID) -> PathBytes { layer(id).appending("lower-id") }
-
-    func validate(_ id: LayerID) throws(LayerError) {
-        if Self.isReserved(id.component) { throw DriverErrors.reserved(id, .overlay) }
-    }
-
-    static func isReserved(_ name: PathBytes) -> Bool {
-        reserved.contains(name.description)
-            || OverlayStore.probePrefixes.contains { name.bytes.starts(with: Array($0.utf8)) }
-    }
-
-    /// Whether the layer is a whole tree; that wins over everything else its directory holds.
-    func isImage(_ id: LayerID) throws(LayerError) -> Bool { try StoreFiles.isDirectory(root(id)) }
-
-    /// The image layer that a container's layer lies on; nil where the layer is an image or not complete.
-    func lower(of id: LayerID) throws(LayerError) -> LayerID? {
-        guard let text = try StoreFiles.read(lowerFile(id)), !text.isEmpty else { return nil }
-        return try? LayerID(PathBytes(text))
-    }
-
-    func exists(_ id: LayerID) -> Bool {
-        guard !Self.isReserved(id.component) else { return false }
-        if (try? isImage(id)) == true { return true }
-        return (try? lower(of: id)) ?? nil != nil
-    }
-
-    func require(_ id: LayerID, _ operation: String) throws(LayerError) {
-        guard exists(id) else { throw DriverErrors.unknownLayer(operation, id) }
-    }
-
-    func layers() throws(LayerError) -> [LayerID] {
-        var found: [LayerID] = []
-        for name in try StoreFiles.names(in: home) where !Self.isReserved(name) {
-            let id = LayerID(trusted: name)
-            if exists(id) { found.append(id) }
-        }
-        return found
-    }
-
-    /// The parent as it was given, or as far as the layout tells: Docker keeps only the image below a container.
-    func parent(of id: LayerID) throws(LayerError) -> LayerID? {
-        if let text = try StoreFiles.read(layer(id).appending(Self.parentFile)) { return try? LayerID(PathBytes(text)) }
-        return try isImage(id) ? nil : lower(of: id)
+    /// Takes the layer out of the store in one step. The caller has unmounted it.
+    func take(_ layer: ProvenLayer, _ lock: FileLock) throws(LayerError) -> WorkDirectory {
+        let taken = try work.take(layer, lock)
+        unfinished.forget(layer.id)
+        return taken
     }
 
     // MARK: making
 
-    /// Makes the layer; it is built aside and renamed to its place at the end.
-    func create(_ id: LayerID, parent: LayerID?, work workOwner: Owner) throws(LayerError) {
-        try validate(id)
-        if exists(id) { throw DriverErrors.exists(id) }
-        guard parent != id else {
-            throw LayerError(
-                .invalidArgument, "create the layer", path: id.component,
-                cause: .reason("a layer cannot be its own parent"))
-        }
-        if let parent { try require(parent, "create a layer on the parent") }
-        let building = try trash.newPath()
-        do throws(LayerError) {
-            try StoreFiles.makeDirectory(building, mode: 0o710, owner: directoryOwner)
-            if let parent {
-                try build(building, on: parent, workOwner)
-            } else {
-                try StoreFiles.makeDirectory(building.appending("root"), mode: 0o755, owner: workOwner)
+    /// A layer that is built aside.
+    struct New: Sendable {
+        let id: LayerID
+        let parent: LayerID?
+        let holder: WorkDirectory
+    }
+
+    /// Builds an empty layer: a base layer's tree, or an upper directory over the image below.
+    func build(_ id: LayerID, parent: LayerID?, _ options: CreateOptions) throws(LayerError) -> New {
+        try begin(id, parent, options) { (path) throws(LayerError) in
+            guard let parent else {
+                try writer.makeDirectory(path.appending("root"), mode: 0o755, owner: contentOwner)
+                return
             }
-            if let leftover = try trash.take(layer(id)) { try Trash.remove(leftover) }
-            try StoreFiles.move(building, to: layer(id))
-        } catch {
-            try? Trash.remove(building)
-            throw error.code == .alreadyExists ? DriverErrors.exists(id) : error
-        }
-    }
-
-    private func build(_ building: PathBytes, on parent: LayerID, _ owner: Owner) throws(LayerError) {
-        let isImage = try isImage(parent)
-        let lower = isImage ? parent : try lower(of: parent)
-        guard let lower, let template = try StoreFiles.metadata(isImage ? root(parent) : upper(parent)) else {
-            throw DriverErrors.unknownLayer("create a layer on the parent", parent)
-        }
-        let newUpper = building.appending("upper")
-        try StoreFiles.makeDirectory(newUpper, mode: template.mode & 0o7777, owner: owner)
-        try StoreFiles.makeDirectory(building.appending("work"), mode: 0o700, owner: owner)
-        try StoreFiles.write(lower.component.bytes, to: building.appending("lower-id"), mode: 0o600, durable: true)
-        try StoreFiles.write(
-            parent.component.bytes, to: building.appending(Self.parentFile), mode: 0o600, durable: true)
-        if !isImage {
+            let stack = try view.stack(parent)
+            guard let template = try StoreFiles.metadata(stack[0]) else {
+                throw DriverErrors.unknownLayer("create a layer on the parent", parent)
+            }
+            var lower = parent
+            if stack.count > 1, let below = try view.lower(of: parent) { lower = below }
+            let upper = path.appending("upper")
+            try writer.makeDirectory(upper, mode: template.mode & 0o7777, owner: contentOwner)
+            try writer.makeDirectory(path.appending("work"), mode: 0o700, owner: contentOwner)
+            try writer.write(lower.component.bytes, to: path.appending("lower-id"), mode: 0o600, durable: true)
             // A container's layer on another: it takes over what that one changed, marks included.
-            try StoreCopy.copyContents(upper(parent), to: newUpper, linking: false, workers: workers)
+            if stack.count > 1 {
+                try writer.copyContents(stack[0], to: upper, linking: false, workers: workers)
+            }
         }
     }
 
-    /// Takes the layer out of the store in one step, then apart. The caller has unmounted it.
-    func remove(_ id: LayerID) throws(LayerError) {
-        try validate(id)
-        guard let removed = try trash.take(layer(id)) else { return log(.debug, "no layer \(id) to remove") }
-        try Trash.remove(removed)
+    /// Builds an image layer's tree, the parent's by hard links, to be unpacked onto. Without a whole tree below there is none.
+    func buildTree(_ id: LayerID, parent: LayerID?, _ options: CreateOptions) throws(LayerError) -> New {
+        try begin(id, parent, options) { (path) throws(LayerError) in
+            let root = path.appending("root")
+            try writer.makeDirectory(root, mode: 0o755, owner: contentOwner)
+            guard let parent else { return }
+            try writer.copyContents(view.root(parent), to: root, linking: true, workers: workers)
+        }
     }
 
-    /// Makes the tree at `building` the layer's, which is an image layer from then on.
+    private func begin(
+        _ id: LayerID, _ parent: LayerID?, _ options: CreateOptions,
+        _ fill: (PathBytes) throws(LayerError) -> Void
+    ) throws(LayerError) -> New {
+        try view.validate(id)
+        _ = try leftover(id)
+        guard parent != id else { throw DriverErrors.ownParent(id) }
+        if let parent { try view.require(parent, "create a layer on the parent") }
+        let holder = try work.make(mode: 0o710, owner: directoryOwner)
+        do throws(LayerError) {
+            try fill(holder.path)
+            if let parent {
+                try writer.write(
+                    parent.component.bytes, to: holder.path.appending(OverlayRootView.parentFile), mode: 0o600,
+                    durable: true)
+            }
+            if options.isUnfinished {
+                let mark = holder.path.appending(UnfinishedLayers.fileName)
+                try unfinished.write(mark)
+                try unfinished.adopt(id, mark)
+            }
+        } catch {
+            unfinished.forget(id)
+            try? holder.remove()
+            throw error
+        }
+        return New(id: id, parent: parent, holder: holder)
+    }
+
+    /// Gives a built layer its name. The caller holds the locks of the layer and its parent; `own` is that of what lies under
+    /// the id.
+    func publish(_ new: New, _ own: FileLock?) throws(LayerError) {
+        if let parent = new.parent {
+            try view.require(parent, "create a layer on the parent")
+            if view.seesUnfinished { try unfinished.finish(parent, view.unfinishedMark(parent)) }
+        }
+        var removed: WorkDirectory?
+        defer { discard(removed) }
+        if let leftover = try leftover(new.id), let own { removed = try take(leftover, own) }
+        do throws(LayerError) {
+            try new.holder.publish(to: view.layer(new.id))
+        } catch {
+            throw error.code == .alreadyExists ? DriverErrors.exists(new.id) : error
+        }
+    }
+
+    // MARK: applying to a layer that is there
+
+    /// Makes the tree at `building` the layer's, which is an image layer from then on. The caller holds the layer's lock.
     ///
-    /// From the rename on the layer is applied: what cannot be removed then is no error, `check` and the next start see to it.
+    /// From the rename on the layer is applied: what cannot be removed then is no error, `check` sees to it.
     func install(_ building: PathBytes, as id: LayerID) throws(LayerError) {
-        try StoreFiles.move(building, to: root(id))
+        try writer.move(building, to: view.root(id))
         do throws(LayerError) {
             try dropUpper(of: id)
         } catch {
@@ -141,9 +134,9 @@ struct OverlayRootStore: MergedStore {
         }
     }
 
-    /// Removes what an image layer no longer needs.
+    /// Removes what an image layer no longer needs; it is unmounted.
     func dropUpper(of id: LayerID) throws(LayerError) {
-        for name in ["upper", "work", "merged"] { try Trash.remove(layer(id).appending(name)) }
-        try StoreFiles.unlink(layer(id).appending("lower-id"))
+        for name in ["upper", "work", "merged"] { try TreeRemoval.remove(view.layer(id).appending(name)) }
+        try writer.unlink(view.layer(id).appending("lower-id"))
     }
 }

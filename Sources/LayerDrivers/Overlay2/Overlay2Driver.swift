@@ -9,62 +9,72 @@ import LinuxIO
 public final class Overlay2Driver: LayerDriver {
     public let name = DriverName.overlay2
     public let configuration: DriverConfiguration
+    private let looking: Overlay2Reader
     let layered: MergedLayers<OverlayStore>
     let kernel: OverlayKernel
-    let options: Overlay2Options
     let quota: LayerQuota
-    private var store: OverlayStore { layered.store }
+    private var view: OverlayView { looking.view }
 
-    /// Opens the store at `configuration.home`, or makes an empty one (drivers.md 6.3).
+    /// Opens the store at `configuration.home` for writing, or makes an empty one.
     ///
     /// Throws `driverUnavailable` where the kernel or the file system cannot do it, before anything is made.
     public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
-        options = try Overlay2Options(configuration)
-        kernel = try OverlayKernel(.overlay2, configuration, lowerCount: 2)
+        let options = try Overlay2Options(configuration)
+        if options.overridesKernelCheck {
+            configuration.log(.warning, "overlay2.override_kernel_check does nothing any more")
+        }
+        kernel = try OverlayKernel(
+            .overlay2, configuration, lowerCount: 2, userXattr: options.userXattr, StoreWriter())
+        looking = Overlay2Reader(configuration, options, kernel.facts)
         let content = configuration.rootOwner
         layered = try MergedLayers(
             configuration,
             OverlayStore.Layout(
                 driver: .overlay2, layerOwner: configuration.directoryOwner, workOwner: content, workMode: 0o700,
                 contentOwner: content),
-            additional: options.additional, shownBy: .overlay)
-        quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.fileSystemName)
+            looking.view, shownBy: .overlay)
+        quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.facts.fileSystemName)
     }
 
-    public var additionalImageStores: [PathBytes] { options.additional.homes }
+    public var reader: any StoreReader { looking }
 
     // MARK: layers
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try LayerQuota.refuse(id, options.storage)
-        try layered.create(id, parent: parent)
+        try layered.create(id, parent: parent, options)
     }
 
     public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
-        let limit = try quota.limit(id, options.storage)
-        try layered.create(id, parent: parent) { (directory) throws(LayerError) in
-            if let limit { try quota.set(limit, on: directory) }
-        }
+        try layered.create(id, parent: parent, options, limit: try quota.limiting(id, options.storage))
+    }
+
+    public func newLayerTarget(
+        _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
+    ) throws(LayerError) -> ApplyTarget {
+        if !readWrite { try LayerQuota.refuse(id, options.storage) }
+        return try layered.newLayerTarget(
+            id, parent: parent, options, limit: readWrite ? try quota.limiting(id, options.storage) : nil,
+            dialect: kernel.facts.dialect)
     }
 
     public func remove(_ id: LayerID) throws(LayerError) {
         // Before anything is unmounted, or a limit is taken away.
-        try store.refuseForeign(id)
+        try layered.store.refuseForeign(id, "remove the layer")
         try layered.remove(id) { quota.clear($0) }
     }
-    public func exists(_ id: LayerID) -> Bool { store.exists(id) }
-    public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
-    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try layered.parent(of: id) }
+
+    public func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
 
     // MARK: mounting
 
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
-        return try layered.get(id) { (merged, below, readOnly) throws(LayerError) in
+        return try layered.get(id, options.access) { (merged, below, readOnly) throws(LayerError) in
             let overlay = OverlayPlan.mount(
-                store, id, below, readOnly: readOnly, options: kernel.mountOptions, label: options.label)
-            try kernel.mount(overlay, at: merged, in: store.home, owner: configuration.rootOwner)
+                view, id, below, readOnly: readOnly, options: kernel.mountOptions, label: options.label)
+            try kernel.mount(overlay, at: merged, in: view.home, owner: configuration.rootOwner)
         }
     }
 
@@ -73,65 +83,20 @@ public final class Overlay2Driver: LayerDriver {
 
     // MARK: differences
 
-    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
-        guard try isDirectParent(parent, of: id), kernel.opaqueMarksAreSound else {
-            return try comparedTrees(id, parent)
-        }
-        return ChangeSource(native: try ownTrees(id))
-    }
-
-    /// Sizes are right whatever marks the kernel writes (drivers.md 6.9).
-    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
-        guard try isDirectParent(parent, of: id) else { return try comparedTrees(id, parent) }
-        return ChangeSource(native: try ownTrees(id))
-    }
-
-    /// The layer's own directory over the layers below it.
-    private func ownTrees(_ id: LayerID) throws(LayerError) -> SourceOptions {
-        var trees = newSource(store.contents(id))
-        trees.dialect = kernel.dialect
-        trees.lowers = try store.lowerPaths(of: id)
-        return trees
-    }
-
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
-        let isDirect = try isDirectParent(parent, of: id)
-        if let own = try layered.applyTarget(for: id, isDirect: isDirect, dialect: kernel.dialect) { return own }
+        if let own = try layered.applyTarget(for: id, onto: parent, dialect: kernel.facts.dialect) { return own }
         return try mountedTarget(id)
-    }
-
-    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
-        guard (try? isDirectParent(parent, of: id)) == true else { return nil }
-        return store.record(of: id).load()
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
 
     // MARK: facts
 
-    public func status() -> [StatusRow] {
-        [
-            StatusRow("Backing Filesystem", kernel.fileSystemName),
-            StatusRow("Supports d_type", kernel.reportsFileTypes.description),
-            StatusRow("Using metacopy", kernel.usesMetacopy.description),
-            StatusRow("Native Overlay Diff", kernel.opaqueMarksAreSound.description),
-            StatusRow("userxattr", kernel.usesUserAttributes.description),
-        ]
-    }
-
-    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] {
-        try layered.metadata(of: id)
-    }
-
     public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
-        try store.require(id, "measure the layer")
-        if let usage = quota.usage(store.layer(id)) { return usage }
-        return try walkedUsage(store.contents(id))
+        try view.require(id, "measure the layer")
+        if let usage = quota.usage(view.layer(id)) { return usage }
+        return try walkedUsage(view.contents(id))
     }
 
-    public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
-        try layered.files(of: id, dialect: kernel.dialect)
-    }
-
-    public func check(repair: Bool) throws(LayerError) -> [Finding] { try layered.check(repair: repair) }
+    public func repair() throws(LayerError) -> [Finding] { try layered.repair() }
 }

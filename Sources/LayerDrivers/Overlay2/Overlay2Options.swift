@@ -4,6 +4,10 @@ import LayerModel
 struct Overlay2Options: Sendable {
     /// Default limit of writable layers in bytes; nil for none.
     var size: UInt64?
+    /// Whether the marks lie in `user.overlay.`, for a store that was made in another user namespace; nil: as here.
+    var userXattr: Bool?
+    /// Docker's option that does nothing any more.
+    var overridesKernelCheck = false
     /// Read-only stores besides.
     var additional = AdditionalStores.none
 
@@ -11,10 +15,11 @@ struct Overlay2Options: Sendable {
         for option in try configuration.options(for: .overlay2) {
             switch option.key {
             case "additionalimagestore": additional = try AdditionalStores(parsing: option.value)
+            case "userxattr": userXattr = try option.boolean()
             case "size": size = try option.byteCount()
             case "override_kernel_check":
                 _ = try option.boolean()
-                configuration.log(.warning, "overlay2.override_kernel_check does nothing any more")
+                overridesKernelCheck = true
             default: throw DriverConfiguration.unknown(option.key, .overlay2)
             }
         }

@@ -6,6 +6,8 @@ struct LowerChain: Sendable {
     struct Element: Sendable {
         let link: ShortLink
         let id: LayerID
+        /// Whether the name in `l/` is missing or leads elsewhere, so that nothing can be mounted by it.
+        let isLost: Bool
     }
 
     let elements: [Element]
@@ -31,7 +33,7 @@ struct LowerChain: Sendable {
     }
 }
 
-extension OverlayStore {
+extension OverlayView {
     /// The links below the layer, nearest first; none for a base layer.
     ///
     /// Throws `corruptLayer` for a `lower` file that is empty or has another form.
@@ -47,16 +49,14 @@ extension OverlayStore {
         return links
     }
 
-    /// The layers below, nearest first. A link in `l/` that is gone, or leads to another layer, is made anew from the
-    /// layer whose `link` file says it.
+    /// The layers below, nearest first. Where a link in `l/` is gone, or leads to another layer, it is the layer whose `link`
+    /// file says it.
     ///
     /// Throws `corruptLayer` where a layer of the chain is gone.
     func chain(of id: LayerID) throws(LayerError) -> LowerChain {
         var owners: [ShortLink: LayerID]?
         var elements: [LowerChain.Element] = []
-        for link in try lowerLinks(of: id) {
-            elements.append(LowerChain.Element(link: link, id: try lower(link, of: id, &owners)))
-        }
+        for link in try lowerLinks(of: id) { elements.append(try lower(link, of: id, &owners)) }
         return LowerChain(elements: elements)
     }
 
@@ -64,40 +64,49 @@ extension OverlayStore {
     func parent(of id: LayerID) throws(LayerError) -> LayerID? {
         guard let link = try lowerLinks(of: id).first else { return nil }
         var owners: [ShortLink: LayerID]?
-        return try lower(link, of: id, &owners)
+        return try lower(link, of: id, &owners).id
     }
 
     /// The layer that a link of the chain of `id` stands for. `owners` is read when it is needed first.
     private func lower(
         _ link: ShortLink, of id: LayerID, _ owners: inout [ShortLink: LayerID]?
-    ) throws(LayerError) -> LayerID {
+    ) throws(LayerError) -> LowerChain.Element {
         var leadsTo = try layer(of: link)
         if let found = leadsTo, try !StoreFiles.isDirectory(contents(found)) { leadsTo = nil }
-        if let leadsTo, try writtenLink(of: leadsTo) == link { return leadsTo }
-        if owners == nil { owners = try linkOwners() }
-        if let owner = owners?[link] {
-            log(.warning, "made the link l/\(link.name) to \(owner) anew: it was missing or led elsewhere")
-            try StoreFiles.unlink(links.appending(link.name))
-            try makeLink(link, for: owner)
-            return owner
+        if let leadsTo, try writtenLink(of: leadsTo) == link {
+            return LowerChain.Element(link: link, id: leadsTo, isLost: false)
         }
+        if owners == nil { owners = try linkOwners() }
+        if let owner = owners?[link] { return LowerChain.Element(link: link, id: owner, isLost: true) }
         // Docker that makes a layer once more gives it a second name, and writes only that into the layer.
-        if let leadsTo { return leadsTo }
+        if let leadsTo { return LowerChain.Element(link: link, id: leadsTo, isLost: false) }
         throw LayerError(
             .corruptLayer, "find the layers below", path: id.component,
             cause: .reason("the layer that l/\(link.name) led to is gone"),
             hint: "remove this layer and unpack the image again")
     }
 
-    /// The layers that have each short name by their own `link` files.
+    /// The layers that have each short name by their own `link` files. Of several that say the same, the one that the name
+    /// leads to: the others are copies of it. Where it leads to none of them nobody can tell.
     func linkOwners() throws(LayerError) -> [ShortLink: LayerID] {
-        var owners: [ShortLink: LayerID] = [:]
+        var claims: [ShortLink: [LayerID]] = [:]
         for name in try StoreFiles.names(in: home) where !Self.isReserved(name) {
             let id = LayerID(trusted: name)
-            if let link = try writtenLink(of: id) { owners[link] = id }
+            if let link = try writtenLink(of: id) { claims[link, default: []].append(id) }
+        }
+        var owners: [ShortLink: LayerID] = [:]
+        for (link, ids) in claims {
+            if ids.count == 1 {
+                owners[link] = ids[0]
+            } else if let leadsTo = try layer(of: link), ids.contains(leadsTo) {
+                owners[link] = leadsTo
+            }
         }
         return owners
     }
+
+    /// The directories whose merged view is the layer's tree, nearest first.
+    func stack(_ id: LayerID) throws(LayerError) -> [PathBytes] { try [contents(id)] + lowerPaths(of: id) }
 
     /// The lower directories of the layer, nearest first, as paths.
     func lowerPaths(of id: LayerID) throws(LayerError) -> [PathBytes] {

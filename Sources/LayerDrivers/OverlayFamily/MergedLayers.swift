@@ -3,130 +3,244 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// A store whose layers have a directory each, in which `merged` is the mount point.
-protocol MergedStore: Sendable {
-    var home: PathBytes { get }
-    /// Refuses names that are the store's own.
-    func validate(_ id: LayerID) throws(LayerError)
-    static func isReserved(_ name: PathBytes) -> Bool
-    func layer(_ id: LayerID) -> PathBytes
-    func merged(_ id: LayerID) -> PathBytes
-    /// Throws `notFound` unless the layer is there.
-    func require(_ id: LayerID, _ operation: String) throws(LayerError)
-    func parent(of id: LayerID) throws(LayerError) -> LayerID?
-    /// Takes the layer out of the store. The caller has unmounted it; an unknown one is fine.
-    func remove(_ id: LayerID) throws(LayerError)
-}
-
 /// What overlay2, overlay and fuse-overlayfs do alike: they differ in what a mount is, and in what a layer's directory holds.
 struct MergedLayers<Store: MergedStore>: Sendable {
     let store: Store
     let mounts: CountedMounts
-    let locks = LayerLocks<LayerID>()
-    let lock: HomeLock
+    let guarded: LayerGuard
+    /// Whether names must be on disk before a layer is told to be there.
+    private let isDurable: Bool
+    private var view: Store.View { store.view }
 
-    /// Locks the home directory, which must be there. `mounts` are shown by a file system of this kind.
+    /// Opens a store for writing: takes away what ended processes left half made. `mounts` are shown by a file system of this
+    /// kind.
     init(_ store: Store, _ configuration: DriverConfiguration, shownBy kind: FileSystemKind) throws(LayerError) {
         self.store = store
-        mounts = CountedMounts(.fileSystem(magic: kind.magic), configuration)
-        lock = try HomeLock(configuration.home)
-    }
-
-    func parent(of id: LayerID) throws(LayerError) -> LayerID? {
-        try store.require(id, "find the parent of")
-        return try store.parent(of: id)
+        mounts = CountedMounts(.fileSystem(magic: kind.magic), configuration, store.writer)
+        let view = store.view
+        guarded = LayerGuard { (id) throws(LayerError) in try view.lockedPlace(id) }
+        isDurable = configuration.sync == .fileSystem
+        store.work.sweep(configuration.log)
+        guard configuration.seesUnfinished else { return }
+        try store.unfinished.takeOver(StoreFiles.names(in: view.home), in: view, configuration) {
+            (id) throws(LayerError) in try remove(id)
+        }
     }
 
     /// Unmounts and removes a layer. `beforehand` runs in between, with the layer's directory.
     func remove(_ id: LayerID, _ beforehand: (PathBytes) -> Void = { _ in }) throws(LayerError) {
-        try store.validate(id)
-        try locks.withLock(id) { () throws(LayerError) in
-            let layer = store.layer(id)
-            try mounts.clear(layer, store.merged(id))
-            beforehand(layer)
-            try store.remove(id)
+        try view.validate(id)
+        let path = view.home.appending(id.component)
+        // Before anything is locked: what is no layer is nobody's business here.
+        guard try view.form(of: id).proven("remove the layer", id, path) != nil else {
+            return mounts.log(.debug, "no layer \(id) to remove")
         }
+        let removed = try guarded.withLock(id) { (own) throws(LayerError) -> WorkDirectory? in
+            guard let own, let layer = try view.form(of: id).proven("remove the layer", id, path) else { return nil }
+            try refuseOthers(id)
+            try mounts.clear(layer.path, view.merged(id))
+            beforehand(layer.path)
+            return try store.take(layer, own)
+        }
+        store.discard(removed)
+    }
+
+    /// Throws `inUse` for a layer that another process is making.
+    private func refuseOthers(_ id: LayerID) throws(LayerError) {
+        let mark = view.unfinishedMark(id)
+        if view.seesUnfinished { try store.unfinished.adopt(id, mark) }
+        if try store.unfinished.isOthers(id, mark) { throw DriverErrors.beingMade(id) }
+    }
+
+    /// Takes a layer out again that was published from `holder`, and no other.
+    func takeBack(_ id: LayerID, _ holder: WorkDirectory) throws(LayerError) {
+        // Its lock is held since it was made, so it is the same layer still.
+        guard try holder.lock.isAt(view.layer(id)), case .ours(let layer) = try view.form(of: id) else { return }
+        store.discard(try store.take(layer, holder.lock))
+    }
+
+    /// Takes the layer out and apart, if it is what it was when it was looked at.
+    func mend(_ id: LayerID, unless isWhole: () throws(LayerError) -> Bool) throws(LayerError) {
+        let removed = try guarded.withLock(id) { (own) throws(LayerError) -> WorkDirectory? in
+            guard let own, case .ours(let layer) = try view.form(of: id), try !isWhole() else { return nil }
+            try mounts.clear(layer.path, view.merged(id))
+            return try store.take(layer, own)
+        }
+        try removed?.remove()
+    }
+
+    /// Removes a directory in a layer in which an ended process worked. The caller holds the layer's lock.
+    func clear(_ path: PathBytes) throws(LayerError) {
+        try WorkDirectory(leftAt: path, store.writer)?.remove(tries: 1)
     }
 
     func put(
         _ id: LayerID, _ unmount: (PathBytes) throws(LayerError) -> Void = CountedMounts.detach
     ) throws(LayerError) {
-        guard !Store.isReserved(id.component) else { return }
-        try locks.withLock(id) { () throws(LayerError) in try mounts.release(store.merged(id), unmount) }
+        guard !Store.View.isReserved(id.component) else { return }
+        try guarded.withLock(id) { (_) throws(LayerError) in try mounts.release(view.merged(id), unmount) }
     }
 
-    func cleanup() throws(LayerError) { try OverlayHome.unmountLayers(below: store.home, mounts.references) }
+    func finish(_ id: LayerID) throws(LayerError) {
+        guard view.seesUnfinished else { return }
+        try store.unfinished.finish(id, view.unfinishedMark(id))
+    }
+
+    /// Unmounts every layer of the store, and nothing else: what others mounted stays, at the home directory (K7) and in it.
+    func cleanup() throws(LayerError) {
+        var first: LayerError?
+        for point in try OverlayHome.mountPoints(view) {
+            do throws(LayerError) {
+                try mounts.end(point)
+            } catch {
+                if first == nil { first = error }
+            }
+        }
+        if let first { throw first }
+    }
+
+    /// Throws `inUse` where the layer has been mounted since its contents were begun: who did so would go on writing into what
+    /// is swapped out.
+    func requireUnmounted(_ id: LayerID) throws(LayerError) {
+        guard try MountTable.state(of: view.merged(id)) != .mounted else {
+            throw LayerError(
+                .inUse, "apply the layer", path: id.component, cause: .reason("it was mounted meanwhile"))
+        }
+    }
+
+    /// Puts the names of a layer that is complete on disk, where that was asked for.
+    func makeDurable(_ directories: PathBytes...) throws(LayerError) {
+        guard isDurable else { return }
+        for directory in directories { try store.writer.sync(directory) }
+    }
 }
 
 extension MergedLayers<OverlayStore> {
-    /// Opens the store that overlay2 and fuse-overlayfs share, made and swept where that is due.
+    /// Opens the store that overlay2 and fuse-overlayfs share, made where it is missing.
     init(
-        _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, additional: AdditionalStores = .none,
+        _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, _ view: OverlayView,
         shownBy kind: FileSystemKind
     ) throws(LayerError) {
-        try OverlayHome.make(configuration)
-        try self.init(
-            OverlayStore(configuration, layout, additional: additional), configuration, shownBy: kind)
-        try store.sweep(lock)
+        let store = OverlayStore(view, layout, configuration)
+        try OverlayHome.make(configuration, store.writer)
+        try self.init(store, configuration, shownBy: kind)
     }
 
     func create(
-        _ id: LayerID, parent: LayerID?, limit: (PathBytes) throws(LayerError) -> Void = { _ in }
+        _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit? = nil
     ) throws(LayerError) {
-        try locks.withLock(id, sharing: parent) { () throws(LayerError) in
-            try store.create(id, parent: parent, limit: limit)
+        try view.validate(id)
+        try guarded.withLock(id, sharing: parent) { (own) throws(LayerError) in
+            try store.create(id, parent: parent, options, limit: limit, own: own)
         }
+    }
+
+    /// Where a layer that is not there yet is unpacked.
+    func newLayerTarget(
+        _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit? = nil, dialect: WhiteoutDialect
+    ) throws(LayerError) -> ApplyTarget {
+        var lowers: [PathBytes] = []
+        if let parent {
+            try view.require(parent, "create a layer on the parent")
+            lowers = try view.stack(parent)
+        }
+        let new = try store.build(id, parent: parent, options, limit: limit)
+        let (store, guarded, layers) = (store, guarded, self)
+        let outcome = NewLayer(
+            in: new.holder,
+            NewLayer.Steps(
+                publish: { (size) throws(LayerError) in
+                    try guarded.withLock(id, sharing: parent) { (own) throws(LayerError) in
+                        try store.publish(new, own)
+                        try? store.view.record(of: id).store(size, store.writer)
+                    }
+                    try layers.makeDurable(store.view.home, store.view.links)
+                },
+                takeBack: { () throws(LayerError) in try layers.takeBack(id, new.holder) }))
+        let contents = new.holder.path.appending("diff")
+        return try ApplyTarget(
+            outcome,
+            { () throws(LayerError) in
+                try attempt("open", contents) { () throws(SystemCallError) in
+                    try contents.open([.readOnly, .directory])
+                }
+            }, at: contents, dialect, lowers, .unpacked)
     }
 
     /// The layer's tree: its own directory where it has no parent, else what `mount` shows at the mount point.
     func get(
-        _ id: LayerID,
+        _ id: LayerID, _ access: MountOptions.Access,
         _ mount: (_ merged: PathBytes, _ below: LowerChain, _ readOnly: Bool) throws(LayerError) -> Void
     ) throws(LayerError) -> PathBytes {
-        try store.require(id, "mount the layer")
-        return try locks.withLock(id) { () throws(LayerError) in
-            let chain = try store.chain(of: id)
-            let isCommitted = try store.isCommitted(id)
+        try view.require(id, "mount the layer")
+        return try guarded.withLock(id) { (_) throws(LayerError) in
+            try view.require(id, "mount the layer")
+            try finish(id)
+            let chain = try view.chain(of: id)
+            let isCommitted = try view.isCommitted(id)
             // Whoever asked may write into it. What the record looks at could still seem the same within one tick of the clock.
-            if !isCommitted { try store.record(of: id).forget() }
+            if !isCommitted { try view.record(of: id).forget(store.writer) }
             // A base layer is its own tree.
-            guard !chain.elements.isEmpty else { return store.contents(id) }
-            let merged = store.merged(id)
+            guard !chain.elements.isEmpty else {
+                try access.requireUnprotected(id)
+                return view.contents(id)
+            }
+            let merged = view.merged(id)
             // A helper that died left a mount at which every look fails: that is replaced too (K11).
-            try mounts.acquire(merged) { () throws(LayerError) in try mount(merged, chain, isCommitted) }
+            try mounts.acquire(merged, access) { () throws(LayerError) in
+                try store.restoreLinks(chain)
+                try mount(merged, chain, isCommitted)
+            }
             return merged
         }
     }
 
     /// Where the layer is unpacked, if that need not be its mounted tree: `parent` is its own, and nobody has it mounted.
     func applyTarget(
-        for id: LayerID, isDirect: Bool, dialect: WhiteoutDialect
+        for id: LayerID, onto parent: LayerID?, dialect: WhiteoutDialect
     ) throws(LayerError) -> ApplyTarget? {
-        guard isDirect, try MountTable.state(of: store.merged(id)) != .mounted else { return nil }
-        return try OverlayPlan.target(store, id, locks, dialect: dialect)
+        try view.require(id, "apply the layer")
+        if let parent { try view.require(parent, "apply the layer onto") }
+        guard try view.parent(of: id) == parent, try MountTable.state(of: view.merged(id)) != .mounted else {
+            return nil
+        }
+        try store.refuseForeign(id, "apply to the layer")
+        let (contents, record) = (view.contents(id), view.record(of: id))
+        let lowers = try view.lowerPaths(of: id)
+        let (store, guarded, layers) = (store, guarded, self)
+        return try guarded.withLock(id) { (_) throws(LayerError) in
+            if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
+            guard try StoreFiles.isEmpty(contents) else {
+                try record.forget(store.writer)
+                return try store.writer.target(into: contents, dialect: dialect, lowers: lowers)
+            }
+            let steps = ContentSwap.Steps(
+                locked: { (swap) throws(LayerError) in
+                    try guarded.withLock(id) { (_) throws(LayerError) in
+                        try layers.requireUnmounted(id)
+                        try swap()
+                        // Until the mark is gone the layer is swept with its maker: nothing may be reported as done.
+                        try layers.finish(id)
+                    }
+                    try layers.makeDurable(store.view.layer(id))
+                },
+                finished: { size in
+                    // A size that cannot be kept is counted when it is asked for.
+                    try? record.store(size, store.writer)
+                })
+            return try store.writer.target(
+                beside: contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked, steps)
+        }
     }
 
     /// Keeps a size where the layer can no longer change.
     func record(_ size: RecordedSize, of id: LayerID) {
-        guard store.foreign(id) == nil, (try? store.isCommitted(id)) == true else { return }
-        try? store.record(of: id).store(size)
+        guard view.foreign(id) == nil, (try? view.isCommitted(id)) == true else { return }
+        try? view.record(of: id).store(size, store.writer)
     }
 
-    func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] {
-        try store.require(id, "describe the layer")
-        return try OverlayPlan.metadata(store, id)
-    }
-
-    func files(of id: LayerID, dialect: WhiteoutDialect) throws(LayerError) -> LayerFiles {
-        try store.require(id, "open the files of the layer")
-        return try LayerFiles(in: [store.contents(id)] + store.lowerPaths(of: id), dialect: dialect)
-    }
-
-    func check(repair: Bool) throws(LayerError) -> [Finding] {
-        try lock.whileAlone { (isAlone) throws(LayerError) in
-            var check = OverlayCheck(store, repair: repair)
-            try check.run(isAlone: isAlone)
-            return check.findings.list
-        }
+    func repair() throws(LayerError) -> [Finding] {
+        var check = OverlayCheck(view, self)
+        return try check.run()
     }
 }

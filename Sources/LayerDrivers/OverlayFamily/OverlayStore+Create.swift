@@ -1,62 +1,102 @@
 import LayerModel
 import LinuxIO
 
+/// A layer that is built aside, and what must still be so when it gets its name.
+struct NewOverlayLayer: Sendable {
+    let id: LayerID
+    let parent: LayerID?
+    let link: ShortLink
+    /// The links below, the parent's own first.
+    let lowers: [ShortLink]
+    let holder: WorkDirectory
+}
+
+/// Limits a new layer's directory, before anything is made inside.
+typealias LayerLimit = @Sendable (PathBytes) throws(LayerError) -> Void
+
 extension OverlayStore {
-    /// Makes the layer `id` on `parent`.
-    ///
-    /// Everything is built in a directory of the store's own and renamed to its place at the end, so a layer is never half
-    /// there. `limit` runs on the new layer directory before anything is made inside, for a quota that its contents inherit.
+    /// Makes the empty layer `id` on `parent`. The caller holds the locks of both; `own` is that of what lies under the id.
     func create(
-        _ id: LayerID, parent: LayerID?, limit: (PathBytes) throws(LayerError) -> Void = { _ in }
+        _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit?, own: FileLock?
     ) throws(LayerError) {
-        try validate(id)
-        if exists(id) { throw DriverErrors.exists(id) }
-        let lowers = try lowersOfChild(of: parent, child: id)
-        let link = ShortLink.random()
-        let building = try trash.newPath()
+        let new = try build(id, parent: parent, options, limit: limit)
         do throws(LayerError) {
-            try build(building, link, lowers, limit)
-            if let parent { try commit(parent) }
-            try makeLink(link, for: id)
-            // What a crashed daemon left under this id is no layer.
-            if let leftover = try trash.take(layer(id)) {
-                log(.warning, "replacing the unfinished layer \(id)")
-                try Trash.remove(leftover)
-            }
-            try StoreFiles.move(building, to: layer(id))
+            try publish(new, own)
         } catch {
-            try? StoreFiles.unlink(path(of: link))
-            try? Trash.remove(building)
-            throw error.code == .alreadyExists ? DriverErrors.exists(id) : error
+            abandon(id, new.holder)
+            throw error
         }
     }
 
-    private func build(
-        _ building: PathBytes, _ link: ShortLink, _ lowers: [ShortLink], _ limit: (PathBytes) throws(LayerError) -> Void
-    ) throws(LayerError) {
-        try StoreFiles.makeDirectory(building, mode: 0o710, owner: layout.layerOwner)
-        try limit(building)
-        try StoreFiles.makeDirectory(building.appending("diff"), mode: 0o755, owner: layout.contentOwner)
-        if !lowers.isEmpty {
-            try StoreFiles.makeDirectory(building.appending("work"), mode: layout.workMode, owner: layout.workOwner)
-            try StoreFiles.write(
-                LowerChain.text(lowers), to: building.appending("lower"), mode: 0o644, durable: true)
+    /// Everything is built in a directory of the store's own and renamed to its place at the end, so a layer is never half
+    /// there.
+    func build(
+        _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit?
+    ) throws(LayerError) -> NewOverlayLayer {
+        try view.validate(id)
+        _ = try leftover(id)
+        let lowers = try lowersOfChild(of: parent, child: id)
+        let link = ShortLink.random()
+        let holder = try work.make(mode: 0o710, owner: layout.layerOwner)
+        do throws(LayerError) {
+            let path = holder.path
+            try limit?(path)
+            try writer.makeDirectory(path.appending("diff"), mode: 0o755, owner: layout.contentOwner)
+            if !lowers.isEmpty {
+                try writer.makeDirectory(path.appending("work"), mode: layout.workMode, owner: layout.workOwner)
+                try writer.write(LowerChain.text(lowers), to: path.appending("lower"), mode: 0o644, durable: true)
+            }
+            try writer.write(link.name.bytes, to: path.appending("link"), mode: 0o644, durable: true)
+            if options.isUnfinished {
+                try unfinished.write(path.appending(UnfinishedLayers.fileName))
+                try unfinished.adopt(id, path.appending(UnfinishedLayers.fileName))
+            }
+        } catch {
+            unfinished.forget(id)
+            try? holder.remove()
+            throw error
         }
-        try StoreFiles.write(link.name.bytes, to: building.appending("link"), mode: 0o644, durable: true)
+        return NewOverlayLayer(id: id, parent: parent, link: link, lowers: lowers, holder: holder)
+    }
+
+    /// Gives a built layer its name. The caller holds the locks of the layer and its parent.
+    ///
+    /// Throws `alreadyExists` where the store has one by now; nothing is left of this one in the store then.
+    func publish(_ new: NewOverlayLayer, _ own: FileLock?) throws(LayerError) {
+        let (id, target) = (new.id, view.home.appending(new.id.component))
+        var removed: WorkDirectory?
+        defer { discard(removed) }
+        if let leftover = try leftover(id), let own {
+            log(.warning, "replacing the unfinished layer \(id)")
+            removed = try take(leftover, own)
+        }
+        if let parent = new.parent {
+            guard try view.link(of: parent) == new.lowers.first else {
+                throw DriverErrors.unknownLayer("create a layer on the parent", parent)
+            }
+            try commit(parent)
+        }
+        // While this is held no check takes the new name in `l/` for one that leads nowhere.
+        let links = try FileLock.take(view.links, .shared)
+        defer { withExtendedLifetime(links) {} }
+        let linkPath = view.links.appending(new.link.name)
+        try writer.makeLink(linkPath, to: ShortLink.target(id))
+        do throws(LayerError) {
+            try new.holder.publish(to: target)
+        } catch {
+            try? writer.unlink(linkPath)
+            throw error.code == .alreadyExists ? DriverErrors.exists(id) : error
+        }
     }
 
     /// The lower links of a layer made on `parent`.
     private func lowersOfChild(of parent: LayerID?, child: LayerID) throws(LayerError) -> [ShortLink] {
         guard let parent else { return [] }
-        guard parent != child else {
-            throw LayerError(
-                .invalidArgument, "create the layer", path: child.component,
-                cause: .reason("a layer cannot be its own parent"))
-        }
-        guard let link = try link(of: parent) else {
+        guard parent != child else { throw DriverErrors.ownParent(child) }
+        guard view.knows(parent), let link = try view.link(of: parent) else {
             throw DriverErrors.unknownLayer("create a layer on the parent", parent)
         }
-        let lowers = [link] + (try lowerLinks(of: parent))
+        let lowers = [link] + (try view.lowerLinks(of: parent))
         guard lowers.count <= Self.depthLimit else {
             throw LayerError(
                 .limitExceeded, "create the layer", path: child.component,
@@ -66,37 +106,14 @@ extension OverlayStore {
         return lowers
     }
 
-    /// Marks a layer that is about to get a child.
+    /// Marks a layer that is about to get a child, which makes it what it is.
     private func commit(_ parent: LayerID) throws(LayerError) {
-        let path = layer(parent).appending("committed")
-        guard foreign(parent) == nil else { return }
+        let path = view.layer(parent).appending("committed")
+        guard view.foreign(parent) == nil else { return }
+        if view.seesUnfinished { try unfinished.finish(parent, view.unfinishedMark(parent)) }
         guard try StoreFiles.metadata(path) == nil else { return }
-        try record(of: parent).keepAcross { () throws(LayerError) in try StoreFiles.write([], to: path, mode: 0o600) }
-    }
-
-    /// Throws `notPermitted` for a layer that only an additional store has: neither it nor its mounts are ours.
-    func refuseForeign(_ id: LayerID) throws(LayerError) {
-        guard foreign(id) != nil else { return }
-        throw LayerError(
-            .notPermitted, "remove the layer", path: id.component,
-            cause: .reason("it lies in an additional store, which is read-only"))
-    }
-
-    /// Takes the layer out of the store in one step, then takes it apart. The caller has unmounted it.
-    ///
-    /// An unknown layer is fine.
-    func remove(_ id: LayerID) throws(LayerError) {
-        try validate(id)
-        try refuseForeign(id)
-        let link = try writtenLink(of: id)
-        guard let removed = try trash.take(layer(id)) else {
-            return log(.debug, "no layer \(id) to remove")
+        try view.record(of: parent).keepAcross(writer) { () throws(LayerError) in
+            try writer.write([], to: path, mode: 0o600)
         }
-        if let link, try StoreFiles.readLink(path(of: link)) == ShortLink.target(id) {
-            try StoreFiles.unlink(path(of: link))
-        } else if link == nil {
-            log(.warning, "refusing to remove empty link for layer \(id)")
-        }
-        try Trash.remove(removed)
     }
 }

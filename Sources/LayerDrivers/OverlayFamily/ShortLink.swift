@@ -36,7 +36,7 @@ struct ShortLink: Hashable, Sendable {
     }
 }
 
-extension OverlayStore {
+extension OverlayView {
     /// Where the short name lies: in this store's `l`, or where only an additional store has it, there.
     func path(of link: ShortLink) -> PathBytes {
         let own = links.appending(link.name)
@@ -70,10 +70,5 @@ extension OverlayStore {
     /// The layer that a short name stands for; nil where its link is gone.
     func layer(of link: ShortLink) throws(LayerError) -> LayerID? {
         try StoreFiles.readLink(path(of: link)).flatMap(ShortLink.layer)
-    }
-
-    /// Makes the link of `id` in this store's `l/`.
-    func makeLink(_ link: ShortLink, for id: LayerID) throws(LayerError) {
-        try StoreFiles.makeLink(links.appending(link.name), to: ShortLink.target(id))
     }
 }

@@ -6,31 +6,29 @@ import LinuxIO
 final class ContentSwap: ApplyOutcome {
     static let prefix = ".ldiff-contents-"
 
-    private let contents: PathBytes
-    private let building: PathBytes
-    private let locked: @Sendable (() throws(LayerError) -> Void) throws(LayerError) -> Void
-    private let record: @Sendable (RecordedSize) throws(LayerError) -> Void
+    /// What a store adds to the swap.
+    struct Steps: Sendable {
+        /// Runs its body under the layer's lock, if the layer may be written to still.
+        let locked: @Sendable (() throws(LayerError) -> Void) throws(LayerError) -> Void
+        /// Runs under the lock when the layer is complete: what it fails with is too late to count.
+        let finished: @Sendable (RecordedSize) -> Void
+    }
 
-    /// Makes the directory beside `contents`, with its mode and owner. `locked` runs the swap under the layer's lock;
-    /// `record` keeps the size.
+    private let contents: PathBytes
+    /// Takes the contents' place; lies in `holder`, or is it.
+    private let building: PathBytes
+    private let holder: WorkDirectory
+    private let steps: Steps
+    private let writer: StoreWriter
+
     init(
-        contents: PathBytes, locked: @escaping @Sendable (() throws(LayerError) -> Void) throws(LayerError) -> Void,
-        record: @escaping @Sendable (RecordedSize) throws(LayerError) -> Void
-    ) throws(LayerError) {
+        _ contents: PathBytes, _ building: PathBytes, in holder: WorkDirectory, _ writer: StoreWriter, _ steps: Steps
+    ) {
         self.contents = contents
-        self.locked = locked
-        self.record = record
-        guard let parent = contents.splitLast()?.directory, let metadata = try StoreFiles.metadata(contents) else {
-            throw LayerError(.notFound, "open the layer's contents", path: contents)
-        }
-        building = parent.appending(Self.prefix + StoreFiles.randomText())
-        do throws(LayerError) {
-            try StoreFiles.makeDirectory(
-                building, mode: metadata.mode & 0o7777, owner: Owner(uid: metadata.uid, gid: metadata.gid))
-        } catch {
-            try? StoreFiles.removeDirectory(building)
-            throw error
-        }
+        self.building = building
+        self.holder = holder
+        self.steps = steps
+        self.writer = writer
     }
 
     /// The directory to unpack into.
@@ -39,55 +37,89 @@ final class ContentSwap: ApplyOutcome {
     }
 
     func keep(_ size: RecordedSize) throws(LayerError) {
-        try locked { () throws(LayerError) in
+        try steps.locked { () throws(LayerError) in
             guard try StoreFiles.isEmpty(contents) else {
                 throw LayerError(
                     .inUse, "apply the layer", path: contents,
                     cause: .reason("something else was written into it meanwhile"))
             }
-            try StoreFiles.exchange(building, with: contents)
             do throws(LayerError) {
-                try StoreFiles.removeDirectory(building)
+                try writer.exchange(building, with: contents)
+            } catch {
+                // Without an exchange: over an empty directory, and only over that, another can be renamed.
+                guard error.code == .unsupported else { throw error }
+                try writer.move(building, over: contents)
+                try? holder.remove()
+                return steps.finished(size)
+            }
+            do throws(LayerError) {
+                try writer.removeDirectory(building)
             } catch {
                 // Something was written into it at the last moment: it is the layer's content again.
-                try StoreFiles.exchange(building, with: contents)
+                try writer.exchange(building, with: contents)
                 throw error
             }
-            // The layer is complete: a size that cannot be kept is counted when it is asked for.
-            try? record(size)
+            try? holder.remove()
+            steps.finished(size)
         }
     }
 
-    func abandon() { try? Trash.remove(building) }
+    func abandon() { try? holder.remove() }
 }
 
-extension ApplyTarget {
-    /// A directory beside `contents`, which are empty, swapped in under the layer's lock when the layer is complete.
-    static func beside(
-        _ contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?, sizeRule: SizeRule,
-        locked: @escaping @Sendable (() throws(LayerError) -> Void) throws(LayerError) -> Void,
-        record: @escaping @Sendable (RecordedSize) throws(LayerError) -> Void = { (_) throws(LayerError) in }
-    ) throws(LayerError) -> ApplyTarget {
-        let swap = try ContentSwap(contents: contents, locked: locked, record: record)
-        do throws(LayerError) {
-            return ApplyTarget(
-                root: try swap.open(), path: contents, dialect: dialect, lowers: lowers, sizeRule: sizeRule,
-                outcome: swap)
-        } catch {
-            swap.abandon()
-            throw error
+extension StoreWriter {
+    /// An empty directory like `contents`, made by `make` with their mode and owner.
+    func twin<Result>(
+        of contents: PathBytes, _ make: (_ mode: UInt32, _ owner: Owner) throws(LayerError) -> Result
+    ) throws(LayerError) -> Result {
+        guard let found = try StoreFiles.metadata(contents) else {
+            throw LayerError(.notFound, "open the layer's contents", path: contents)
         }
+        return try make(found.mode & 0o7777, Owner(uid: found.uid, gid: found.gid))
     }
 
-    /// `contents` themselves, which hold something already.
-    static func into(
-        _ contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?
+    /// Where a layer is unpacked beside its empty `contents`, to be swapped in when it is complete. The caller holds the
+    /// layer's lock.
+    func target(
+        beside contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?, sizeRule: ApplyTarget.SizeRule,
+        _ steps: ContentSwap.Steps
+    ) throws(LayerError) -> ApplyTarget {
+        guard let parent = contents.splitLast()?.directory else {
+            throw LayerError(.notFound, "open the layer's contents", path: contents)
+        }
+        let building = parent.appending(ContentSwap.prefix + StoreFiles.randomText())
+        let holder = try twin(of: contents) { (mode, owner) throws(LayerError) in
+            try WorkDirectory(making: building, mode: mode, owner: owner, self)
+        }
+        let swap = ContentSwap(contents, building, in: holder, self, steps)
+        return try ApplyTarget(swap, swap.open, at: contents, dialect, lowers, sizeRule)
+    }
+
+    /// The contents themselves, which hold something already.
+    func target(
+        into contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?
     ) throws(LayerError) -> ApplyTarget {
         let root = try attempt("open", contents) { () throws(SystemCallError) in
             try contents.open([.readOnly, .directory])
         }
         return ApplyTarget(
             root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked, outcome: InPlaceApply())
+    }
+}
+
+extension ApplyTarget {
+    /// A target whose root is opened by `open`; if that fails nothing of it is left.
+    init(
+        _ outcome: any ApplyOutcome, _ open: () throws(LayerError) -> OwnedDescriptor, at path: PathBytes,
+        _ dialect: WhiteoutDialect, _ lowers: [PathBytes]?, _ sizeRule: SizeRule
+    ) throws(LayerError) {
+        do throws(LayerError) {
+            self.init(
+                root: try open(), path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, outcome: outcome)
+        } catch {
+            outcome.abandon()
+            throw error
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// The file beside a layer's contents that keeps its size, and tells whether it is still right (issue 4, item 7).
+/// The file beside a layer's contents that keeps its size, and tells whether it is still right.
 ///
 /// Docker ignores the file and removes it with the layer. It is believed only while three directories look as they did
 /// when it was written: the layer's own (mounting makes and removes `merged` in it, a child's creation makes
@@ -31,28 +31,6 @@ struct SizeRecordFile: Sendable {
         return RecordedSize(byteCount: byteCount, entryCount: entryCount)
     }
 
-    /// Writes the record. In place: a new name would change the directory whose times it holds.
-    func store(_ size: RecordedSize) throws(LayerError) {
-        let file = try attempt("record the size", path) { () throws(SystemCallError) in
-            try path.withName { (name) throws(SystemCallError) in
-                try OwnedDescriptor.open(name, [.writeOnly, .create, .truncate, .noFollow], mode: 0o600)
-            }
-        }
-        let text = "\(Self.heading)\n\(try stamp())\nbytes \(size.byteCount)\nentries \(size.entryCount)\n"
-        let bytes = Array(text.utf8)
-        try attempt("record the size", path) { () throws(SystemCallError) in try file.writeAll(bytes.rawBytes) }
-    }
-
-    /// Voids the record, before the layer may change.
-    func forget() throws(LayerError) { try StoreFiles.unlink(path) }
-
-    /// Runs `body`, which changes the layer's directory but not its contents, and keeps a record that was right.
-    func keepAcross(_ body: () throws(LayerError) -> Void) throws(LayerError) {
-        let size = load()
-        try body()
-        if let size { try? store(size) }
-    }
-
     /// What the three directories look like now.
     private func stamp() throws(LayerError) -> String {
         var text = "stamp"
@@ -71,5 +49,25 @@ struct SizeRecordFile: Sendable {
     private static func number(_ line: Substring, _ name: String) -> UInt64? {
         guard line.hasPrefix(name + " ") else { return nil }
         return UInt64(line.dropFirst(name.count + 1))
+    }
+}
+
+/// Only for who may change the store.
+extension SizeRecordFile {
+    /// Writes the record. In place: a new name would change the directory whose times it holds.
+    func store(_ size: RecordedSize, _ writer: StoreWriter) throws(LayerError) {
+        try writer.write(inPlace: path) { () throws(LayerError) in
+            Array("\(Self.heading)\n\(try stamp())\nbytes \(size.byteCount)\nentries \(size.entryCount)\n".utf8)
+        }
+    }
+
+    /// Voids the record, before the layer may change.
+    func forget(_ writer: StoreWriter) throws(LayerError) { try writer.unlink(path) }
+
+    /// Runs `body`, which changes the layer's directory but not its contents, and keeps a record that was right.
+    func keepAcross(_ writer: StoreWriter, _ body: () throws(LayerError) -> Void) throws(LayerError) {
+        let size = load()
+        try body()
+        if let size { try? store(size, writer) }
     }
 }

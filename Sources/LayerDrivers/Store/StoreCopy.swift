@@ -2,10 +2,10 @@ import LayerModel
 import LinuxIO
 
 /// Copies of whole trees inside a store (drivers.md 2).
-enum StoreCopy {
+extension StoreWriter {
     /// Copies what `source` holds, and its own owner, mode and times, into the directory `target`; with `linking`, files
     /// become further names of the source's.
-    static func copyContents(
+    func copyContents(
         _ source: PathBytes, to target: PathBytes, linking: Bool, workers: Int?
     ) throws(LayerError) {
         var options = TreeCopyOptions()

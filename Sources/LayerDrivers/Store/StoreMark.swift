@@ -23,7 +23,7 @@ public struct StoreMark {
     /// Writes the name down: after a crash it is there whole, or not at all.
     public func keep(_ driver: DriverName) throws(LayerError) {
         if try read() == driver.rawValue { return }
-        try StoreFiles.write(Array((driver.rawValue + "\n").utf8), to: path, mode: 0o600, durable: true)
+        try StoreWriter().write(Array((driver.rawValue + "\n").utf8), to: path, mode: 0o600, durable: true)
     }
 
     /// The name in the file; nil where there is none.

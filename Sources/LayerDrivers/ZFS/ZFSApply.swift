@@ -1,16 +1,17 @@
 import LayerModel
+import LayerMounts
 import LinuxIO
 
 /// Unpacks into a mounted dataset, whose state before is kept in a snapshot until the layer is complete: so a layer has
 /// all of its archive or nothing of it, whenever the process ends.
 final class ZFSApply: ApplyOutcome {
-    private let sizes: ZFSSizeRecords
-    private var store: ZFSStore { sizes.store }
+    private let sizes: ZFSSizeKeeper
+    private let store: ZFSStore
+    private let locks: ZFSLocks
     private let id: LayerID
     /// Whether the layer has no parent and was empty, so that its size is what was unpacked.
     private let isBare: Bool
     private let mounted: Mounted
-    private let warn: @Sendable (String) -> Void
 
     private final class Mounted: Sendable {
         let layer: MountedLayer
@@ -21,60 +22,73 @@ final class ZFSApply: ApplyOutcome {
     ///
     /// Throws `inUse` where somebody else is unpacking into the layer, or did so and was killed (`check` mends that).
     init(
-        _ id: LayerID, _ layer: consuming MountedLayer, _ sizes: ZFSSizeRecords, isBare: Bool,
-        warn: @escaping @Sendable (String) -> Void
+        _ id: LayerID, _ layer: consuming MountedLayer, _ store: ZFSStore, _ sizes: ZFSSizeKeeper, _ locks: ZFSLocks,
+        isBare: Bool
     ) throws(LayerError) {
         self.id = id
+        self.store = store
         self.sizes = sizes
+        self.locks = locks
         self.isBare = isBare
-        self.warn = warn
         mounted = Mounted(layer)
-        do throws(ZFSFailure) {
-            try store.tool.zfs(["snapshot", store.names.applySnapshot(id)])
-        } catch {
-            guard error.kind == .exists else { throw error.error("apply the layer", id.component) }
-            throw LayerError(
-                .inUse, "apply the layer", path: id.component,
-                cause: .reason("another layer is being unpacked into it, or was when its process ended"),
-                hint: "ldiff layer check --repair takes back what a crash left")
-        }
+        try locks.withLock(id) { () throws(LayerError) in try store.beginApply(id) }
     }
 
     func keep(_ size: RecordedSize) throws(LayerError) {
-        _ = try attemptZFS("apply the layer", id.component) { () throws(ZFSFailure) in
-            try store.tool.zfs(["destroy", store.names.applySnapshot(id)])
-        }
-        // The layer is complete: a size that cannot be kept is counted when it is asked for, as that of a layer on a parent,
-        // of which only a comparison tells what the parent has alike.
-        if isBare, let token = sizes.begin(id) {
-            do throws(LayerError) { try sizes.keep(size, of: id, token: token) } catch { sizes.drop(id) }
-        } else {
-            try? sizes.expect(id)
-        }
+        try store.endApply(id)
+        sizes.keepApplied(size, of: id, isBare: isBare)
     }
 
     func abandon() {
-        if let failure = Self.takeBack(id, store) {
-            warn("zfs: taking back what was unpacked into \(id): \(failure.text)")
+        do throws(LayerError) {
+            try locks.withLock(id) { () throws(LayerError) in try store.takeBackApply(id) }
+        } catch {
+            store.log(.warning, "zfs: \(error)")
         }
     }
+}
 
-    /// Brings the layer back to its state before; nil is success.
-    static func takeBack(_ id: LayerID, _ store: ZFSStore) -> ZFSFailure? {
-        let snapshot = store.names.applySnapshot(id)
-        var last: ZFSFailure?
-        for attempt in 0..<20 {
-            if attempt > 0 { ProcessState.sleep(milliseconds: 100) }
-            do throws(ZFSFailure) {
-                try store.tool.zfs(["rollback", snapshot])
-                try store.tool.zfs(["destroy", snapshot])
-                return nil
-            } catch {
-                if error.kind == .missing { return nil }
-                last = error
-                guard error.kind == .busy else { break }
-            }
+/// Unpacks into a dataset that is no layer yet, and becomes one, as a whole, when it is renamed.
+final class ZFSNewLayer: ApplyOutcome {
+    private let driver: ZFSDriver
+    private let id: LayerID
+    private let parent: LayerID?
+    /// The dataset, and where it is mounted.
+    private let building: String
+    /// Which dataset it is, whatever it is called; empty before it is kept.
+    private let guid = Monitor("")
+    private let point: PathBytes
+
+    init(_ driver: ZFSDriver, _ id: LayerID, parent: LayerID?, _ building: String, at point: PathBytes) {
+        self.driver = driver
+        self.id = id
+        self.parent = parent
+        self.building = building
+        self.point = point
+    }
+
+    /// Throws `alreadyExists` where somebody else made the layer meanwhile; then nothing is changed.
+    func keep(_ size: RecordedSize) throws(LayerError) {
+        try driver.mounts.clear(point, "unmount the new layer")
+        try driver.locks.withLock(id, sharing: parent) { () throws(LayerError) in
+            try driver.store.publish(building, as: id)
+            let made = try driver.store.view.prove(id).first?.guid ?? ""
+            guid.change { $0 = made }
         }
-        return last
+        driver.sizes.keepApplied(size, of: id, isBare: parent == nil)
+    }
+
+    func takeBack() throws(LayerError) {
+        let made = guid.change { $0 }
+        try driver.remove(id) { !made.isEmpty && $0.guid == made }
+    }
+
+    func abandon() {
+        do throws(LayerError) {
+            try driver.mounts.clear(point, "unmount the new layer")
+            try driver.store.destroyLeftover(building)
+        } catch {
+            driver.configuration.log(.warning, "zfs: taking back what was unpacked for \(id): \(error)")
+        }
     }
 }

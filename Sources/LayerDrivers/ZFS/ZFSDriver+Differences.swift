@@ -4,43 +4,48 @@ import LayerMounts
 import LinuxIO
 
 extension ZFSDriver {
-    /// What `snapdir=visible` shows at the top of a dataset; auto-snapshot tools and a look into it have broken builds.
-    private static let controlDirectory = PathBytes(".zfs")
-
     // MARK: differences
 
     /// Both trees, mounted. Where `zfs diff` can tell what may differ, only that is looked at.
     public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
-        let dataset = try store.require(id, "compare the layer")
-        if let parent { _ = try store.require(parent, "compare with the layer") }
-        var source = try comparedTrees(id, parent)
-        source.trees.ignoredAtTop = [Self.controlDirectory]
-        guard let parent else { return source }
-        let origin = dataset.origin.flatMap { store.names.parent(origin: $0) == parent ? $0 : nil }
+        let dataset = try store.view.require(id, "compare the layer")
+        if let parent { _ = try store.view.require(parent, "compare with the layer") }
+        let layer = try look(id)
+        var trees = looking.source(layer)
+        guard let parent else { return ChangeSource(compared: trees, [layer]) }
+        let below = try look(parent)
+        trees.lowers = [below.path]
         switch platform {
         case .kernel:
-            source.trees.changedInodes = origin.flatMap { candidates(dataset.name, $0, source.trees) }
+            trees.changedInodes = looking.origin(dataset, parent).flatMap {
+                candidates(dataset.name, $0, layer.point, below.point)
+            }
             // They are few, so those that look alike are read, too.
-            if source.trees.changedInodes != nil { source.trees.contents = .always }
-        case .fuse:
-            source.trees.contents = origin.flatMap(creation).map { .changedInodesOrSince($0) } ?? .always
+            if trees.changedInodes != nil { trees.contents = .always }
+        case .fuse: trees.contents = looking.fuseContents(dataset, parent)
         }
-        return source
+        return ChangeSource(compared: trees, [layer, below])
+    }
+
+    private func look(_ id: LayerID) throws(LayerError) -> ZFSMountedLook {
+        try ZFSMountedLook(id, mounts, store.view)
     }
 
     /// Inodes that may differ between a clone and the parent that it was made from; nil: any.
     ///
     /// What was done to the parent since its snapshot was taken counts as well: reading its files is enough.
-    private func candidates(_ dataset: String, _ origin: String, _ trees: SourceOptions) -> Set<UInt64>? {
-        guard let cut = origin.firstIndex(of: "@"), let lower = trees.lowers.first else { return nil }
+    private func candidates(
+        _ dataset: String, _ origin: String, _ upper: PathBytes, _ lower: PathBytes
+    ) -> Set<UInt64>? {
+        guard let cut = origin.firstIndex(of: "@") else { return nil }
         let parent = String(origin[..<cut])
         do throws(ZFSFailure) {
             // What programs wrote through memory maps is not in the pool yet.
-            for path in [trees.upper, lower] { try? path.open([.readOnly, .directory]).syncFileSystem() }
-            var search = try CandidateSearch(new: trees.upper, old: lower)
+            for path in [upper, lower] { try? path.open([.readOnly, .directory]).syncFileSystem() }
+            var search = try CandidateSearch(new: upper, old: lower)
             // `zfs diff` takes a snapshot of its own: whatever was written in the pool before can be asked for after it.
             try search.add(store.tool.zfs(["diff", "-FH", origin, dataset]), of: .new)
-            let written = try store.tool.zfs(["get", "-Hp", "-o", "value", "written" + origin[cut...], parent])
+            let written = try store.view.query.get(["-Hp", "-o", "value", "written" + origin[cut...], parent])
             if written != Array("0\n".utf8) {
                 try search.add(store.tool.zfs(["diff", "-FH", origin, parent]), of: .old)
             }
@@ -51,103 +56,79 @@ extension ZFSDriver {
         }
     }
 
-    /// The second in which a snapshot was taken.
-    private func creation(_ snapshot: String) -> Int64? {
-        guard let text = try? store.tool.zfs(["get", "-Hp", "-o", "value", "creation", snapshot]) else { return nil }
-        return Int64(String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
-    }
-
-    // MARK: sizes
-
-    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
-        guard let dataset = try? store.find(id), isDirect(parent, of: dataset) else { return nil }
-        return sizes.recorded(id, origin: dataset.origin)
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        try changeSource(of: id, since: parent)
     }
 
     /// As `changeSource`. The size of a layer that was applied, or has children, is kept; not on zfs-fuse, where counting a
     /// layer changes the times of access in it.
-    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
-        let dataset = try store.require(id, "measure the layer")
+    public func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        let dataset = try store.view.require(id, "measure the layer")
         let isKept =
-            platform == .kernel && isDirect(parent, of: dataset) && references.count(mountpoint(id)) == 0
-            && (sizes.isExpected(id) || store.hasChildren(id))
+            platform == .kernel && looking.isDirect(parent, of: dataset)
+            && mounts.references.count(mountpoint(id)) == 0
+            && (looking.sizes.isExpected(id) || store.view.hasChildren(id))
         var source = try changeSource(of: id, since: parent)
         // After mounting, which frees a log that writing left.
         if isKept { source.recording = ZFSSizeRecording(sizes, id, origin: dataset.origin) }
         return source
     }
 
-    private func isDirect(_ parent: LayerID?, of dataset: ZFSDataset) -> Bool {
-        guard let origin = dataset.origin else { return parent == nil }
-        return parent != nil && store.names.parent(origin: origin) == parent
+    public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try LayerFiles(look(id)) }
+
+    /// Of the whole tree, mounted: an empty mount point must not count as an empty layer.
+    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+        try looking.usage(look(id))
     }
 
     // MARK: applying
 
     /// The layer's tree itself, where whiteouts delete.
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
-        let dataset = try store.require(id, "apply the layer")
-        if let parent { _ = try store.require(parent, "apply onto the layer") }
-        try sizes.forget(id)
+        let dataset = try store.view.require(id, "apply the layer")
+        if let parent { _ = try store.view.require(parent, "apply onto the layer") }
         // Without times of access, which would be written after the layer was counted.
-        let layer = try mount(id, options: MountOptions(readOnly: true))
+        let layer = try mount(id, options: MountOptions(access: .looking))
         let path = layer.path
         let root = try attempt("open the layer", path) { () throws(SystemCallError) in
             try path.open([.readOnly, .directory])
         }
-        let log = configuration.log
         // A base layer of which nobody else makes use: what is unpacked is all that is counted.
-        let isSole = parent == nil && isDirect(nil, of: dataset) && references.count(path) == 1
+        let isSole = parent == nil && looking.isDirect(nil, of: dataset) && mounts.references.count(path) == 1
         let isEmpty = try StoreFiles.isEmpty(path)
-        let outcome = try ZFSApply(id, layer, sizes, isBare: isSole && isEmpty) { log(.warning, $0) }
+        let outcome = try ZFSApply(id, layer, store, sizes, locks, isBare: isSole && isEmpty)
+        // Not before it is known that nobody else is unpacking.
+        do throws(LayerError) { try sizes.forget(id) } catch {
+            outcome.abandon()
+            throw error
+        }
         return ApplyTarget(
             root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, outcome: outcome)
     }
 
-    public func files(of id: LayerID) throws(LayerError) -> LayerFiles {
-        try LayerFiles(mounted: mount(id, options: MountOptions(readOnly: true)))
-    }
-
-    // MARK: facts
-
-    /// Asked anew each time (K10).
-    public func status() -> [StatusRow] {
-        let root = store.names.root
-        let pool = root.prefix { $0 != "/" }
-        var (poolName, health) = (String(pool), "not available")
-        do throws(ZFSFailure) {
-            // Without -p, which zfs-fuse's zpool does not have.
-            let text = String(
-                decoding: try store.tool.zpool(["list", "-H", "-o", "name,health", String(pool)]), as: UTF8.self)
-            let fields = text.split(whereSeparator: \.isNewline).first?.split(separator: "\t") ?? []
-            if fields.count == 2 { (poolName, health) = (String(fields[0]), String(fields[1])) }
-        } catch {
-            poolName = "error while getting pool information \(error.text)"
+    /// A dataset which is no layer before it is kept.
+    public func newLayerTarget(
+        _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
+    ) throws(LayerError) -> ApplyTarget {
+        let quota = try checked(id, parent, options)
+        let building = try locks.withLock(id, sharing: parent) { () throws(LayerError) in
+            try beforeCreating(id, parent)
+            if try store.view.look(store.names.dataset(id)) != nil { throw DriverErrors.exists(id) }
+            return try store.build(id, parent: parent, quota: quota)
         }
-        let text = try? store.tool.zfs(ZFSDataset.query(recursive: false) + [root])
-        let dataset = text.flatMap { try? ZFSDataset.parse($0) }?.first
-        func number(_ value: UInt64?) -> String { value.map { String($0) } ?? "not available" }
-        return [
-            StatusRow("Zpool", poolName), StatusRow("Zpool Health", health), StatusRow("Parent Dataset", root),
-            StatusRow("Space Used By Parent", number(dataset?.used)),
-            StatusRow("Space Available", number(dataset?.available)),
-            StatusRow("Parent Quota", dataset?.quota == 0 ? "no" : number(dataset?.quota)),
-            StatusRow("Compression", dataset?.compression ?? "not available"),
-        ]
-    }
-
-    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] {
-        let dataset = try store.require(id, "describe the layer")
-        return [MetadataItem("Dataset", PathBytes(dataset.name)), MetadataItem("Mountpoint", mountpoint(id))]
-    }
-
-    /// Of the whole tree, mounted: an empty mount point must not count as an empty layer.
-    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
-        let layer = try mount(id, options: MountOptions(readOnly: true))
-        var trees = newSource(layer.path)
-        trees.ignoredAtTop = [Self.controlDirectory]
-        let size = try DiffEngine.size(trees)
-        try layer.release()
-        return DiskUsage(byteCount: size.bytes, inodeCount: size.inodes)
+        let point = mounts.graph.appending(PathBytes(Array((store.names.component(building) ?? "").utf8)))
+        let outcome = ZFSNewLayer(self, id, parent: parent, building, at: point)
+        do throws(LayerError) {
+            var mountpoint = PathBytes("legacy")
+            try mounts.mount(building, at: point, &mountpoint, MountOptions(access: .looking))
+            let root = try attempt("open the layer", point) { () throws(SystemCallError) in
+                try point.open([.readOnly, .directory])
+            }
+            return ApplyTarget(
+                root: root, path: point, dialect: .tree, lowers: nil, sizeRule: .headerSum, outcome: outcome)
+        } catch {
+            outcome.abandon()
+            throw error
+        }
     }
 }

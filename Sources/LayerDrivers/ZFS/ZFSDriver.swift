@@ -10,48 +10,54 @@ import LinuxIO
 public final class ZFSDriver: LayerDriver {
     public let name = DriverName.zfs
     public let configuration: DriverConfiguration
-    let platform: ZFSPlatform
-    let options: ZFSOptions
+    let looking: ZFSReader
     let store: ZFSStore
-    let references = MountReferences(.mountPoint)
-    let locks = LayerLocks<LayerID>()
-    let lock: HomeLock
-    let sizes: ZFSSizeRecords
+    let sizes: ZFSSizeKeeper
+
+    public var reader: any StoreReader { looking }
+    var platform: ZFSPlatform { looking.platform }
+    var mounts: ZFSMounts { looking.mounts }
+    var locks: ZFSLocks { looking.locks }
 
     /// Opens the store at `configuration.home`, or makes an empty one, in the order of drivers.md 9.1.
     ///
     /// Throws `driverUnavailable` where zfs cannot be used here, before anything is made.
     public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
-        platform = try ZFSPlatform.detect()
-        options = try ZFSOptions(configuration)
-        let root = if let named = options.root { named } else { try platform.dataset(holding: configuration.home) }
-        store = ZFSStore(root: root, tool: ZFSTool(log: configuration.log), log: configuration.log)
-        sizes = ZFSSizeRecords(store, platform, home: configuration.home)
-        let datasets = try store.list()
+        let tool = ZFSTool(log: configuration.log)
+        let (looking, datasets) = try ZFSReader.opening(configuration, tool)
+        self.looking = looking
+        store = ZFSStore(view: looking.view, tool: tool, log: configuration.log)
+        sizes = ZFSSizeKeeper(looking.sizes, store)
         do throws(LayerError) {
-            try StoreFiles.makeDirectory(
+            try StoreWriter().makeDirectory(
                 configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
         } catch {
             throw LayerError(
                 error.code, "Failed to create", path: configuration.home, cause: error.cause, hint: error.hint)
         }
-        lock = try HomeLock(configuration.home)
-        if lock.wasAlone {
-            var check = ZFSCheck(store, sizes, graph: graph, repair: true)
-            try check.datasets(datasets, isAlone: true)
-            for finding in check.findings.list { configuration.log(.warning, "zfs: \(finding)") }
-            try lock.share()
-        }
+        var check = ZFSCheck(looking.view, mounts, looking.sizes, mender)
+        check.leftovers(datasets, all: false)
+        for finding in check.findings.list { configuration.log(.warning, "zfs: \(finding)") }
     }
 
-    /// Where layers are mounted.
-    var graph: PathBytes { configuration.home.appending("graph") }
-    func mountpoint(_ id: LayerID) -> PathBytes { graph.appending(id.component) }
+    private var mender: ZFSCheck.Mender { ZFSCheck.Mender(store: store, sizes: sizes, locks: locks) }
+
+    /// Where a layer is mounted.
+    func mountpoint(_ id: LayerID) -> PathBytes { mounts.point(id) }
 
     // MARK: layers
 
     public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+        let quota = try checked(id, parent, options)
+        try locks.withLock(id, sharing: parent) { () throws(LayerError) in
+            try beforeCreating(id, parent)
+            try store.create(id, parent: parent, quota: quota)
+        }
+    }
+
+    /// Refuses what no layer can be made of; returns its quota.
+    func checked(_ id: LayerID, _ parent: LayerID?, _ options: CreateOptions) throws(LayerError) -> String? {
         let quota = try Self.quota(id, options.storage)
         try store.names.validate(id)
         guard id != parent else {
@@ -59,15 +65,16 @@ public final class ZFSDriver: LayerDriver {
                 .invalidArgument, "create the layer", path: id.component,
                 cause: .reason("a layer cannot be its own parent"))
         }
-        try locks.withLock(id, sharing: parent) { () throws(LayerError) in
-            if store.isKnown(id) { throw DriverErrors.exists(id) }
-            if let parent {
-                _ = try store.require(parent, "create a layer on the parent")
-                // What programs wrote through memory maps is not in the pool yet.
-                try syncIfMounted(parent)
-            }
-            try store.create(id, parent: parent, quota: quota)
-        }
+        return quota
+    }
+
+    func beforeCreating(_ id: LayerID, _ parent: LayerID?) throws(LayerError) {
+        // Another process may have removed it since it was known.
+        if store.view.isKnown(id), try !store.view.prove(id).isEmpty { throw DriverErrors.exists(id) }
+        guard let parent else { return }
+        _ = try store.view.require(parent, "create a layer on the parent")
+        // What programs wrote through memory maps is not in the pool yet.
+        try syncIfMounted(parent)
     }
 
     /// The value of the quota, as zfs takes it; nil for none. Every option is looked at (K10).
@@ -90,31 +97,32 @@ public final class ZFSDriver: LayerDriver {
 
     private func syncIfMounted(_ id: LayerID) throws(LayerError) {
         let path = mountpoint(id)
-        guard references.count(path) > 0 else { return }
+        guard mounts.references.count(path) > 0 else { return }
         try attempt("sync the layer", path) { () throws(SystemCallError) in
             try path.open([.readOnly, .directory]).syncFileSystem()
         }
     }
 
+    /// What is called so and is no layer stays, and is no error: there is no such layer.
+    ///
+    /// Throws `inUse` where layers were made on it, or anything that is not ours depends on it.
     public func remove(_ id: LayerID) throws(LayerError) {
+        try remove(id) { _ in true }
+    }
+
+    /// The same, if it is the dataset that `isMeant` says.
+    func remove(_ id: LayerID, _ isMeant: (ZFSDataset) -> Bool) throws(LayerError) {
         try store.names.validate(id)
         let path = mountpoint(id)
         try locks.withLock(id) { () throws(LayerError) in
-            try store.destroy(id) { () throws(LayerError) in
-                if try MountTable.state(of: path) == .mounted { try ZFSPlatform.unmount(path) }
-                try KernelMount.unmountAll(atOrBelow: path)
-                references.forget(path)
+            if let found = try store.view.prove(id).first, !isMeant(found) { return }
+            let isDestroyed = try store.destroy(id) { () throws(LayerError) in
+                try mounts.unmountAll(path, "remove the layer")
+                try sizes.forget(id)
             }
-            try sizes.forget(id)
-            try StoreFiles.removeDirectory(path)
+            // Not before: whoever has it mounted in another mount namespace would lose it, and nobody would know that it was busy.
+            if isDestroyed { mounts.removePoint(path) }
         }
-    }
-
-    public func exists(_ id: LayerID) -> Bool { (try? store.find(id)) != nil }
-    public func layers() throws(LayerError) -> [LayerID] { try store.layers() }
-
-    public func parent(of id: LayerID) throws(LayerError) -> LayerID? {
-        try store.require(id, "find the parent of").origin.flatMap(store.names.parent)
     }
 
     // MARK: mounting
@@ -122,75 +130,26 @@ public final class ZFSDriver: LayerDriver {
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         try store.names.validate(id)
-        return try locks.withLock(id) { () throws(LayerError) in
-            var dataset = try store.require(id, "mount the layer")
-            let path = mountpoint(id)
-            if !options.readOnly { try sizes.forget(id) }
-            switch try references.acquire(path) {
-            case .isMounted: return path
-            case .mustReplace: try KernelMount.unmount(path, [.detach, .noFollow])
-            case .mustMount: break
-            }
-            do throws(LayerError) {
-                try mount(id, &dataset, options)
-            } catch {
-                references.forget(path)
-                try? StoreFiles.removeDirectory(path)
-                // Destroyed by somebody else since the list was read.
-                if error.code == .notFound {
-                    store.forget(id)
-                    if try store.find(id) == nil { throw DriverErrors.unknownLayer("mount the layer", id) }
-                }
-                throw error
-            }
-            return path
-        }
-    }
-
-    private func mount(_ id: LayerID, _ dataset: inout ZFSDataset, _ options: MountOptions) throws(LayerError) {
-        let (path, owner) = (mountpoint(id), configuration.rootOwner)
-        try StoreFiles.makeDirectory(graph, mode: 0o755, owner: owner)
-        try StoreFiles.makeDirectory(path, mode: 0o755, owner: owner)
-        let known = dataset.mountpoint
-        // A layer that is only looked at does not change by being read.
-        try platform.mount(
-            dataset.name, at: path, mountpoint: &dataset.mountpoint, options: self.options, label: options.label,
-            noAccessTimes: options.readOnly, tool: store.tool)
-        if dataset.mountpoint != known { store.remember(id, dataset) }
-        do throws(LayerError) {
-            let found = try StoreFiles.metadata(path)
-            guard found?.uid != owner.uid || found?.gid != owner.gid else { return }
-            try StoreFiles.setOwner(path, owner)
-        } catch {
-            try? ZFSPlatform.unmount(path)
-            throw error
+        return try mounts.get(id, store.view, options) { () throws(LayerError) in
+            if options.access == .readWrite { try sizes.forget(id) }
         }
     }
 
     public func put(_ id: LayerID) throws(LayerError) {
         do throws(LayerError) { try store.names.validate(id) } catch { return }
-        try locks.withLock(id) { () throws(LayerError) in
-            let path = mountpoint(id)
-            guard try references.release(path) == .mustUnmount else { return }
-            do throws(LayerError) {
-                try ZFSPlatform.unmount(path)
-                try StoreFiles.removeDirectory(path)
-            } catch {
-                configuration.log(.warning, "unmounting \(id): \(error)")
-            }
-        }
+        try mounts.put(id)
     }
 
     /// Unmounts the layers, and nothing else (K7).
     public func cleanup() throws(LayerError) {
         var first: LayerError?
-        for entry in try MountTable.read().entries(atOrBelow: graph).reversed() {
-            let point = entry.mountPoint
-            guard point.splitLast()?.directory == graph else { continue }
+        for entry in try MountTable.read().entries(atOrBelow: mounts.graph).reversed() where mounts.isOurs(entry) {
             do throws(LayerError) {
-                try ZFSPlatform.unmount(point)
-                references.forget(point)
-                try StoreFiles.removeDirectory(point)
+                guard let id = store.names.layer(String(decoding: entry.source.bytes, as: UTF8.self)),
+                    try store.view.find(id) != nil
+                else { continue }
+                try mounts.unmount(entry.mountPoint)
+                mounts.references.forget(entry.mountPoint)
             } catch {
                 if first == nil { first = error }
             }
@@ -198,14 +157,8 @@ public final class ZFSDriver: LayerDriver {
         if let first { throw first }
     }
 
-    public func check(repair: Bool) throws(LayerError) -> [Finding] {
-        try lock.whileAlone { (isAlone) throws(LayerError) in
-            var check = ZFSCheck(store, sizes, graph: graph, repair: repair)
-            try check.mounts()
-            let datasets = try store.list()
-            try check.datasets(datasets, isAlone: isAlone)
-            try check.sizes(datasets, isAlone: isAlone)
-            return check.findings.list
-        }
+    public func repair() throws(LayerError) -> [Finding] {
+        var check = ZFSCheck(looking.view, mounts, looking.sizes, mender)
+        return try check.run()
     }
 }

@@ -73,7 +73,7 @@ enum ZFSPlatform: Sendable {
     }
 
     /// stat(2)'s form of a device number, as makedev(3) makes it.
-    private static func device(_ entry: MountEntry) -> UInt64 {
+    static func device(_ entry: MountEntry) -> UInt64 {
         let (major, minor) = (UInt64(entry.major), UInt64(entry.minor))
         return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xff) << 12 | (major & ~0xfff) << 32
     }

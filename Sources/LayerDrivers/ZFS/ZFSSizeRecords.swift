@@ -2,7 +2,7 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// Sizes of layers, kept where Docker does not look (issue 4, item 7): a file `<home>/sizes/<id>`, and a snapshot
+/// Sizes of layers, kept where Docker does not look : a file `<home>/sizes/<id>`, and a snapshot
 /// `@ldiff-size` of the layer as it was when it was counted.
 ///
 /// ZFS itself says whether the layer, or the parent that it was compared with, has changed since: not a block may have been
@@ -14,20 +14,20 @@ struct ZFSSizeRecords: Sendable {
     static let snapshotName = "ldiff-size"
     /// The snapshot's property with the random text.
     static let property = "ldiff:size"
-    private static let heading = "ldiff-size 1"
+    static let heading = "ldiff-size 1"
 
-    let store: ZFSStore
-    let platform: ZFSPlatform
+    let view: ZFSView
+    private let platform: ZFSPlatform
     let directory: PathBytes
 
-    init(_ store: ZFSStore, _ platform: ZFSPlatform, home: PathBytes) {
-        self.store = store
+    init(_ view: ZFSView, _ platform: ZFSPlatform, home: PathBytes) {
+        self.view = view
         self.platform = platform
         directory = home.appending(Self.directoryName)
     }
 
-    private func path(_ id: LayerID) -> PathBytes { directory.appending(id.component) }
-    private func snapshot(_ id: LayerID) -> String { store.names.dataset(id) + "@" + Self.snapshotName }
+    func path(_ id: LayerID) -> PathBytes { directory.appending(id.component) }
+    func snapshot(_ id: LayerID) -> String { view.names.dataset(id) + "@" + Self.snapshotName }
 
     // MARK: the file
 
@@ -52,22 +52,11 @@ struct ZFSSizeRecords: Sendable {
         return record
     }
 
-    private func write(_ id: LayerID, token: String, _ size: RecordedSize?) throws(LayerError) {
-        let bytes = size.map { String($0.byteCount) } ?? "-"
-        let entries = size.map { String($0.entryCount) } ?? "-"
-        let text = "\(Self.heading)\nsnapshot \(token)\nbytes \(bytes)\nentries \(entries)\n"
-        try StoreFiles.makeDirectory(directory, mode: 0o700, owner: .current)
-        try StoreFiles.write(Array(text.utf8), to: path(id), mode: 0o600)
-    }
-
-    /// Voids the record, before the layer may change; also when the layer goes.
-    func forget(_ id: LayerID) throws(LayerError) { try StoreFiles.unlink(path(id)) }
+    /// Whether the file that is called as the layer's record is one, and not something else that lies there.
+    func isRecord(_ id: LayerID) -> Bool { load(id) != nil }
 
     /// Whether the layer was applied, or counted before: nobody but a driver's user writes into such a layer.
     func isExpected(_ id: LayerID) -> Bool { load(id) != nil }
-
-    /// Says that the layer was applied, so that its size is kept once it is counted.
-    func expect(_ id: LayerID) throws(LayerError) { try write(id, token: "-", nil) }
 
     // MARK: asking zfs
 
@@ -79,8 +68,8 @@ struct ZFSSizeRecords: Sendable {
         return size
     }
 
-    private func isUnchanged(_ id: LayerID, origin: String?, token: Substring) -> Bool {
-        let dataset = store.names.dataset(id)
+    func isUnchanged(_ id: LayerID, origin: String?, token: Substring) -> Bool {
+        let dataset = view.names.dataset(id)
         let cut = origin?.firstIndex(of: "@")
         let parent = cut.flatMap { cut in origin.map { String($0[..<cut]) } }
         guard !isMounted([dataset, parent].compactMap { $0 }) else { return false }
@@ -92,8 +81,8 @@ struct ZFSSizeRecords: Sendable {
             parents = cut.flatMap { cut in origin.map { "written" + String($0[cut...]) } } ?? own
         }
         let properties = Set([Self.property, own, parents]).sorted().joined(separator: ",")
-        let text = try? store.tool.zfs(
-            ["get", "-Hp", "-o", "name,property,value", properties, snapshot(id), dataset]
+        let text = try? view.query.get(
+            ["-Hp", "-o", "name,property,value", properties, snapshot(id), dataset]
                 + (parent.map { [$0] } ?? []))
         guard let text else { return false }
         var values: [String: String] = [:]
@@ -111,64 +100,6 @@ struct ZFSSizeRecords: Sendable {
         return entries.contains { sources.contains($0.source) }
     }
 
-    // MARK: keeping
-
-    /// Takes the snapshot that a size which is counted from now on is believed by; nil where that fails.
-    func begin(_ id: LayerID) -> String? {
-        let token = StoreFiles.randomText()
-        let command = ["snapshot", "-o", "\(Self.property)=\(token)", snapshot(id)]
-        do throws(ZFSFailure) {
-            try store.tool.zfs(command)
-        } catch {
-            guard error.kind == .exists, store.dropSnapshot(snapshot(id)), (try? store.tool.zfs(command)) != nil else {
-                return nil
-            }
-        }
-        return token
-    }
-
-    /// Keeps the size of a layer that was counted after `begin`.
-    func keep(_ size: RecordedSize, of id: LayerID, token: String) throws(LayerError) {
-        try write(id, token: token, size)
-    }
-
-    /// Keeps the size of a layer that was counted after `begin`, if nothing has changed since then.
-    func keepIfUnchanged(_ size: RecordedSize, of id: LayerID, origin: String?, token: String) -> Bool {
-        guard isUnchanged(id, origin: origin, token: token[...]) else { return false }
-        do throws(LayerError) {
-            try write(id, token: token, size)
-            return true
-        } catch {
-            return false
-        }
-    }
-
-    /// Gives up what `begin` began.
-    func drop(_ id: LayerID) { _ = store.dropSnapshot(snapshot(id)) }
-
     /// The layers that have a file, sorted, and whatever else lies there.
     func files() throws(LayerError) -> [PathBytes] { try StoreFiles.names(in: directory) }
-}
-
-/// The counting of a layer whose size is to be kept: from before the first look to after the last.
-final class ZFSSizeRecording: SizeRecording {
-    private let records: ZFSSizeRecords
-    private let id: LayerID
-    private let origin: String?
-    private let token: String
-
-    /// Nil where the size cannot be kept.
-    init?(_ records: ZFSSizeRecords, _ id: LayerID, origin: String?) {
-        guard let token = records.begin(id) else { return nil }
-        self.records = records
-        self.id = id
-        self.origin = origin
-        self.token = token
-    }
-
-    func finish(_ size: RecordedSize?) {
-        guard let size, records.keepIfUnchanged(size, of: id, origin: origin, token: token) else {
-            return records.drop(id)
-        }
-    }
 }

@@ -4,7 +4,8 @@ import LinuxIO
 
 /// The datasets of containerd's snapshots: `<root>/<id>`, each with a snapshot `@committed` once it is a parent.
 ///
-/// Who keeps the metadata knows which there are; nothing is listed but at the start.
+/// Who keeps the metadata knows which there are; nothing is listed but at the start. Whatever is destroyed carries our property:
+/// what is only called like a dataset of ours is somebody else's.
 package struct ZFSSnapshots: Sendable {
     /// The dataset that holds the others.
     package let root: String
@@ -12,7 +13,7 @@ package struct ZFSSnapshots: Sendable {
     private let tool: ZFSTool
 
     /// Says that a dataset is a snapshot of ours.
-    private static let property = "ldiff:snapshot"
+    static let property = "ldiff:snapshot"
     private static let committed = "committed"
 
     /// Finds the dataset that is mounted at `home` or above, or takes the one that is named.
@@ -34,7 +35,7 @@ package struct ZFSSnapshots: Sendable {
     package func create(_ id: Int64, parent: Int64?) throws(LayerError) {
         let settings = [
             "mountpoint=legacy", "canmount=noauto", "snapdir=hidden", "com.sun:auto-snapshot=false",
-            "\(Self.property)=\(id)",
+            "\(Self.property)=\(id)", "\(ZFSNames.maker)=\(ZFSMaker.current.text)",
         ].flatMap { ["-o", $0] }
         let path = PathBytes(name(id))
         _ = try attemptZFS("make the dataset", path) { () throws(ZFSFailure) in
@@ -47,25 +48,72 @@ package struct ZFSSnapshots: Sendable {
     }
 
     /// Keeps the state of a dataset for its clones. One that was kept by a try that failed later is replaced.
+    ///
+    /// Throws `inUse` where somebody else has a snapshot of this name.
     package func freeze(_ id: Int64) throws(LayerError) {
-        try attemptZFS("keep the state of the dataset", PathBytes(name(id))) { () throws(ZFSFailure) in
-            do throws(ZFSFailure) {
-                try tool.zfs(["snapshot", committed(id)])
-            } catch {
-                guard error.kind == .exists else { throw error }
-                try tool.zfs(["destroy", committed(id)])
-                try tool.zfs(["snapshot", committed(id)])
-            }
+        let path = PathBytes(name(id))
+        let command = ["snapshot", "-o", "\(Self.property)=\(id)", committed(id)]
+        do throws(ZFSFailure) {
+            try tool.zfs(command)
+            return
+        } catch {
+            guard error.kind == .exists else { throw error.error("keep the state of the dataset", path) }
+        }
+        let listing = try listing(id)
+        guard let dataset = listing.first, let kept = listing.first(where: { $0.name == committed(id) }),
+            isOurs(kept, of: dataset, id)
+        else {
+            throw LayerError(
+                .inUse, "keep the state of the dataset", path: path,
+                cause: .reason("somebody else has made a snapshot \(committed(id))"),
+                hint: "zfs rename gives it another name")
+        }
+        try attemptZFS("keep the state of the dataset", path) { () throws(ZFSFailure) in
+            try tool.zfs(["destroy", committed(id)])
+            try tool.zfs(command)
         }
     }
 
-    /// Destroys a dataset with its snapshot; a missing one is fine, whoever destroyed it.
+    /// The dataset of `id` with its snapshots and what lies in it behind it; nothing where there is none.
+    private func listing(_ id: Int64) throws(LayerError) -> [ZFSDataset] {
+        let text: [UInt8]
+        do throws(ZFSFailure) {
+            text = try tool.query.get(ZFSDataset.query(recursive: true) + [name(id)])
+        } catch {
+            guard error.kind != .missing else { return [] }
+            throw error.error("look at the dataset", PathBytes(name(id)))
+        }
+        return try ZFSDataset.parse(text)
+    }
+
+    /// Earlier versions gave their snapshots no property, and their datasets no maker.
+    private func isOurs(_ snapshot: ZFSDataset, of dataset: ZFSDataset, _ id: Int64) -> Bool {
+        snapshot.name == committed(id) && dataset.snapshot == String(id)
+            && (snapshot.snapshot == String(id) || snapshot.snapshot == nil && dataset.maker == nil)
+    }
+
+    /// Destroys a dataset with its snapshot; a missing one is fine, whoever destroyed it, and what is none of ours stays.
     ///
-    /// Throws `inUse` while clones of it exist, and where it stays mounted for longer than a second.
+    /// Throws `inUse` while clones of it exist, or snapshots and datasets that are not ours, and where it stays mounted for longer
+    /// than a second.
     package func destroy(_ id: Int64) throws(LayerError) {
         for attempt in 1... {
+            let listing = try listing(id)
+            guard let dataset = listing.first, dataset.kind == .fileSystem, dataset.snapshot == String(id) else {
+                return
+            }
+            let others = listing.dropFirst().filter { !$0.isDeferred && !isOurs($0, of: dataset, id) }
+            guard others.isEmpty else {
+                throw LayerError(
+                    .inUse, "destroy the dataset", path: PathBytes(name(id)),
+                    cause: .reason("this program did not make \(others.map(\.name).joined(separator: ", "))"),
+                    hint: "zfs destroy removes what is no longer needed")
+            }
             do throws(ZFSFailure) {
-                try tool.zfs(["destroy", "-r", name(id)])
+                for snapshot in listing.dropFirst() where !snapshot.isDeferred {
+                    try tool.zfs(["destroy", snapshot.name])
+                }
+                try tool.zfs(["destroy", name(id)])
                 return
             } catch {
                 if error.kind == .missing { return }

@@ -9,6 +9,9 @@ struct ZFSTool: Sendable {
     /// Runs a program; the tests put a recording here.
     typealias Runner = @Sendable (Command) throws(LayerError) -> CommandResult
 
+    /// What only asks.
+    var query: ZFSQuery { ZFSQuery(self) }
+
     private let run: Runner
     private let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
     private static let numbers = Atomic<Int>(0)
@@ -45,6 +48,19 @@ struct ZFSTool: Sendable {
         guard !result.succeeded else { return result.standardOutput }
         throw .failed(ZFSFailure.Ended(line: line, ending: result.ending, said: result.errorText))
     }
+}
+
+/// Asks `zfs` and `zpool`, and changes nothing: all that a store which is looked at has of them.
+struct ZFSQuery: Sendable {
+    private let tool: ZFSTool
+
+    init(_ tool: ZFSTool) { self.tool = tool }
+
+    /// Runs `zfs get`; returns what it printed.
+    func get(_ arguments: [String]) throws(ZFSFailure) -> [UInt8] { try tool.zfs(["get"] + arguments) }
+
+    /// Runs `zpool list`.
+    func pools(_ arguments: [String]) throws(ZFSFailure) -> [UInt8] { try tool.zpool(["list"] + arguments) }
 }
 
 /// A command of `zfs` or `zpool` that failed.

@@ -30,10 +30,42 @@ struct ApplyAttributePolicy: Sendable {
         return .set
     }
 
+    /// Whether a layer's entry says all about an attribute: it belongs to the file, wherever that lies, and layers carry
+    /// it. Those of the host, of overlayfs and of other programs are nobody's business here.
+    func isPortable(_ name: RawSpan) -> Bool {
+        guard verdict(name) == .set else { return false }
+        return bytes(name, startWith: "user.") || bytes(name, equal: "security.capability")
+            || bytes(name, equal: "security.ima") || bytes(name, equal: "system.posix_acl_access")
+            || bytes(name, equal: "system.posix_acl_default")
+    }
+
+    /// What an attribute that could not be set, or removed, needs.
+    func remedy(_ errno: Int32, attribute: RawSpan, of kind: EntryKind) -> String {
+        let leave = bestEffort ? "" : ", or leave it out with --best-effort"
+        let isCapability = bytes(attribute, equal: "security.capability")
+        switch errno {
+        case 95, 38: return "unpack onto a file system that has such attributes, such as ext4, xfs or btrfs" + leave
+        case 7, 28, 34, 122:
+            return "the file system is full, or has less room for a file's attributes (ext4: 4 KiB, unless made with "
+                + "-O ea_inode): unpack onto xfs or btrfs" + leave
+        case 1 where isCapability, 13 where isCapability:
+            return "it takes the capability CAP_SETFCAP: run as root" + leave
+        case 1, 13:
+            if kind != .regular, kind != .directory, bytes(attribute, startWith: "user.") {
+                return "only files and directories have user attributes"
+            }
+            return "this user may not set it: run as root" + leave
+        case 22: return "the kernel does not take its value" + leave
+        default: return "see xattr(7)" + leave
+        }
+    }
+
     /// Whether a failure to set an attribute is a warning only.
     func tolerates(_ errno: Int32, attribute: RawSpan, of kind: EntryKind) -> Bool {
         let isUnsupported = errno == 95 || errno == 38
         let isDenied = errno == 1 || errno == 13
+        // E2BIG, EINVAL, ENOSPC, ERANGE, EDQUOT: this value, on this file system.
+        if [7, 22, 28, 34, 122].contains(errno) { return bestEffort }
         if isUnsupported { return bestEffort || !bytes(attribute, equal: "security.capability") }
         guard isDenied else { return false }
         if kind != .regular, kind != .directory, bytes(attribute, startWith: "user.") { return true }

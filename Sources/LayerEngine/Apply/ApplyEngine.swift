@@ -87,7 +87,7 @@ extension ApplyJob {
     }
 
     /// Moves on to the next slab once everything that reads the current one is handed over.
-    private func nextSlab<Source: SlabSource & ~Copyable>(_ source: inout Source, carry: Bool = false)
+    func nextSlab<Source: SlabSource & ~Copyable>(_ source: inout Source, carry: Bool = false)
         throws(LayerError)
         -> Bool
     {
@@ -157,69 +157,8 @@ extension ApplyJob {
         }
     }
 
-    private func truncated(_ decoder: inout TarDecoder) throws(LayerError) {
+    func truncated(_ decoder: inout TarDecoder) throws(LayerError) {
         try decode(decoder.entryOffset) { () throws(TarError) in try decoder.endOfInput() }
         throw refusal(.invalidArchive, "the archive ends inside a file")
-    }
-
-    /// Writes a sparse file: its data extents at their places, holes never (layer-archive.md R8).
-    private func deliverSparse<Source: SlabSource & ~Copyable>(
-        _ target: FileTarget, _ decoder: inout TarDecoder, _ source: inout Source
-    ) throws(LayerError) {
-        // The writer makes the empty file with everything but its contents, which come here.
-        var job = target.job
-        job.mode |= 0o600
-        try enqueue(job, attributesOf: decoder, slab: feed.current, takesAttributes: false)
-        try settle(target.node)
-        let handle = try handle(target.node)
-        let arena = tree.arena
-        let file = try attempt { () throws(SystemCallError) in
-            try handle.descriptor.open(arena.pointer(job.name), [.writeOnly, .noFollow])
-        }
-        do throws(LayerError) {
-            for index in 0..<decoder.sparseExtentCount {
-                let extent = decoder.sparseExtent(index)
-                var offset = extent.offset
-                var left = extent.length
-                while left > 0 {
-                    if feed.available == 0 {
-                        guard try nextSlab(&source) else { return try truncated(&decoder) }
-                    }
-                    guard let slab = feed.current else { return }
-                    let count = Int(min(left, Int64(feed.available)))
-                    let piece = slab.span(feed.position..<feed.position + count)
-                    try attempt { () throws(SystemCallError) in try file.writeAll(piece, at: offset) }
-                    feed.skip(count)
-                    decoder.advance(count)
-                    offset += Int64(count)
-                    left -= Int64(count)
-                }
-            }
-            try finishSparse(file, target.job, decoder)
-        } catch {
-            try? handle.descriptor.unlink(arena.pointer(job.name))
-            throw error
-        }
-    }
-
-    /// Size, then what writing has cleared: attributes, mode, times.
-    private func finishSparse(_ file: borrowing OwnedDescriptor, _ job: FileJob, _ decoder: borrowing TarDecoder)
-        throws(LayerError)
-    {
-        do throws(SystemCallError) {
-            try file.truncate(to: job.size)
-        } catch {
-            throw LayerError(error, "apply", path: nil)
-        }
-        let arena = tree.arena
-        if let record = tree.existingRecord(of: arena[job.name], in: job.node) {
-            try setAttributes(of: decoder, record, in: job.node, kind: .regular)
-        }
-        do throws(SystemCallError) {
-            try file.setMode(job.mode)
-            try file.setTimes(access: job.access, modification: job.modification)
-        } catch {
-            throw LayerError(error, "apply", path: nil)
-        }
     }
 }

@@ -58,13 +58,11 @@ extension ApplyJob {
     func clear(_ record: UInt32, in node: UInt32) throws(LayerError) -> Bool {
         let kind = try kind(of: record, in: node)
         let flags = tree.records[Int(record)].flags
-        var hides = false
-        if flags.contains(.whiteout) {
-            try removeMarker(record, in: node)
-            hides = true
+        if flags.contains(.whiteout) { try removeMarker(record, in: node) }
+        guard kind != .unknown else {
+            tree.clear(record)
+            return flags.contains(.whiteout) || flags.contains(.deferred) && isUpper
         }
-        tree.records[Int(record)].flags.remove(.deferred)
-        guard kind != .unknown else { return hides }
         let name = tree.records[Int(record)].name
         let arena = tree.arena
         let handle = try handle(node)
@@ -76,13 +74,15 @@ extension ApplyJob {
                 try settle(node)
                 try discount(name, handle)
             }
-            try attempt { () throws(SystemCallError) in try handle.descriptor.unlink(arena.pointer(name)) }
-            if kind == .symbolicLink { generation += 1 }
+            do throws(SystemCallError) { try handle.descriptor.unlink(arena.pointer(name)) } catch {
+                // EBUSY
+                if error.errno == 16 { throw TreeRemoval.mountPoint(tree.path(of: name, in: node), "apply") }
+                throw LayerError(error, "apply", path: nil)
+            }
+            tree.clear(record)
         }
-        tree.records[Int(record)].kind = .unknown
-        tree.records[Int(record)].flags = .known
         // Whatever it was, it hid what lower directories have under the name.
-        return hides || isUpper
+        return isUpper
     }
 
     /// Takes a file of this layer that is about to go out of the sum of unique bytes.
@@ -102,18 +102,9 @@ extension ApplyJob {
         let arena = tree.arena
         let handle = try handle(node)
         let counts = tree.records[Int(record)].flags.contains(.unpacked)
-        do throws(SystemCallError) {
-            try remover.remove(arena.pointer(name), in: handle.descriptor, countBytes: counts)
-        } catch {
-            throw LayerError(error, "apply", path: tree.path(of: name, in: node))
-        }
-        if counts { report.uniqueFileBytes &-= min(remover.removedBytes, report.uniqueFileBytes) }
-        let child = tree.records[Int(record)].child
-        if child != 0 { tree.forget(child) }
-        tree.records[Int(record)].child = 0
-        tree.records[Int(record)].kind = .unknown
-        tree.records[Int(record)].flags = .known
-        generation += 1
+        let removed = try remover.remove(arena.pointer(name), in: handle.descriptor, countsBytes: counts)
+        report.uniqueFileBytes &-= min(removed.freedBytes, report.uniqueFileBytes)
+        tree.clear(record)
     }
 
     // MARK: directories
@@ -126,8 +117,9 @@ extension ApplyJob {
         if try kind(of: record, in: node) == .directory {
             let known = tree.records[Int(record)].child
             child = known != 0 ? known : try tree.makeNode(record, flags: [])
+            // Files that are still to be made must get what the directory hands down now, not what it will.
+            try settle(child)
             try inspect(child)
-            tree.records[Int(record)].flags.remove(.deferred)
         } else {
             let hides = try clear(record, in: node)
             try makeDirectoryName(record, in: node, mode: mode)
@@ -137,6 +129,10 @@ extension ApplyJob {
         }
         tree.markUnpacked(child)
         try setDirectoryMetadata(record, in: node, metadata)
+        if !metadata.isNew {
+            try removeAttributes(notIn: entry, record, in: node)
+            if options.directoryAttributes == .replace { tree.nodes[Int(child)].flags.remove(.givesAccessLists) }
+        }
         try setAttributes(of: entry, record, in: node, kind: .directory)
         if hasDefaultAccessList(entry) { tree.nodes[Int(child)].flags.insert(.givesAccessLists) }
         if entry.extendedAttributeCount > 0 {
@@ -157,8 +153,7 @@ extension ApplyJob {
         try attempt { () throws(SystemCallError) in
             try handle.descriptor.makeDirectory(arena.pointer(name), mode: mode & 0o777 | 0o700)
         }
-        tree.records[Int(record)].kind = .directory
-        tree.records[Int(record)].flags.formUnion([.known, .made])
+        tree.put(.directory, at: record, .made)
     }
 
     func setDirectoryMetadata(_ record: UInt32, in node: UInt32, _ metadata: DirectoryMetadata) throws(LayerError) {
@@ -169,12 +164,9 @@ extension ApplyJob {
         let arena = tree.arena
         let differs = metadata.uid != effectiveUser || metadata.gid != effectiveGroup
         if differs || inherits || !metadata.isNew {
-            let handle = try handle(node)
-            try setOwner(metadata.uid, metadata.gid, of: name, in: handle)
+            try setOwner(metadata.uid, metadata.gid, of: name, in: node)
         }
-        if metadata.isNew, parent.contains(.givesAccessLists) {
-            try dropInheritedAccessLists(record, in: node)
-        }
+        if metadata.isNew { try dropInheritedAccessLists(name, in: node) }
         if metadata.gid != effectiveGroup || metadata.mode & 0o2000 != 0 {
             tree.nodes[Int(child)].flags.insert(.givesGroup)
         } else {
@@ -200,14 +192,15 @@ extension ApplyJob {
         try attempt { () throws(SystemCallError) in try handle.descriptor.setMode(arena.pointer(name), mode) }
     }
 
-    private func dropInheritedAccessLists(_ record: UInt32, in node: UInt32) throws(LayerError) {
-        let name = tree.records[Int(record)].name
+    /// Takes from something new what it got by being made in a directory with a default access list.
+    func dropInheritedAccessLists(_ name: NameRef, in node: UInt32) throws(LayerError) {
+        guard tree.nodes[Int(node)].flags.contains(.givesAccessLists) else { return }
         let arena = tree.arena
         let handle = try handle(node)
+        report.io.attributeCalls += 2
         try attempt { () throws(SystemCallError) in
-            let directory = try handle.descriptor.open(arena.pointer(name), [.readOnly, .directory, .noFollow])
-            try directory.removeAttribute(NamePointer("system.posix_acl_access"))
-            try directory.removeAttribute(NamePointer("system.posix_acl_default"))
+            try handle.descriptor.removeAttribute(NamePointer("system.posix_acl_access"), of: arena.pointer(name))
+            try handle.descriptor.removeAttribute(NamePointer("system.posix_acl_default"), of: arena.pointer(name))
         }
     }
 
@@ -231,12 +224,12 @@ extension ApplyJob {
         try attempt { () throws(SystemCallError) in
             try handle.descriptor.makeSymbolicLink(arena.pointer(name), target: NamePointer(terminated: scratch.bytes))
         }
-        noteUnpacked(record, in: node, .symbolicLink)
+        tree.put(.symbolicLink, at: record, .unpacked)
         report.uniqueFileBytes &+= UInt64(target.byteCount)
         if ids.uid != effectiveUser || ids.gid != effectiveGroup
             || tree.nodes[Int(node)].flags.contains(.givesGroup)
         {
-            try setOwner(ids.uid, ids.gid, of: name, in: handle)
+            try setOwner(ids.uid, ids.gid, of: name, in: node)
         }
         try setAttributes(of: entry, record, in: node, kind: .symbolicLink)
         let times = times(of: entry)
@@ -280,22 +273,19 @@ extension ApplyJob {
             report.warn("\(tree.path(of: name, in: node)): the device was left out, this user may not make it")
             return
         }
-        noteUnpacked(record, in: node, kind)
+        tree.put(kind, at: record, .unpacked)
         if ids.uid != effectiveUser || ids.gid != effectiveGroup
             || tree.nodes[Int(node)].flags.contains(.givesGroup)
         {
-            try setOwner(ids.uid, ids.gid, of: name, in: handle)
+            try setOwner(ids.uid, ids.gid, of: name, in: node)
         }
+        // Looked at by its name: opening a device may do something.
+        try dropInheritedAccessLists(name, in: node)
         try setAttributes(of: entry, record, in: node, kind: kind)
         let times = times(of: entry)
         try attempt { () throws(SystemCallError) in
             try handle.descriptor.setMode(arena.pointer(name), fields.mode & 0o7777)
             try handle.descriptor.setTimes(arena.pointer(name), access: times.access, modification: times.modification)
         }
-    }
-
-    func noteUnpacked(_ record: UInt32, in node: UInt32, _ kind: EntryKind) {
-        tree.records[Int(record)].kind = kind
-        tree.records[Int(record)].flags = [.known, .unpacked]
     }
 }

@@ -25,7 +25,7 @@ extension ApplyJob {
         }
         try refuseMarkerName(tree.records[Int(record)].name)
         tree.markUnpacked(node)
-        noteUnpacked(record, in: node, .regular)
+        tree.put(.regular, at: record, .unpacked)
         let inherited = tree.nodes[Int(node)].flags
         var job = FileJob()
         job.node = node
@@ -55,9 +55,7 @@ extension ApplyJob {
     }
 
     /// Adds a job to the batch of its directory; `slab` holds its bytes.
-    func enqueue(_ job: FileJob, attributesOf entry: borrowing TarDecoder, slab: Slab?, takesAttributes: Bool = true)
-        throws(LayerError)
-    {
+    func enqueue(_ job: FileJob, attributesOf entry: borrowing TarDecoder, slab: Slab?) throws(LayerError) {
         if let open = batch, batchNode != job.node || open.slab !== slab || open.files.count >= FileBatch.capacity {
             try flush()
         }
@@ -67,12 +65,14 @@ extension ApplyJob {
         } else {
             open = crew.takeBatch()
             open.directory = try handle(job.node)
+            open.node = job.node
             open.slab = slab
             batch = open
             batchNode = job.node
         }
+        precondition(open.node == job.node && batchNode == job.node, "a file in another directory's batch")
         var job = job
-        if takesAttributes, entry.extendedAttributeCount > 0, job.part == .whole || job.part == .first {
+        if entry.extendedAttributeCount > 0, job.part == .whole || job.part == .first {
             job.firstAttribute = open.attributes.count
             for index in 0..<entry.extendedAttributeCount {
                 let name = entry.extendedAttributeName(index)

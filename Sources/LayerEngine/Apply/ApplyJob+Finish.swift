@@ -7,6 +7,7 @@ extension ApplyJob {
     /// Waits for the writers, makes the links that waited, and sets what directories were to have in the end.
     func finish() throws(LayerError) {
         try drain()
+        precondition(crew.hasDoneAll, "files were handed over that nobody wrote")
         try makeDeferredLinks()
         try removePlinkDirectory()
         try finishDirectories()
@@ -80,11 +81,7 @@ extension ApplyJob {
         crew.shutDown()
         crew.results.totals.change { totals in
             report.io.add(totals.counters)
-            for failure in totals.tolerated {
-                let path = tree.path(of: failure.name, in: failure.node)
-                report.warn("\(path): \(failure.error.call): \(errorText(failure.error.errno))")
-            }
-            report.warningCount += totals.toleratedCount - totals.tolerated.count
+            warn(of: totals.tolerated)
         }
         report.io.opens += tree.opens
         report.streamBytes = feed.streamBytes

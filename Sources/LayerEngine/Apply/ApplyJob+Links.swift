@@ -2,30 +2,8 @@ import LayerModel
 import LinuxIO
 import TarCodec
 
-/// A hard link whose target had not come yet when its entry was read.
-struct DeferredLink {
-    var node: UInt32
-    var record: UInt32
-    var target: [UInt8]
-    var metadata: LinkMetadata
-    var offset: UInt64
-}
-
-/// What a link's header says of the inode.
-struct LinkMetadata {
-    var mode: UInt32
-    var uid: UInt32
-    var gid: UInt32
-    var access: TimeStamp
-    var modification: TimeStamp
-    var attributes = AttributeSet()
-}
-
 /// Hard links (layer-archive.md 3.8).
 extension ApplyJob {
-    /// Memory that links to later names may hold.
-    private static var deferredBytesLimit: Int { 64 << 20 }
-
     func makeHardLink(_ entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) {
         let ids = try ids(of: entry.fields)
         let times = times(of: entry)
@@ -38,22 +16,25 @@ extension ApplyJob {
         }
         let target = entry.linkName
         if try linkMetadataFile(target, record, in: node) { return }
-        if try link(record, in: node, to: target, metadata) { return }
-        let copy = target.copied()
-        deferredBytes += copy.count + metadata.attributes.byteCount + 128
-        guard deferredBytes <= Self.deferredBytesLimit else {
-            throw LayerError(
-                .limitExceeded, "apply",
-                cause: .archive(offset: entryOffset, reason: "too many hard links come before their targets"))
-        }
-        tree.records[Int(record)].flags.insert(.deferred)
-        deferredLinks.append(
-            DeferredLink(node: node, record: record, target: copy, metadata: metadata, offset: entryOffset))
+        if case .made = try link(record, in: node, to: target, metadata) { return }
+        // The name is taken from here on, as it will be by the link.
+        _ = try clear(record, in: node)
+        tree.awaitLink(record)
+        try deferredLinks.append(
+            DeferredLink(
+                node: node, record: record, target: target.copied(), metadata: metadata, offset: entryOffset))
     }
 
-    /// Links a name to `target`; false where that does not exist.
+    /// What came of a hard link.
+    enum LinkOutcome {
+        case made
+        /// Its target does not exist; the record is that of the target's name, if at least its directory exists.
+        case missing(UInt32?)
+    }
+
+    /// Links a name to `target`, if that exists.
     func link(_ record: UInt32, in node: UInt32, to target: RawSpan, _ metadata: LinkMetadata) throws(LayerError)
-        -> Bool
+        -> LinkOutcome
     {
         var cleaned = ArchiveName()
         do throws(ArchiveName.Problem) {
@@ -63,26 +44,32 @@ extension ApplyJob {
         }
         guard !cleaned.isRoot else { throw refusal(.invalidArchive, "a hard link leads to the root") }
         guard cleaned.base.byteCount <= 255 else { throw refusal(.invalidArchive, "the link's target is too long") }
-        guard let source = try directory(at: cleaned.directory, create: .none) else { return false }
+        guard let source = try directory(at: cleaned.directory, create: .none) else { return .missing(nil) }
         let sourceRecord = try tree.record(of: cleaned.base, in: source)
         var kind = try kind(of: sourceRecord, in: source)
         if kind == .unknown, try copyUpLinkTarget(sourceRecord, in: source) {
             kind = tree.records[Int(sourceRecord)].kind
         }
-        guard kind != .unknown else { return false }
+        guard kind != .unknown else { return .missing(sourceRecord) }
         guard kind != .directory else {
             throw LayerError(SystemCallError("linkat", errno: 1), "apply", path: nil)
         }
         try settle(source)
         // A43: a link that names itself must not remove itself first.
-        if sourceRecord != record { try connect(record, in: node, to: sourceRecord, in: source, kind) }
-        noteUnpacked(record, in: node, kind)
+        if sourceRecord != record {
+            guard !tree.lies(source, below: record) else {
+                throw refusal(.invalidArchive, "a hard link takes the place of a directory above its target")
+            }
+            try connect(record, in: node, to: sourceRecord, in: source, kind)
+        }
+        tree.put(kind, at: record, .unpacked)
         tree.markUnpacked(node)
         try apply(metadata, to: record, in: node, kind)
-        return true
+        return .made
     }
 
-    private func connect(
+    /// Makes a name that is taken, or not, a name of what lies under another one.
+    func connect(
         _ record: UInt32, in node: UInt32, to sourceRecord: UInt32, in source: UInt32, _ kind: EntryKind
     ) throws(LayerError) {
         _ = try clear(record, in: node)
@@ -97,14 +84,11 @@ extension ApplyJob {
             try handle.descriptor.makeHardLink(
                 arena.pointer(name), to: arena.pointer(sourceName), in: sourceHandle.descriptor)
         } catch {
-            // A44: too many links, or another file system mounted inside: a copy instead.
+            // A44: EMLINK: the inode has all the names that it can have; EXDEV: another file system is mounted inside.
             guard error.errno == 31 || error.errno == 18, kind == .regular else {
                 throw LayerError(error, "apply", path: nil)
             }
-            try copyFile(sourceName, in: sourceHandle, to: name, in: handle)
-            report.io.stats += 1
-            let copy = try attempt { () throws(SystemCallError) in try handle.descriptor.metadata(arena.pointer(name)) }
-            report.uniqueFileBytes &+= UInt64(max(copy.size, 0))
+            try connectCopy(name, in: node, of: sourceName, in: sourceHandle, isFull: error.errno == 31)
         }
     }
 
@@ -117,10 +101,11 @@ extension ApplyJob {
         let handle = try handle(node)
         report.io.stats += 1
         let current = try attempt { () throws(SystemCallError) in try handle.descriptor.metadata(arena.pointer(name)) }
+        try confirm(current, is: kind, name, in: handle)
         var setsMode = current.mode & 0o7777 != metadata.mode || metadata.attributes.count > 0
         if current.uid != metadata.uid || current.gid != metadata.gid {
             let capability = try readCapability(of: name, in: handle)
-            try setOwner(metadata.uid, metadata.gid, of: name, in: handle)
+            try setOwner(metadata.uid, metadata.gid, of: name, in: node)
             if let capability {
                 try attempt { () throws(SystemCallError) in
                     try handle.descriptor.setAttribute(
@@ -131,17 +116,7 @@ extension ApplyJob {
         }
         let attributes = metadata.attributes
         for index in 0..<attributes.count {
-            let attribute = attributes.name(index)
-            do throws(SystemCallError) {
-                try handle.descriptor.setAttribute(
-                    NamePointer(terminated: attribute), attributes.value(index), of: arena.pointer(name))
-            } catch {
-                let plain = attribute.extracting(0..<attribute.byteCount - 1)
-                guard policy.tolerates(error.errno, attribute: plain, of: kind) else {
-                    throw LayerError(error, "apply", path: nil)
-                }
-                report.warn("\(tree.path(of: name, in: node)): an attribute was not set: \(errorText(error.errno))")
-            }
+            try setAttribute(attributes.name(index), attributes.value(index), of: name, in: node, kind: kind)
         }
         let sameTime =
             current.mtimeSeconds == metadata.modification.seconds
@@ -153,6 +128,19 @@ extension ApplyJob {
                     arena.pointer(name), access: metadata.access, modification: metadata.modification)
             }
         }
+    }
+
+    /// Takes a link back that leads to something else than what lay under its target's name: another process has put
+    /// that there.
+    func confirm(_ found: EntryMetadata, is kind: EntryKind, _ name: NameRef, in handle: DirectoryHandle)
+        throws(LayerError)
+    {
+        guard found.kind != kind || found.isWhiteoutDevice else { return }
+        let arena = tree.arena
+        try attempt { () throws(SystemCallError) in try handle.descriptor.unlink(arena.pointer(name)) }
+        throw LayerError(
+            .fileChanged, "apply", cause: .reason("the target of the hard link was replaced by another process"),
+            hint: "nothing else may write into the directory while a layer is unpacked")
     }
 
     private func readCapability(of name: NameRef, in handle: DirectoryHandle) throws(LayerError) -> [UInt8]? {
@@ -167,98 +155,4 @@ extension ApplyJob {
         }
         return reader.lastValueBytes
     }
-
-    /// Copies a file's bytes, mode and owner to a new name.
-    func copyFile(_ source: NameRef, in sourceHandle: DirectoryHandle, to name: NameRef, in handle: DirectoryHandle)
-        throws(LayerError)
-    {
-        let arena = tree.arena
-        let buffer = scratch
-        try attempt { () throws(SystemCallError) in
-            let input = try sourceHandle.descriptor.open(arena.pointer(source), [.readOnly, .noFollow, .nonBlocking])
-            let metadata = try input.metadata()
-            let output = try handle.descriptor.open(
-                arena.pointer(name), [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
-            try output.copyContents(of: input, size: metadata.size, buffer: buffer)
-            try output.setOwner(uid: metadata.uid, gid: metadata.gid)
-            try output.setMode(metadata.mode & 0o7777)
-            try output.close()
-        }
-    }
-
-    /// Makes the links whose targets came later; a chain of them in any order costs one look at each (A42).
-    func makeDeferredLinks() throws(LayerError) {
-        var waiting = deferredLinks
-        deferredLinks = []
-        var backwards = true
-        var passesLeft = 64
-        while !waiting.isEmpty {
-            let before = waiting.count
-            var still: [DeferredLink] = []
-            if backwards { waiting.reverse() }
-            for link in waiting where tree.records[Int(link.record)].flags.contains(.deferred) {
-                entryOffset = link.offset
-                if try !self.link(link.record, in: link.node, to: link.target.rawBytes, link.metadata) {
-                    still.append(link)
-                }
-            }
-            if backwards { still.reverse() }
-            waiting = still
-            passesLeft -= 1
-            if still.count == before && !backwards || (passesLeft == 0 && !still.isEmpty) {
-                var first = still[0]
-                for link in still where try !isDeferred(link.target) {
-                    first = link
-                    break
-                }
-                throw LayerError(
-                    .invalidArchive, "apply",
-                    path: tree.path(of: tree.records[Int(first.record)].name, in: first.node),
-                    cause: .archive(
-                        offset: first.offset, reason: "the hard link's target \(PathBytes(first.target)) does not exist"
-                    ))
-            }
-            backwards.toggle()
-        }
-    }
-}
-
-extension ApplyJob {
-    /// Whether a target is itself a link that waits.
-    private func isDeferred(_ target: [UInt8]) throws(LayerError) -> Bool {
-        var cleaned = ArchiveName()
-        do throws(ArchiveName.Problem) {
-            try cleaned.clean(target.rawBytes, lenient: options.lenientNames)
-        } catch {
-            return false
-        }
-        guard let node = try directory(at: cleaned.directory, create: .none),
-            let record = tree.existingRecord(of: cleaned.base, in: node)
-        else { return false }
-        return tree.records[Int(record)].flags.contains(.deferred)
-    }
-}
-
-extension OwnedDescriptor {
-    /// Copies the first `size` bytes of `source`: shared blocks if the file system can, else inside the kernel.
-    func copyContents(of source: borrowing OwnedDescriptor, size: Int64, buffer: Slab) throws(SystemCallError) {
-        if try clone(from: source) { return }
-        var left = size
-        while left > 0 {
-            if let count = try copyRange(from: source, count: Int(min(left, 1 << 30))) {
-                if count == 0 { return }
-                left -= Int64(count)
-            } else {
-                let count = try source.read(into: buffer, 0..<buffer.capacity)
-                if count == 0 { return }
-                try writeAll(buffer.span(0..<count))
-                left -= Int64(count)
-            }
-        }
-    }
-}
-
-extension AttributeReader {
-    /// A copy of the value read last.
-    var lastValueBytes: [UInt8] { lastValue.copied() }
 }

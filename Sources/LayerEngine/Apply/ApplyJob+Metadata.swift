@@ -40,20 +40,21 @@ extension ApplyJob {
         return (isLater ? access : modification, modification)
     }
 
-    private static func bounded(_ seconds: Int64, _ nanoseconds: Int32) -> TimeStamp {
+    static func bounded(_ seconds: Int64, _ nanoseconds: Int32) -> TimeStamp {
         // 9,223,372,036 s is the end of 2^63 ns.
         guard seconds >= 0, seconds < 9_223_372_036 else { return TimeStamp(seconds: 0, nanoseconds: 0) }
         return TimeStamp(seconds: seconds, nanoseconds: UInt32(max(nanoseconds, 0)))
     }
 
     /// Sets the owner of a name; tolerated failures become warnings.
-    func setOwner(_ uid: UInt32, _ gid: UInt32, of name: NameRef, in handle: DirectoryHandle) throws(LayerError) {
+    func setOwner(_ uid: UInt32, _ gid: UInt32, of name: NameRef, in node: UInt32) throws(LayerError) {
         let arena = tree.arena
+        let handle = try handle(node)
         do throws(SystemCallError) {
             try handle.descriptor.setOwner(arena.pointer(name), uid: uid, gid: gid)
         } catch {
             guard policy.tolerates(ownerError: error.errno) else { throw ownerFailure(error) }
-            report.warn("\(PathBytes(arena[name].copied())): the owner \(uid):\(gid) could not be set")
+            crew.results.tolerate(WriteFailure(node: node, name: name, error: error))
         }
     }
 
@@ -93,27 +94,55 @@ extension ApplyJob {
         throws(LayerError)
     {
         guard entry.extendedAttributeCount > 0 else { return }
-        let handle = try handle(node)
-        let arena = tree.arena
         let name = tree.records[Int(record)].name
         for index in 0..<entry.extendedAttributeCount {
             let attribute = entry.extendedAttributeName(index)
             guard accepts(attribute, of: entry) else { continue }
             let terminated = attribute.copied() + [0]
+            try setAttribute(terminated.rawBytes, entry.extendedAttributeValue(index), of: name, in: node, kind: kind)
+        }
+    }
+
+    /// Takes the portable attributes from a directory that its entry does not have: the entry says what the directory is,
+    /// as it would in an upper directory, where it would be made anew.
+    func removeAttributes(notIn entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) {
+        guard options.directoryAttributes == .replace else { return }
+        let handle = try handle(node)
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        report.io.attributeCalls += 1
+        let total = try attempt { () throws(SystemCallError) in
+            try reader.list(of: arena.pointer(name), in: handle.descriptor)
+        }
+        var position = 0
+        while position < total {
+            let attribute = reader.name(at: position).copied()
+            position += attribute.count + 1
+            guard policy.isPortable(attribute.rawBytes), !has(entry, attribute.rawBytes) else { continue }
+            let terminated = attribute + [0]
+            report.io.attributeCalls += 1
             do throws(SystemCallError) {
-                report.io.attributeCalls += 1
-                try handle.descriptor.setAttribute(
-                    NamePointer(terminated: terminated.rawBytes), entry.extendedAttributeValue(index),
-                    of: arena.pointer(name))
+                try handle.descriptor.removeAttribute(
+                    NamePointer(terminated: terminated.rawBytes), of: arena.pointer(name))
             } catch {
-                guard policy.tolerates(error.errno, attribute: attribute, of: kind) else {
-                    throw LayerError(error, "apply", path: nil)
+                let path = tree.path(of: name, in: node)
+                let remedy = policy.remedy(error.errno, attribute: attribute.rawBytes, of: .directory)
+                guard policy.tolerates(error.errno, attribute: attribute.rawBytes, of: .directory) else {
+                    throw LayerError(error, "remove the attribute \(PathBytes(attribute)) of", path: path, hint: remedy)
                 }
-                let path = PathBytes(entry.name.copied())
                 report.warn(
-                    "\(path): the attribute \(PathBytes(attribute.copied())) was not set: \(errorText(error.errno))")
+                    "\(path): the attribute \(PathBytes(attribute)), which the layer does not have, was not removed: "
+                        + "\(errorText(error.errno)); \(remedy)")
             }
         }
+    }
+
+    private func has(_ entry: borrowing TarDecoder, _ attribute: RawSpan) -> Bool {
+        for index in 0..<entry.extendedAttributeCount
+        where bytesEqual(entry.extendedAttributeName(index), attribute) {
+            return true
+        }
+        return false
     }
 
     /// An entry for the root: ignored, unless the caller wants its metadata (A11, V21).
@@ -126,7 +155,8 @@ extension ApplyJob {
         let root = try handle(ApplyTree.rootNode)
         let arena = tree.arena
         let name = tree.records[0].name
-        try setOwner(ids.uid, ids.gid, of: name, in: root)
+        try setOwner(ids.uid, ids.gid, of: name, in: ApplyTree.rootNode)
+        try removeAttributes(notIn: entry, 0, in: ApplyTree.rootNode)
         try setAttributes(of: entry, 0, in: ApplyTree.rootNode, kind: .directory)
         let mode = entry.fields.mode & 0o7777
         try attempt { () throws(SystemCallError) in try root.descriptor.setMode(arena.pointer(name), mode) }

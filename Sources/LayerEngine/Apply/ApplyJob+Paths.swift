@@ -1,6 +1,30 @@
 import LayerModel
 import LinuxIO
 
+/// The directory part of the last name and where it led: the names of one directory mostly follow each other.
+struct PreviousDirectory {
+    private var path: [UInt8] = []
+    private var node: UInt32?
+    private var generation: UInt64 = 0
+
+    /// Where `path` leads, if it is the same as the last one and still leads there.
+    func node(at path: RawSpan, in tree: ApplyTree) -> UInt32? {
+        guard let node, generation == tree.generation, bytesEqual(self.path.rawBytes, path) else { return nil }
+        precondition(!tree.nodes[Int(node)].flags.contains(.removed), "a removed directory was still believed in")
+        return node
+    }
+
+    /// Remembers where `path` led when the tree was of that generation.
+    mutating func remember(_ node: UInt32, at path: RawSpan, _ generation: UInt64) {
+        self.path.removeAll(keepingCapacity: true)
+        for index in 0..<path.byteCount { self.path.append(path[index]) }
+        self.node = node
+        self.generation = generation
+    }
+
+    mutating func forget() { node = nil }
+}
+
 /// Finding directories beneath the root, with links followed as inside a chroot (layer-archive.md A13 to A19).
 extension ApplyJob {
     /// Links followed on one path, as the kernel's limit.
@@ -29,6 +53,7 @@ extension ApplyJob {
         while position < path.byteCount {
             var end = position
             while end < path.byteCount, path[end] != UInt8(ascii: "/") { end += 1 }
+            guard end - position <= 255 else { throw refusal(.invalidArchive, "a component of a path is too long") }
             let record = try tree.record(of: path.extracting(position..<end), in: node)
             switch try step(into: record, of: node, create: create) {
             case .directory(let child): node = child
@@ -84,29 +109,38 @@ extension ApplyJob {
         case .directory:
             return .directory(try tree.makeNode(record, flags: []))
         case .symbolicLink:
+            tree.follow(record)
             return .link(try linkTarget(record, in: node))
         case .unknown:
             return try stepIntoMissing(record, of: node, create: create)
         default:
-            guard create == .any else { return .missing }
-            throw LayerError(
-                SystemCallError("openat", errno: 20), "apply",
-                path: tree.path(of: tree.records[Int(record)].name, in: node))
+            return try notDirectory(record, of: node, create)
         }
+    }
+
+    /// ENOTDIR where a directory is wanted, else there is just nothing.
+    private func notDirectory(_ record: UInt32, of node: UInt32, _ create: Creation) throws(LayerError) -> Step {
+        guard create == .any else { return .missing }
+        throw LayerError(
+            SystemCallError("openat", errno: 20), "apply",
+            path: tree.path(of: tree.records[Int(record)].name, in: node))
     }
 
     /// A component that the target does not have: a lower directory may have it, else it is made.
     private func stepIntoMissing(_ record: UInt32, of node: UInt32, create: Creation) throws(LayerError) -> Step {
-        let isHidden = tree.records[Int(record)].flags.contains(.whiteout)
+        let flags = tree.records[Int(record)].flags
+        // A name that waits for its hard link is no directory.
+        if flags.contains(.deferred) { return try notDirectory(record, of: node, create) }
+        let isHidden = flags.contains(.whiteout)
         if !isHidden, let found = try lowerEntry(record, in: node) {
             switch found.metadata.kind {
             case .symbolicLink:
+                tree.follow(record)
                 return .link(try lowerLinkTarget(found))
             case .directory:
                 return .directory(try copyUpDirectory(found, record, in: node))
             default:
-                guard create == .any else { return .missing }
-                throw LayerError(SystemCallError("openat", errno: 20), "apply", path: nil)
+                return try notDirectory(record, of: node, create)
             }
         }
         guard create == .any || create == .unlessDeleted && !isHidden else { return .missing }
@@ -117,22 +151,22 @@ extension ApplyJob {
     func kind(of record: UInt32, in node: UInt32) throws(LayerError) -> EntryKind {
         let current = tree.records[Int(record)]
         if current.flags.contains(.known) { return current.kind }
+        if isMarkerName(current.name) { return .unknown }
         let handle = try handle(node)
         let arena = tree.arena
         report.io.stats += 1
         let metadata = try attempt { () throws(SystemCallError) in
             try handle.descriptor.metadataIfPresent(arena.pointer(current.name))
         }
-        tree.records[Int(record)].kind = metadata?.kind ?? .unknown
-        tree.records[Int(record)].flags.insert(.known)
+        var isDeleted = false
         if isUpper, let metadata, metadata.isWhiteoutDevice {
-            tree.records[Int(record)].kind = .unknown
-            tree.records[Int(record)].flags.insert(.whiteout)
-        } else if let upper, metadata == nil, !tree.nodes[Int(node)].flags.contains(.fresh),
-            try attempt({ () throws(SystemCallError) in try upper.writer.isDeleted(arena[current.name], in: handle) })
-        {
-            tree.records[Int(record)].flags.insert(.whiteout)
+            isDeleted = true
+        } else if let upper, metadata == nil, !tree.nodes[Int(node)].flags.contains(.fresh) {
+            isDeleted = try attempt { () throws(SystemCallError) in
+                try upper.writer.isDeleted(arena[current.name], in: handle)
+            }
         }
+        tree.look(at: record, found: metadata?.kind ?? .unknown, isDeleted: isDeleted)
         return tree.records[Int(record)].kind
     }
 

@@ -30,7 +30,9 @@ extension ApplyJob {
 
     /// What the lower directories show under a name.
     func lowerEntry(_ record: UInt32, in node: UInt32) throws(LayerError) -> LowerEntry? {
-        guard let lowers = upper?.lowers, !lowers.isEmpty else { return nil }
+        guard let lowers = upper?.lowers, !lowers.isEmpty, !isMarkerName(tree.records[Int(record)].name) else {
+            return nil
+        }
         let tree = tree
         return try attempt { () throws(SystemCallError) in
             try lowers.entry(tree.records[Int(record)].name, in: node, tree)
@@ -50,30 +52,59 @@ extension ApplyJob {
 
     /// Writes a deletion, unless nothing below has the name.
     func writeWhiteout(_ record: UInt32, in node: UInt32, _ fields: TarFields) throws(LayerError) {
-        guard let upper, !tree.records[Int(record)].flags.contains(.whiteout) else { return }
-        if lowersAreKnown {
-            if try lowerEntry(record, in: node) == nil { return }
-        } else if try attempt({ () throws(SystemCallError) in try upper.marks.isBelowOpaque(node) }) {
-            // A whiteout that hides nothing is listed in the merged view as a name that is not there.
-            return
-        }
-        var owner = (uid: options.uidMap.hostRoot, gid: options.gidMap.hostRoot)
-        if 0...0xffff_fffe ~= fields.uid, 0...0xffff_fffe ~= fields.gid { owner = try ids(of: fields) }
-        try writeWhiteout(record, in: node, uid: owner.uid, gid: owner.gid, upper)
+        guard let upper, try needsWhiteout(record, in: node, upper) else { return }
+        try writeWhiteout(record, in: node, markMetadata(of: fields), upper)
     }
 
-    private func writeWhiteout(_ record: UInt32, in node: UInt32, uid: UInt32, gid: UInt32, _ upper: UpperTarget)
-        throws(LayerError)
-    {
+    /// What the entry of a mark says of it.
+    func markMetadata(of fields: TarFields) throws(LayerError) -> MarkMetadata {
+        var metadata = ownMark
+        if 0...0xffff_fffe ~= fields.uid, 0...0xffff_fffe ~= fields.gid {
+            let owner = try ids(of: fields)
+            metadata = MarkMetadata(uid: owner.uid, gid: owner.gid)
+        }
+        metadata.mode = fields.mode & 0o7777
+        metadata.modification = Self.bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
+        return metadata
+    }
+
+    /// For marks of which no entry speaks.
+    private var ownMark: MarkMetadata { MarkMetadata(uid: options.uidMap.hostRoot, gid: options.gidMap.hostRoot) }
+
+    /// Whether a deletion has to be written: a whiteout that hides nothing is listed in the merged view as a name that is
+    /// not there.
+    private func needsWhiteout(_ record: UInt32, in node: UInt32, _ upper: UpperTarget) throws(LayerError) -> Bool {
+        if tree.records[Int(record)].flags.contains(.whiteout) { return false }
+        if lowersAreKnown { return try lowerEntry(record, in: node) != nil }
+        return try !attempt { () throws(SystemCallError) in try upper.marks.isBelowOpaque(node) }
+    }
+
+    /// Refuses a deletion for which the target's dialect has no form, before anything is done for it.
+    func refuseLongDeletion(_ record: UInt32, in node: UInt32) throws(LayerError) {
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        guard let upper, !upper.writer.canDelete(arena[name]), try needsWhiteout(record, in: node, upper)
+        else { return }
+        throw LayerError(
+            .limitExceeded, "apply", path: tree.path(of: name, in: node),
+            cause: .archive(
+                offset: entryOffset,
+                reason: "its deletion cannot be written: the name has \(name.length) bytes, and a .wh. file beside it "
+                    + "would have more than 255"),
+            hint: "unpack onto a whole tree (tree) or into an upper directory of overlay")
+    }
+
+    private func writeWhiteout(
+        _ record: UInt32, in node: UInt32, _ metadata: MarkMetadata, _ upper: UpperTarget
+    ) throws(LayerError) {
         let handle = try handle(node)
         let arena = tree.arena
         let name = tree.records[Int(record)].name
         report.io.creates += 1
         try attempt { () throws(SystemCallError) in
-            try upper.writer.writeDeletion(name, in: handle, arena, uid: uid, gid: gid)
+            try upper.writer.writeDeletion(name, in: handle, arena, metadata)
         }
-        tree.records[Int(record)].kind = .unknown
-        tree.records[Int(record)].flags = [.known, .whiteout]
+        tree.delete(record)
     }
 
     /// Takes back a deletion that this layer wrote under a name.
@@ -85,7 +116,7 @@ extension ApplyJob {
         try attempt { () throws(SystemCallError) in
             try upper.writer.removeDeletion(arena[name], in: handle)
         }
-        tree.records[Int(record)].flags.remove(.whiteout)
+        tree.clear(record)
     }
 
     /// Hides everything that lower directories have below a directory.
@@ -93,7 +124,7 @@ extension ApplyJob {
         guard let upper, !tree.nodes[Int(node)].flags.contains(.opaque) else { return }
         // A33: the bottom layer has nothing to hide, and a marker would be seen.
         if upper.lowers?.isEmpty == true { return }
-        tree.nodes[Int(node)].flags.insert(.opaque)
+        tree.makeOpaque(node)
         upper.lowers?.forget()
         let handle = try handle(node)
         report.io.attributeCalls += 1
@@ -101,6 +132,13 @@ extension ApplyJob {
             let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
             try upper.writer.markOpaque(directory)
         }
+    }
+
+    /// Gives the file that marks a directory what its entry says of it.
+    func dressOpaque(_ node: UInt32, _ fields: TarFields) throws(LayerError) {
+        guard let upper, upper.dialect.opaque == .markerFile else { return }
+        let (handle, metadata) = (try handle(node), try markMetadata(of: fields))
+        try attempt { () throws(SystemCallError) in try upper.writer.dressOpaque(handle.descriptor, metadata) }
     }
 
     /// A32: overlayfs always merges the roots of layers, so a root is made opaque name by name.
@@ -126,21 +164,27 @@ extension ApplyJob {
             if kind == .directory {
                 let child = tree.records[Int(record)].child
                 if child != 0 { try markOpaque(child) }
-            } else if kind == .unknown, !tree.records[Int(record)].flags.contains(.whiteout),
+            } else if kind == .unknown, tree.records[Int(record)].flags.isDisjoint(with: [.whiteout, .deferred]),
                 try lowerEntry(record, in: root) != nil
             {
-                try writeWhiteout(record, in: root, uid: options.uidMap.hostRoot, gid: options.gidMap.hostRoot, upper)
+                try writeWhiteout(record, in: root, ownMark, upper)
             }
         }
         lowers.isRootHidden = true
         lowers.forget()
+        tree.makeOpaque(root)
+    }
+
+    /// Whether the target's dialect would take a name for a marker. No file has such a name, whatever lies on disk.
+    func isMarkerName(_ name: NameRef) -> Bool {
+        guard let upper, upper.dialect.deletion.contains(.prefixedFile) else { return false }
+        let arena = tree.arena
+        return bytes(arena[name], startWith: WhiteoutName.prefix)
     }
 
     /// Refuses a name that the target's dialect would take for a marker.
     func refuseMarkerName(_ name: NameRef) throws(LayerError) {
-        guard let upper, upper.dialect.deletion.contains(.prefixedFile) else { return }
-        let arena = tree.arena
-        guard bytes(arena[name], startWith: WhiteoutName.prefix) else { return }
+        guard isMarkerName(name) else { return }
         throw LayerError(
             .unsupported, "apply",
             cause: .archive(
@@ -211,7 +255,7 @@ extension ApplyJob {
     }
 
     /// Copies up a file's bytes, from behind it where it holds only metadata.
-    private func copyUpFile(_ found: LowerEntry, to name: NameRef, in handle: DirectoryHandle) throws(LayerError) {
+    private func copyUpFile(_ found: LowerEntry, to name: NameRef, in node: UInt32) throws(LayerError) {
         let arena = tree.arena
         guard let lowers = upper?.lowers else { return }
         let data = try attempt { () throws(SystemCallError) in try lowers.data(of: found, arena) }
@@ -221,12 +265,18 @@ extension ApplyJob {
                 cause: .reason("a lower layer has the file's metadata, but none of them its data"))
         }
         let source = try arena.append(data.name.rawBytes.extracting(0..<data.name.count - 1))
-        try copyFile(source, in: data.0, to: name, in: handle)
+        let directory = data.0
+        let metadata = try attempt { () throws(SystemCallError) in
+            try directory.descriptor.metadata(arena.pointer(source))
+        }
+        // The attributes are those of the metadata, which may lie elsewhere.
+        try copyFile(source, metadata, in: directory, to: name, in: node, withAttributes: false)
     }
 
     /// Copies up what a hard link leads to, when only a lower directory has it; true if it has (A42).
     func copyUpLinkTarget(_ record: UInt32, in node: UInt32) throws(LayerError) -> Bool {
-        guard !tree.records[Int(record)].flags.contains(.whiteout), let found = try lowerEntry(record, in: node)
+        guard tree.records[Int(record)].flags.isDisjoint(with: [.whiteout, .deferred]),
+            let found = try lowerEntry(record, in: node)
         else { return false }
         guard found.metadata.kind != .directory else {
             throw LayerError(SystemCallError("linkat", errno: 1), "apply", path: nil)
@@ -239,7 +289,7 @@ extension ApplyJob {
         report.io.creates += 1
         switch metadata.kind {
         case .regular:
-            try copyUpFile(found, to: name, in: handle)
+            try copyUpFile(found, to: name, in: node)
         case .symbolicLink:
             let target = try lowerLinkTarget(found) + [0]
             try attempt { () throws(SystemCallError) in
@@ -252,12 +302,12 @@ extension ApplyJob {
                     arena.pointer(name), mode: metadata.kind.modeBits | 0o600, major: metadata.deviceMajor,
                     minor: metadata.deviceMinor)
             }
+            try dropInheritedAccessLists(name, in: node)
         }
         // Not unpacked: it is still the lower layer's, and a whiteout of it counts (A28).
-        tree.records[Int(record)].kind = metadata.kind
-        tree.records[Int(record)].flags = [.known, .made]
+        tree.put(metadata.kind, at: record, .made)
         report.uniqueFileBytes &+= UInt64(max(metadata.size, 0))
-        try setOwner(metadata.uid, metadata.gid, of: name, in: handle)
+        try setOwner(metadata.uid, metadata.gid, of: name, in: node)
         try copyUpAttributes(found, record, in: node)
         let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
         try attempt { () throws(SystemCallError) in

@@ -11,6 +11,8 @@ extension ApplyJob {
     func applyWhiteout(_ name: RawSpan, in node: UInt32, _ fields: TarFields) throws(LayerError) {
         try inspect(node)
         let record = try tree.record(of: name, in: node)
+        // Nothing can have the name of a marker.
+        if isMarkerName(tree.records[Int(record)].name) { return }
         let kind = try kind(of: record, in: node)
         let flags = tree.records[Int(record)].flags
         if flags.contains(.deferred) { return }
@@ -22,6 +24,7 @@ extension ApplyJob {
             if isUpper { try markOpaque(child) }
             return
         }
+        try refuseLongDeletion(record, in: node)
         switch kind {
         case .unknown: break
         case .directory: try removeDirectory(record, in: node)
@@ -31,7 +34,7 @@ extension ApplyJob {
     }
 
     /// An opaque marker in a directory: everything below it that this layer has not unpacked goes (A27).
-    func applyOpaque(_ node: UInt32) throws(LayerError) {
+    func applyOpaque(_ node: UInt32, _ fields: TarFields) throws(LayerError) {
         try inspect(node)
         if node != ApplyTree.rootNode { tree.markUnpacked(node) }
         try keepOnlyUnpacked(node)
@@ -41,6 +44,7 @@ extension ApplyJob {
         } else {
             try markOpaque(node)
         }
+        try dressOpaque(node, fields)
     }
 
     /// Removes what lies below a directory and did not come with this layer; kept directories are gone through.
@@ -56,15 +60,42 @@ extension ApplyJob {
             while position < names.count {
                 var end = position
                 while names[end] != 0 { end += 1 }
-                let record = try tree.record(of: names.rawBytes.extracting(position..<end), in: directory)
-                tree.records[Int(record)].flags.remove(.known)
-                if try kind(of: record, in: directory) == .directory {
-                    try removeDirectory(record, in: directory)
-                } else {
-                    _ = try clear(record, in: directory)
-                }
+                try remove(names.rawBytes.extracting(position..<end), in: directory)
                 position = end + 1
             }
+        }
+    }
+
+    /// Removes a name that lies on disk, whatever it is and whether anything was known of it.
+    private func remove(_ name: RawSpan, in node: UInt32) throws(LayerError) {
+        let record = try tree.record(of: name, in: node)
+        let handle = try handle(node)
+        let arena = tree.arena
+        let place = tree.records[Int(record)].name
+        report.io.stats += 1
+        let metadata = try attempt { () throws(SystemCallError) in
+            try handle.descriptor.metadataIfPresent(arena.pointer(place))
+        }
+        guard let metadata else { return }
+        if let upper, metadata.isWhiteoutDevice, node == ApplyTree.rootNode, upper.dialect.opaque != .markerFile {
+            // The root cannot be marked, so that its deletions are what hides the lower layers.
+            return tree.look(at: record, found: .unknown, isDeleted: true)
+        }
+        if isMarkerName(place) || metadata.isWhiteoutDevice && isUpper {
+            try attempt { () throws(SystemCallError) in try handle.descriptor.unlink(arena.pointer(place)) }
+            tree.clear(record)
+            if isMarkerName(place), let deleted = tree.existingRecord(of: arena[place].extracting(4...), in: node),
+                tree.records[Int(deleted)].flags.contains(.whiteout)
+            {
+                tree.clear(deleted)
+            }
+            return
+        }
+        tree.look(at: record, found: metadata.kind, isDeleted: false)
+        if metadata.kind == .directory {
+            try removeDirectory(record, in: node)
+        } else {
+            _ = try clear(record, in: node)
         }
     }
 
@@ -84,7 +115,7 @@ extension ApplyJob {
                 let name = listing.name(of: entry)
                 if let record = tree.existingRecord(of: name, in: node) {
                     let known = tree.records[Int(record)]
-                    if known.flags.contains(.unpacked) || known.flags.contains(.deferred) {
+                    if known.flags.contains(.unpacked) {
                         if known.kind == .directory, known.child != 0 { kept.append(known.child) }
                         continue
                     }
@@ -111,7 +142,7 @@ extension ApplyJob {
     /// Files below `.wh..wh.plnk` are kept aside for the links to them; other bookkeeping is left out.
     func beginMetadata(_ entry: borrowing TarDecoder, _ name: ArchiveName) throws(LayerError) -> FileTarget? {
         let type = entry.fields.type
-        guard bytes(name.directory, equal: ".wh..wh.plnk"),
+        guard bytes(name.directory, equal: ".wh..wh.plnk"), name.base.byteCount <= 255,
             type == TarType.regular || type == TarType.contiguous || type == TarType.gnuSparse
         else { return nil }
         let node = try plinkDirectory()
@@ -133,18 +164,15 @@ extension ApplyJob {
             tree.records[Int(file)].kind == .regular
         else { throw refusal(.invalidArchive, "the link's aufs file is not in the archive") }
         try settle(source)
-        _ = try clear(record, in: node)
+        try connect(record, in: node, to: file, in: source, .regular)
+        tree.markUnpacked(node)
+        tree.put(.regular, at: record, .unpacked)
         let arena = tree.arena
         let name = tree.records[Int(record)].name
-        let sourceName = tree.records[Int(file)].name
         let handle = try handle(node)
-        let sourceHandle = try self.handle(source)
-        try attempt { () throws(SystemCallError) in
-            try handle.descriptor.makeHardLink(
-                arena.pointer(name), to: arena.pointer(sourceName), in: sourceHandle.descriptor)
-        }
-        tree.markUnpacked(node)
-        noteUnpacked(record, in: node, .regular)
+        report.io.stats += 1
+        let made = try attempt { () throws(SystemCallError) in try handle.descriptor.metadata(arena.pointer(name)) }
+        try confirm(made, is: .regular, name, in: handle)
         return true
     }
 
@@ -158,6 +186,9 @@ extension ApplyJob {
         let record = try tree.record(of: name.rawBytes, in: ApplyTree.rootNode)
         try makeDirectoryName(record, in: ApplyTree.rootNode, mode: 0o700)
         let node = try tree.makeNode(record, flags: [.fresh, .unpacked])
+        try setDirectoryMetadata(
+            record, in: ApplyTree.rootNode,
+            DirectoryMetadata(mode: 0o700, uid: effectiveUser, gid: effectiveGroup, isNew: true))
         plinkNode = node
         return node
     }
@@ -175,12 +206,8 @@ extension ApplyJob {
         let name = tree.records[Int(record)].name
         let arena = tree.arena
         let root = try handle(ApplyTree.rootNode)
-        do throws(SystemCallError) {
-            try remover.remove(arena.pointer(name), in: root.descriptor, countBytes: true)
-        } catch {
-            throw LayerError(error, "apply", path: nil)
-        }
-        report.uniqueFileBytes &-= min(remover.removedBytes, report.uniqueFileBytes)
-        tree.forget(node)
+        let removed = try remover.remove(arena.pointer(name), in: root.descriptor, countsBytes: true)
+        report.uniqueFileBytes &-= min(removed.freedBytes, report.uniqueFileBytes)
+        tree.clear(record)
     }
 }

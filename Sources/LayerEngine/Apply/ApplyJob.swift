@@ -23,22 +23,18 @@ final class ApplyJob {
     /// Bytes of files so far, for the caller's bound.
     var fileBytes: UInt64 = 0
 
-    /// The directory part of the last plain name and where it led, while `generation` stands.
-    private var previousDirectory: [UInt8] = []
-    private var previousNode: UInt32?
-    private var previousGeneration: UInt64 = 0
+    private var previous = PreviousDirectory()
     private var archiveName = ArchiveName()
-    /// Grows whenever something is removed that a path may have led through.
-    var generation: UInt64 = 0
 
     /// The batch being filled, and the directory it belongs to.
     var batch: FileBatch?
     var batchNode: UInt32 = 0
     var reader = AttributeReader()
-    var remover = TreeRemover()
+    var remover: TreeRemover
     var scratch = Slab(capacity: 8192)
-    var deferredLinks: [DeferredLink] = []
-    var deferredBytes = 0
+    var deferredLinks = DeferredLinks()
+    /// The newest copy of each inode that can have no more names.
+    var copies: [FileIdentity: FileCopy] = [:]
     /// The private directory that holds aufs's hard-linked files until they are linked (A37).
     var plinkNode: UInt32?
     /// Nodes whose times or modes are set at the end exist.
@@ -53,9 +49,21 @@ final class ApplyJob {
             isInUserNamespace: ProcessState.isInUserNamespace)
         crew = try WriterCrew(
             workers: WorkerPool(count: options.workers).count, arena: tree.arena,
-            settings: FileWriter.Settings(policy: policy, cancel: options.cancel))
+            settings: FileWriter.Settings(policy: policy, sparse: options.sparse, cancel: options.cancel))
         feed = SlabFeed(crew: crew)
+        remover = Self.remover(below: root, options)
         upper = isUpper ? try UpperTarget(options: options, tree, isInUserNamespace: policy.isInUserNamespace) : nil
+    }
+
+    /// What removes directories: small ones as a rule, one after the other, all below the root.
+    private static func remover(below root: borrowing OwnedDescriptor, _ options: ApplyOptions) -> TreeRemover {
+        var removal = TreeRemovalOptions()
+        removal.workers = 1
+        removal.cancel = options.cancel
+        removal.operation = "apply"
+        var remover = TreeRemover(options: removal)
+        remover.watchMounts(below: root)
+        return remover
     }
 
     /// Carries out an entry, except for the contents of a regular file: those the caller delivers to the result.
@@ -66,12 +74,12 @@ final class ApplyJob {
         report.size &+= UInt64(max(fields.size, 0))
         guard fields.type != TarType.gnuVolume, fields.type != TarType.paxGlobal else { return nil }
         let name = entry.name
-        if let base = ArchiveName.plainBase(name), previousGeneration == generation, let node = previousNode,
-            bytesEqual(previousDirectory.rawBytes, name.extracting(0..<base.lowerBound))
+        if let base = ArchiveName.plainBase(name),
+            let node = previous.node(at: name.extracting(0..<base.lowerBound), in: tree)
         {
             return try place(entry, name.extracting(base), directory: RawSpan(), parent: node)
         }
-        previousNode = nil
+        previous.forget()
         do throws(ArchiveName.Problem) {
             try archiveName.clean(name, lenient: options.lenientNames)
         } catch {
@@ -84,12 +92,11 @@ final class ApplyJob {
             return nil
         }
         if isMetadataName(cleaned.bytes.rawBytes) { return try beginMetadata(entry, cleaned) }
+        // What the entry itself changes may be the way that its own name took.
+        let generation = tree.generation
         let target = try place(entry, cleaned.base, directory: cleaned.directory, parent: nil)
         if let base = ArchiveName.plainBase(name), let node = lastParent {
-            previousDirectory.removeAll(keepingCapacity: true)
-            for index in 0..<base.lowerBound { previousDirectory.append(name[index]) }
-            previousNode = node
-            previousGeneration = generation
+            previous.remember(node, at: name.extracting(0..<base.lowerBound), generation)
         }
         return target
     }
@@ -109,7 +116,7 @@ final class ApplyJob {
         case .opaque:
             lastParent = nil
             let known = try resolve(parent, directory, create: .any)
-            if let node = known { try applyOpaque(node) }
+            if let node = known { try applyOpaque(node, fields) }
             return nil
         case .deletion(let offset):
             let known = try resolve(parent, directory, create: isUpper && !lowersAreKnown ? .unlessDeleted : .none)
@@ -146,7 +153,8 @@ final class ApplyJob {
         tree.markUnpacked(node)
         if entry.hasUnusableAccessControl {
             report.warn(
-                "\(PathBytes(entry.name.copied())): its access control list was left out: it has names without numbers")
+                "\(PathBytes(entry.name.copied())): its access control list was left out: it has names without numbers; "
+                    + "its mode gives nobody more than the list did")
         }
         switch entry.fields.type {
         case TarType.regular, TarType.contiguous, TarType.gnuSparse:
@@ -193,14 +201,12 @@ final class ApplyJob {
         }
     }
 
-    /// The first failure of a writing thread, with its path.
+    /// The first failure of a writing thread, with its path, or that writers have given up.
     func checkWriters() throws(LayerError) {
-        guard crew.results.hasFailed.load(ordering: .acquiring),
-            let failure = crew.results.totals.change({ $0.failure })
-        else { return }
-        var error =
-            failure.error.call == "fchown" ? ownerFailure(failure.error) : LayerError(failure.error, "apply", path: nil)
-        error.path = tree.path(of: failure.name, in: failure.node)
-        throw error
+        guard crew.results.hasFailed.load(ordering: .acquiring) else { return }
+        let (failure, wasCancelled) = crew.results.totals.change { ($0.failure, $0.wasCancelled) }
+        if let failure { throw layerError(failure) }
+        precondition(wasCancelled, "writers gave up for no reason")
+        throw LayerError(.cancelled, "apply", cause: .reason("interrupted"))
     }
 }

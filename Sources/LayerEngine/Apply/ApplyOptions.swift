@@ -9,6 +9,15 @@ public enum SyncPolicy: Sendable, Equatable {
     case syncfs
 }
 
+/// What an entry for a directory that is there already does to the directory's extended attributes and access lists.
+public enum DirectoryAttributes: String, Sendable, CaseIterable {
+    /// The directory has those of the entry afterwards, as it would in the merged view of an upper directory. Attributes
+    /// that layers do not carry, such as `trusted.`, are left alone.
+    case replace
+    /// Those of the entry are added to the others, as Docker's and containerd's code does.
+    case add
+}
+
 /// How a layer is unpacked.
 public struct ApplyOptions: Sendable {
     /// `.tree`: the root is a whole tree and whiteouts delete from it. Others: it is an upper directory, and
@@ -27,6 +36,9 @@ public struct ApplyOptions: Sendable {
     public var lenientNames: Bool
     /// Whether attributes and owners that cannot be set are warnings only (A24).
     public var bestEffort: Bool
+    public var directoryAttributes: DirectoryAttributes
+    /// Whether long runs of zeros in files become holes; those that the archive itself has as holes always do.
+    public var sparse: SparsePolicy
     /// Whether `security.selinux` attributes of the archive are set (A24).
     public var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
@@ -47,6 +59,8 @@ public struct ApplyOptions: Sendable {
         applyRootMetadata = false
         lenientNames = false
         bestEffort = false
+        directoryAttributes = .replace
+        sparse = .auto
         keepSELinux = false
         maxBytes = nil
         maxTrailingBytes = 16 << 30

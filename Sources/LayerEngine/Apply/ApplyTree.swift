@@ -1,12 +1,6 @@
 import LayerModel
 import LinuxIO
 
-/// An open directory that several owners share: the cache, and every batch still to be written into it.
-final class DirectoryHandle: Sendable {
-    let descriptor: OwnedDescriptor
-    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
-}
-
 /// What is known of a name in a directory.
 struct NameFlags: OptionSet, BitwiseCopyable {
     let rawValue: UInt8
@@ -15,66 +9,37 @@ struct NameFlags: OptionSet, BitwiseCopyable {
     static let known = NameFlags(rawValue: 1)
     /// This layer put it there (layer-archive.md 3.5 step 7).
     static let unpacked = NameFlags(rawValue: 2)
-    /// This layer's whiteout of the name lies on disk.
+    /// The name is deleted: a whiteout of it lies on disk.
     static let whiteout = NameFlags(rawValue: 4)
-    /// A hard link to a name that is still to come.
+    /// Nothing lies there yet, but a hard link to a name that is still to come will.
     static let deferred = NameFlags(rawValue: 8)
     /// This apply made it, though the layer did not ask for it: an implied directory, a copy of a lower entry.
     static let made = NameFlags(rawValue: 16)
+    /// A path was led through a link of this name, of the target or of a lower directory.
+    static let followed = NameFlags(rawValue: 32)
 }
 
 /// One name in one physical directory. 24 bytes: there is one for each entry of the archive.
+///
+/// What lies under it changes by the methods of `ApplyTree` alone, which see to it that nobody goes on believing in
+/// paths that led through it.
 struct NameRecord: BitwiseCopyable {
-    var name: NameRef
-    var parent: UInt32
+    let name: NameRef
+    let parent: UInt32
     /// The directory's node, 0 while it has none.
-    var child: UInt32
-    var hash: UInt32
-    var kind: EntryKind
-    var flags: NameFlags
-}
+    fileprivate(set) var child: UInt32
+    let hash: UInt32
+    fileprivate(set) var kind: EntryKind
+    fileprivate(set) var flags: NameFlags
 
-struct NodeFlags: OptionSet, BitwiseCopyable {
-    let rawValue: UInt16
-
-    /// Made by this apply: every name inside has a record.
-    static let fresh = NodeFlags(rawValue: 1)
-    /// Removed, or below something removed.
-    static let removed = NodeFlags(rawValue: 2)
-    /// Something of this layer lies inside, or the layer names it.
-    static let unpacked = NodeFlags(rawValue: 4)
-    /// It has been looked at for what new files inherit from it.
-    static let inspected = NodeFlags(rawValue: 8)
-    /// New files inside get another group than the process's.
-    static let givesGroup = NodeFlags(rawValue: 16)
-    /// New files inside get access lists.
-    static let givesAccessLists = NodeFlags(rawValue: 32)
-    /// Times are to be set at the end.
-    static let hasTimes = NodeFlags(rawValue: 64)
-    /// The mode is to be set at the end: until then the owner may do everything.
-    static let hasFinalMode = NodeFlags(rawValue: 128)
-    /// Nothing of the lower directories shows through it.
-    static let opaque = NodeFlags(rawValue: 256)
-    /// What an earlier layer left marked here is known.
-    static let marksAreKnown = NodeFlags(rawValue: 512)
-}
-
-/// A real directory beneath the root, reached without following links.
-struct DirectoryNode: BitwiseCopyable {
-    var parent: UInt32 = 0
-    /// The record of its name.
-    var entry: UInt32 = 0
-    /// Its place in the descriptor cache, or -1.
-    var slot: Int32 = -1
-    var flags: NodeFlags = []
-    /// The lane that writes its files, and the last batch given to it.
-    var lane: UInt16 = 0
-    var lastBatch: UInt64 = 0
-    var accessSeconds: Int64 = 0
-    var modificationSeconds: Int64 = 0
-    var accessNanoseconds: UInt32 = 0
-    var modificationNanoseconds: UInt32 = 0
-    var finalMode: UInt32 = 0
+    fileprivate init(_ name: NameRef, in parent: UInt32, hash: UInt32, kind: EntryKind, flags: NameFlags) {
+        self.name = name
+        self.parent = parent
+        self.hash = hash
+        self.kind = kind
+        self.flags = flags
+        child = 0
+    }
 }
 
 /// All directories and names that an apply has met, and the descriptors open on some of them.
@@ -95,6 +60,9 @@ final class ApplyTree {
     private var hand = 0
     private var chain: [UInt32] = []
     var opens: UInt64 = 0
+    /// Grows whenever a path that was found before may lead elsewhere: something that it led through was removed,
+    /// replaced, deleted or hidden.
+    private(set) var generation: UInt64 = 0
 
     /// The root's node.
     static let rootNode: UInt32 = 0
@@ -119,7 +87,7 @@ final class ApplyTree {
         // Record 0 and node 0 are the root's.
         _ = try records.reserve(1)
         let name = try arena.append(".".utf8Bytes.rawBytes)
-        records[0] = NameRecord(name: name, parent: 0, child: 0, hash: 0, kind: .directory, flags: .known)
+        records[0] = NameRecord(name, in: 0, hash: 0, kind: .directory, flags: .known)
         _ = try nodes.reserve(1)
         nodes[0] = DirectoryNode()
     }
@@ -139,7 +107,7 @@ final class ApplyTree {
         }
         let index = try records.reserve(1)
         records[index] = NameRecord(
-            name: try arena.append(name), parent: parent, child: 0, hash: hash, kind: .unknown,
+            try arena.append(name), in: parent, hash: hash, kind: .unknown,
             flags: nodes[Int(parent)].flags.contains(.fresh) ? .known : [])
         slots[slot] = UInt32(index)
         recordCount += 1
@@ -172,6 +140,56 @@ final class ApplyTree {
         slots = larger
     }
 
+    // MARK: what lies under a name
+
+    /// Notes what a look at the disk found under a name; `isDeleted` where that is a whiteout.
+    func look(at record: UInt32, found kind: EntryKind, isDeleted: Bool) {
+        records[Int(record)].kind = isDeleted ? .unknown : kind
+        records[Int(record)].flags.formUnion(isDeleted ? [.known, .whiteout] : .known)
+    }
+
+    /// Notes that a path was led through the link of this name.
+    func follow(_ record: UInt32) { records[Int(record)].flags.insert(.followed) }
+
+    /// Something new lies under a name that was free; `how` is `.unpacked` or `.made`.
+    func put(_ kind: EntryKind, at record: UInt32, _ how: NameFlags) {
+        change(record, to: kind, [.known, how])
+    }
+
+    /// Nothing lies under a name any more. A directory is forgotten with all below it, which cannot be reached any
+    /// more, since names are looked up from the root down.
+    func clear(_ record: UInt32) {
+        let child = records[Int(record)].child
+        if child != 0 {
+            nodes[Int(child)].flags.insert(.removed)
+            dropHandle(of: child)
+            records[Int(record)].child = 0
+        }
+        change(record, to: .unknown, .known)
+    }
+
+    /// A whiteout lies under a name that was free.
+    func delete(_ record: UInt32) { change(record, to: .unknown, [.known, .whiteout]) }
+
+    /// A hard link that cannot be made yet will lie under a name that is free.
+    func awaitLink(_ record: UInt32) { change(record, to: .unknown, [.known, .deferred]) }
+
+    /// Nothing of the lower directories shows in a directory any more.
+    func makeOpaque(_ node: UInt32) {
+        nodes[Int(node)].flags.insert(.opaque)
+        generation &+= 1
+    }
+
+    /// The one way in which what lies under a name changes.
+    private func change(_ record: UInt32, to kind: EntryKind, _ flags: NameFlags) {
+        let old = records[Int(record)]
+        if old.flags.contains(.followed) || old.kind == .directory || old.kind == .symbolicLink { generation &+= 1 }
+        records[Int(record)].kind = kind
+        records[Int(record)].flags = flags
+    }
+
+    // MARK: directories
+
     /// A node for the directory that a record names.
     func makeNode(_ entry: UInt32, flags: NodeFlags) throws(LayerError) -> UInt32 {
         let index = try nodes.reserve(1)
@@ -180,6 +198,7 @@ final class ApplyTree {
         node.entry = entry
         node.flags = flags
         nodes[index] = node
+        precondition(records[Int(entry)].kind == .directory && records[Int(entry)].child == 0)
         records[Int(entry)].child = UInt32(index)
         return UInt32(index)
     }
@@ -241,30 +260,12 @@ final class ApplyTree {
         hand = (hand + 1) % Self.cacheSize
     }
 
-    /// Forgets a removed directory. What lay below it cannot be reached any more, since names are looked up from
-    /// the root down.
-    func forget(_ node: UInt32) {
-        nodes[Int(node)].flags.insert(.removed)
+    private func dropHandle(of node: UInt32) {
         let slot = nodes[Int(node)].slot
-        if slot >= 0 {
-            cache[Int(slot)] = nil
-            recentlyUsed[Int(slot)] = false
-            nodes[Int(node)].slot = -1
-        }
-    }
-
-    // MARK: paths
-
-    /// The path of a name beneath the root; for messages.
-    func path(of name: NameRef, in node: UInt32) -> PathBytes {
-        let arena = arena
-        var parts: [[UInt8]] = [arena[name].copied()]
-        var current = node
-        while current != Self.rootNode {
-            parts.append(arena[records[Int(nodes[Int(current)].entry)].name].copied())
-            current = nodes[Int(current)].parent
-        }
-        return PathBytes(Array(parts.reversed().joined(separator: [UInt8(ascii: "/")])))
+        guard slot >= 0 else { return }
+        cache[Int(slot)] = nil
+        recentlyUsed[Int(slot)] = false
+        nodes[Int(node)].slot = -1
     }
 }
 

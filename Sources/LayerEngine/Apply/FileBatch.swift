@@ -85,6 +85,8 @@ struct FileJob: BitwiseCopyable {
 /// two. That is what `@unchecked Sendable` stands for.
 final class FileBatch: @unchecked Sendable {
     var directory: DirectoryHandle?
+    /// The directory's node, which is that of every file.
+    var node: UInt32 = 0
     var slab: Slab?
     var files: [FileJob] = []
     var attributes = AttributeSet()

@@ -8,6 +8,7 @@ struct FileWriter: ~Copyable {
     /// What all writers of a job know.
     struct Settings: Sendable {
         var policy = ApplyAttributePolicy()
+        var sparse = SparsePolicy.auto
         var cancel = CancelFlag()
     }
 
@@ -20,6 +21,9 @@ struct FileWriter: ~Copyable {
     private var openDirectory: DirectoryHandle?
     private var openJob = FileJob()
     private var openAttributes = AttributeSet()
+    private var openContents = SparseWriter(.never)
+    /// The attribute that a call failed at, for the error.
+    private var refused: WriteFailure?
 
     /// From this size on, blocks are reserved before the first byte is written.
     private static let preallocatedFrom: Int64 = 1 << 20
@@ -31,21 +35,27 @@ struct FileWriter: ~Copyable {
         self.results = results
     }
 
-    /// Works until the lane is closed. After any thread's failure batches are taken but not written.
+    /// Works until the lane is closed. Once anything could not be written, or the caller has given up, batches are taken
+    /// and given back undone; the results tell of it.
     mutating func run(_ lane: WriterLane) {
         while let batch = lane.pop() {
-            if !results.hasFailed.load(ordering: .relaxed) && !settings.cancel.isCancelled { write(batch) }
-            lane.complete(batch)
+            var done = 0
+            if !results.hasFailed.load(ordering: .relaxed) {
+                if settings.cancel.isCancelled { results.cancel() } else { done = write(batch) }
+            }
+            lane.complete(batch, done: done)
         }
         abandon()
         let counters = counters
         results.totals.change { $0.counters.add(counters) }
     }
 
-    private mutating func write(_ batch: FileBatch) {
-        guard let directory = batch.directory else { return }
+    /// Does a batch's jobs, up to the first that fails; returns how many.
+    private mutating func write(_ batch: FileBatch) -> Int {
+        guard let directory = batch.directory else { preconditionFailure("a batch without its directory") }
         for index in batch.files.indices {
             let job = batch.files[index]
+            precondition(job.node == batch.node, "a file in another directory's batch")
             do throws(SystemCallError) {
                 switch job.part {
                 case .whole: try writeWhole(job, batch, directory)
@@ -56,11 +66,12 @@ struct FileWriter: ~Copyable {
                     try finish()
                 }
             } catch {
-                results.fail(WriteFailure(node: job.node, name: job.name, error: error))
+                results.fail(refused.take() ?? WriteFailure(node: job.node, name: job.name, error: error))
                 abandon()
-                return
+                return index
             }
         }
+        return batch.files.count
     }
 
     private mutating func writeWhole(_ job: FileJob, _ batch: FileBatch, _ directory: DirectoryHandle)
@@ -69,7 +80,7 @@ struct FileWriter: ~Copyable {
         let file = try create(job, directory)
         do throws(SystemCallError) {
             if job.count > 0, let slab = batch.slab {
-                try file.writeAll(slab.span(job.start..<job.start + job.count))
+                try writeContents(slab.span(job.start..<job.start + job.count), to: file)
             }
             try setMetadata(of: file, job, batch.attributes)
             try file.close()
@@ -77,7 +88,18 @@ struct FileWriter: ~Copyable {
             try? directory.descriptor.unlink(arena.pointer(job.name))
             throw error
         }
-        counters.bytesWritten += UInt64(job.count)
+    }
+
+    private mutating func writeContents(_ bytes: RawSpan, to file: borrowing OwnedDescriptor) throws(SystemCallError) {
+        guard bytes.byteCount >= ZeroRuns.shortest else {
+            try file.writeAll(bytes)
+            counters.bytesWritten += UInt64(bytes.byteCount)
+            return
+        }
+        var contents = SparseWriter(settings.sparse)
+        try contents.write(bytes, to: file)
+        try contents.finish(file)
+        counters.bytesWritten += UInt64(contents.writtenBytes)
     }
 
     private mutating func create(_ job: FileJob, _ directory: DirectoryHandle) throws(SystemCallError)
@@ -89,7 +111,7 @@ struct FileWriter: ~Copyable {
     }
 
     /// Owner, attributes, mode, times, in this order: setting the owner clears special bits and capabilities.
-    private func setMetadata(of file: borrowing OwnedDescriptor, _ job: FileJob, _ attributes: AttributeSet)
+    private mutating func setMetadata(of file: borrowing OwnedDescriptor, _ job: FileJob, _ attributes: AttributeSet)
         throws(SystemCallError)
     {
         if job.setsOwner {
@@ -108,7 +130,7 @@ struct FileWriter: ~Copyable {
         try file.setTimes(access: job.access, modification: job.modification)
     }
 
-    private func setAttribute(
+    private mutating func setAttribute(
         _ index: Int, _ attributes: AttributeSet, of file: borrowing OwnedDescriptor, _ job: FileJob
     )
         throws(SystemCallError)
@@ -118,8 +140,14 @@ struct FileWriter: ~Copyable {
             try file.setAttribute(NamePointer(terminated: name), attributes.value(index))
         } catch {
             let plain = name.extracting(0..<name.byteCount - 1)
-            guard settings.policy.tolerates(error.errno, attribute: plain, of: .regular) else { throw error }
-            results.tolerate(WriteFailure(node: job.node, name: job.name, error: error))
+            let failure = WriteFailure(
+                node: job.node, name: job.name, kind: .regular, attribute: plain,
+                byteCount: attributes.value(index).byteCount, error: error)
+            guard settings.policy.tolerates(error.errno, attribute: plain, of: .regular) else {
+                refused = failure
+                throw error
+            }
+            results.tolerate(failure)
         }
     }
 
@@ -132,35 +160,39 @@ struct FileWriter: ~Copyable {
         openDirectory = directory
         openJob = job
         openAttributes = batch.attributes
-        if job.size >= Self.preallocatedFrom {
-            switch open {
-            // Only a hint: the size is the archive's word, and a lie is found out at its end.
-            case .some(let file): try? file.preallocate(min(job.size, Self.preallocatedAtMost))
-            case .none: return
-            }
-        }
+        openContents = SparseWriter(settings.sparse)
         try append(job, batch)
+        // Blocks that are reserved fill holes; a file that begins with one may have more.
+        guard job.size >= Self.preallocatedFrom, !openContents.hasHoles else { return }
+        switch open {
+        // Only a hint: the size is the archive's word, and a lie is found out at its end.
+        case .some(let file):
+            openContents.reserved = min(job.size, Self.preallocatedAtMost)
+            try? file.preallocate(openContents.reserved)
+        case .none: return
+        }
     }
 
     private mutating func append(_ job: FileJob, _ batch: FileBatch) throws(SystemCallError) {
         guard let slab = batch.slab, job.count > 0 else { return }
         switch open {
-        case .some(let file): try file.writeAll(slab.span(job.start..<job.start + job.count))
-        case .none: return
+        case .some(let file): try openContents.write(slab.span(job.start..<job.start + job.count), to: file)
+        case .none: preconditionFailure("a piece of a file that was not begun")
         }
-        counters.bytesWritten += UInt64(job.count)
     }
 
     /// Metadata comes last: writing clears special bits and capabilities.
     private mutating func finish() throws(SystemCallError) {
-        guard let file = open.take() else { return }
+        guard let file = open.take() else { preconditionFailure("the end of a file that was not begun") }
         do throws(SystemCallError) {
+            try openContents.finish(file)
             try setMetadata(of: file, openJob, openAttributes)
             try file.close()
         } catch {
             removeOpenName()
             throw error
         }
+        counters.bytesWritten += UInt64(openContents.writtenBytes)
         openDirectory = nil
         openAttributes.removeAll()
     }

@@ -15,15 +15,16 @@ struct LowerPlace {
 struct LowerDescent {
     private var stack: [LowerPlace]
     private var position: Int
-    /// The components below them, NUL-terminated; more than one only after an absolute redirect.
-    private(set) var path: [[UInt8]]
+    /// The components below them; more than one only after an absolute redirect.
+    private(set) var path: [OverlayRedirect.Step]
     /// Nothing behind can add anything.
     var isOver = false
 
+    /// Looks for a name that a directory holds, NUL-terminated.
     init(_ stack: [LowerPlace], from position: Int = 0, _ name: [UInt8]) {
         self.stack = stack
         self.position = position
-        path = [name]
+        path = [.name(name)]
     }
 
     /// The next place to look into; nil at the end.
@@ -33,15 +34,15 @@ struct LowerDescent {
         return stack[position - 1]
     }
 
+    /// Nothing is left to look into, unless a redirect leads elsewhere.
+    var isAtEnd: Bool { position == stack.count }
+
     /// Takes a redirect found at the component that `rest` others follow, in the given layer.
-    mutating func redirect(_ redirect: [UInt8]?, rest: Int, layer: Int, roots: [LowerPlace]) {
+    mutating func redirect(_ redirect: OverlayRedirect?, rest: Int, layer: Int, roots: [LowerPlace]) {
         guard let redirect else { return }
-        let components = redirect.split(separator: UInt8(ascii: "/")).map { Array($0) + [0] }
-        guard !components.isEmpty else { return }
-        let isAbsolute = redirect.first == UInt8(ascii: "/")
         let here = path.count - rest - 1
-        path = (isAbsolute ? [] : path[..<here]) + components + path[(here + 1)...]
-        guard isAbsolute else { return }
+        path = (redirect.isAbsolute ? [] : path[..<here]) + redirect.steps + path[(here + 1)...]
+        guard redirect.isAbsolute else { return }
         // An opaque directory above it does not stand in the way of an absolute path.
         isOver = false
         stack = roots
@@ -71,6 +72,7 @@ extension LowerView {
         let name = arena[found.name].copied() + [0]
         let marks = try reader.marks(of: arena.pointer(found.name), in: found.directory.descriptor, dialect: dialect)
         guard marks.metacopy else { return (found.directory, name) }
+        try marks.check(isDirectory: false)
         var descent = LowerDescent(found.stack, from: found.position + 1, name)
         descent.redirect(marks.redirect, rest: 0, layer: found.stack[found.position].layer, roots: roots)
         while let place = descent.next() {
@@ -88,7 +90,13 @@ extension LowerView {
         var place = start
         var rest = descent.path.count - 1
         while true {
-            let component = descent.path[descent.path.count - rest - 1]
+            let component: [UInt8]
+            switch descent.path[descent.path.count - rest - 1] {
+            case .name(let name): component = name
+            case .absent: return nil
+            // EACCES, as the kernel's lookup of such a name.
+            case .refused: throw SystemCallError("overlay.redirect", errno: 13)
+            }
             if try hasPrefixedWhiteout(component.rawBytes.extracting(0..<component.count - 1), in: place.handle) {
                 descent.isOver = true
                 return nil
@@ -109,12 +117,17 @@ extension LowerView {
                 descent.isOver = true
                 return nil
             }
-            let marks = try reader.marks(of: opened, dialect: dialect)
-            let hasMarker = try hasMarkerFile(opened)
-            if marks.opaque || hasMarker {
-                descent.isOver = true
-            } else {
-                descent.redirect(marks.redirect, rest: rest, layer: place.layer, roots: roots)
+            // Where nothing behind could add to it, overlayfs does not look at what a directory says.
+            let isLast = dialect.movedContents == .followed ? place.layer == roots.count - 1 : descent.isAtEnd
+            if !isLast {
+                let marks = try reader.marks(of: opened, dialect: dialect)
+                let hasMarker = try hasMarkerFile(opened)
+                if marks.opaque || hasMarker {
+                    descent.isOver = true
+                } else {
+                    try marks.check(isDirectory: true)
+                    descent.redirect(marks.redirect, rest: rest, layer: place.layer, roots: roots)
+                }
             }
             place = LowerPlace(handle: DirectoryHandle(opened), layer: place.layer)
             if rest == 0 { return .directory(place) }
@@ -133,6 +146,7 @@ extension LowerView {
         let marks = try reader.marks(
             of: NamePointer(terminated: name.rawBytes), in: directory.descriptor, dialect: dialect)
         if marks.metacopy {
+            try marks.check(isDirectory: false)
             descent.isOver = false
             descent.redirect(marks.redirect, rest: 0, layer: place.layer, roots: roots)
         }

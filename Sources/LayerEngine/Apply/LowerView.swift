@@ -76,7 +76,8 @@ final class LowerView {
         for next in chain.reversed() {
             let name = tree.records[Int(tree.nodes[Int(next)].entry)].name
             var descent = LowerDescent(places, arena[name].copied() + [0])
-            descent.redirect(try marks.redirect(of: next), rest: 0, layer: -1, roots: roots)
+            let redirect = try marks.redirect(of: next, isOverNothing: places.isEmpty)
+            descent.redirect(redirect, rest: 0, layer: -1, roots: roots)
             places = try collect(&descent)
             if cached.count >= Self.cacheSize { cached.removeAll(keepingCapacity: true) }
             cached[next] = places

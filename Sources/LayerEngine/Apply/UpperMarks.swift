@@ -7,7 +7,8 @@ final class UpperMarks {
     private let dialect: WhiteoutDialect
     private let tree: ApplyTree
     private var reader = AttributeReader()
-    private var redirects: [UInt32: [UInt8]] = [:]
+    private var redirects: [UInt32: OverlayRedirect] = [:]
+    private var refusals: [UInt32: OverlayMarks.Refusal] = [:]
 
     init(_ dialect: WhiteoutDialect, _ tree: ApplyTree) {
         self.dialect = dialect
@@ -23,23 +24,31 @@ final class UpperMarks {
     /// Whether nothing of the lower directories shows in a directory, by its own mark or by one above.
     func isBelowOpaque(_ node: UInt32) throws(SystemCallError) -> Bool {
         var current = node
-        // overlayfs looks at no mark of the root.
         while current != ApplyTree.rootNode {
             if try isOpaque(current) { return true }
             current = tree.nodes[Int(current)].parent
         }
-        return false
+        // overlayfs looks at no mark of the root; a marker file there is one as everywhere.
+        guard dialect.recognises.contains(.markerFile) else { return false }
+        return try isOpaque(current)
     }
 
-    /// Where a directory has its lower contents; nil for under its own name.
-    func redirect(of node: UInt32) throws(SystemCallError) -> [UInt8]? {
+    /// Where a directory has its lower contents; nil for under its own name. `isOverNothing`: its parent shows nothing of
+    /// the lower directories.
+    ///
+    /// Throws what the kernel's lookup would fail with.
+    func redirect(of node: UInt32, isOverNothing: Bool) throws(SystemCallError) -> OverlayRedirect? {
         try read(node)
+        if let refusal = refusals[node], refusal == .invalid || !isOverNothing {
+            throw SystemCallError("overlay.redirect", errno: refusal.errno)
+        }
         return redirects[node]
     }
 
     private func read(_ node: UInt32) throws(SystemCallError) {
         let flags = tree.nodes[Int(node)].flags
-        guard node != ApplyTree.rootNode, flags.isDisjoint(with: [.fresh, .marksAreKnown]) else { return }
+        guard flags.isDisjoint(with: [.fresh, .marksAreKnown]) else { return }
+        if node == ApplyTree.rootNode { return try readRoot() }
         let arena = tree.arena
         let parent = try tree.handle(tree.nodes[Int(node)].parent)
         let name = tree.records[Int(tree.nodes[Int(node)].entry)].name
@@ -49,8 +58,23 @@ final class UpperMarks {
             let here = try tree.handle(node)
             if try here.descriptor.metadataIfPresent(NamePointer(WhiteoutName.opaqueMarker)) != nil { isOpaque = true }
         }
-        if isOpaque { tree.nodes[Int(node)].flags.insert(.opaque) }
+        if isOpaque {
+            tree.nodes[Int(node)].flags.insert(.opaque)
+        } else {
+            refusals[node] = marks.refusal(isDirectory: true)
+        }
         if let redirect = marks.redirect { redirects[node] = redirect }
         tree.nodes[Int(node)].flags.insert(.marksAreKnown)
+    }
+
+    private func readRoot() throws(SystemCallError) {
+        let root = ApplyTree.rootNode
+        if dialect.recognises.contains(.markerFile) {
+            let here = try tree.handle(root)
+            if try here.descriptor.metadataIfPresent(NamePointer(WhiteoutName.opaqueMarker)) != nil {
+                tree.nodes[Int(root)].flags.insert(.opaque)
+            }
+        }
+        tree.nodes[Int(root)].flags.insert(.marksAreKnown)
     }
 }

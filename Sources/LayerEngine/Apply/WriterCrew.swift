@@ -10,6 +10,8 @@ final class WriterLane: Sendable {
         var next = 0
         var spare: [FileBatch] = []
         var completed: UInt64 = 0
+        /// Jobs of the completed batches that were done.
+        var done: UInt64 = 0
         var isClosed = false
     }
 
@@ -48,12 +50,14 @@ final class WriterLane: Sendable {
         }
     }
 
-    /// Says that a popped batch is done, and keeps it for reuse.
-    func complete(_ batch: FileBatch) {
+    /// Gives a popped batch back, of whose jobs `done` were done, and keeps it for reuse.
+    func complete(_ batch: FileBatch, done: Int) {
+        precondition(0...batch.files.count ~= done)
         batch.reset()
         outstanding.subtract(1, ordering: .relaxed)
         state.update { state in
             state.completed += 1
+            state.done += UInt64(done)
             if state.spare.count < Self.bound { state.spare.append(batch) }
             return ((), true)
         }
@@ -64,10 +68,13 @@ final class WriterLane: Sendable {
         state.update { ($0.spare.popLast(), false) } ?? FileBatch()
     }
 
-    /// Number of batches done since the start.
+    /// Number of batches given back since the start.
     var completed: UInt64 { state.update { ($0.completed, false) } }
 
-    /// Waits until that many batches are done.
+    /// Jobs done since the start.
+    var done: UInt64 { state.update { ($0.done, false) } }
+
+    /// Waits until that many batches are given back.
     func wait(until count: UInt64) {
         state.waitFor { $0.completed >= count ? ((), false) : nil }
     }
@@ -80,25 +87,19 @@ final class WriterLane: Sendable {
     }
 }
 
-/// What a writing thread failed at.
-struct WriteFailure: Sendable {
-    var node: UInt32
-    var name: NameRef
-    var error: SystemCallError
-}
-
 /// What the writing threads share: the first failure, warnings, counts.
 final class WriterResults: Sendable {
     struct Totals: Sendable {
         var failure: WriteFailure?
-        /// Attributes that could not be set although the policy tolerates it.
-        var tolerated: [WriteFailure] = []
-        var toleratedCount = 0
+        /// Batches were given back unwritten because the caller wanted no more.
+        var wasCancelled = false
+        var tolerated = ToleratedFailures()
         var counters = IOCounters()
     }
 
     /// Behind a monitor, which the thread sanitizer can follow; it is taken once a writer.
     let totals = Monitor(Totals())
+    /// Something is not written, for one reason or the other; then nothing more will be.
     let hasFailed = Atomic<Bool>(false)
 
     func fail(_ failure: WriteFailure) {
@@ -106,11 +107,13 @@ final class WriterResults: Sendable {
         hasFailed.store(true, ordering: .releasing)
     }
 
+    func cancel() {
+        totals.change { $0.wasCancelled = true }
+        hasFailed.store(true, ordering: .releasing)
+    }
+
     func tolerate(_ failure: WriteFailure) {
-        totals.change { totals in
-            totals.toleratedCount += 1
-            if totals.tolerated.count < ApplyReport.keptWarnings { totals.tolerated.append(failure) }
-        }
+        totals.change { $0.tolerated.add(failure) }
     }
 }
 
@@ -119,6 +122,8 @@ final class WriterResults: Sendable {
 final class WriterCrew {
     private let lanes: [WriterLane]
     private var pushed: [UInt64]
+    /// Jobs of all batches handed over.
+    private var jobs: UInt64 = 0
     private var threads: [ThreadBox] = []
     let results = WriterResults()
 
@@ -171,6 +176,7 @@ final class WriterCrew {
     /// Hands over a batch; returns its number in the lane.
     func push(_ batch: FileBatch, lane: Int) -> UInt64 {
         pushed[lane] += 1
+        jobs += UInt64(batch.files.count)
         lanes[lane].push(batch)
         return pushed[lane]
     }
@@ -183,6 +189,9 @@ final class WriterCrew {
     func drain() {
         for index in lanes.indices { lanes[index].wait(until: pushed[index]) }
     }
+
+    /// Whether everything handed over was given back as done; only when all lanes are idle.
+    var hasDoneAll: Bool { lanes.reduce(0) { $0 + $1.done } == jobs }
 
     /// Ends the threads after what they have; a file whose end never came is removed.
     func shutDown() {

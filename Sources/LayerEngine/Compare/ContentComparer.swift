@@ -68,7 +68,7 @@ extension WalkWorker {
             else { return false }
         } catch { throw failure(error, "compare", directory, name) }
         guard verdict == .contentDecides else { return true }
-        return try haveEqualContents(oldParent, newParent, name, directory)
+        return try haveEqualContents(old, new, oldParent, newParent, name, directory)
     }
 }
 

@@ -47,23 +47,24 @@ extension WalkWorker {
     /// Whether two files of which all metadata agree hold the same bytes. A copy that holds only metadata is followed
     /// to its data.
     mutating func haveEqualContents(
-        _ oldParent: UInt32, _ newParent: UInt32, _ name: NameRef, _ directory: UInt32
+        _ oldFile: EntryMetadata, _ newFile: EntryMetadata, _ oldParent: UInt32, _ newParent: UInt32, _ name: NameRef,
+        _ directory: UInt32
     ) throws(LayerError) -> Bool {
         let record = store.directories[Int(directory)]
-        let old = try openContents(name, oldParent, record.base, directory)
-        let new = try openContents(name, newParent, record.rest, directory)
+        let old = try openContents(SeenFile(oldFile), name, oldParent, record.base, directory)
+        let new = try openContents(SeenFile(newFile), name, newParent, record.rest, directory)
         do throws(SystemCallError) { return try comparer.equalContents(old, new) } catch {
             throw failure(error, "compare", directory, name)
         }
     }
 
     /// Opens the file that holds the data of `name` in the physical directory `parent`, over `stack`.
-    private mutating func openContents(_ name: NameRef, _ parent: UInt32, _ stack: StackRange, _ directory: UInt32)
-        throws(LayerError) -> OwnedDescriptor
-    {
-        let file = try open(name, parent, directory)
+    private mutating func openContents(
+        _ seen: SeenFile, _ name: NameRef, _ parent: UInt32, _ stack: StackRange, _ directory: UInt32
+    ) throws(LayerError) -> OwnedDescriptor {
+        let file = try open(seen, name, parent, directory)
         guard readsMarks else { return file }
-        let marks = try readMarks(of: file, directory)
+        let marks = try readMarks(ofFile: file, name, directory)
         guard marks.metacopy else { return file }
         guard let data = try dataFile(of: name, origin: parent, in: stack, marks.redirect, directory) else {
             throw LayerError(
@@ -73,14 +74,20 @@ extension WalkWorker {
         return data
     }
 
-    private mutating func open(_ name: NameRef, _ parent: UInt32, _ directory: UInt32) throws(LayerError)
+    /// Opens a file of a known place, and nothing else that may have come there.
+    mutating func open(_ seen: SeenFile, _ name: NameRef, _ parent: UInt32, _ directory: UInt32) throws(LayerError)
         -> OwnedDescriptor
     {
         tally.io.opens += 1
+        tally.io.stats += 1
         let names = names
         do throws(SystemCallError) {
-            return try opener.handle(parent).descriptor.open(
-                names.pointer(name), [.readOnly, .noFollow, .nonBlocking])
-        } catch { throw failure(error, "compare", directory, name) }
+            let place = try opener.handle(parent)
+            if case .same(let file, _) = try seen.open(names.pointer(name), in: place.descriptor) { return file }
+        } catch { throw failure(error, "read", directory, name) }
+        throw LayerError(
+            .fileChanged, "read", path: path(directory, name),
+            cause: .reason("it was replaced, or vanished, while the tree was read"),
+            hint: "read a tree that nothing writes to, or a snapshot of it")
     }
 }

@@ -11,14 +11,22 @@ struct LowerSearch {
     /// How many of them were.
     private(set) var position: Int
     /// The components below them; more than one only after an absolute redirect.
-    private(set) var path: [NameRef]
+    private(set) var path: [Step]
     /// Nothing behind can add anything.
     var isOver = false
 
-    init(_ stack: StackRange, from position: Int = 0, _ path: [NameRef]) {
+    /// A component of a path, as `OverlayRedirect` has them.
+    enum Step {
+        case name(NameRef)
+        case refused
+        case absent
+    }
+
+    /// Looks for a name that a directory holds.
+    init(_ stack: StackRange, from position: Int = 0, _ name: NameRef) {
         self.stack = stack
         self.position = position
-        self.path = path
+        path = [.name(name)]
     }
 
     /// The next place to look into; nil at the end.
@@ -29,15 +37,15 @@ struct LowerSearch {
     }
 
     /// Replaces the component that `rest` others follow, or with it all that stands before.
-    mutating func redirect(_ components: [NameRef], isAbsolute: Bool, rest: Int, roots: StackRange, layer: UInt32) {
+    mutating func redirect(
+        _ steps: [Step], isAbsolute: Bool, rest: Int, behind: (stack: StackRange, position: Int)
+    ) {
         let here = path.count - rest - 1
-        path = (isAbsolute ? [] : path[..<here]) + components + path[(here + 1)...]
+        path = (isAbsolute ? [] : path[..<here]) + steps + path[(here + 1)...]
         guard isAbsolute else { return }
         // An opaque directory above it does not stand in the way of an absolute path.
         isOver = false
-        stack = roots
-        // The upper directory is layer 0, so the layer behind stands at its index.
-        position = Int(layer)
+        (stack, position) = behind
     }
 }
 
@@ -78,7 +86,12 @@ extension WalkWorker {
         var place = place
         var rest = search.path.count - 1
         while true {
-            let component = search.path[search.path.count - rest - 1]
+            let component: NameRef
+            switch search.path[search.path.count - rest - 1] {
+            case .name(let name): component = name
+            case .absent: return nil
+            case .refused: throw leadsOut(directory)
+            }
             switch try lookUp(component, in: place, directory) {
             case .absent: return nil
             case .stop:
@@ -87,7 +100,7 @@ extension WalkWorker {
             case .other(let metadata):
                 search.isOver = true
                 guard forData, rest == 0, metadata.kind == .regular else { return nil }
-                let marks = try marks(of: component, in: place, directory)
+                let marks = try marks(of: component, in: place, isDirectory: false, directory)
                 if marks.metacopy {
                     search.isOver = false
                     try take(marks.redirect, &search, rest, place)
@@ -98,8 +111,10 @@ extension WalkWorker {
                     search.isOver = true
                     return nil
                 }
-                let marks = try marks(of: component, in: place, directory)
-                if marks.opaque { search.isOver = true } else { try take(marks.redirect, &search, rest, place) }
+                if !isLast(place, search) {
+                    let marks = try marks(of: component, in: place, isDirectory: true, directory)
+                    if marks.opaque { search.isOver = true } else { try take(marks.redirect, &search, rest, place) }
+                }
                 place = try physicalChild(place, component)
                 if rest == 0 { return .directory(place) }
                 rest -= 1
@@ -107,22 +122,41 @@ extension WalkWorker {
         }
     }
 
-    /// Lets a redirect, if there is one, change the rest of a search.
-    private mutating func take(_ redirect: [UInt8]?, _ search: inout LowerSearch, _ rest: Int, _ place: UInt32)
-        throws(LayerError)
-    {
-        guard let redirect, let components = try parts(redirect) else { return }
-        search.redirect(
-            components, isAbsolute: redirect.first == UInt8(ascii: "/"), rest: rest, roots: plan.lowerRoots,
-            layer: store.physical[Int(place)].layer)
+    /// Whether nothing behind could add to a directory found in `place`: overlayfs does not look at what it says.
+    private func isLast(_ place: UInt32, _ search: LowerSearch) -> Bool {
+        // A redirect may lead to layers that the parent does not merge.
+        if plan.dialect.movedContents == .followed {
+            let behind = plan.behind(store.physical[Int(place)].layer)
+            return behind.position >= Int(behind.stack.count)
+        }
+        return search.position == Int(search.stack.count)
     }
 
-    /// The components of a redirect; nil for one that says nothing.
-    mutating func parts(_ redirect: [UInt8]) throws(LayerError) -> [NameRef]? {
-        var components: [NameRef] = []
-        for part in redirect.split(separator: UInt8(ascii: "/")) {
-            components.append(try nameWriter.append(Array(part).rawBytes))
+    /// Lets a redirect, if there is one, change the rest of a search.
+    mutating func take(_ redirect: OverlayRedirect?, _ search: inout LowerSearch, _ rest: Int, _ place: UInt32)
+        throws(LayerError)
+    {
+        guard let redirect else { return }
+        var steps: [LowerSearch.Step] = []
+        for step in redirect.steps {
+            switch step {
+            case .name(let name):
+                steps.append(.name(try nameWriter.append(name.rawBytes.extracting(0..<name.count - 1))))
+            case .refused: steps.append(.refused)
+            case .absent: steps.append(.absent)
+            }
         }
-        return components.isEmpty ? nil : components
+        search.redirect(
+            steps, isAbsolute: redirect.isAbsolute, rest: rest,
+            behind: plan.behind(store.physical[Int(place)].layer))
+    }
+
+    /// A lookup came to a component of a redirect that is no name, where the kernel's fails with EACCES.
+    @inline(never)
+    private func leadsOut(_ directory: UInt32) -> LayerError {
+        LayerError(
+            .corruptLayer, "find the lower contents below", path: path(directory, .empty),
+            cause: .reason("an overlay.redirect on the way has \".\" or \"..\" in it, which overlayfs refuses"),
+            hint: "nothing can be seen there in a mount either; remove the attribute or the directory that carries it")
     }
 }

@@ -14,19 +14,28 @@ extension WalkWorker {
             guard case .directory = try lookUp(name, in: parent, directory) else { return .empty }
             return try singleStack(try physicalChild(parent, name))
         }
-        var search = LowerSearch(stack, [name])
+        var search = LowerSearch(stack, name)
         return try makeStack(try collect(&search, directory))
     }
 
     /// The directories that a redirect in the upper directory names: a sibling in the parent's stack, or a path from
     /// the roots of all lower layers.
-    mutating func redirectedStack(_ parent: StackRange, _ redirect: [UInt8], _ directory: UInt32)
+    mutating func redirectedStack(_ parent: StackRange, _ redirect: OverlayRedirect, _ directory: UInt32)
         throws(LayerError) -> StackRange
     {
-        guard let components = try parts(redirect) else { return .empty }
-        let isAbsolute = redirect.first == UInt8(ascii: "/")
-        var search = LowerSearch(isAbsolute ? plan.lowerRoots : parent, components)
+        let record = store.directories[Int(directory)]
+        guard !plan.lowerRoots.isEmpty else { throw withoutLowers(directory) }
+        var search = LowerSearch(parent, record.name)
+        try take(redirect, &search, 0, record.upper)
         return try makeStack(try collect(&search, directory))
+    }
+
+    @inline(never)
+    private func withoutLowers(_ directory: UInt32) -> LayerError {
+        LayerError(
+            .notFound, "find the lower contents of", path: path(directory, .empty),
+            cause: .reason("the directory was renamed (overlay.redirect), and what it held lies in a lower directory"),
+            hint: "name the lower directories with --lower, nearest first")
     }
 
     private func makeStack(_ directories: [UInt32]) throws(LayerError) -> StackRange {
@@ -67,7 +76,7 @@ extension WalkWorker {
     }
 
     /// The directories from below the root down to `directory`.
-    private func chain(to directory: UInt32) -> [UInt32] {
+    func chain(to directory: UInt32) -> [UInt32] {
         var chain: [UInt32] = []
         var current = directory
         while store.directories[Int(current)].parent != noIndex {
@@ -96,7 +105,7 @@ extension WalkWorker {
         if metadata.kind == .directory { return .directory(metadata) }
         if forms.contains(.device), metadata.isWhiteoutDevice { return .stop }
         if forms.contains(.attributeFile), metadata.kind == .regular, metadata.size == 0,
-            try marks(of: name, in: parent, directory).whiteout
+            try marks(of: name, in: parent, isDirectory: false, directory).whiteout
         {
             return .stop
         }
@@ -118,7 +127,7 @@ extension WalkWorker {
         return nil
     }
 
-    private mutating func hasPrefixedWhiteout(_ name: NameRef, in parent: UInt32, _ directory: UInt32)
+    mutating func hasPrefixedWhiteout(_ name: NameRef, in parent: UInt32, _ directory: UInt32)
         throws(LayerError) -> Bool
     {
         guard name.length <= 251 else { return false }
@@ -127,7 +136,9 @@ extension WalkWorker {
     }
 
     /// The marks of a name in a physical directory, its `.wh..wh..opq` file included.
-    mutating func marks(of name: NameRef, in parent: UInt32, _ directory: UInt32)
+    ///
+    /// Throws where they leave the lower contents nowhere to be found.
+    mutating func marks(of name: NameRef, in parent: UInt32, isDirectory: Bool, _ directory: UInt32)
         throws(LayerError) -> OverlayMarks
     {
         var result = OverlayMarks()
@@ -138,9 +149,8 @@ extension WalkWorker {
                 tally.io.attributeCalls += 1
                 let handle = try opener.handle(parent)
                 result = try attributes.marks(of: names.pointer(name), in: handle.descriptor, dialect: dialect)
-                tally.note(result)
             }
-            if dialect.recognises.contains(.markerFile) {
+            if isDirectory, dialect.recognises.contains(.markerFile) {
                 let marker = (names[name].copied() + Array("/.wh..wh..opq".utf8) + [0])
                 let handle = try opener.handle(parent)
                 if try handle.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil {
@@ -148,6 +158,18 @@ extension WalkWorker {
                 }
             }
         } catch { throw failure(error, "read attributes of", directory, name) }
+        note(result, directory, name)
+        if let refusal = result.refusal(isDirectory: isDirectory) {
+            throw refused(refusal, PathBytes(physicalPath(parent).bytes + [UInt8(ascii: "/")] + names[name].copied()))
+        }
         return result
+    }
+
+    /// What carries a mark cannot be looked at in a mount either.
+    @inline(never)
+    func refused(_ refusal: OverlayMarks.Refusal, _ path: PathBytes) -> LayerError {
+        LayerError(
+            .corruptLayer, "find the lower contents of", path: path, cause: .reason(refusal.reason),
+            hint: "it cannot be seen in a mount either; remove the attribute or what carries it")
     }
 }

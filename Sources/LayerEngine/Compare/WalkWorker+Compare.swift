@@ -9,12 +9,11 @@ extension WalkWorker {
         if record.upper != noIndex {
             guard let handle = try openUpper(directory) else { return }
             let marks = try readMarks(of: handle, directory)
-            let isRoot = record.parent == noIndex
-            var opaque = marks.opaque && !isRoot
+            var opaque = marks.opaque
             if plan.dialect.recognises.contains(.markerFile), try hasMarker(handle, directory) { opaque = true }
             if opaque {
                 record.rest = .empty
-            } else if let redirect = marks.redirect, !isRoot {
+            } else if let redirect = marks.redirect {
                 opener.keep(record.upper, try duplicate(handle, directory))
                 let above = store.directories[Int(record.parent)].rest
                 record.rest = try redirectedStack(above, redirect, directory)
@@ -25,12 +24,38 @@ extension WalkWorker {
                 return opener.keep(record.upper, handle)
             }
             if record.base == record.rest {
-                try changesOverBase(directory, record, handle, marks)
+                try changesOverBase(directory, record, handle)
                 return opener.keep(record.upper, handle)
             }
             opener.keep(record.upper, handle)
         }
+        // What none of the layers between the two views has touched is one and the same.
+        if record.upper == noIndex, isSameStack(record.rest, record.base) { return }
         try compareViews(directory, record)
+    }
+
+    /// Whether two stacks are the same directories.
+    private func isSameStack(_ one: StackRange, _ other: StackRange) -> Bool {
+        guard one.count == other.count else { return false }
+        for index in 0..<Int(one.count) {
+            guard isSameDirectory(store.stacks[Int(one.start) + index], store.stacks[Int(other.start) + index]) else {
+                return false
+            }
+        }
+        return true
+    }
+
+    /// Whether two physical directories, which may have been reached by the one view and by the other, are one.
+    func isSameDirectory(_ one: UInt32, _ other: UInt32) -> Bool {
+        var (one, other) = (one, other)
+        while one != other {
+            let (left, right) = (store.physical[Int(one)], store.physical[Int(other)])
+            guard left.layer == right.layer, left.parent != noIndex, right.parent != noIndex,
+                bytesEqual(names[left.name], names[right.name])
+            else { return false }
+            (one, other) = (left.parent, right.parent)
+        }
+        return true
     }
 
     private func duplicate(_ handle: borrowing OwnedDescriptor, _ directory: UInt32)
@@ -70,6 +95,7 @@ extension WalkWorker {
         for index in 0..<scanned.count {
             let name = scanned[index]
             if name.flags.contains(.whiteout) { continue }
+            if try leavesOut(name.name, directory) { continue }
             var entry = EntryRecord(name: name.name)
             entry.origin = name.origin
             entry.kind = name.kind
@@ -89,25 +115,27 @@ extension WalkWorker {
         _ entry: inout EntryRecord, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks, _ directory: UInt32
     ) throws(LayerError) -> Bool {
         let mayBeDevice = entry.kind == .characterDevice && plan.dialect.recognises.contains(.device)
+        // Elsewhere the kernel lists the name, though nothing can be found under it.
         let mayBeMarked = entry.kind == .regular && marks.attributeWhiteouts
         guard plan.needsMetadata || entry.kind == .unknown || mayBeDevice || mayBeMarked else { return false }
         guard let metadata = try look(at: entry.name, in: handle, directory) else { return true }
         entry.take(metadata)
-        return try isWhiteout(entry.name, metadata, handle, marks, directory)
+        return try isWhiteout(entry.name, metadata, handle, directory)
     }
 
     private mutating func isWhiteout(
-        _ name: NameRef, _ metadata: EntryMetadata, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks,
-        _ directory: UInt32
+        _ name: NameRef, _ metadata: EntryMetadata, _ handle: borrowing OwnedDescriptor, _ directory: UInt32
     ) throws(LayerError) -> Bool {
         if plan.dialect.recognises.contains(.device), metadata.isWhiteoutDevice { return true }
-        guard marks.attributeWhiteouts, metadata.kind == .regular, metadata.size == 0 else { return false }
+        guard plan.dialect.recognises.contains(.attributeFile), metadata.kind == .regular, metadata.size == 0 else {
+            return false
+        }
         return try isAttributeWhiteout(name, handle, directory)
     }
 
     /// An upper directory over the very directories it is compared with: only its own names can differ.
     private mutating func changesOverBase(
-        _ directory: UInt32, _ record: DirectoryRecord, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks
+        _ directory: UInt32, _ record: DirectoryRecord, _ handle: borrowing OwnedDescriptor
     ) throws(LayerError) {
         try scanUpper(directory, record, handle)
         var batch = try EntryBatch(store, capacity: scanned.count)
@@ -119,6 +147,7 @@ extension WalkWorker {
             {
                 continue
             }
+            if try leavesOut(name.name, directory) { continue }
             var entry = EntryRecord(name: name.name)
             entry.origin = name.origin
             entry.kind = name.kind
@@ -127,8 +156,9 @@ extension WalkWorker {
             if !isWhiteout {
                 guard let found = try look(at: name.name, in: handle, directory) else { continue }
                 metadata = found
+                try noteIndexed(name.name, found, in: handle, directory)
                 entry.take(found)
-                isWhiteout = try self.isWhiteout(name.name, found, handle, marks, directory)
+                isWhiteout = try self.isWhiteout(name.name, found, handle, directory)
             }
             let base = try lookUp(name.name, in: record.base, directory)
             if isWhiteout {
@@ -140,6 +170,7 @@ extension WalkWorker {
                 let same = try isUnchanged(
                     base.metadata, metadata, base.parent, name.origin, name.name, directory)
                 entry.change = same ? .unmodified : .modified
+                if metadata.kind == .socket, base.metadata.kind != .socket { entry.flags.insert(.replaces) }
                 if kinds == (true, true) {
                     let below = try childStack(of: record.base, name.name, directory)
                     entry.directory = try addDirectory(

@@ -80,7 +80,7 @@ extension WalkWorker {
             guard let metadata = try look(atPhysical: name.origin, name.name, directory), metadata.size == 0 else {
                 return false
             }
-            return try marks(of: name.name, in: name.origin, directory).whiteout
+            return try marks(of: name.name, in: name.origin, isDirectory: false, directory).whiteout
         }
         return false
     }
@@ -102,9 +102,11 @@ extension WalkWorker {
                     ? -1
                     : compareNames(scanned[new], scannedBase[old], names)
             if order > 0 {
-                var entry = EntryRecord(name: scannedBase[old].name)
-                entry.change = .deleted
-                batch.append(entry)
+                if try !leavesOut(scannedBase[old].name, directory) {
+                    var entry = EntryRecord(name: scannedBase[old].name)
+                    entry.change = .deleted
+                    batch.append(entry)
+                }
                 old += 1
             } else if order < 0 {
                 try added(scanned[new], directory, record, &batch)
@@ -134,11 +136,14 @@ extension WalkWorker {
     private mutating func added(
         _ name: ScannedName, _ directory: UInt32, _ record: DirectoryRecord, _ batch: inout EntryBatch
     ) throws(LayerError) {
+        if try leavesOut(name.name, directory) { return }
         var entry = EntryRecord(name: name.name)
         entry.origin = name.origin
         entry.kind = name.kind
         if plan.needsMetadata || name.kind == .unknown {
-            guard let metadata = try look(atPhysical: name.origin, name.name, directory) else { return }
+            guard let metadata = try look(atPhysical: name.origin, name.name, directory) else {
+                return try noteVanished(directory, name.name)
+            }
             entry.take(metadata)
         }
         if entry.kind == .directory {
@@ -163,9 +168,11 @@ extension WalkWorker {
     ) throws(LayerError) {
         // One inode under both names: equal by construction, with all that is below (layer-archive.md C3).
         if sameDevice, old.inode == new.inode, !plan.equality.keepsUnmodifiedLinks || new.kind == .directory { return }
-        if old.origin == new.origin, new.kind != .directory { return }
+        if new.kind != .directory, isSameDirectory(old.origin, new.origin) { return }
         if let changed = plan.changedInodes, old.inode == new.inode, !changed.contains(new.inode) { return }
-        guard let newData = try look(atPhysical: new.origin, new.name, directory) else { return }
+        guard let newData = try look(atPhysical: new.origin, new.name, directory) else {
+            return try noteVanished(directory, new.name)
+        }
         guard let oldData = try look(atPhysical: old.origin, old.name, directory) else {
             return try added(new, directory, record, &batch)
         }
@@ -174,6 +181,8 @@ extension WalkWorker {
         entry.take(newData)
         let same = try isUnchanged(oldData, newData, old.origin, new.origin, new.name, directory)
         entry.change = same ? .unmodified : .modified
+        if !same || newData.kind == .directory, try leavesOut(new.name, directory) { return }
+        if newData.kind == .socket, oldData.kind != .socket { entry.flags.insert(.replaces) }
         if newData.kind == .directory {
             var base = StackRange.empty
             if oldData.kind == .directory {

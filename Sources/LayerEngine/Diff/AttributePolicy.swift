@@ -8,12 +8,10 @@ struct AttributePolicy: OptionSet, Sendable {
     static let integrity = AttributePolicy(rawValue: 1 << 1)
     static let user = AttributePolicy(rawValue: 1 << 2)
     static let accessControl = AttributePolicy(rawValue: 1 << 3)
-    /// `user.containers.override_stat` stands for owner and mode, and is not exported itself.
-    static let overrides = AttributePolicy(rawValue: 1 << 4)
 
     static let capability: AttributePolicy = [.capabilities]
-    static let cstorage: AttributePolicy = [.capabilities, .integrity, .user, .overrides]
-    static let full: AttributePolicy = [.capabilities, .integrity, .user, .accessControl, .overrides]
+    static let cstorage: AttributePolicy = [.capabilities, .integrity, .user]
+    static let full: AttributePolicy = [.capabilities, .integrity, .user, .accessControl]
 
     /// Whether the attribute `name` belongs into the archive.
     func exports(_ name: RawSpan) -> Bool {
@@ -21,12 +19,11 @@ struct AttributePolicy: OptionSet, Sendable {
         switch name[0] {
         case UInt8(ascii: "u"):
             guard contains(.user), bytes(name, startWith: "user.") else { return false }
-            if bytes(name, startWith: "user.overlay.") { return false }
-            if contains(.accessControl) {
-                return !bytes(name, startWith: "user.fuseoverlayfs.")
-                    && !bytes(name, startWith: "user.containers.override_")
+            // Whoever unpacks the layer might take them for marks of his own.
+            if bytes(name, startWith: "user.overlay.") || bytes(name, startWith: "user.containers.override_") {
+                return false
             }
-            return !(contains(.overrides) && bytes(name, startWith: "user.containers.override_"))
+            return !(contains(.accessControl) && bytes(name, startWith: "user.fuseoverlayfs."))
         case UInt8(ascii: "s"):
             if bytes(name, equal: "security.capability") { return contains(.capabilities) }
             if bytes(name, equal: "security.ima") { return contains(.integrity) }

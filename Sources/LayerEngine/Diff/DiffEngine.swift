@@ -15,7 +15,9 @@ public enum DiffEngine {
         if let contents = source.contents { rules.equality.contents = contents }
         let walk = try WalkPlan(
             purpose: purpose(source, options.profile), source: source, equality: rules.equality,
-            skipUnreadable: options.skipUnreadable, opaqueNeedsLower: rules.opaqueNeedsLower)
+            skipUnreadable: options.skipUnreadable, failsOnVanished: options.vanished == .fail,
+            opaqueNeedsLower: rules.opaqueNeedsLower,
+            reservedNames: options.reservedNames == .fail ? .refused : rules.keepsReservedNames ? .kept : .leftOut)
         let job = try ExportJob(walk: walk, rules: rules, options: options)
         var writer = LayerWriter<Sink>(job, cancel: source.cancel, progress: source.progress)
         let tally = try writer.run(workers: source.workers, into: &sink)
@@ -25,9 +27,12 @@ public enum DiffEngine {
         report.bytes = writer.bytes
         report.size = job.contentBytes
         report.skippedSockets = job.skippedSockets
+        report.reservedNames = walked.reservedNames
         report.skippedUnreadable = walked.skippedUnreadable + tally.skippedUnreadable
         report.skippedVanished = tally.skippedVanished
         report.warnings = walked.warnings + tally.warnings
+        report.indexedFiles = walked.indexed.count
+        if let warning = walked.indexed.warning { report.warnings.append(warning) }
         report.sawRedirect = walked.sawRedirect || tally.sawRedirect
         report.io = walked.io
         report.io.add(tally.io)
@@ -36,6 +41,7 @@ public enum DiffEngine {
 
     /// What the walk of an export is for: the upper directory as it is, or a comparison.
     private static func purpose(_ source: SourceOptions, _ profile: LayerProfile) -> WalkPurpose {
+        if source.base != nil { return .difference }
         if source.lowers.isEmpty { return .export }
         // containerd and BuildKit export what a comparison finds; Docker's family takes the upper directory itself.
         return source.dialect.name == .tree || profile == .containerd ? .difference : .export
@@ -59,7 +65,10 @@ public enum DiffEngine {
         var report = ChangesReport()
         report.io = walked.io
         report.warnings = walked.warnings
+        report.indexedFiles = walked.indexed.count
+        if let warning = walked.indexed.warning { report.warnings.append(warning) }
         report.skippedUnreadable = walked.skippedUnreadable
+        report.reservedNames = walked.reservedNames
         report.sawRedirect = walked.sawRedirect
         try list(walk.store, &report, body)
         return report
@@ -107,7 +116,7 @@ public enum DiffEngine {
     public static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
         throws(LayerError) -> SizeReport
     {
-        let comparesTrees = source.dialect.name == .tree && !source.lowers.isEmpty
+        let comparesTrees = source.base != nil || source.dialect.name == .tree && !source.lowers.isEmpty
         var source = source
         if !comparesTrees { source.lowers = [] }
         var equality = EqualityRule.full

@@ -19,6 +19,16 @@ public struct DiffOptions: Sendable {
         case fail
     }
 
+    /// What happens to a name that begins with `.wh.`, in a tree in which it means nothing: in the layer it would say that
+    /// another name is deleted.
+    public enum ReservedNamesPolicy: String, Sendable, CaseIterable {
+        /// It is left out with all below it, and counted. Profiles that equal another program's archives write it as that
+        /// program does; it is counted all the same.
+        case leaveOut = "leave-out"
+        /// The diff fails.
+        case fail
+    }
+
     public var profile = LayerProfile.full
     public var uidMap = IDMap.identity
     public var gidMap = IDMap.identity
@@ -26,6 +36,7 @@ public struct DiffOptions: Sendable {
     public var skipUnreadable = false
     public var shrunk = ShrunkPolicy.fail
     public var vanished = VanishedPolicy.skip
+    public var reservedNames = ReservedNamesPolicy.leaveOut
     /// Latest mtime, in seconds since 1970, for the profile `containerd` (SOURCE_DATE_EPOCH).
     public var sourceDateEpoch: Int64?
     /// The present time in seconds, which Docker's profiles write on deletions found by comparing trees.
@@ -42,8 +53,14 @@ public struct DiffReport: Sendable {
     public var bytes: UInt64 = 0
     /// Bytes of file contents, each inode once.
     public var size: UInt64 = 0
+    /// Sockets, which have no place in a layer. What one replaced in a lower directory is deleted.
     public var skippedSockets = 0
+    /// Names that begin with `.wh.`: see `ReservedNamesPolicy`.
+    public var reservedNames = 0
     public var skippedUnreadable = 0
+    /// Files of an overlay's upper directory that the mount, having an index, shows under names of lower directories too.
+    /// The result lacks these; a warning names the first file.
+    public var indexedFiles = 0
     /// Files that vanished while the layer was written.
     public var skippedVanished = 0
     /// A directory's `overlay.redirect` or a file's `overlay.metacopy` was met. Both are followed through the lower
@@ -59,7 +76,11 @@ public struct ChangesReport: Sendable {
     public var added = 0
     public var modified = 0
     public var deleted = 0
+    /// Names that begin with `.wh.` in a tree in which that means nothing. They are not listed: no layer could hold them.
+    public var reservedNames = 0
     public var skippedUnreadable = 0
+    /// As in `DiffReport`.
+    public var indexedFiles = 0
     /// As in `DiffReport`, as far as the comparison had to look: a file that differs anyway is not asked.
     public var sawRedirect = false
     public var warnings: [String] = []

@@ -12,8 +12,10 @@ final class ExportJob: Sendable {
     let options: DiffOptions
     let ownerNames: OwnerNames?
     let io: IOMode
-    let readsOverlayMarks: Bool
     let walk: WalkPlan
+    /// Slabs of one size that go round between the encoders and the writer.
+    let pool = SlabPool(slabCapacity: ExportPlan.segmentSize + 16_384, keep: ExportFlow.window)
+    let largeFiles = LargeFiles()
     private let planning: Planning
 
     /// The planner, which belongs to the worker that got `ExportTask.plan` until it gives it back; the flow's lock lies
@@ -33,7 +35,6 @@ final class ExportJob: Sendable {
         self.options = options
         ownerNames = rules.ownerNames ? try OwnerNames() : nil
         io = walk.io
-        readsOverlayMarks = !walk.dialect.recognises.isDisjoint(with: [.trustedOpaque, .userOpaque])
         try TreeWalk.addRoot(walk)
         planning = Planning(ExportPlanner(store, plan, rules, purpose: walk.purpose))
     }
@@ -85,35 +86,31 @@ extension WalkWorker {
         throws(LayerError) -> OwnedDescriptor?
     {
         let stack = try restStack(of: directory)
-        let redirect = try marks(of: name, in: origin, directory).redirect
+        let redirect = try marks(of: name, in: origin, isDirectory: false, directory).redirect
         return try dataFile(of: name, origin: origin, in: stack, redirect, directory)
     }
 
     /// The same, given the directories that merge and the copy's own redirect.
     mutating func dataFile(
-        of name: NameRef, origin: UInt32, in stack: StackRange, _ redirect: [UInt8]?, _ directory: UInt32
+        of name: NameRef, origin: UInt32, in stack: StackRange, _ redirect: OverlayRedirect?, _ directory: UInt32
     ) throws(LayerError) -> OwnedDescriptor? {
         // The copy lies in the upper directory, or in one of those merged below it.
         var position = 0
         for index in 0..<Int(stack.count) where store.stacks[Int(stack.start) + index] == origin {
             position = index + 1
         }
-        var search = LowerSearch(stack, from: position, [name])
-        if let redirect, let components = try parts(redirect) {
-            search.redirect(
-                components, isAbsolute: redirect.first == UInt8(ascii: "/"), rest: 0, roots: plan.lowerRoots,
-                layer: store.physical[Int(origin)].layer)
-        }
+        var search = LowerSearch(stack, from: position, name)
+        try take(redirect, &search, 0, origin)
         guard let found = try findData(&search, directory) else { return nil }
         return try openData(found.name, in: found.parent, directory)
     }
 
     private mutating func openData(_ name: NameRef, in parent: UInt32, _ directory: UInt32)
-        throws(LayerError) -> OwnedDescriptor
+        throws(LayerError) -> OwnedDescriptor?
     {
-        do throws(SystemCallError) {
-            return try opener.handle(parent).descriptor.open(
-                names.pointer(name), [.readOnly, .noFollow, .nonBlocking])
-        } catch { throw failure(error, "open the data of", directory, name) }
+        guard let metadata = try look(atPhysical: parent, name, directory), metadata.kind == .regular else {
+            return nil
+        }
+        return try open(SeenFile(metadata), name, parent, directory)
     }
 }

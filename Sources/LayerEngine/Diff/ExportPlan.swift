@@ -61,6 +61,9 @@ final class ExportPlan: Sendable {
 struct SegmentCutter {
     private var current = ExportSegment(first: 0, count: 0)
     private var next = 0
+    /// The directory of the last item, and the length of its path.
+    private var directory = noIndex
+    private var pathByteCount = 0
 
     /// Takes the items that were added since the last time.
     mutating func cut(_ plan: ExportPlan, _ store: TreeStore) throws(LayerError) {
@@ -76,13 +79,27 @@ struct SegmentCutter {
                 try cutLarge(plan, UInt32(index), size)
                 continue
             }
-            let bytes = 512 + 128 + (Int(size) + 511) & ~511
+            let bytes = headerByteCount(item, entry, store) + (Int(size) + 511) & ~511
             if current.byteCount + bytes > ExportPlan.segmentSize, current.count > 0 {
                 try close(plan, next: index)
             }
             current.count += 1
             current.byteCount += bytes
         }
+    }
+
+    /// Blocks of an item's header, as far as its numbers and the length of its path tell; attributes make it longer, and
+    /// then the segment goes on in another slab.
+    private mutating func headerByteCount(_ item: ExportItem, _ entry: EntryRecord, _ store: TreeStore) -> Int {
+        if item.directory != directory {
+            directory = item.directory
+            pathByteCount = store.pathByteCount(of: item.directory)
+        }
+        var extended = 0
+        if pathByteCount + entry.name.length > 98 { extended += pathByteCount + entry.name.length + 16 }
+        if entry.uid > 0o7777777 { extended += 16 }
+        if entry.gid > 0o7777777 { extended += 16 }
+        return extended == 0 ? 512 : 3 * 512 + extended & ~511
     }
 
     /// Closes the last segment.

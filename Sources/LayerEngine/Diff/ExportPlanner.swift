@@ -12,6 +12,9 @@ struct ExportPlanner {
     private var held: (entry: UInt32, directory: UInt32)?
     private var cutter = SegmentCutter()
     private var firstNames: [InodeKey: UInt32] = [:]
+    /// The same of files whose names spell deletions: aufs links them all to one. No other file may lead to one of these,
+    /// which nobody unpacks.
+    private var firstMarkers: [InodeKey: UInt32] = [:]
     /// Names of unchanged inodes, until a changed name of the inode comes (layer-archive.md D22).
     private var unchangedNames: [InodeKey: [(entry: UInt32, directory: UInt32)]] = [:]
     private var written: Set<UInt32> = []
@@ -92,6 +95,9 @@ struct ExportPlanner {
         }
         if entry.kind == .socket {
             skippedSockets += 1
+            guard entry.flags.contains(.replaces) else { return }
+            try addParents(directory)
+            _ = try plan.append(ExportItem(entry: index, directory: directory, action: .deletion))
             return
         }
         if entry.flags.contains(.whiteout), !entry.flags.contains(.prefixed) {
@@ -99,7 +105,7 @@ struct ExportPlanner {
             let item = ExportItem(
                 entry: index, directory: directory, link: link ?? noIndex, action: .whiteout)
             let place = try plan.append(item)
-            if rules.whiteoutLinkNames, link == nil { remember(entry, place) }
+            if rules.whiteoutLinkNames, link == nil { remember(entry, directory, place) }
             return
         }
         let link = firstName(of: entry)
@@ -118,18 +124,45 @@ struct ExportPlanner {
             ExportItem(entry: index, directory: directory, link: link ?? noIndex, action: .entry))
         guard link == nil else { return }
         if entry.kind == .regular, entry.size > 0 { contentBytes += UInt64(entry.size) }
-        remember(entry, place)
-        try addUnchangedNames(of: entry, place)
+        if remember(entry, directory, place) { try addUnchangedNames(of: entry, place) }
     }
 
     private func firstName(of entry: EntryRecord) -> UInt32? {
         guard entry.linkCount > 1 else { return nil }
-        return firstNames[InodeKey(device: entry.device, inode: entry.inode)]
+        let key = InodeKey(device: entry.device, inode: entry.inode)
+        guard entry.flags.contains(.marker) else { return firstNames[key] }
+        return rules.linksMarkers ? firstMarkers[key] : nil
     }
 
-    private mutating func remember(_ entry: EntryRecord, _ place: UInt32) {
-        guard entry.linkCount > 1 else { return }
-        firstNames[InodeKey(device: entry.device, inode: entry.inode)] = place
+    /// Notes the name that further names of a file will lead to; false for one that none may lead to.
+    ///
+    /// Docker and containerd link to a file's first name whatever it is called, so their archives of a file called `.wh.a` and
+    /// `b` cannot be unpacked by themselves: the first is read as a deletion, and the second leads to nothing. No reader
+    /// can want those bytes, so here the contents come again with the first name that is one.
+    @discardableResult
+    private mutating func remember(_ entry: EntryRecord, _ directory: UInt32, _ place: UInt32) -> Bool {
+        guard entry.linkCount > 1 else { return true }
+        let key = InodeKey(device: entry.device, inode: entry.inode)
+        if entry.flags.contains(.marker) {
+            firstMarkers[key] = place
+        } else {
+            if rules.keepsReservedNames, isReserved(entry, directory) { return false }
+            firstNames[key] = place
+        }
+        return true
+    }
+
+    /// Whether a name, or that of a directory above it, means a deletion to whoever unpacks the layer.
+    private func isReserved(_ entry: EntryRecord, _ directory: UInt32) -> Bool {
+        let names = store.names
+        if bytes(names[entry.name], startWith: WhiteoutName.prefix) { return true }
+        var current = directory
+        while store.directories[Int(current)].parent != noIndex {
+            let record = store.directories[Int(current)]
+            if bytes(names[record.name], startWith: WhiteoutName.prefix) { return true }
+            current = record.parent
+        }
+        return false
     }
 
     /// Links the names that did not change to the one that did.

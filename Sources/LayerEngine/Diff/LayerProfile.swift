@@ -37,6 +37,10 @@ struct ProfileRules: Sendable {
     var comparisonOrder = PathOrder.wholePath
     /// Deletions found by comparing two trees carry the present time.
     var deletionTimeIsNow = false
+    /// Names that begin with `.wh.` are written as they are, as the program does whose archives these equal.
+    var keepsReservedNames = true
+    /// Whiteouts that lie on disk as files of one inode are written as links.
+    var linksMarkers = true
     var equality: EqualityRule
 
     enum TarWriteFormatChoice: Sendable { case pax, unspecified }
@@ -48,6 +52,8 @@ struct ProfileRules: Sendable {
             equality = .full
             equality.contents = .coarseTimes
             opaqueNeedsLower = true
+            keepsReservedNames = false
+            linksMarkers = false
             comparisonOrder = .depthFirst
         case .moby, .docker20, .docker20late:
             attributes = .capability

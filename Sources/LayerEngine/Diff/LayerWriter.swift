@@ -7,7 +7,6 @@ import TarCodec
 /// whatever else there is to do whenever the next segment is not ready.
 struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     private let job: ExportJob
-    private let pool: SlabPool
     private let cancel: CancelFlag
     private let progress: Progress?
     private(set) var bytes: UInt64 = 0
@@ -19,13 +18,14 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         self.job = job
         self.cancel = cancel
         self.progress = progress
-        pool = SlabPool(slabCapacity: ExportPlan.segmentSize + 16_384, keep: ExportFlow.window)
     }
 
     /// Writes the whole layer, its end included.
     mutating func run(workers: Int?, into sink: inout Sink) throws(LayerError) -> ExportTally {
+        let most = job.walk.descriptors.workers
         let count = WorkerPool(count: workers).count
-        let crew = ExportCrew(job, pool, cancel, count: count, coldCount: workers == nil ? 2 * count : count)
+        let crew = ExportCrew(
+            job, cancel, count: min(count, most), coldCount: min(workers == nil ? 2 * count : count, most))
         do throws(LayerError) {
             crew.tallies.add(try writeAll(into: &sink, crew))
         } catch {
@@ -43,13 +43,13 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         while true {
             try cancel.check()
             try encoder.publishFinished(wait: false)
-            let task = job.flow.next(isWriter: true, inFlight: encoder.waiting.count)
+            let task = job.flow.next(isWriter: true, inFlight: encoder.segments.waitingCount)
             if case .write(let segment) = task {
                 try write(segment, into: &sink)
                 continue
             }
             if case .done = task { break }
-            try encoder.perform(task, pool)
+            try encoder.perform(task)
             try crew.startHelpers()
         }
         guard job.flow.isComplete else {
@@ -66,16 +66,18 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         let segment = job.plan.segments[written]
         if segment.length > 0 { try checkPieces(segment, encoded) }
         let isDropped = segment.length > 0 && skippedItem == segment.first
-        if !isDropped, encoded.slab.count > 0 {
-            bytes += UInt64(encoded.slab.count)
-            try sink.write(encoded.slab, returningTo: pool)
-        } else {
-            pool.give(encoded.slab)
-        }
+        try write(encoded.slab, isDropped, into: &sink)
+        for slab in encoded.more { try write(slab, isDropped, into: &sink) }
         progress?.bytes.store(bytes, ordering: .relaxed)
         progress?.entries.add(UInt64(segment.offset == 0 ? segment.count : 0), ordering: .relaxed)
         written += 1
         job.flow.advance()
+    }
+
+    private mutating func write(_ slab: Slab, _ isDropped: Bool, into sink: inout Sink) throws(LayerError) {
+        guard !isDropped, slab.count > 0 else { return job.pool.give(slab) }
+        bytes += UInt64(slab.count)
+        try sink.write(slab, returningTo: job.pool)
     }
 
     /// All pieces of a large file share the fate of its first.
@@ -100,15 +102,13 @@ private final class ExportCrew {
     let failure = FirstError()
     let helpers = HelperThreads()
     private let job: ExportJob
-    private let pool: SlabPool
     private let cancel: CancelFlag
     private let count: Int
     private let coldCount: Int
     private var started = 1
 
-    init(_ job: ExportJob, _ pool: SlabPool, _ cancel: CancelFlag, count: Int, coldCount: Int) {
+    init(_ job: ExportJob, _ cancel: CancelFlag, count: Int, coldCount: Int) {
         self.job = job
-        self.pool = pool
         self.cancel = cancel
         self.count = count
         self.coldCount = coldCount
@@ -118,12 +118,12 @@ private final class ExportCrew {
         guard started < coldCount else { return }
         let demand = job.flow.demand
         let wanted = demand == .one ? 1 : demand == .several ? count : coldCount
-        let (job, pool, cancel, tallies, failure) = (job, pool, cancel, tallies, failure)
+        let (job, cancel, tallies, failure) = (job, cancel, tallies, failure)
         while started < wanted {
             started += 1
             try helpers.start {
                 do throws(LayerError) {
-                    tallies.add(try SegmentEncoder.help(job, pool, cancel))
+                    tallies.add(try SegmentEncoder.help(job, cancel))
                 } catch {
                     failure.record(error)
                     job.flow.stop()
@@ -135,25 +135,24 @@ private final class ExportCrew {
 
 extension SegmentEncoder {
     /// A worker that does everything but write.
-    fileprivate static func help(_ job: ExportJob, _ pool: SlabPool, _ cancel: CancelFlag)
-        throws(LayerError) -> ExportTally
-    {
+    fileprivate static func help(_ job: ExportJob, _ cancel: CancelFlag) throws(LayerError) -> ExportTally {
         var encoder = SegmentEncoder(job)
         while true {
             try cancel.check()
             try encoder.publishFinished(wait: false)
-            let task = job.flow.next(isWriter: false, inFlight: encoder.waiting.count)
+            let task = job.flow.next(isWriter: false, inFlight: encoder.segments.waitingCount)
             if case .done = task { return encoder.finishTally() }
-            try encoder.perform(task, pool)
+            try encoder.perform(task)
         }
     }
 
     /// Does one task; writing is the writer's own.
-    mutating func perform(_ task: ExportTask, _ pool: SlabPool?) throws(LayerError) {
+    mutating func perform(_ task: ExportTask) throws(LayerError) {
         switch task {
         case .encode(let index):
-            let slab = pool?.take() ?? Slab(capacity: 0)
-            if let encoded = try encode(index, into: slab) { job.flow.publish(index, encoded) }
+            try orWithoutRing { (encoder) throws(LayerError) in
+                if let encoded = try encoder.encode(index) { encoder.publish(index, encoded) }
+            }
         case .plan: try job.decideItems()
         case .walk(let directory):
             let start = ContinuousClock.now
@@ -167,25 +166,41 @@ extension SegmentEncoder {
 
     /// Hands in the segments whose last read is done; with `wait`, waits for one.
     mutating func publishFinished(wait: Bool) throws(LayerError) {
-        var wait = wait
-        while let (index, encoded) = try finished(wait: wait) {
-            job.flow.publish(index, encoded)
-            wait = false
+        try orWithoutRing { (encoder) throws(LayerError) in
+            var wait = wait
+            while let (index, encoded) = try encoder.finished(wait: wait) {
+                encoder.publish(index, encoded)
+                wait = false
+            }
+        }
+    }
+
+    /// Hands in a segment, and counts what is in it.
+    mutating func publish(_ index: Int, _ encoded: EncodedSegment) {
+        tally.add(encoded.counts)
+        job.flow.publish(index, encoded)
+    }
+
+    /// Does what may need the ring; where that breaks, what was begun is done without it.
+    private mutating func orWithoutRing(
+        _ body: (inout SegmentEncoder) throws(LayerError) -> Void
+    ) throws(LayerError) {
+        do throws(LayerError) { try body(&self) } catch {
+            guard segments.ringHasFailed else { throw error }
+            try goOnWithoutRing(error)
         }
     }
 
     /// Brings the plan to its end, with this worker's help: a few rare questions need all of it.
     mutating func completePlan() throws(LayerError) {
-        while let task = job.flow.nextForPlan() { try perform(task, nil) }
+        while let task = job.flow.nextForPlan() { try perform(task) }
     }
 
     /// The counts, with those of the walk and the ring.
     mutating func finishTally() -> ExportTally {
         tally.walk = walker.finishTally()
-        if let counters = ring?.counters {
-            tally.io.ringSubmissions += counters.submissions
-            tally.io.ringEnters += counters.enters
-        }
+        tally.io.ringSubmissions += segments.ringCounters.submissions
+        tally.io.ringEnters += segments.ringCounters.enters
         return tally
     }
 }

@@ -1,41 +1,38 @@
 import LayerModel
 import LinuxIO
+import TarCodec
 
 /// File contents, read straight into the slab that leaves. What memory holds is read at once; what would wait for a
-/// disk is given to the ring, and the encoder goes on with the next file (architecture.md 0.9).
+/// disk is given to the ring, and the encoder goes on with the next file.
 extension SegmentEncoder {
-    /// Brings `length` bytes at `offset` behind what the slab holds. They may arrive later: see `pendingReads`.
-    mutating func readBody(
-        _ file: consuming OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, offset: Int64, length: Int64,
-        _ slab: inout Slab
-    ) throws(LayerError) {
-        let count = Int(length)
-        if slab.capacity - slab.end < count + 1024 {
-            try waitForReads()
-            Self.makeRoom(count + 1024, &slab)
-        }
-        let start = slab.end
-        slab.end += count
+    /// Fills a place with the bytes at `offset`, as far as that is done at once; returns what is left for the ring.
+    mutating func readAtOnce(
+        _ file: borrowing OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ place: BodyPlace,
+        at offset: Int64
+    ) throws(LayerError) -> BodyPlace? {
+        let count = place.range.count
         tally.io.bytesRead += UInt64(count)
         if entry.flags.contains(.sparse) {
-            return try readSparse(file, item, entry, offset, start..<start + count, slab)
+            try readSparse(file, item, entry, place, at: offset)
+            return nil
         }
         var done = 0
         do throws(SystemCallError) {
             if job.io == .auto, triesMemoryFirst() {
-                done = try file.readCached(into: slab, start..<start + count, at: offset) ?? 0
+                done = try file.readCached(into: place.slab, place.range, at: offset) ?? 0
                 if done == count {
                     tally.io.inlineReads += 1
                     missesInARow = 0
-                    return
+                    return nil
                 }
                 missesInARow += 1
             }
         } catch { throw failure(error, "read", item, entry) }
-        if job.io != .sync, prepareRing() {
-            return try queue(file, item, entry, slab, start + done..<start + count, at: offset + Int64(done))
-        }
-        try readNow(file, item, entry, slab, start + done..<start + count, at: offset + Int64(done))
+        var rest = place
+        rest.range = place.range.lowerBound + done..<place.range.upperBound
+        if job.io != .sync, prepareRing() { return rest }
+        try readNow(file, item, entry, rest, at: offset + Int64(done))
+        return nil
     }
 
     /// Whether to ask memory before the ring. After a run of misses the tree counts as cold, and only now and then
@@ -46,70 +43,94 @@ extension SegmentEncoder {
         return coldReads & 31 == 0
     }
 
-    /// Reads with plain calls until the range is full.
+    /// Reads with plain calls until the place is full.
     private mutating func readNow(
-        _ file: borrowing OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ slab: Slab, _ range: Range<Int>,
+        _ file: borrowing OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ place: BodyPlace,
         at offset: Int64
     ) throws(LayerError) {
         var done = 0
+        let range = place.range
         while done < range.count {
             let got: Int
             do throws(SystemCallError) {
-                got = try file.read(into: slab, range.lowerBound + done..<range.upperBound, at: offset + Int64(done))
+                got = try file.read(
+                    into: place.slab, range.lowerBound + done..<range.upperBound, at: offset + Int64(done))
             } catch { throw failure(error, "read", item, entry) }
-            if got == 0 { return try shrank(item, entry, slab, range.lowerBound + done..<range.upperBound) }
+            if got == 0 {
+                return try shrank(
+                    item, entry, BodyPlace(slab: place.slab, range: range.lowerBound + done..<range.upperBound))
+            }
             done += got
         }
     }
 
     /// The file ended before its size: an error, or zeros where the policy says so.
-    mutating func shrank(_ item: ExportItem, _ entry: EntryRecord, _ slab: Slab, _ missing: Range<Int>)
-        throws(LayerError)
-    {
+    private mutating func shrank(_ item: ExportItem, _ entry: EntryRecord, _ missing: BodyPlace) throws(LayerError) {
         guard job.options.shrunk == .zeroPad else {
-            throw changed(item, entry, "the file shrank while it was read: \(missing.count) bytes are missing")
+            throw changed(item, entry, "the file shrank while it was read: \(missing.range.count) bytes are missing")
         }
-        zero(slab, missing)
+        missing.slab.zero(missing.range)
         tally.warn("padded with zeros, since it shrank: \(fullPath(item, entry))")
     }
 
-    private func zero(_ slab: Slab, _ range: Range<Int>) {
-        let end = slab.end
-        slab.end = range.lowerBound
-        slab.appendZeros(range.count)
-        slab.end = end
-    }
-
-    /// Reads only where there are data; holes become zeros without touching the disk (layer-archive.md D17).
+    /// Reads only where there are data; holes become zeros without touching the disk.
+    ///
+    /// A file that ended meanwhile has no data behind its end either, so a hole that reaches the end of the place counts
+    /// only if the file still does.
     private mutating func readSparse(
-        _ file: borrowing OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ offset: Int64,
-        _ range: Range<Int>, _ slab: Slab
+        _ file: borrowing OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ place: BodyPlace,
+        at offset: Int64
     ) throws(LayerError) {
-        zero(slab, range)
-        let end = offset + Int64(range.count)
+        place.slab.zero(place.range)
+        let end = offset + Int64(place.range.count)
         var position = offset
         while position < end {
-            let data: Int64
+            let found: Int64?
             let hole: Int64
             do throws(SystemCallError) {
-                guard let found = try file.seek(position, .data), found < end else { return }
-                data = found
-                hole = min(try file.seek(data, .hole) ?? end, end)
+                found = try file.seek(position, .data)
+                if let found, found < end {
+                    hole = min(try file.seek(found, .hole) ?? end, end)
+                } else {
+                    hole = end
+                }
             } catch { throw failure(error, "look for holes in", item, entry) }
-            let target = range.lowerBound + Int(data - offset)
-            try readNow(file, item, entry, slab, target..<target + Int(hole - data), at: data)
+            guard let data = found, data < end else {
+                if found == nil { try checkReaches(end, file, item, entry, place, from: position - offset) }
+                return
+            }
+            let target = place.range.lowerBound + Int(data - offset)
+            try readNow(
+                file, item, entry, BodyPlace(slab: place.slab, range: target..<target + Int(hole - data)), at: data)
             position = hole
         }
+    }
+
+    /// Makes sure that a file in which no more data were found has not become shorter than what was taken from it.
+    private mutating func checkReaches(
+        _ end: Int64, _ file: borrowing OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ place: BodyPlace,
+        from done: Int64
+    ) throws(LayerError) {
+        tally.io.stats += 1
+        let size: Int64
+        do throws(SystemCallError) { size = try file.metadata().size } catch {
+            throw failure(error, "look at", item, entry)
+        }
+        guard size < end else { return }
+        let missing = Int(min(end - size, Int64(place.range.count) - done))
+        try shrank(
+            item, entry,
+            BodyPlace(slab: place.slab, range: place.range.upperBound - missing..<place.range.upperBound))
     }
 
     // MARK: The ring
 
     /// Makes the ring on first need; false where the kernel gives none.
     private mutating func prepareRing() -> Bool {
-        if ring != nil { return true }
+        if segments.hasRing { return true }
         guard !ringRefused else { return false }
         do throws(LayerError) {
-            ring = try Ring(entries: job.walk.ringWindow)
+            try segments.makeRing(entries: job.walk.descriptors.readsInFlight)
             return true
         } catch {
             ringRefused = true
@@ -118,63 +139,29 @@ extension SegmentEncoder {
         }
     }
 
-    private mutating func queue(
-        _ file: consuming OwnedDescriptor, _ item: ExportItem, _ entry: EntryRecord, _ slab: Slab, _ range: Range<Int>,
-        at offset: Int64
-    ) throws(LayerError) {
-        let read = PendingRead(item: item, segment: currentSegment, slab: slab, range: range)
-        let token: Int
-        if let free = freeReads.popLast() {
-            reads[free] = read
-            token = free
-        } else {
-            token = reads.count
-            reads.append(read)
-        }
-        pendingReads += 1
-        try ring?.read(file, into: slab, range, at: offset, token: UInt64(token))
-    }
-
     /// Takes one finished read; false where none is finished (or, with `wait`, none is in flight).
     mutating func reap(wait: Bool) throws(LayerError) -> Bool {
-        guard pendingReads > 0, let completion = try ring?.nextCompletion(wait: wait) else { return false }
-        let token = Int(completion.token)
-        let read = reads[token]
-        reads[token] = PendingRead.none
-        freeReads.append(token)
-        pendingReads -= 1
-        if let index = waiting.firstIndex(where: { $0.index == read.segment }) { waiting[index].reads -= 1 }
+        guard let (read, result) = try segments.reap(wait: wait) else { return false }
         let entry = store.entries[Int(read.item.entry)]
-        guard completion.result >= 0 else {
-            throw failure(SystemCallError("read", errno: -completion.result), "read", read.item, entry)
+        guard result >= 0 else {
+            throw failure(SystemCallError("read", errno: -result), "read", read.item, entry)
         }
-        let got = Int(completion.result)
-        if got < read.range.count, let slab = read.slab {
-            try shrank(read.item, entry, slab, read.range.lowerBound + got..<read.range.upperBound)
+        if let place = read.place, Int(result) < place.range.count {
+            try shrank(
+                read.item, entry,
+                BodyPlace(slab: place.slab, range: place.range.lowerBound + Int(result)..<place.range.upperBound))
         }
         return true
     }
 
-    /// Waits until nothing is in flight.
-    mutating func waitForReads() throws(LayerError) {
-        while pendingReads > 0 { _ = try reap(wait: true) }
+    /// Encodes anew, with plain calls, what was begun when the ring broke.
+    mutating func goOnWithoutRing(_ error: LayerError) throws(LayerError) {
+        ringRefused = true
+        tally.warn("io_uring stopped working (\(error)): the rest is read with plain calls")
+        encoder = TarEncoder()
+        for index in segments.abandon().sorted() {
+            guard let encoded = try encode(index) else { preconditionFailure("a read in flight without a ring") }
+            publish(index, encoded)
+        }
     }
-}
-
-/// A read that the ring carries out.
-struct PendingRead {
-    var item: ExportItem
-    var segment: Int
-    var slab: Slab?
-    var range: Range<Int>
-
-    static let none = PendingRead(
-        item: ExportItem(entry: 0, directory: 0, action: .entry), segment: 0, slab: nil, range: 0..<0)
-}
-
-/// A segment that still waits for reads.
-struct WaitingSegment {
-    var index: Int
-    var encoded: EncodedSegment
-    var reads: Int
 }

@@ -5,28 +5,28 @@ import TarCodec
 extension SegmentEncoder {
     /// An entry: its header, and for a file that carries data, the contents or a piece of them.
     mutating func encodeEntry(
-        _ item: ExportItem, _ entry: EntryRecord, _ segment: ExportSegment, _ slab: inout Slab
+        _ item: ExportItem, _ entry: EntryRecord, _ segment: ExportSegment
     ) throws(LayerError) {
-        if segment.offset > 0 { return try encodeLaterPiece(item, entry, segment, &slab) }
+        if segment.length > 0 { return try encodePiece(item, entry, segment) }
         setName(item, entry, slash: entry.kind == .directory)
         setLinkName(item.link)
         if item.link != noIndex, job.options.skipUnreadable, try isLeftOut(item.link) {
             return skipUnreadable(item, entry)
         }
         if item.link == noIndex, entry.kind == .regular, entry.size > 0 {
-            return try encodeFile(item, entry, segment, &slab)
+            return try encodeFile(item, entry)
         }
-        var target = entry
         do throws(SystemCallError) {
             let parent = try walker.opener.handle(entry.origin)
             if item.link == noIndex, entry.kind == .symbolicLink {
-                guard try readTarget(entry, parent.descriptor) else { return skipVanished(item, entry) }
+                try readTarget(entry, parent.descriptor)
             }
             tally.io.attributeCalls += 1
             let names = names
             let pointer = names.pointer(entry.name)
             let policy = job.rules.attributes
-            if try walker.attributes.list(of: pointer, in: parent.descriptor) > 0 {
+            if try walker.attributes.list(of: pointer, in: parent.descriptor) > 0 || walker.attributes.isCut {
+                noteCutList()
                 var position = 0
                 while position < walker.attributes.listByteCount {
                     let length = walker.attributes.name(at: position).byteCount
@@ -35,10 +35,6 @@ extension SegmentEncoder {
                         if try walker.attributes.readValue(at: position, of: pointer, in: parent.descriptor) != nil {
                             addAttribute(label)
                         }
-                    } else if policy.contains(.overrides), isOverride(walker.attributes.name(at: position)) {
-                        if try walker.attributes.readValue(at: position, of: pointer, in: parent.descriptor) != nil {
-                            target.applyOverride(walker.attributes.lastValue.copied())
-                        }
                     }
                     position += length + 1
                 }
@@ -46,20 +42,16 @@ extension SegmentEncoder {
         } catch {
             if error.errno == 2 {
                 encoder = TarEncoder()
-                return try vanished(item, entry, segment)
+                return try vanished(item, entry)
             }
             // The entry itself is known, and kept without the attributes that may not be read.
             guard job.options.skipUnreadable, error.errno == 13 || error.errno == 1, entry.kind != .symbolicLink
             else { throw failure(error, "read attributes of", item, entry) }
-            tally.skippedUnreadable += 1
+            segments.counts.skippedUnreadable += 1
         }
-        var fields = try fields(target, type: Self.type(target, item), item.directory)
+        var fields = try fields(entry, type: Self.type(entry, item), item.directory)
         fields.size = 0
-        try writeHeader(fields, owner: target, format: entryFormat, &slab)
-    }
-
-    private func isOverride(_ name: RawSpan) -> Bool {
-        bytes(name, equal: "user.containers.override_stat") || bytes(name, equal: "security.containers.override_stat")
+        try writeHeader(fields, owner: entry, format: entryFormat)
     }
 
     /// The type flag of an entry's header.
@@ -75,23 +67,22 @@ extension SegmentEncoder {
         }
     }
 
-    /// Reads a symbolic link's text into `linkName`; false where it is gone.
+    /// Reads a symbolic link's text into `linkName`.
     private mutating func readTarget(_ entry: EntryRecord, _ parent: borrowing OwnedDescriptor)
-        throws(SystemCallError) -> Bool
+        throws(SystemCallError)
     {
-        do throws(SystemCallError) {
-            let scratch = scratch
-            let count = try parent.readLink(names.pointer(entry.name), into: scratch, 0..<scratch.capacity)
-            Self.appendName(scratch.span(0..<count), to: &linkName)
-            return true
-        } catch {
-            if error.errno == 2 { return false }
-            throw error
-        }
+        let scratch = scratch
+        let count = try parent.readLink(names.pointer(entry.name), into: scratch, 0..<scratch.capacity)
+        Self.appendName(scratch.span(0..<count), to: &linkName)
     }
 
     /// Collects one attribute, whose value was just read, for the next header.
-    private mutating func addAttribute(_ label: [UInt8]) {
+    mutating func addAttribute(_ label: [UInt8]) {
+        // Written in another spelling it would be two attributes to readers that know only one.
+        guard TarEncoder.canWriteAttribute(named: label.rawBytes) else {
+            tally.warn("left out the attribute \(PathBytes(label)) of \(PathBytes(name)): no layer can hold its name")
+            return
+        }
         guard job.rules.rewritesCapability, bytes(label.rawBytes, equal: "security.capability") else {
             let value = walker.attributes.lastValue.copied()
             encoder.addExtendedAttribute(name: label.rawBytes, value: value.rawBytes)
@@ -108,131 +99,18 @@ extension SegmentEncoder {
         encoder.addExtendedAttribute(name: label.rawBytes, value: value.rawBytes)
     }
 
-    // MARK: Files
-
-    /// A file with contents: opened once; attributes and bytes come through the same descriptor.
-    private mutating func encodeFile(
-        _ item: ExportItem, _ entry: EntryRecord, _ segment: ExportSegment, _ slab: inout Slab
-    ) throws(LayerError) {
-        guard let opened = try openFile(item, entry, segment) else { return }
-        var file = opened
-        var target = entry
-        var isMetacopy = false
-        tally.io.attributeCalls += 1
-        do throws(SystemCallError) {
-            if try walker.attributes.list(of: file) > 0 {
-                isMetacopy = try collectAttributes(of: file, &target)
-            }
-        } catch { throw failure(error, "read attributes of", item, entry) }
-        if isMetacopy { file = try openData(item, entry) }
-        var fields = try fields(target, type: Self.type(target, item), item.directory)
-        let hasBody = target.kind == .regular
-        fields.size = hasBody ? entry.size : 0
-        try writeHeader(fields, owner: target, format: entryFormat, &slab)
-        guard hasBody else { return }
-        let length = segment.length > 0 ? segment.length : entry.size
-        try readBody(file, item, entry, offset: 0, length: length, &slab)
-        if length == entry.size { pad(entry.size, &slab) }
-    }
-
-    /// Collects the exported attributes of an open file; returns whether its data lie elsewhere (metacopy).
-    private mutating func collectAttributes(of file: borrowing OwnedDescriptor, _ target: inout EntryRecord)
-        throws(SystemCallError) -> Bool
-    {
-        let policy = job.rules.attributes
-        var isMetacopy = false
-        var position = 0
-        while position < walker.attributes.listByteCount {
-            let length = walker.attributes.name(at: position).byteCount
-            if policy.exports(walker.attributes.name(at: position)) {
-                let label = walker.attributes.name(at: position).copied()
-                tally.io.attributeCalls += 1
-                if try walker.attributes.readValue(at: position, of: file) != nil { addAttribute(label) }
-            } else if policy.contains(.overrides), isOverride(walker.attributes.name(at: position)) {
-                if try walker.attributes.readValue(at: position, of: file) != nil {
-                    target.applyOverride(walker.attributes.lastValue.copied())
-                }
-            } else if job.readsOverlayMarks {
-                let label = walker.attributes.name(at: position)
-                if bytes(label, equal: "trusted.overlay.metacopy") || bytes(label, equal: "user.overlay.metacopy") {
-                    isMetacopy = true
-                }
-            }
-            position += length + 1
-        }
-        if isMetacopy { tally.sawRedirect = true }
-        return isMetacopy
-    }
-
-    /// A piece of a large file behind the first: contents only.
-    private mutating func encodeLaterPiece(
-        _ item: ExportItem, _ entry: EntryRecord, _ segment: ExportSegment, _ slab: inout Slab
-    ) throws(LayerError) {
-        setName(item, entry)
-        guard let opened = try openFile(item, entry, segment) else { return }
-        var file = opened
-        if job.readsOverlayMarks {
-            var unused = entry
-            do throws(SystemCallError) {
-                if try walker.attributes.list(of: file) > 0 {
-                    let isMetacopy = try collectAttributes(of: file, &unused)
-                    encoder = TarEncoder()
-                    if isMetacopy {
-                        do throws(LayerError) { file = try openData(item, entry) } catch {
-                            throw SystemCallError("openat", errno: 5)
-                        }
-                    }
-                }
-            } catch { throw failure(error, "read attributes of", item, entry) }
-        }
-        try readBody(file, item, entry, offset: segment.offset, length: segment.length, &slab)
-        if segment.offset + segment.length == entry.size { pad(entry.size, &slab) }
-    }
-
-    /// Fills the last block of a body with zeros.
-    private func pad(_ size: Int64, _ slab: inout Slab) {
-        let padding = TarEncoder.padding(after: size)
-        Self.makeRoom(padding, &slab)
-        slab.appendZeros(padding)
-    }
-
-    /// Opens a file that the walk saw; nil where it is left out because it is gone or may not be read.
-    private mutating func openFile(_ item: ExportItem, _ entry: EntryRecord, _ segment: ExportSegment)
-        throws(LayerError) -> OwnedDescriptor?
-    {
-        tally.io.opens += 1
-        let parent: OpenDirectory
-        do throws(SystemCallError) { parent = try walker.opener.handle(entry.origin) } catch {
-            if error.errno == 2 {
-                try vanished(item, entry, segment)
-                return nil
-            }
-            throw failure(error, "open directory of", item, entry)
-        }
-        // NONBLOCK, so that a name swapped for a FIFO cannot hang us; NOFOLLOW, so that one swapped for a link fails.
-        switch parent.descriptor.tryOpen(names.pointer(entry.name), [.readOnly, .noFollow, .nonBlocking]) {
-        case .success(let number): return OwnedDescriptor(adopting: number)
-        case .failure(let error):
-            switch error.errno {
-            case 2:
-                try vanished(item, entry, segment)
-                return nil
-            case 13 where job.options.skipUnreadable, 1 where job.options.skipUnreadable:
-                if segment.offset == 0 { skipUnreadable(item, entry) }
-                skippedItem = true
-                return nil
-            case 40:
-                throw changed(item, entry, "it was replaced by a symbolic link while the layer was written")
-            default:
-                throw failure(error, "open", item, entry)
-            }
-        }
+    /// Says that a file has more attributes than the kernel lists.
+    mutating func noteCutList() {
+        guard walker.attributes.isCut, job.rules.attributes.contains(.user) else { return }
+        tally.warn(
+            "left out attributes of \(PathBytes(name)): their names are more than the 64 KiB that the kernel lists; "
+                + "only a capability and access lists were kept")
     }
 
     // MARK: What goes wrong
 
-    private mutating func skipUnreadable(_ item: ExportItem, _ entry: EntryRecord) {
-        tally.skippedUnreadable += 1
+    mutating func skipUnreadable(_ item: ExportItem, _ entry: EntryRecord) {
+        segments.counts.skippedUnreadable += 1
         tally.warn("skipped unreadable file \(fullPath(item, entry))")
     }
 
@@ -241,24 +119,16 @@ extension SegmentEncoder {
         let target = store.entries[Int(job.plan.items[Int(link)].entry)]
         guard target.kind == .regular, target.size > 0 else { return false }
         do throws(SystemCallError) {
-            let parent = try walker.opener.handle(target.origin)
-            _ = try parent.descriptor.open(names.pointer(target.name), [.readOnly, .noFollow, .nonBlocking])
+            if case .unreadable = try openVerified(target) { return true }
             return false
-        } catch { return error.errno == 13 || error.errno == 1 }
-    }
-
-    private mutating func skipVanished(_ item: ExportItem, _ entry: EntryRecord) {
-        skippedItem = true
-        tally.skippedVanished += 1
+        } catch { return false }
     }
 
     /// A name that is gone: left out, unless the policy or a later link to it says otherwise.
-    private mutating func vanished(_ item: ExportItem, _ entry: EntryRecord, _ segment: ExportSegment)
-        throws(LayerError)
-    {
+    mutating func vanished(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
         if job.options.vanished == .fail { throw changed(item, entry, "it vanished while the layer was written") }
         try refuseIfLinked(item, entry)
-        if segment.offset == 0 { tally.skippedVanished += 1 }
+        segments.counts.skippedVanished += 1
         skippedItem = true
     }
 
@@ -286,7 +156,10 @@ extension SegmentEncoder {
         if error.errno == 29 || error.errno == 21 {
             return changed(item, entry, "it was replaced by something that is no file")
         }
-        let hint = error.errno == 13 ? "run as root, or use --skip-unreadable" : nil
+        let hint: String? =
+            error.errno == 13
+            ? "run as root, or use --skip-unreadable"
+            : error.isOutOfDescriptors ? "raise the limit of open files (ulimit -n), or use fewer workers" : nil
         return LayerError(error, operation, path: fullPath(item, entry), hint: hint)
     }
 

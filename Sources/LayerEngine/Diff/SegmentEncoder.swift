@@ -20,60 +20,46 @@ struct SegmentEncoder: ~Copyable {
     /// Set when a file was left out, so that the rest of its pieces is too.
     var skippedItem = false
 
-    // Reads that the ring carries out.
-    var ring: Ring?
+    /// What is begun, with the reads that the ring carries out for it.
+    var segments: OpenSegments
     var ringRefused = false
-    var reads: [PendingRead] = []
-    var freeReads: [Int] = []
-    var pendingReads = 0
     /// Files in a row whose bytes memory did not hold, and files read since without asking it.
     var missesInARow = 0
     var coldReads: UInt64 = 0
-    var waiting: [WaitingSegment] = []
-    var currentSegment = 0
 
     init(_ job: ExportJob) {
         self.job = job
         store = job.store
         names = job.store.names
         walker = WalkWorker(job.walk)
+        segments = OpenSegments(pool: job.pool)
     }
 
-    /// Encodes one segment into an empty slab, or into a larger one where it does not fit.
+    /// Encodes one segment.
     ///
     /// Nil where reads are still in flight; `finished` gives the segment later.
-    mutating func encode(_ index: Int, into slab: consuming Slab) throws(LayerError) -> EncodedSegment? {
+    mutating func encode(_ index: Int) throws(LayerError) -> EncodedSegment? {
         let segment = job.plan.segments[index]
-        var slab = slab
-        if slab.capacity < segment.byteCount + 4096 { slab = Slab(capacity: segment.byteCount + 4096) }
         skippedItem = false
-        currentSegment = index
-        let before = pendingReads
+        segments.begin(index)
         for position in segment.first..<segment.first + segment.count {
             let item = job.plan.items[Int(position)]
             let entry = store.entries[Int(item.entry)]
             switch item.action {
-            case .entry: try encodeEntry(item, entry, segment, &slab)
-            case .whiteout: try encodeWhiteout(item, entry, &slab)
-            case .deletion: try encodeDeletion(item, entry, &slab)
-            case .opaqueMarker: try encodeMarker(item, entry, &slab)
+            case .entry: try encodeEntry(item, entry, segment)
+            case .whiteout: try encodeWhiteout(item, entry)
+            case .deletion: try encodeDeletion(item, entry)
+            case .opaqueMarker: try encodeMarker(item, entry)
             }
         }
-        let encoded = EncodedSegment(slab: slab, skipped: skippedItem)
-        guard pendingReads > before else { return encoded }
-        waiting.append(WaitingSegment(index: index, encoded: encoded, reads: pendingReads - before))
-        try ring?.submit()
-        return nil
+        return try segments.end(skipped: skippedItem)
     }
 
     /// A segment whose last read is done; with `wait`, waits for one while any waits.
     mutating func finished(wait: Bool) throws(LayerError) -> (index: Int, encoded: EncodedSegment)? {
         while true {
-            if let position = waiting.firstIndex(where: { $0.reads == 0 }) {
-                let segment = waiting.remove(at: position)
-                return (segment.index, segment.encoded)
-            }
-            if waiting.isEmpty { return nil }
+            if let finished = segments.takeFinished() { return finished }
+            if segments.waitingCount == 0 { return nil }
             if try !reap(wait: wait) { return nil }
         }
     }
@@ -152,9 +138,10 @@ struct SegmentEncoder: ~Copyable {
             cause: .reason("\(what) id \(id) has no place in the id map"), hint: "add a range that covers it")
     }
 
-    /// Encodes a header from `name` and `linkName`, and puts it behind what the slab holds.
+    /// Encodes a header from `name` and `linkName`, and appends it to the segment, in which `bodyByteCount` bytes of its
+    /// body follow.
     mutating func writeHeader(
-        _ fields: TarFields, owner: EntryRecord?, format: TarWriteFormat, _ slab: inout Slab
+        _ fields: TarFields, owner: EntryRecord?, format: TarWriteFormat, bodyByteCount: Int64 = 0
     ) throws(LayerError) {
         var user: [UInt8] = []
         var group: [UInt8] = []
@@ -164,25 +151,23 @@ struct SegmentEncoder: ~Copyable {
         }
         let name = name
         let linkName = linkName
+        for label in encoder.dropAttributesThatDoNotFit(textByteCount: name.count + linkName.count) {
+            tally.warn(
+                "left out the attribute \(PathBytes(label)) of \(PathBytes(name)): with it, more than 1 MiB of attributes"
+            )
+        }
         do throws(TarError) {
             try encoder.encode(
                 fields, name: name.rawBytes, linkName: linkName.rawBytes, userName: user.rawBytes,
                 groupName: group.rawBytes, format: format)
         } catch {
             throw LayerError(
-                .invalidArgument, "write header of", path: PathBytes(name), cause: .reason("\(error.reason)"))
+                .limitExceeded, "write header of", path: PathBytes(name), cause: .reason("\(error.reason)"))
         }
-        Self.makeRoom(encoder.blocks.byteCount, &slab)
-        slab.append(encoder.blocks)
-        tally.entries += 1
-    }
-
-    /// Grows the slab so that `count` more bytes fit; only headers with many attributes ever need it.
-    static func makeRoom(_ count: Int, _ slab: inout Slab) {
-        guard slab.capacity - slab.end < count else { return }
-        let larger = Slab(capacity: slab.capacity * 2 + count)
-        larger.append(slab.bytes)
-        slab = larger
+        let count = encoder.blocks.byteCount
+        let place = segments.reserveHeader(count, bodyByteCount: bodyByteCount)
+        place.slab.copy(encoder.blocks, at: place.range.lowerBound)
+        segments.counts.entries += 1
     }
 
     var entryFormat: TarWriteFormat { job.rules.format == .pax ? .pax : .unspecified }
@@ -190,9 +175,7 @@ struct SegmentEncoder: ~Copyable {
     // MARK: Whiteouts
 
     /// A whiteout that lies on disk (layer-archive.md D23, D24, D25).
-    private mutating func encodeWhiteout(_ item: ExportItem, _ entry: EntryRecord, _ slab: inout Slab)
-        throws(LayerError)
-    {
+    private mutating func encodeWhiteout(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
         setName(item, entry, before: ".wh.")
         setLinkName(item.link)
         var fields = TarFields()
@@ -201,40 +184,29 @@ struct SegmentEncoder: ~Copyable {
         fields.uid = Int64(entry.uid)
         fields.gid = Int64(entry.gid)
         fields.mtimeSeconds = entry.mtimeSeconds
-        try writeHeader(fields, owner: entry, format: entryFormat, &slab)
+        try writeHeader(fields, owner: entry, format: entryFormat)
     }
 
     /// A deletion that a comparison found (D28).
-    private mutating func encodeDeletion(_ item: ExportItem, _ entry: EntryRecord, _ slab: inout Slab)
-        throws(LayerError)
-    {
+    private mutating func encodeDeletion(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
         setName(item, entry, before: ".wh.")
         linkName.removeAll(keepingCapacity: true)
         var fields = TarFields()
         fields.type = TarType.regular
         fields.mtimeSeconds = job.rules.deletionTimeIsNow ? job.options.now : 0
-        try writeHeader(fields, owner: nil, format: .unspecified, &slab)
+        try writeHeader(fields, owner: nil, format: .unspecified)
     }
 
     /// The marker behind the header of an opaque directory (D11, D26).
-    private mutating func encodeMarker(_ item: ExportItem, _ entry: EntryRecord, _ slab: inout Slab)
-        throws(LayerError)
-    {
+    private mutating func encodeMarker(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
         setName(item, entry, slash: true)
         Self.appendText(WhiteoutName.opaqueMarker, to: &name)
         linkName.removeAll(keepingCapacity: true)
         var fields = try fields(entry, type: TarType.regular, item.directory)
         fields.mode = entry.mode & 0o777
         fields.mtimeSeconds = 0
-        try writeHeader(fields, owner: entry, format: .unspecified, &slab)
+        try writeHeader(fields, owner: entry, format: .unspecified)
     }
-}
-
-/// A segment's bytes.
-struct EncodedSegment {
-    var slab: Slab
-    /// The file of this piece was left out.
-    var skipped: Bool
 }
 
 /// What an encoder counts.
@@ -251,6 +223,13 @@ struct ExportTally: Sendable {
     /// Keeps a warning; what several workers found alike is said once.
     mutating func warn(_ text: String) {
         if warnings.count < 100, !warnings.contains(text) { warnings.append(text) }
+    }
+
+    /// Takes the counts of a segment that is handed in.
+    mutating func add(_ counts: SegmentCounts) {
+        entries += counts.entries
+        skippedUnreadable += counts.skippedUnreadable
+        skippedVanished += counts.skippedVanished
     }
 
     mutating func add(_ other: ExportTally) {

@@ -28,17 +28,18 @@ struct DirectoryOpener: ~Copyable {
     private let layersKept: Int
     /// Descriptors kept open per worker at most: 32 levels of few layers, two of many.
     private static let cacheSize = 128
-    private static let largeCacheSize = 256
+    static let largeCacheSize = 256
     /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
     private static let longestPath = 3_800
 
-    init(store: TreeStore, roots: LayerRoots) {
+    init(store: TreeStore, roots: LayerRoots, directories: Int) {
         self.store = store
         self.roots = roots
         names = store.names
         let isTall = roots.count > 4
-        layersKept = isTall ? min(roots.count, Self.largeCacheSize / 2) : 4
-        cache = [Slot](repeating: Slot(), count: isTall ? Self.largeCacheSize : Self.cacheSize)
+        let size = min(directories, isTall ? Self.largeCacheSize : Self.cacheSize)
+        layersKept = max(1, isTall ? min(roots.count, size / 2) : min(4, size / 2))
+        cache = [Slot](repeating: Slot(), count: size)
     }
 
     /// Keeps an opened directory, so that directories in it are opened by one component.
@@ -63,11 +64,23 @@ struct DirectoryOpener: ~Copyable {
     /// those kept open are given up first.
     mutating func open(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {
         do throws(SystemCallError) { return try openOnce(index) } catch {
-            // EMFILE
-            guard error.errno == 24 else { throw error }
-            for slot in cache.indices { cache[slot] = Slot() }
-            return try openOnce(index)
+            guard error.isOutOfDescriptors else { throw error }
+            closeAll()
+            var patience = DescriptorPatience()
+            var problem = error
+            repeat {
+                do throws(SystemCallError) { return try openOnce(index) } catch {
+                    guard error.isOutOfDescriptors else { throw error }
+                    problem = error
+                }
+            } while patience.wait()
+            throw problem
         }
+    }
+
+    /// Closes all directories that are kept open.
+    mutating func closeAll() {
+        for slot in cache.indices { cache[slot] = Slot() }
     }
 
     private mutating func openOnce(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {

@@ -7,6 +7,11 @@ public struct SourceOptions: Sendable {
     public var upper: PathBytes
     /// The directories below it, nearest first. For the dialect `tree` at most one: the tree to compare with.
     public var lowers: [PathBytes]
+    /// What the view of `upper` over its lowers is compared with: directories that merge, nearest first, in the same dialect;
+    /// none for nothing, so that all is new. Nil: `lowers`. Not for the dialect `tree`.
+    ///
+    /// What both have in common must have the same directories behind it in both, as the layers of a store do.
+    public var base: [PathBytes]?
     /// How `upper` spells deletions; `.tree` is a whole tree.
     public var dialect: WhiteoutDialect
     /// Worker threads; nil means one a core.
@@ -18,6 +23,12 @@ public struct SourceOptions: Sendable {
     public var progress: Progress?
     /// When contents are compared; nil leaves it to the profile.
     public var contents: ContentComparison?
+    /// Whether owner, mode and kind of each file lie in `user.containers.override_stat`, as in stores of
+    /// containers/storage with `force_mask`. Anywhere else any user could give himself files of root with it.
+    public var obeysOwnerOverrides = false
+    /// Nothing that is mounted on directories of the trees is part of them, as in a store of layers. Then they are read
+    /// through views that open no device nodes, which union directories always are; see `ARCHITECTURE.md`.
+    public var hasNoMounts = false
     /// Names directly in the root that belong to neither side, such as `.zfs`.
     public var ignoredAtTop: [PathBytes] = []
     /// For two trees of which one is a later state of the other (a clone of its snapshot), so that equal inode numbers
@@ -36,7 +47,7 @@ public struct SourceOptions: Sendable {
     }
 }
 
-/// The opened roots of a job: index 0 is the upper, then the lowers.
+/// The opened roots of a job: index 0 is the upper, then the lowers, then those of the base that are none of these.
 final class LayerRoots: Sendable {
     private let descriptors: [Handle]
     private let paths: [PathBytes]
@@ -47,10 +58,21 @@ final class LayerRoots: Sendable {
     }
 
     /// Opens every root; a missing or unreadable one, or one that is no directory, is an error naming it.
-    init(_ options: SourceOptions) throws(LayerError) {
-        let all = [options.upper] + options.lowers
+    ///
+    /// `withoutDevices`: contents will be read, of directories on which no mounts count. A union mount too sees its
+    /// directories through views of its own.
+    init(_ options: SourceOptions, withoutDevices: Bool) throws(LayerError) {
+        let shown = [options.upper] + options.lowers
+        let all = shown + (options.base ?? []).filter { !shown.contains($0) }
         var handles: [Handle] = []
-        for path in all { handles.append(Handle(try Self.open(path))) }
+        for path in all {
+            let root = try Self.open(path)
+            guard withoutDevices, let view = root.withoutDevices() else {
+                handles.append(Handle(root))
+                continue
+            }
+            handles.append(Handle(view))
+        }
         descriptors = handles
         paths = all
     }

@@ -75,6 +75,10 @@ struct EntryFlags: OptionSet, BitwiseCopyable, Sendable {
     static let sparse = EntryFlags(rawValue: 1 << 1)
     /// A whiteout that is a `.wh.` file on disk: the on-disk name carries the prefix.
     static let prefixed = EntryFlags(rawValue: 1 << 2)
+    /// A socket in the place of something else that lower directories show: the layer deletes that.
+    static let replaces = EntryFlags(rawValue: 1 << 3)
+    /// A file whose name spells a deletion or an opaque directory, exported as it is. No other file is a link to it.
+    static let marker = EntryFlags(rawValue: 1 << 4)
 }
 
 /// One directory of the result: its place in the tree, its children, and what it merges.
@@ -148,6 +152,12 @@ final class TreeStore: Sendable {
     }
 
     func addPhysical(_ directory: PhysicalDirectory) throws(LayerError) -> UInt32 {
+        if directory.name.length <= 2 {
+            let names = names
+            let isUp = bytes(names[directory.name], equal: "..")
+            let isHere = bytes(names[directory.name], equal: ".")
+            precondition(!isUp && !isHere, "a directory's name led out of it")
+        }
         let index = try physical.reserve(1)
         physical[index] = directory
         return UInt32(index)
@@ -162,15 +172,10 @@ final class TreeStore: Sendable {
     /// Writes the path of a directory relative to the root, each component followed by `/`, into `path`.
     func appendPath(of directory: UInt32, to path: inout [UInt8]) {
         let start = path.count
-        var current = directory
-        var total = 0
-        while directories[Int(current)].parent != noIndex {
-            total += directories[Int(current)].name.length + 1
-            current = directories[Int(current)].parent
-        }
+        let total = pathByteCount(of: directory)
         path.append(contentsOf: repeatElement(UInt8(ascii: "/"), count: total))
         var end = start + total
-        current = directory
+        var current = directory
         let names = names
         while directories[Int(current)].parent != noIndex {
             let name = names[directories[Int(current)].name]
@@ -178,6 +183,17 @@ final class TreeStore: Sendable {
             for index in 0..<name.byteCount { path[end + index] = name[index] }
             current = directories[Int(current)].parent
         }
+    }
+
+    /// Bytes of a directory's path as `appendPath` writes it.
+    func pathByteCount(of directory: UInt32) -> Int {
+        var current = directory
+        var total = 0
+        while directories[Int(current)].parent != noIndex {
+            total += directories[Int(current)].name.length + 1
+            current = directories[Int(current)].parent
+        }
+        return total
     }
 
     /// The path of an entry, for errors.

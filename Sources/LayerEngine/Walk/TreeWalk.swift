@@ -8,7 +8,7 @@ enum TreeWalk {
         try addRoot(plan)
         plan.stack.push([0])
         let tallies = Tallies()
-        let pool = WorkerPool(count: workers)
+        let pool = WorkerPool(count: min(WorkerPool(count: workers).count, plan.descriptors.workers))
         // A worker that fails elsewhere must not leave the others waiting for work that never comes. The flag is the
         // pool's own: the caller's says what the caller wants, and may serve the next job.
         try pool.run(cancel: CancelFlag()) { (_) throws(LayerError) in
@@ -27,7 +27,7 @@ enum TreeWalk {
     /// Makes the record of the root: index 0.
     static func addRoot(_ plan: WalkPlan) throws(LayerError) {
         var root = DirectoryRecord(parent: noIndex, name: .empty, entry: noIndex, upper: 0)
-        root.base = plan.lowerRoots
+        root.base = plan.baseRoots
         if plan.dialect.name != .tree { root.rest = plan.lowerRoots }
         _ = try plan.store.addDirectory(root)
     }

@@ -13,51 +13,96 @@ enum WalkPurpose: Sendable {
     case size
 }
 
+/// What becomes of names that begin with `.wh.` where they mean nothing.
+enum ReservedNames: Sendable {
+    case leftOut
+    /// They are warned of, and go on like others.
+    case kept
+    case refused
+}
+
 /// Everything the workers of a walk share and nobody changes.
 final class WalkPlan: Sendable {
     let purpose: WalkPurpose
     let dialect: WhiteoutDialect
     let equality: EqualityRule
     let skipUnreadable: Bool
+    /// A name that is gone when it is looked at fails the walk, instead of being left out.
+    let failsOnVanished: Bool
     /// Opaque directories count as such only where a lower layer has them.
     let opaqueNeedsLower: Bool
+    let reservedNames: ReservedNames
     let io: IOMode
-    let ringWindow: Int
+    /// What the workers may hold open.
+    let descriptors: DescriptorShare
     let cancel: CancelFlag
     let progress: Progress?
     let ignoredAtTop: [PathBytes]
+    let obeysOwnerOverrides: Bool
     let changedInodes: Set<UInt64>?
     let store: TreeStore
     let roots: LayerRoots
     let stack = WorkStack()
     /// The lower roots as physical directories.
     let lowerRoots: StackRange
+    /// The roots of what is compared with: the lower ones, or others.
+    let baseRoots: StackRange
 
     init(
         purpose: WalkPurpose, source: SourceOptions, equality: EqualityRule, skipUnreadable: Bool,
-        opaqueNeedsLower: Bool = false
+        failsOnVanished: Bool = false, opaqueNeedsLower: Bool = false, reservedNames: ReservedNames = .leftOut
     ) throws(LayerError) {
         self.purpose = purpose
         self.equality = equality
         self.skipUnreadable = skipUnreadable
+        self.failsOnVanished = failsOnVanished
         self.opaqueNeedsLower = opaqueNeedsLower
+        self.reservedNames = reservedNames
         dialect = source.dialect
         io = source.io
-        ringWindow = source.ringWindow
         cancel = source.cancel
         progress = source.progress
         ignoredAtTop = source.ignoredAtTop
+        obeysOwnerOverrides = source.obeysOwnerOverrides
         changedInodes = source.changedInodes
-        roots = try LayerRoots(source)
+        var readsContents = purpose == .export || purpose == .difference
+        if case .never = equality.contents {} else { readsContents = true }
+        roots = try LayerRoots(
+            source, withoutDevices: readsContents && (source.dialect.name != .tree || source.hasNoMounts))
+        // An export of a cold tree takes two workers a core.
+        descriptors = DescriptorShare(
+            workers: source.workers ?? 2 * WorkerPool.availableCores, directories: DirectoryOpener.largeCacheSize,
+            reads: source.ringWindow)
         store = try TreeStore()
         for layer in 0..<roots.count {
             _ = try store.addPhysical(
                 PhysicalDirectory(layer: UInt32(layer), parent: noIndex, name: .empty, depth: 0))
         }
-        let count = roots.count - 1
+        let count = source.lowers.count
         let start = try store.stacks.reserve(count)
         for index in 0..<count { store.stacks[start + index] = UInt32(index + 1) }
         lowerRoots = StackRange(start: UInt32(start), count: UInt32(count))
+        guard let base = source.base else {
+            baseRoots = lowerRoots
+            return
+        }
+        let first = try store.stacks.reserve(base.count)
+        for (index, path) in base.enumerated() {
+            var layer = 0
+            while roots.path(layer) != path { layer += 1 }
+            store.stacks[first + index] = UInt32(layer)
+        }
+        baseRoots = StackRange(start: UInt32(first), count: UInt32(base.count))
+    }
+
+    /// The directories that lie behind one layer's, as a stack and the position in it of the next.
+    func behind(_ layer: UInt32) -> (stack: StackRange, position: Int) {
+        // The upper directory is layer 0, so the layer behind stands at its index.
+        if layer <= lowerRoots.count { return (lowerRoots, Int(layer)) }
+        for index in 0..<Int(baseRoots.count) where store.stacks[Int(baseRoots.start) + index] == layer {
+            return (baseRoots, index + 1)
+        }
+        return (.empty, 0)
     }
 
     /// Whether every entry's inode is looked at, not only where a rule asks.
@@ -73,9 +118,13 @@ final class WalkPlan: Sendable {
 struct WalkTally: Sendable {
     var io = IOCounters()
     var skippedUnreadable = 0
+    var reservedNames = 0
     var warnings: [String] = []
     /// A redirect or a metadata-only copy was met.
     var sawRedirect = false
+    /// An attribute was met that would be a mark in a mount with `userxattr`; said once.
+    var sawForeignMark = false
+    var indexed = IndexedFiles()
     var sums = SizeSums()
 
     mutating func note(_ marks: OverlayMarks) {
@@ -85,8 +134,10 @@ struct WalkTally: Sendable {
     mutating func add(_ other: WalkTally) {
         io.add(other.io)
         skippedUnreadable += other.skippedUnreadable
+        reservedNames += other.reservedNames
         warnings += other.warnings
         sawRedirect = sawRedirect || other.sawRedirect
+        indexed.add(other.indexed)
         sums.add(other.sums)
     }
 }

@@ -9,7 +9,7 @@ extension WalkWorker {
         if record.flags.contains(.merged) { return try exportMerged(directory) }
         guard let handle = try openUpper(directory) else { return }
         let marks = try readMarks(of: handle, directory)
-        if record.parent != noIndex, let redirect = marks.redirect {
+        if !marks.opaque, let redirect = marks.redirect {
             opener.keep(record.upper, handle)
             let above = try restStack(of: record.parent)
             let rest = try redirectedStack(above, redirect, directory)
@@ -33,9 +33,7 @@ extension WalkWorker {
     }
 
     /// Whether directories may carry overlay marks at all.
-    var readsMarks: Bool {
-        !plan.dialect.recognises.isDisjoint(with: [.trustedOpaque, .userOpaque, .fuseOpaque, .attributeFile])
-    }
+    var readsMarks: Bool { plan.dialect.hasMarks }
 
     func unwrap(_ error: SystemCallOrLayerError, _ operation: String, _ directory: UInt32) -> LayerError {
         switch error {
@@ -51,9 +49,12 @@ extension WalkWorker {
         let first = try store.entries.reserve(scanned.count)
         var count = 0
         let recognisesDevices = plan.dialect.recognises.contains(.device)
+        let recognisesAttributes = plan.dialect.recognises.contains(.attributeFile)
         for index in 0..<scanned.count {
             let name = scanned[index]
             guard let metadata = try look(at: name.name, in: handle, directory) else { continue }
+            if try leavesOut(name.name, directory) { continue }
+            try noteIndexed(name.name, metadata, in: handle, directory)
             var entry = EntryRecord(name: name.name)
             entry.take(metadata)
             entry.origin = name.origin
@@ -64,12 +65,14 @@ extension WalkWorker {
                     continue
                 }
                 entry.flags.insert(.whiteout)
-            } else if marks.attributeWhiteouts, entry.kind == .regular, entry.size == 0,
+            } else if recognisesAttributes, entry.kind == .regular, entry.size == 0,
                 try isAttributeWhiteout(name.name, handle, directory)
             {
                 entry.flags.insert(.whiteout)
             }
             let place = UInt32(first + count)
+            if isMarker(name.name) { entry.standForMarker() }
+            if entry.kind == .socket, try replacesLower(name.name, in: directory) { entry.flags.insert(.replaces) }
             if entry.kind == .directory {
                 entry.directory = try addDirectory(
                     directory, name: name.name, entry: place, upper: try physicalChild(name.origin, name.name),
@@ -95,12 +98,18 @@ extension WalkWorker {
         throws(LayerError) -> EntryMetadata?
     {
         tally.io.stats += 1
+        let found: EntryMetadata?
         do throws(SystemCallError) {
-            return try handle.metadataIfPresent(names.pointer(name))
+            found = try handle.metadataIfPresent(names.pointer(name))
         } catch {
             if skips(error, "name", directory, name) { return nil }
             throw failure(error, "look at", directory, name)
         }
+        guard let found else {
+            try noteVanished(directory, name)
+            return nil
+        }
+        return plan.obeysOwnerOverrides ? try overridden(found, name, in: handle, directory) : found
     }
 
     mutating func isAttributeWhiteout(
@@ -111,19 +120,6 @@ extension WalkWorker {
         do throws(SystemCallError) {
             return try attributes.marks(of: names.pointer(name), in: handle, dialect: plan.dialect).whiteout
         } catch { throw failure(error, "read attributes of", directory, name) }
-    }
-
-    /// Reads what overlay attributes say of an open upper directory.
-    mutating func readMarks(of handle: borrowing OwnedDescriptor, _ directory: UInt32)
-        throws(LayerError) -> OverlayMarks
-    {
-        guard readsMarks else { return OverlayMarks() }
-        tally.io.attributeCalls += 1
-        do throws(SystemCallError) {
-            let marks = try attributes.marks(of: handle, dialect: plan.dialect)
-            tally.note(marks)
-            return marks
-        } catch { throw failure(error, "read attributes of", directory) }
     }
 
     /// Takes a directory below a renamed one: its own marks decide what of the lower contents shows.
@@ -152,7 +148,11 @@ extension WalkWorker {
         var count = 0
         for index in 0..<scanned.count {
             let name = scanned[index]
-            guard let metadata = try look(atPhysical: name.origin, name.name, directory) else { continue }
+            guard let metadata = try look(atPhysical: name.origin, name.name, directory) else {
+                try noteVanished(directory, name.name)
+                continue
+            }
+            if try leavesOut(name.name, directory) { continue }
             var entry = EntryRecord(name: name.name)
             entry.take(metadata)
             entry.origin = name.origin
@@ -177,11 +177,19 @@ extension WalkWorker {
         throws(LayerError) -> EntryMetadata?
     {
         tally.io.stats += 1
+        let parent: OpenDirectory
+        let found: EntryMetadata?
         do throws(SystemCallError) {
-            return try opener.handle(origin).descriptor.metadataIfPresent(names.pointer(name))
+            parent = try opener.handle(origin)
+            found = try parent.descriptor.metadataIfPresent(names.pointer(name))
         } catch {
             if skips(error, "name", directory, name) { return nil }
             throw failure(error, "look at", directory, name)
         }
+        guard let found else { return nil }
+        if store.physical[Int(origin)].layer == 0 {
+            try noteIndexed(name, found, in: parent.descriptor, directory)
+        }
+        return plan.obeysOwnerOverrides ? try overridden(found, name, in: parent.descriptor, directory) : found
     }
 }

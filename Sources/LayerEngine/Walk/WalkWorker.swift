@@ -22,7 +22,8 @@ struct WalkWorker: ~Copyable {
         self.plan = plan
         store = plan.store
         names = plan.store.names
-        opener = DirectoryOpener(store: plan.store, roots: plan.roots)
+        opener = DirectoryOpener(
+            store: plan.store, roots: plan.roots, directories: plan.descriptors.directories)
         nameWriter = NameWriter(plan.store.names)
         comparer = ContentComparer()
     }
@@ -71,10 +72,21 @@ struct WalkWorker: ~Copyable {
             return try opener.open(record.upper)
         } catch {
             // A name that is gone, or no longer a directory, since its own directory was read.
-            if record.parent != noIndex, error.errno == 2 || error.errno == 20 || error.errno == 40 { return nil }
+            if record.parent != noIndex, error.errno == 2 || error.errno == 20 || error.errno == 40 {
+                try noteVanished(directory, .empty)
+                return nil
+            }
             if skips(error, "directory", directory, .empty) { return nil }
             throw failure(error, "open directory", directory)
         }
+    }
+
+    /// A name that was listed is gone: it is left out, unless the caller wants the walk to fail then.
+    func noteVanished(_ directory: UInt32, _ name: NameRef) throws(LayerError) {
+        guard plan.failsOnVanished else { return }
+        throw LayerError(
+            .fileChanged, "look at", path: path(directory, name), cause: .reason("it vanished while the tree was read"),
+            hint: "export a tree that nothing writes to, or a snapshot of it")
     }
 
     /// Whether something that may not be read is left out; then it is counted.

@@ -1,43 +1,97 @@
 import LayerModel
 import LinuxIO
 
-/// What overlay attributes say of a directory or file (layer-archive.md 1.6, 1.7).
+/// What overlay attributes say of a directory or file (layer-archive.md 1.6, 1.7), as far as the dialect obeys them.
 struct OverlayMarks {
     /// Nothing of the lower directories shows.
     var opaque = false
-    /// Empty files in it may be whiteouts by attribute (`opaque` = `x`, Linux 6.7).
+    /// Empty files in it are whiteouts where they are marked so (`opaque` = `x`, Linux 6.7): worth a look at each.
     var attributeWhiteouts = false
-    /// Where the lower contents lie: an absolute path from the layer's root, or a name beside this one.
-    var redirect: [UInt8]?
     /// The file's data lie in a lower directory.
     var metacopy = false
     /// The file itself is a whiteout by attribute.
     var whiteout = false
+    /// An attribute is a mark of mounts with `userxattr`, which this one is not taken for.
+    var sawForeign = false
+    /// How many names the file has in all, as the index wrote it; nil where it wrote nothing.
+    var linkCount: [UInt8]?
+    /// The handle of the lower file.
+    var origin: [UInt8]?
+    /// Where the lower contents lie; nil for under the same name. Of what carries no `refusal` only.
+    private(set) var redirect: OverlayRedirect?
+    private var redirectRefusal: Refusal?
+    private var metacopyRefusal: Refusal?
 
-    /// Takes what one listed attribute says; `value` reads its value when that matters.
-    mutating func take(
-        _ name: RawSpan, dialect: WhiteoutDialect, value: () throws(SystemCallError) -> [UInt8]?
-    ) throws(SystemCallError) {
-        let forms = dialect.recognises
-        if bytes(name, equal: "trusted.overlay.opaque"), forms.contains(.trustedOpaque) {
-            try takeOpaque(value())
-        } else if bytes(name, equal: "user.overlay.opaque"), forms.contains(.userOpaque) {
-            try takeOpaque(value())
-        } else if bytes(name, equal: "user.fuseoverlayfs.opaque"), forms.contains(.fuseOpaque) {
-            try takeOpaque(value())
-        } else if bytes(name, equal: "trusted.overlay.redirect") || bytes(name, equal: "user.overlay.redirect") {
-            redirect = try value()
-        } else if bytes(name, equal: "trusted.overlay.metacopy") || bytes(name, equal: "user.overlay.metacopy") {
-            metacopy = true
-        } else if bytes(name, equal: "trusted.overlay.whiteout") || bytes(name, equal: "user.overlay.whiteout") {
-            whiteout = forms.contains(.attributeFile)
+    /// Why whoever merges the directories would show an error in place of what carries the marks.
+    enum Refusal {
+        /// A redirect that is no path, or a mark of metadata that is none.
+        case invalid
+        /// A redirect or a metadata-only copy in a mount with `userxattr`.
+        case notFollowed
+
+        /// The kernel's errno: EINVAL, EPERM.
+        var errno: Int32 {
+            switch self {
+            case .invalid: 22
+            case .notFollowed: 1
+            }
+        }
+
+        var reason: String {
+            switch self {
+            case .invalid: "its overlay.redirect or overlay.metacopy has a value that overlayfs refuses"
+            case .notFollowed:
+                "it carries user.overlay.redirect or user.overlay.metacopy, which mounts with userxattr refuse to follow"
+            }
         }
     }
 
-    private mutating func takeOpaque(_ value: [UInt8]?) {
-        // Exactly one byte counts; "yes" or the empty value say nothing.
-        if value == [UInt8(ascii: "y")] { opaque = true }
-        if value == [UInt8(ascii: "x")] { attributeWhiteouts = true }
+    /// What counts of the marks of a layer's root: overlayfs merges roots whatever is written on them.
+    var ofRoot: OverlayMarks {
+        var marks = OverlayMarks()
+        marks.attributeWhiteouts = attributeWhiteouts
+        marks.origin = origin
+        marks.sawForeign = sawForeign
+        return marks
+    }
+
+    /// Why the lower contents cannot be found, for a directory (or else a file). Marks that are not looked at, such as the
+    /// redirect of an opaque directory, do no harm; nor, where redirects are not followed, does that of a directory over
+    /// nothing (`notFollowed`).
+    func refusal(isDirectory: Bool) -> Refusal? {
+        if isDirectory { return opaque ? nil : redirectRefusal }
+        return metacopy ? metacopyRefusal ?? redirectRefusal : nil
+    }
+
+    /// Throws what the kernel's lookup fails with where the lower contents cannot be found.
+    func check(isDirectory: Bool) throws(SystemCallError) {
+        guard let refusal = refusal(isDirectory: isDirectory) else { return }
+        throw SystemCallError("overlay.redirect", errno: refusal.errno)
+    }
+
+    /// Takes what one attribute says that is a mark in `dialect`.
+    mutating func take(_ mark: OverlayMark, _ value: [UInt8], _ dialect: WhiteoutDialect) {
+        switch mark {
+        case .opaque:
+            // Exactly one byte counts; "yes" or the empty value say nothing.
+            if value == [UInt8(ascii: "y")] { opaque = true }
+            if value == [UInt8(ascii: "x")] { attributeWhiteouts = true }
+        case .whiteout: whiteout = true
+        case .redirect:
+            if dialect.movedContents == .refused {
+                redirectRefusal = .notFollowed
+            } else {
+                redirect = OverlayRedirect(value)
+                redirectRefusal = redirect == nil ? .invalid : nil
+            }
+        case .metacopy:
+            metacopy = true
+            // Linux 6.6 and later: nothing, or a digest behind a head of its own.
+            let isWhole = !(1...3).contains(value.count)
+            metacopyRefusal = dialect.movedContents == .refused ? .notFollowed : isWhole ? nil : .invalid
+        case .linkCount: linkCount = value
+        case .origin: origin = value
+        }
     }
 }
 
@@ -51,10 +105,10 @@ extension AttributeReader {
         var position = 0
         while position < total {
             let next = position + name(at: position).byteCount + 1
-            if isMark(at: position) {
-                let attribute = name(at: position).copied()
-                let value = try readValue(at: position, of: file) == nil ? nil : lastValue.copied()
-                try marks.take(attribute.rawBytes, dialect: dialect) { () throws(SystemCallError) in value }
+            if let mark = dialect.mark(name(at: position)) {
+                if try readValue(at: position, of: file) != nil { marks.take(mark, lastValue.copied(), dialect) }
+            } else if dialect.isForeignMark(name(at: position)) {
+                marks.sawForeign = true
             }
             position = next
         }
@@ -70,19 +124,15 @@ extension AttributeReader {
         var position = 0
         while position < total {
             let next = position + self.name(at: position).byteCount + 1
-            if isMark(at: position) {
-                let attribute = self.name(at: position).copied()
-                let value = try readValue(at: position, of: name, in: directory) == nil ? nil : lastValue.copied()
-                try marks.take(attribute.rawBytes, dialect: dialect) { () throws(SystemCallError) in value }
+            if let mark = dialect.mark(self.name(at: position)) {
+                if try readValue(at: position, of: name, in: directory) != nil {
+                    marks.take(mark, lastValue.copied(), dialect)
+                }
+            } else if dialect.isForeignMark(self.name(at: position)) {
+                marks.sawForeign = true
             }
             position = next
         }
         return marks
-    }
-
-    private func isMark(at position: Int) -> Bool {
-        let name = name(at: position)
-        return bytes(name, startWith: "trusted.overlay.") || bytes(name, startWith: "user.overlay.")
-            || bytes(name, startWith: "user.fuseoverlayfs.")
     }
 }

@@ -1,13 +1,29 @@
 import LayerModel
 import LinuxIO
 
+/// What a mark on disk takes over from its entry in the archive, so that the layer it becomes part of has the same bytes again.
+struct MarkMetadata: Equatable {
+    let uid: UInt32
+    let gid: UInt32
+    /// Of marks that are files.
+    var mode: UInt32 = 0o600
+    /// Nil for the time of now: no entry says one.
+    var modification: TimeStamp?
+}
+
 /// Writes deletions and opaque marks into an upper directory in its dialect's forms.
 ///
-/// Device whiteouts of one layer share an inode, as the kernel's own do (layer-archive.md A35).
+/// Device whiteouts of one layer share an inode, as the kernel's own do (layer-archive.md A35). Its names may be
+/// filled again by the layer, and by other processes with anything, so that it is linked by its descriptor.
 struct WhiteoutWriter: ~Copyable {
     private let dialect: WhiteoutDialect
-    /// Another name of the last device made, and the owner it has.
-    private var shared: (directory: DirectoryHandle, name: NameRef, uid: UInt32, gid: UInt32)?
+    /// The last device made.
+    private var shared: Device?
+
+    private struct Device: ~Copyable {
+        let node: OwnedDescriptor
+        let metadata: MarkMetadata
+    }
 
     init(_ dialect: WhiteoutDialect) { self.dialect = dialect }
 
@@ -17,9 +33,18 @@ struct WhiteoutWriter: ~Copyable {
         return prefix + name.copied() + [0]
     }
 
-    /// Writes the deletion of a name that is free in `directory`.
+    /// Whether the dialect has a form for the deletion of a name: a file beside it has a longer name, and none has more
+    /// than 255 bytes.
+    func canDelete(_ name: RawSpan) -> Bool {
+        dialect.deletion.contains(.device) || name.byteCount <= Self.longestName - WhiteoutName.prefix.utf8CodeUnitCount
+    }
+
+    /// NAME_MAX of every Linux file system that matters here.
+    private static let longestName = 255
+
+    /// Writes the deletion of a name that is free in `directory`; `canDelete` said that there is a form for it.
     mutating func writeDeletion(
-        _ name: NameRef, in directory: DirectoryHandle, _ arena: NameArena, uid: UInt32, gid: UInt32
+        _ name: NameRef, in directory: DirectoryHandle, _ arena: NameArena, _ metadata: MarkMetadata
     ) throws(SystemCallError) {
         guard dialect.deletion.contains(.device) else {
             let marker = markerName(arena[name])
@@ -33,22 +58,48 @@ struct WhiteoutWriter: ~Copyable {
                 guard error.errno == 17 else { throw error }
                 return
             }
-            try file.setOwner(uid: uid, gid: gid)
+            try file.setOwner(uid: metadata.uid, gid: metadata.gid)
+            try file.setMode(metadata.mode)
+            if let time = metadata.modification { try file.setTimes(access: time, modification: time) }
             return
         }
-        if let shared, shared.uid == uid, shared.gid == gid {
-            do throws(SystemCallError) {
-                try directory.descriptor.makeHardLink(
-                    arena.pointer(name), to: arena.pointer(shared.name), in: shared.directory.descriptor)
-                return
-            } catch {
-                // EMLINK: this inode is full; ENOENT: its name was replaced; EXDEV, EPERM: not here.
-                guard [31, 2, 18, 1].contains(error.errno) else { throw error }
-            }
-        }
+        if try linkShared(arena.pointer(name), in: directory, metadata) { return }
         try directory.descriptor.makeNode(arena.pointer(name), mode: 0o020000, major: 0, minor: 0)
-        try directory.descriptor.setOwner(arena.pointer(name), uid: uid, gid: gid)
-        shared = (directory, name, uid, gid)
+        try directory.descriptor.setOwner(arena.pointer(name), uid: metadata.uid, gid: metadata.gid)
+        if let time = metadata.modification {
+            try directory.descriptor.setTimes(arena.pointer(name), access: time, modification: time)
+        }
+        try share(arena.pointer(name), in: directory, metadata)
+    }
+
+    /// Gives the shared device another name; false where there is none that can have it.
+    private func linkShared(
+        _ name: borrowing NamePointer, in directory: DirectoryHandle, _ metadata: MarkMetadata
+    ) throws(SystemCallError) -> Bool {
+        switch shared {
+        case .some(let device):
+            guard device.metadata == metadata else { return false }
+            do throws(SystemCallError) {
+                try directory.descriptor.makeName(name, for: device.node)
+                return true
+            } catch {
+                // EMLINK: this inode is full; ENOENT: all its names are gone, or there is no /proc; EXDEV, EPERM: not here.
+                guard [31, 2, 18, 1].contains(error.errno) else { throw error }
+                return false
+            }
+        case .none: return false
+        }
+    }
+
+    /// Keeps the device under a name for the next deletions, if it is one: by now another process may have put something
+    /// else there.
+    private mutating func share(
+        _ name: borrowing NamePointer, in directory: DirectoryHandle, _ metadata: MarkMetadata
+    ) throws(SystemCallError) {
+        let node = try directory.descriptor.open(name, [.pathOnly, .noFollow])
+        let found = try node.metadata()
+        let isOurs = found.isWhiteoutDevice && found.uid == metadata.uid && found.gid == metadata.gid
+        shared = isOurs ? Device(node: node, metadata: metadata) : nil
     }
 
     /// Takes a deletion back.
@@ -57,7 +108,8 @@ struct WhiteoutWriter: ~Copyable {
         do throws(SystemCallError) {
             try directory.descriptor.unlink(NamePointer(terminated: marker.rawBytes))
         } catch {
-            guard error.errno == 2 else { throw error }
+            // ENOENT; ENAMETOOLONG: no file can delete this name.
+            guard error.errno == 2 || error.errno == 36 else { throw error }
         }
         guard dialect.deletion == .prefixedFile, dialect.recognises.contains(.device) else { return }
         // Deleted through the mount, where a device could be made.
@@ -70,7 +122,7 @@ struct WhiteoutWriter: ~Copyable {
 
     /// Whether a `.wh.` file deletes a name that is not there itself.
     func isDeleted(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) -> Bool {
-        guard dialect.recognises.contains(.prefixedFile), name.byteCount <= 251 else { return false }
+        guard dialect.recognises.contains(.prefixedFile), name.byteCount <= Self.longestName - 4 else { return false }
         let marker = WhiteoutName.prefix.description.utf8Bytes + name.copied() + [0]
         return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil
     }
@@ -87,5 +139,14 @@ struct WhiteoutWriter: ~Copyable {
             if try directory.metadataIfPresent(name) != nil { return }
             _ = try directory.open(name, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
         }
+    }
+
+    /// Gives the file that marks a directory what its entry says; nothing where there is none.
+    func dressOpaque(_ directory: borrowing OwnedDescriptor, _ metadata: MarkMetadata) throws(SystemCallError) {
+        let name = NamePointer(WhiteoutName.opaqueMarker)
+        guard dialect.opaque == .markerFile, try directory.metadataIfPresent(name) != nil else { return }
+        try directory.setOwner(name, uid: metadata.uid, gid: metadata.gid)
+        try directory.setMode(name, metadata.mode)
+        if let time = metadata.modification { try directory.setTimes(name, access: time, modification: time) }
     }
 }

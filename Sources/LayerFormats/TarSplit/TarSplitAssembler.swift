@@ -97,7 +97,7 @@ public enum TarSplitAssembler {
         let terminated = name + [0]
         do throws(SystemCallError) {
             let file = try root.open(
-                NamePointer(terminated: terminated.rawBytes), [.readOnly, .noFollow, .nonBlocking],
+                NamePointer(terminated: terminated.rawBytes), OpenFlags.contents,
                 resolve: [.inRoot, .noMagicLinks])
             let metadata = try file.metadata()
             if metadata.kind == .regular, metadata.size == size { return file }

@@ -9,13 +9,13 @@ public struct DockerRecords: Sendable {
     /// The parent of each image layer that has one, by the store's ids.
     public let parents: [LayerID: LayerID]
 
-    /// Reads the records of `driver` below Docker's data directory; none where there are none.
+    /// Reads the records of the store's driver below Docker's data directory; none where there are none.
     ///
     /// Throws where they are there and cannot be read. A record that is incomplete is left out, as Docker does.
-    public init(of driver: any LayerDriver) throws(LayerError) {
-        let configuration = driver.configuration
+    public init(of store: any StoreReader) throws(LayerError) {
+        let configuration = store.configuration
         try self.init(
-            database: configuration.root.appending("image").appending(driver.name.rawValue).appending("layerdb"))
+            database: configuration.root.appending("image").appending(store.name.rawValue).appending("layerdb"))
     }
 
     /// Reads the records in a directory like `/var/lib/docker/image/overlay/layerdb`.
@@ -59,13 +59,12 @@ public struct DockerRecords: Sendable {
     /// A short file without white space at its end; nil where there is none.
     private static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
         do throws(SystemCallError) {
-            let file = try path.open([.readOnly, .noFollow, .nonBlocking])
+            guard let file = try path.openRegular() else { return nil }
             let slab = Slab(capacity: 4096)
             var bytes = slab.span(0..<(try file.read(into: slab, 0..<slab.capacity))).copied()
             while let last = bytes.last, last <= UInt8(ascii: " ") { bytes.removeLast() }
             return bytes.isEmpty ? nil : bytes
         } catch {
-            if error.errno == 2 || error.errno == 20 { return nil }
             throw LayerError(error, "read Docker's records", path: path)
         }
     }

@@ -1,6 +1,6 @@
 public import LayerDrivers
 public import LayerModel
-import LinuxIO
+public import LinuxIO
 public import Synchronization
 
 /// One layer that is to be copied, or need not be.
@@ -23,6 +23,8 @@ public struct MigrationReport: Sendable {
     public var entries: UInt64 = 0
     /// Sockets have no place in a layer and are not copied.
     public var skippedSockets = 0
+    /// Nor have names that begin with `.wh.`, but in aufs and fuse-overlayfs, where nobody can have made them.
+    public var reservedNames = 0
 
     public init() {}
 }
@@ -71,15 +73,18 @@ public final class MigrationProgress: Sendable {
 /// A layer is in the target as a whole or not at all, and is compared with its source before it counts. Running it again
 /// goes on where it stopped. The source is only read.
 public struct StoreMigration: Sendable {
-    public let source: any LayerDriver
-    public let target: any LayerDriver
+    public let source: any StoreReader
+    /// Nil where there is no store yet, and a plan is all that is wanted.
+    public let target: (any StoreReader)?
     public let interruption: Interruption
     public let progress: MigrationProgress
     /// Parents of layers of which the source's own files tell none.
     public let parents: [LayerID: LayerID]
+    /// Whether long runs of zeros in the copies become holes.
+    public var sparse = SparsePolicy.auto
 
     public init(
-        from source: any LayerDriver, to target: any LayerDriver, parents: [LayerID: LayerID] = [:],
+        from source: any StoreReader, to target: (any StoreReader)?, parents: [LayerID: LayerID] = [:],
         interruption: Interruption = Interruption(), progress: MigrationProgress = MigrationProgress()
     ) {
         self.source = source
@@ -94,9 +99,9 @@ public struct StoreMigration: Sendable {
     /// Throws `notFound` for a layer that the source does not have, `alreadyExists` where the target has one of the same
     /// id on another parent.
     public func plan(_ ids: [LayerID] = []) throws(LayerError) -> [MigrationStep] {
-        guard source.configuration.home != target.configuration.home else {
+        guard source.configuration.home != target?.configuration.home else {
             throw LayerError(
-                .invalidArgument, "migrate", path: target.configuration.home,
+                .invalidArgument, "migrate", path: source.configuration.home,
                 cause: .reason("both stores are the same directory"))
         }
         var steps: [MigrationStep] = []
@@ -125,8 +130,8 @@ public struct StoreMigration: Sendable {
     }
 
     private func step(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> MigrationStep {
-        let isThere = target.exists(id)
-        if isThere {
+        let isThere = target?.exists(id) == true
+        if isThere, let target {
             let found = try target.parent(of: id)
             guard found == parent else {
                 throw LayerError(
@@ -143,17 +148,19 @@ public struct StoreMigration: Sendable {
             id: id, parent: parent, size: try source.diffSize(id, since: parent, options: options), isThere: isThere)
     }
 
-    /// Does what `steps` say; `report` is called with each layer and whether it was copied, when it is done.
+    /// Does what `steps` say in `target`, the target opened for writing; `report` is called with each layer and whether it was
+    /// copied, when it is done.
     ///
     /// Throws what reading, writing or the comparison failed with. Layers done before then stay.
     public func run(
-        _ steps: [MigrationStep], _ report: (MigrationStep, _ isCopied: Bool) -> Void = { _, _ in }
+        _ steps: [MigrationStep], in target: any LayerDriver,
+        _ report: (MigrationStep, _ isCopied: Bool) -> Void = { _, _ in }
     ) throws(LayerError) -> MigrationReport {
         var result = MigrationReport()
         progress.totalBytes.store(steps.reduce(0) { $0 + $1.size * 2 }, ordering: .relaxed)
         for step in steps {
             try interruption.flag.check()
-            let copy = LayerCopy(self, step)
+            let copy = LayerCopy(self, step, target)
             let isCopied = try copy.run(&result)
             if isCopied { result.copied.append(step.id) } else { result.skipped.append(step.id) }
             report(step, isCopied)

@@ -35,6 +35,9 @@ public final class NameArena: Sendable {
     /// Reserves room for names of `byteCount` bytes in all, terminators included, and returns its offset.
     public func reserve(_ byteCount: Int) throws(LayerError) -> Int { try bytes.reserve(byteCount) }
 
+    /// Forgets all names, so that the arena is used again; nobody may use one of them any more.
+    public func removeAll() { bytes.removeAll() }
+
     /// Copies a name to `offset`, which the caller has reserved with one byte more than the name has.
     @inlinable
     public func write(_ name: RawSpan, at offset: Int) -> NameRef {

@@ -49,14 +49,11 @@ extension RingCore {
         _ operation: RingOperation, _ directory: Int32, _ name: NameRef, _ arena: NameArena, _ slab: Slab,
         _ range: Range<Int>, flags: Int32, mode: UInt32, token: UInt64
     ) throws(LayerError) {
-        precondition(range.lowerBound >= 0 && range.upperBound <= slab.capacity && range.count <= Int(Int32.max))
         let index = try takeSlot(operation, token: token)
+        slots.hold(index, slab, range)
         slots[index].directory = directory
         slots[index].name = name
         slots[index].arena = arena
-        slots[index].slab = slab
-        slots[index].start = range.lowerBound
-        slots[index].end = range.upperBound
         slots[index].offset = 0
         slots[index].flags = flags
         slots[index].mode = mode

@@ -43,6 +43,10 @@ public struct Ring: ~Copyable {
     /// Operations started and not yet returned by `nextCompletion`, finished ones included.
     public var inFlight: Int { core.slots.used + core.finished.count }
 
+    /// Whether the ring itself has failed: the kernel takes or gives back nothing any more, and the operations in flight
+    /// will never be reported. Released then, the ring leaves their memory allocated for ever.
+    public var hasFailed: Bool { core.hasFailed }
+
     /// Entries handed to the kernel, and calls of io_uring_enter(2) that this took.
     public var counters: (submissions: UInt64, enters: UInt64) { (core.submissions, core.enters) }
 
@@ -54,14 +58,18 @@ public struct Ring: ~Copyable {
     public mutating func read(
         _ descriptor: consuming OwnedDescriptor, into slab: Slab, _ range: Range<Int>, at offset: Int64, token: UInt64
     ) throws(LayerError) {
-        precondition(range.lowerBound >= 0 && range.upperBound <= slab.capacity && range.count <= Int(Int32.max))
         let index = try core.takeSlot(.read, token: token)
         core.slots[index].descriptor = consume descriptor
-        core.slots[index].slab = slab
-        core.slots[index].start = range.lowerBound
-        core.slots[index].end = range.upperBound
-        core.slots[index].offset = offset
-        if range.isEmpty { core.finish(index, 0) } else { try core.startRead(index) }
+        try core.startRead(index, slab, range, at: offset)
+    }
+
+    /// As `read`, through a descriptor that others use as well; it stays open at least until the completion.
+    public mutating func read(
+        through descriptor: SharedDescriptor, into slab: Slab, _ range: Range<Int>, at offset: Int64, token: UInt64
+    ) throws(LayerError) {
+        let index = try core.takeSlot(.read, token: token)
+        core.slots[index].shared = descriptor
+        try core.startRead(index, slab, range, at: offset)
     }
 
     /// Hands queued operations to the kernel without waiting for any.

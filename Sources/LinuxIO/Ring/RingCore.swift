@@ -16,6 +16,10 @@ struct RingCore: ~Copyable {
     var batchPending = 0
     /// Whether the ring has a file table of its own: nil until first asked.
     var hasFileTable: Bool?
+    /// Set when the kernel refuses the ring: nothing that is in flight will be reported any more.
+    private(set) var hasFailed = false
+    /// Always nil in release builds.
+    private var mischief = RingMischief.planned
 
     /// Prepared entries whose completions have not been reaped.
     private var owed = 0
@@ -98,6 +102,7 @@ struct RingCore: ~Copyable {
     mutating func submit() throws(LayerError) {
         while unsubmitted > 0 {
             enters += 1
+            if mischief?.refuses() == true { throw failed(EPERM) }
             let result = unsafe io_uring_submit(ring)
             if result > 0 { submissions += UInt64(result) } else { try makeProgress(after: result) }
         }
@@ -106,8 +111,13 @@ struct RingCore: ~Copyable {
     /// Submits what is prepared and waits for one completion, without reaping it.
     mutating func wait() throws(LayerError) {
         precondition(owed > 0, "nothing is in flight that could be waited for")
+        if mischief?.holdsSome == true {
+            mischief?.mustGive = true
+            return
+        }
         while unsafe io_uring_cq_ready(ring) == 0 {
             enters += 1
+            if mischief?.refuses() == true { throw failed(EPERM) }
             let result = unsafe io_uring_submit_and_wait(ring, 1)
             if result >= 0 { submissions += UInt64(result) } else { try makeProgress(after: result) }
         }
@@ -120,19 +130,21 @@ struct RingCore: ~Copyable {
         case EINTR:
             return
         case 0, EAGAIN, EBUSY:
+            mischief?.mustGive = true
             if try reap() > 0 { return }
-            guard owed > unsubmitted else { throw Self.failed(result == 0 ? EAGAIN : -result) }
+            guard owed > unsubmitted else { throw failed(result == 0 ? EAGAIN : -result) }
             enters += 1
             let waited = unsafe io_uring_wait_cqe_nr(ring, peeked, 1)
-            if waited < 0, waited != -EINTR, waited != -EAGAIN { throw Self.failed(-waited) }
+            if waited < 0, waited != -EINTR, waited != -EAGAIN { throw failed(-waited) }
         default:
-            throw Self.failed(-result)
+            throw failed(-result)
         }
     }
 
     @inline(never)
-    private static func failed(_ errno: Int32) -> LayerError {
-        LayerError(SystemCallError("io_uring_enter", errno: errno), "use io_uring", path: nil)
+    private mutating func failed(_ errno: Int32) -> LayerError {
+        hasFailed = true
+        return LayerError(SystemCallError("io_uring_enter", errno: errno), "use io_uring", path: nil)
     }
 
     /// Takes every completion that is there; returns how many. Enters the kernel only where it says that it holds
@@ -144,20 +156,32 @@ struct RingCore: ~Copyable {
         if unsafe io_uring_cq_ready(ring) == 0, unsafe ring.pointee.sq.kflags.pointee & Kernel.queueNeedsEnter != 0 {
             enters += 1
             let result = unsafe io_uring_get_events(ring)
-            if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY { throw Self.failed(-result) }
+            if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY { throw failed(-result) }
         }
+        while let (userData, result) = takeCompletion() {
+            count += 1
+            guard userData != Self.cancelMark else { continue }
+            precondition(owed > 0, "more completions than operations")
+            owed -= 1
+            let (index, step) = slots.slot(of: userData)
+            slots[index].pending -= 1
+            var outcome = result
+            if mischief != nil, slots[index].operation == .read { outcome = mischief?.change(result) ?? result }
+            try completed(index, step: step, result: outcome)
+        }
+        return count
+    }
+
+    /// The next completion that the kernel has ready.
+    private mutating func takeCompletion() -> (userData: UInt64, result: Int32)? {
         while unsafe io_uring_peek_batch_cqe(ring, peeked, 1) == 1, let completion = unsafe peeked.pointee {
             let userData = unsafe completion.pointee.user_data
             let result = unsafe completion.pointee.res
             unsafe io_uring_cq_advance(ring, 1)
-            count += 1
-            guard userData != Self.cancelMark else { continue }
-            owed -= 1
-            let (index, step) = slots.slot(of: userData)
-            slots[index].pending -= 1
-            try completed(index, step: step, result: result)
+            guard mischief != nil else { return (userData, result) }
+            mischief?.hold(userData, result)
         }
-        return count
+        return mischief?.give()
     }
 
     /// The next finished operation.

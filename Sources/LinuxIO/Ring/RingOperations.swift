@@ -4,6 +4,13 @@ internal import LayerModel
 
 /// What each operation does when it starts and when the kernel has answered.
 extension RingCore {
+    /// Starts the read of a slot that has its descriptor.
+    mutating func startRead(_ index: Int, _ slab: Slab, _ range: Range<Int>, at offset: Int64) throws(LayerError) {
+        slots.hold(index, slab, range)
+        slots[index].offset = offset
+        if range.isEmpty { finish(index, 0) } else { try startRead(index) }
+    }
+
     /// Queues the read of what is left of a slot's range.
     mutating func startRead(_ index: Int) throws(LayerError) {
         try makeSpace(1)
@@ -59,7 +66,12 @@ extension RingCore {
             let range = slots[index].start + done..<slots[index].end
             do throws(SystemCallError) {
                 let offset = slots[index].offset + Int64(done)
-                let count = try slots[index].descriptor?.read(into: slab, range, at: offset) ?? 0
+                let count =
+                    if let shared = slots[index].shared {
+                        try shared.descriptor.read(into: slab, range, at: offset)
+                    } else {
+                        try slots[index].descriptor?.read(into: slab, range, at: offset) ?? 0
+                    }
                 if count == 0 { break }
                 slots[index].done += count
             } catch {

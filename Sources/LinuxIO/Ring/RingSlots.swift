@@ -33,11 +33,14 @@ struct RingSlot: ~Copyable {
     var nextFree: Int32 = -1
     var token: UInt64 = 0
     var descriptor: OwnedDescriptor?
+    /// The descriptor of a read that others read through as well.
+    var shared: SharedDescriptor?
     /// Number of the directory that the caller keeps open.
     var directory: Int32 = -1
     var arena: NameArena?
     var name = NameRef.empty
-    var slab: Slab?
+    /// The memory of the operation, which counts it as a use; set by `hold`.
+    fileprivate(set) var slab: Slab?
     var start = 0
     var end = 0
     /// Bytes done.
@@ -110,7 +113,21 @@ struct RingSlots: ~Copyable {
     func descriptorNumber(_ index: Int) -> Int32 {
         precondition(index >= 0 && index < capacity)
         // Reason: as in the subscript.
-        return unsafe base[index].descriptor?.number ?? -1
+        let owned = unsafe base[index].descriptor?.number
+        return unsafe owned ?? base[index].shared?.descriptor.number ?? -1
+    }
+
+    /// Gives an operation a part of a slab, which counts as used by the kernel until the slot is freed.
+    mutating func hold(_ index: Int, _ slab: Slab, _ range: Range<Int>) {
+        precondition(range.lowerBound >= 0 && range.upperBound <= slab.capacity && range.count <= Int(Int32.max))
+        precondition(index >= 0 && index < capacity)
+        // Reason: as in `descriptorNumber`.
+        let isFree = unsafe base[index].slab == nil
+        precondition(isFree, "an operation has memory already")
+        slab.beginKernelUse()
+        self[index].slab = slab
+        self[index].start = range.lowerBound
+        self[index].end = range.upperBound
     }
 
     /// A free slot for one operation, or nil where all are taken.
@@ -133,6 +150,9 @@ struct RingSlots: ~Copyable {
         precondition(self[index].operation != .free && self[index].pending == 0)
         self[index].operation = .free
         self[index].descriptor = nil
+        self[index].shared = nil
+        // Reason: as in `descriptorNumber`, where the index is checked too; the subscript's accessor would allocate.
+        unsafe base[index].slab?.endKernelUse()
         self[index].slab = nil
         self[index].arena = nil
         self[index].metadata = nil

@@ -2,15 +2,7 @@ import LayerModel
 
 /// The first copies of files that have several names, so that the others become names of the copy.
 final class CopiedLinks: Sendable {
-    struct Key: Hashable, BitwiseCopyable {
-        var device: UInt64
-        var inode: UInt64
-
-        init(_ metadata: EntryMetadata) {
-            device = metadata.device
-            inode = metadata.inode
-        }
-    }
+    typealias Key = FileIdentity
 
     /// A name in the target.
     struct Place: BitwiseCopyable {
@@ -22,32 +14,45 @@ final class CopiedLinks: Sendable {
         /// Nobody has copied the file: the caller does, and publishes the copy's name.
         case first
         case copied(Place)
+        /// The file was left out, and with it all of its names.
+        case skipped
         /// The copy has ended.
         case stopped
     }
 
+    private enum Copy {
+        case isMade
+        case stands(Place)
+        case skipped
+    }
+
     private struct State {
-        /// Nil while the first copy has no name yet.
-        var places: [Key: Place?] = [:]
+        var copies: [Key: Copy] = [:]
         var stopped = false
     }
     private let state = Monitor(State())
 
-    /// Asks for a file's copy; waits while another thread makes its name, which is one system call.
+    /// Asks for a file's copy; waits while another thread makes it. A name of a copy without all of its contents would stay
+    /// behind where those cannot be had.
     func claim(_ key: Key) -> Claim {
         state.waitFor { state -> (result: Claim, wake: Bool)? in
             if state.stopped { return (.stopped, false) }
-            guard let known = state.places[key] else {
-                state.places.updateValue(nil, forKey: key)
+            switch state.copies[key] {
+            case nil:
+                state.copies[key] = .isMade
                 return (.first, false)
+            case .isMade: return nil
+            case .stands(let place): return (.copied(place), false)
+            case .skipped: return (.skipped, false)
             }
-            guard let place = known else { return nil }
-            return (.copied(place), false)
         }
     }
 
-    /// Says under which name a copy now exists.
-    func publish(_ key: Key, _ place: Place) { state.change { $0.places[key] = place } }
+    /// Says under which name a complete copy now exists.
+    func publish(_ key: Key, _ place: Place) { state.change { $0.copies[key] = .stands(place) } }
+
+    /// Says that the file has no copy.
+    func skip(_ key: Key) { state.change { $0.copies[key] = .skipped } }
 
     func stop() { state.change { $0.stopped = true } }
 }

@@ -1,4 +1,5 @@
 import LayerModel
+import Synchronization
 
 /// One thread of a removal: takes a directory, removes what is no directory in it, and queues the rest. Whoever removes
 /// the last subdirectory of a directory removes that too.
@@ -7,42 +8,46 @@ struct DirectoryRemover: ~Copyable {
     private let directories: TreeDirectories
     private var opener: TreeOpener
     private var found: [UInt32] = []
+    private var tally = TreeRemovalReport()
+
+    /// Names removed between two looks at whether the caller still wants it.
+    private static let patience: UInt64 = 64
 
     init(_ plan: RemovalPlan) {
         self.plan = plan
-        directories = plan.directories
-        opener = TreeOpener(plan.directories, root: plan.root, staysInMount: true)
+        directories = plan.tables.directories
+        opener = TreeOpener(directories, root: plan.root, staysInMount: true)
     }
 
     /// Works until nothing is left.
-    mutating func run() throws(LayerError) {
-        var reader = DirectoryReader()
+    mutating func run(_ reader: inout DirectoryReader) throws(LayerError) {
         var busy = false
         while let directory = plan.stack.pop(wasBusy: busy) {
             busy = true
             do throws(LayerError) {
-                try plan.options.cancel.check("remove")
+                try plan.options.cancel.check(plan.options.operation)
                 try empty(directory, &reader)
             } catch {
                 plan.stack.stop()
                 throw error
             }
         }
+        let tally = tally
+        plan.report.withLock { $0.add(tally) }
     }
 
     /// Removes the names of a directory that are no directories; the directory itself where none are left.
     private mutating func empty(_ index: UInt32, _ reader: inout DirectoryReader) throws(LayerError) {
         guard let directory = try open(index) else { return try goUp(from: index) }
         do throws(SystemCallError) {
-            var identity = plan.identities[Int(index)]
-            identity.listings += 1
-            if identity.listings > 1 { _ = try directory.descriptor.seek(0, .start) }
+            var state = plan.tables.states[Int(index)]
+            state.listings += 1
+            if state.listings > 1 { _ = try directory.descriptor.seek(0, .start) }
             // Only what lies deep is reached from below, see `parent`.
             if directories.records[Int(index)].depth >= TreeOpener.cacheSize {
-                let metadata = try directory.descriptor.metadata()
-                (identity.device, identity.inode) = (metadata.device, metadata.inode)
+                state.identity = FileIdentity(try directory.descriptor.metadata())
             }
-            plan.identities[Int(index)] = identity
+            plan.tables.states[Int(index)] = state
         } catch { throw failure(error, index) }
         found.removeAll(keepingCapacity: true)
         reader.restart()
@@ -56,10 +61,10 @@ struct DirectoryRemover: ~Copyable {
             {
                 continue
             }
-            found.append(try directories.add(reader.name(of: entry), in: index))
+            found.append(try plan.tables.add(reader.name(of: entry), in: index))
         }
         if found.isEmpty { return try remove(index) }
-        plan.setCount(found.count, of: index)
+        try plan.tables.setCount(found.count, of: index)
         plan.stack.push(found)
     }
 
@@ -72,13 +77,19 @@ struct DirectoryRemover: ~Copyable {
     }
 
     /// Removes a name that should be no directory; false if it is one.
-    private func unlink(
+    private mutating func unlink(
         _ name: borrowing NamePointer, _ bytes: RawSpan, _ directory: OpenedDirectory, _ index: UInt32
     ) throws(LayerError) -> Bool {
-        var mayChangeMode = plan.changesModes
+        if tally.removals % Self.patience == Self.patience - 1 {
+            try plan.options.cancel.check(plan.options.operation)
+        }
+        var mayChangeMode = RemovalPlan.mayChangeModes
         while true {
             do throws(SystemCallError) {
+                let freed = plan.countsBytes ? try bytesFreed(by: name, directory) : 0
                 try directory.descriptor.unlink(name)
+                tally.removals += 1
+                tally.freedBytes += freed
                 return true
             } catch {
                 switch error.errno {
@@ -88,11 +99,20 @@ struct DirectoryRemover: ~Copyable {
                 case 13 where mayChangeMode:
                     mayChangeMode = false
                     try? directory.descriptor.setMode(0o700)
-                case 16: throw RemovalPlan.mountPoint(plan.path(index, bytes.copied()))
                 default: throw failure(error, index, bytes.copied())
                 }
             }
         }
+    }
+
+    /// Bytes of the file of which `name` is the last name.
+    private func bytesFreed(by name: borrowing NamePointer, _ directory: OpenedDirectory) throws(SystemCallError)
+        -> UInt64
+    {
+        guard let metadata = try directory.descriptor.metadataIfPresent(name), metadata.kind != .directory,
+            metadata.linkCount == 1
+        else { return 0 }
+        return UInt64(max(metadata.size, 0))
     }
 
     /// Opens a directory; nil where it is gone, or has become something else, which then is removed.
@@ -102,18 +122,22 @@ struct DirectoryRemover: ~Copyable {
         let names = directories.names
         let problem: SystemCallError
         do throws(SystemCallError) {
-            if plan.changesModes, let parent = opener.cached(record.parent) {
-                // The owner may lack the permissions to change it.
-                try? parent.descriptor.setMode(names.pointer(record.name), 0o700)
+            do throws(SystemCallError) { return try opener.handle(index) } catch {
+                // EACCES
+                guard error.errno == 13, RemovalPlan.mayChangeModes else { throw error }
+                let parent = try opener.handle(record.parent)
+                let opened = OpenedDirectory(
+                    try RemovalPlan.open(names.pointer(record.name), inside: parent.descriptor))
+                opener.keep(index, opened)
+                return opened
             }
-            return try opener.handle(index)
         } catch { problem = error }
         switch problem.errno {
         case 2: return nil
-        case 18: throw RemovalPlan.mountPoint(plan.path(index))
         case 20, 40:
             do throws(SystemCallError) {
                 try opener.handle(record.parent).descriptor.unlink(names.pointer(record.name))
+                tally.removals += 1
             } catch {
                 if error.errno != 2 { throw failure(error, index) }
             }
@@ -134,7 +158,7 @@ struct DirectoryRemover: ~Copyable {
         var current = index
         while current != TreeDirectories.root {
             let above = directories.records[Int(current)].parent
-            guard plan.removedOne(of: above) else { return }
+            guard plan.tables.removedOne(of: above) else { return }
             if above == TreeDirectories.root { return }
             guard try removeEmptied(above) else { return }
             current = above
@@ -145,19 +169,30 @@ struct DirectoryRemover: ~Copyable {
     private mutating func removeEmptied(_ index: UInt32) throws(LayerError) -> Bool {
         let record = directories.records[Int(index)]
         let names = directories.names
-        do throws(SystemCallError) {
-            try parent(of: index).descriptor.removeDirectory(names.pointer(record.name))
-            return true
-        } catch {
-            switch error.errno {
-            case 2: return true
-            case 16: throw RemovalPlan.mountPoint(plan.path(index))
-            case 39, 17:
-                // Somebody put something in, or the directory skipped names while others were removed: once more.
-                guard plan.identities[Int(index)].listings < 2 else { throw failure(error, index) }
-                plan.stack.push(index)
-                return false
-            default: throw failure(error, index)
+        var mayChangeMode = RemovalPlan.mayChangeModes
+        while true {
+            do throws(SystemCallError) {
+                let above = try parent(of: index)
+                do throws(SystemCallError) {
+                    try above.descriptor.removeDirectory(names.pointer(record.name))
+                } catch {
+                    guard error.errno == 13, mayChangeMode else { throw error }
+                    mayChangeMode = false
+                    try? above.descriptor.setMode(0o700)
+                    continue
+                }
+                tally.removals += 1
+                return true
+            } catch {
+                switch error.errno {
+                case 2: return true
+                case 39, 17:
+                    // Somebody put something in, or the directory skipped names while others were removed: once more.
+                    guard plan.tables.states[Int(index)].listings < 2 else { throw failure(error, index) }
+                    plan.stack.push(index)
+                    return false
+                default: throw failure(error, index)
+                }
             }
         }
     }
@@ -170,9 +205,7 @@ struct DirectoryRemover: ~Copyable {
         if directories.records[Int(above)].depth >= TreeOpener.cacheSize, let here = opener.cached(index) {
             let parent = OpenedDirectory(
                 try here.descriptor.open(NamePointer(".."), [.readOnly, .directory, .noFollow]))
-            let metadata = try parent.descriptor.metadata()
-            let identity = plan.identities[Int(above)]
-            if metadata.device == identity.device, metadata.inode == identity.inode {
+            if FileIdentity(try parent.descriptor.metadata()) == plan.tables.states[Int(above)].identity {
                 opener.keep(above, parent)
                 return parent
             }
@@ -182,6 +215,9 @@ struct DirectoryRemover: ~Copyable {
 
     @inline(never)
     private func failure(_ error: SystemCallError, _ index: UInt32, _ name: [UInt8] = []) -> LayerError {
-        LayerError(error, "remove", path: plan.path(index, name))
+        let path = plan.path(index, name)
+        // EXDEV, EBUSY: something is mounted there.
+        if error.errno == 18 || error.errno == 16 { return TreeRemoval.mountPoint(path, plan.options.operation) }
+        return LayerError(error, plan.options.operation, path: path)
     }
 }

@@ -4,7 +4,7 @@ import Synchronization
 /// Entries that are made anew, and their metadata: owner, attributes, mode, times, in this order, since setting the
 /// owner clears special bits and capabilities.
 extension TreeCopier {
-    /// Makes an entry that is no directory; with a key, tells the others where the copy lies as soon as it has a name.
+    /// Makes an entry that is no directory; with a key, tells the others where the copy lies.
     mutating func make(
         _ name: borrowing NamePointer, _ bytes: RawSpan, _ metadata: EntryMetadata, _ place: CopyPlace,
         _ key: CopiedLinks.Key?
@@ -12,18 +12,18 @@ extension TreeCopier {
         if metadata.kind == .regular { return try makeFile(name, bytes, metadata, place, key) }
         let isMade: Bool
         do throws(SystemCallError) { isMade = try makeName(name, metadata, place) } catch { throw copyError(error) }
-        try publish(key, bytes, place)
         guard isMade else {
+            if let key { plan.links.skip(key) }
             tally.skippedDevices += 1
             return
         }
+        if let key { try publish(key, bytes, place) }
         if metadata.kind == .symbolicLink { tally.symbolicLinks += 1 } else { tally.nodes += 1 }
         tally.io.creates += 1
         do throws(SystemCallError) { try setMetadata(of: name, metadata, place) } catch { throw copyError(error) }
     }
 
-    private func publish(_ key: CopiedLinks.Key?, _ bytes: RawSpan, _ place: CopyPlace) throws(LayerError) {
-        guard let key else { return }
+    private func publish(_ key: CopiedLinks.Key, _ bytes: RawSpan, _ place: CopyPlace) throws(LayerError) {
         let name = try plan.directories.names.append(bytes)
         plan.links.publish(key, CopiedLinks.Place(directory: place.index, name: name))
     }
@@ -77,11 +77,32 @@ extension TreeCopier {
         _ name: borrowing NamePointer, _ bytes: RawSpan, _ metadata: EntryMetadata, _ place: CopyPlace,
         _ key: CopiedLinks.Key?
     ) throws(LayerError) {
-        let source = try open(name, place.source, [.readOnly, .noFollow, .nonBlocking], mode: 0)
-        let target = try open(
-            name, place.target, [.create, .exclusive, .noFollow, .writeOnly], mode: metadata.mode & 0o777)
+        let opened: RegularFile
+        tally.io.opens += 1
+        tally.io.stats += 2
+        do throws(SystemCallError) {
+            opened = try place.source.descriptor.openRegular(name, expecting: FileIdentity(metadata))
+        } catch { throw copyError(error) }
+        guard case .same(let source, let now) = consume opened else {
+            throw LayerError(
+                .fileChanged, "copy", path: nil, cause: .reason("the file was replaced while the tree was copied"),
+                hint: "end what changes the tree, and run this again")
+        }
+        try makeCopy(name, of: source, now, place)
+        if let key { try publish(key, bytes, place) }
+    }
+
+    private mutating func makeCopy(
+        _ name: borrowing NamePointer, of source: borrowing OwnedDescriptor, _ metadata: EntryMetadata,
+        _ place: CopyPlace
+    ) throws(LayerError) {
+        let target: OwnedDescriptor
+        tally.io.opens += 1
+        do throws(SystemCallError) {
+            target = try place.target.descriptor.open(
+                name, [.create, .exclusive, .noFollow, .writeOnly], mode: metadata.mode & 0o777)
+        } catch { throw copyError(error) }
         do throws(LayerError) {
-            try publish(key, bytes, place)
             let outcome = try files.copy(source, metadata, to: target)
             try finish(target, source, metadata)
             tally.files += 1
@@ -93,15 +114,6 @@ extension TreeCopier {
         } catch {
             try? place.target.descriptor.unlink(name)
             throw error
-        }
-    }
-
-    private mutating func open(
-        _ name: borrowing NamePointer, _ directory: OpenedDirectory, _ flags: OpenFlags, mode: UInt32
-    ) throws(LayerError) -> OwnedDescriptor {
-        tally.io.opens += 1
-        do throws(SystemCallError) { return try directory.descriptor.open(name, flags, mode: mode) } catch {
-            throw copyError(error)
         }
     }
 

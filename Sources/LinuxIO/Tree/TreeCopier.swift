@@ -23,7 +23,8 @@ struct TreeCopier: ~Copyable {
         self.plan = plan
         sources = TreeOpener(plan.directories, root: plan.source)
         targets = TreeOpener(plan.directories, root: plan.target)
-        files = FileCopier(usesRing: plan.options.usesRing, cancel: plan.options.cancel)
+        files = FileCopier(
+            usesRing: plan.options.usesRing, sparse: plan.options.sparse, cancel: plan.options.cancel)
     }
 
     /// Copies directories until none are left.
@@ -106,6 +107,7 @@ struct TreeCopier: ~Copyable {
         case .copied(let first):
             // The first copy may have as many names as the target's file system allows: then a second one begins.
             if try !link(name, to: first, place) { try make(name, bytes, metadata, place, key) }
+        case .skipped: tally.skippedDevices += 1
         case .stopped: throw LayerError(.cancelled, "copy", cause: .reason("interrupted"))
         }
     }

@@ -47,6 +47,8 @@ public struct TreeCopyOptions: Sendable {
     public var toleratesUnsupportedAttributes = false
     /// Contents that must be read and written are read through a ring, for data that come from a disk.
     public var usesRing = false
+    /// Whether long runs of zeros in contents that must be copied become holes.
+    public var sparse = SparsePolicy.auto
     /// Worker threads; nil means one a core.
     public var workers: Int?
     public var cancel = CancelFlag()
@@ -68,7 +70,7 @@ public struct TreeCopyReport: Sendable, Equatable {
     public var symbolicLinks = 0
     /// Devices, whiteouts, FIFOs and sockets.
     public var nodes = 0
-    /// Devices left out because a user namespace may not have them.
+    /// Names of devices left out because a user namespace may not have them.
     public var skippedDevices = 0
     /// Files whose blocks are shared with the source.
     public var clones = 0
@@ -100,8 +102,9 @@ public enum TreeCopy {
     ///
     /// Directories that are there are kept and get the source's metadata; another name that is there is an error
     /// (EEXIST). Whiteouts are copied as they are. Of a file's several names in the source, the target has as many,
-    /// of one file. Nobody else may change either tree meanwhile. After an error the target holds a part; no file in
-    /// it is incomplete. Throws `LayerError` with the entry's path, or `.cancelled`.
+    /// of one file. Nobody else may change the target meanwhile. A file of the source that was replaced or
+    /// written to is an error (`.fileChanged`), and nothing but the file that was looked at is read. After an error the
+    /// target holds a part; no file in it is incomplete. Throws `LayerError` with the entry's path, or `.cancelled`.
     public static func copy(
         _ source: borrowing OwnedDescriptor, to target: borrowing OwnedDescriptor,
         options: TreeCopyOptions = TreeCopyOptions()

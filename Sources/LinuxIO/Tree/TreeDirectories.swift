@@ -22,6 +22,17 @@ final class TreeDirectories: Sendable {
     init() throws(LayerError) {
         names = try NameArena()
         records = try StableArray(limit: 100_000_000)
+        try begin()
+    }
+
+    /// Forgets all directories, so that another tree's can be noted; nobody may use them any more.
+    func restart() throws(LayerError) {
+        names.removeAll()
+        records.removeAll()
+        try begin()
+    }
+
+    private func begin() throws(LayerError) {
         // Offset 0 of the names is the empty name.
         _ = try names.append(RawSpan())
         records[try records.reserve(1)] = TreeDirectory(parent: Self.none, name: .empty, depth: 0)
@@ -59,7 +70,7 @@ final class OpenedDirectory: Sendable {
 /// about one open a directory. One per worker. Links on the way are refused (ELOOP).
 struct TreeOpener: ~Copyable {
     private let table: TreeDirectories
-    private let root: OpenedDirectory
+    private var root: OpenedDirectory
     /// Whether mount points are refused (EXDEV).
     private let staysInMount: Bool
     private var cache: [Slot]
@@ -87,6 +98,12 @@ struct TreeOpener: ~Copyable {
         if index == TreeDirectories.root { return root }
         let slot = cache[Int(table.records[Int(index)].depth) % Self.cacheSize]
         return slot.index == index ? slot.directory : nil
+    }
+
+    /// Closes what is open, and begins with another root; the table's records have changed.
+    mutating func restart(root: OpenedDirectory) {
+        self.root = root
+        for index in cache.indices where cache[index].index != TreeDirectories.none { cache[index] = Slot() }
     }
 
     mutating func keep(_ index: UInt32, _ directory: OpenedDirectory) {

@@ -7,17 +7,36 @@ public struct TreeRemovalOptions: Sendable {
     public var cancel = CancelFlag()
     /// A name directly in the directory that is emptied, which stays and does not count.
     public var keeps: StaticString?
-    /// The tree's path, for messages.
+    /// The tree's path, for messages; nil asks the kernel where one is needed.
     public var path: PathBytes?
+    /// What the removal is called in errors.
+    public var operation = "remove"
 
     public init() {}
+}
+
+/// What a removal did.
+public struct TreeRemovalReport: Sendable, Equatable, BitwiseCopyable {
+    /// Names that were removed.
+    public var removals: UInt64 = 0
+    /// Bytes of the regular files, links and other names that are no directories, of which no name was left; counted
+    /// only where asked for.
+    public var freedBytes: UInt64 = 0
+
+    public init() {}
+
+    mutating func add(_ other: TreeRemovalReport) {
+        removals += other.removals
+        freedBytes += other.freedBytes
+    }
 }
 
 /// Removes trees by descriptor, without following links or crossing into other mounts (drivers.md 1.11).
 ///
 /// What is gone already counts as removed. A directory that got new names meanwhile is emptied once more. A mount point
-/// ends it with `.inUse` and its path: unmount that, and call again. However deep the tree is, it costs few
-/// descriptors and no recursion.
+/// ends it with `.inUse` and its path: unmount that, and call again. Mounts are looked for before anything is removed;
+/// one that is made later stops the removal where it lies. However deep the tree is, it costs few descriptors and no
+/// recursion. `TreeRemover` does the same many times over.
 public enum TreeRemoval {
     /// Whether nothing is in `directory` but the name `ignored`.
     public static func isEmpty(_ directory: borrowing OwnedDescriptor, ignoring ignored: StaticString? = nil)
@@ -39,21 +58,8 @@ public enum TreeRemoval {
     ) throws(LayerError) {
         var options = options
         options.keeps = nil
-        var mayRepeat = true
-        while true {
-            guard let directory = try open(name, in: parent, options) else { return }
-            try empty(directory, options)
-            do throws(SystemCallError) {
-                return try parent.removeDirectory(name)
-            } catch {
-                if error.errno == 2 { return }
-                // ENOTEMPTY, EEXIST: somebody put something in.
-                guard mayRepeat, error.errno == 39 || error.errno == 17 else {
-                    throw LayerError(error, "remove", path: options.path)
-                }
-                mayRepeat = false
-            }
-        }
+        var remover = TreeRemover(options: options)
+        _ = try remover.remove(name, in: parent)
     }
 
     /// Removes what is at `path`, relative to the working directory, and everything below it; nothing there is fine.
@@ -78,99 +84,13 @@ public enum TreeRemoval {
     public static func removeContents(
         of directory: borrowing OwnedDescriptor, options: TreeRemovalOptions = TreeRemovalOptions()
     ) throws(LayerError) {
-        let opened: OpenedDirectory
-        do throws(SystemCallError) {
-            opened = OpenedDirectory(try directory.open(NamePointer("."), [.readOnly, .directory]))
-        } catch { throw LayerError(error, "remove", path: options.path) }
-        try empty(opened, options)
+        var remover = TreeRemover(options: options)
+        _ = try remover.removeContents(of: directory)
     }
-
-    /// Opens the directory to remove; nil where there is none, and where it was no directory and is removed now.
-    private static func open(
-        _ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor, _ options: TreeRemovalOptions
-    ) throws(LayerError) -> OpenedDirectory? {
-        do throws(SystemCallError) {
-            return OpenedDirectory(
-                try parent.open(
-                    name, [.readOnly, .directory, .noFollow], resolve: [.noSymlinks, .beneath, .noCrossing]))
-        } catch {
-            switch error.errno {
-            case 2: return nil
-            case 20, 40: break
-            case 18: throw RemovalPlan.mountPoint(options.path)
-            default: throw LayerError(error, "remove", path: options.path)
-            }
-        }
-        do throws(SystemCallError) { try parent.unlink(name) } catch {
-            if error.errno != 2 { throw LayerError(error, "remove", path: options.path) }
-        }
-        return nil
-    }
-
-    /// Empties the root of a removal on several threads.
-    private static func empty(_ root: OpenedDirectory, _ options: TreeRemovalOptions) throws(LayerError) {
-        let plan = try RemovalPlan(root, options)
-        plan.stack.push(TreeDirectories.root)
-        let count = options.workers ?? min(4, WorkerPool.availableCores)
-        try WorkerPool(count: count).run(cancel: CancelFlag()) { (_) throws(LayerError) in
-            var remover = DirectoryRemover(plan)
-            try remover.run()
-        }
-        try options.cancel.check("remove")
-    }
-}
-
-/// Everything the workers of a removal share.
-final class RemovalPlan: Sendable {
-    let options: TreeRemovalOptions
-    let root: OpenedDirectory
-    let directories: TreeDirectories
-    let stack = WorkStack()
-    /// Whether directories are made accessible before they are opened.
-    let changesModes = ProcessState.effectiveUser != 0
-    /// Device and inode by directory, for those that are reached from below.
-    let identities: StableArray<DirectoryIdentity>
-    /// Subdirectories that are still there, by directory.
-    private let counts: Monitor<StableArray<UInt32>>
-
-    struct DirectoryIdentity: BitwiseCopyable, Equatable {
-        var device: UInt64 = 0
-        var inode: UInt64 = 0
-        /// How often it has been listed.
-        var listings: UInt32 = 0
-    }
-
-    init(_ root: OpenedDirectory, _ options: TreeRemovalOptions) throws(LayerError) {
-        self.root = root
-        self.options = options
-        directories = try TreeDirectories()
-        identities = try StableArray(limit: directories.records.limit)
-        counts = Monitor(try StableArray(limit: directories.records.limit))
-    }
-
-    /// Notes how many subdirectories a directory has that must go first.
-    func setCount(_ count: Int, of directory: UInt32) {
-        counts.update { counts in
-            counts[Int(directory)] = UInt32(count)
-            return ((), false)
-        }
-    }
-
-    /// Says that one subdirectory is gone; true if it was the last.
-    func removedOne(of directory: UInt32) -> Bool {
-        counts.update { counts in
-            counts[Int(directory)] -= 1
-            return (counts[Int(directory)] == 0, false)
-        }
-    }
-
-    func path(_ directory: UInt32, _ name: [UInt8] = []) -> PathBytes {
-        directories.path(options.path, directory, name)
-    }
-
-    /// The error for something that is mounted inside the tree, or at its top.
-    static func mountPoint(_ path: PathBytes?) -> LayerError {
+    /// The error for a name that cannot be removed because something is mounted on it.
+    public static func mountPoint(_ path: PathBytes?, _ operation: String) -> LayerError {
         LayerError(
-            SystemCallError("unlinkat", errno: 16), "remove", path: path, hint: "it is a mount point: unmount it first")
+            SystemCallError("unlinkat", errno: 16), operation, path: path,
+            hint: "something is mounted there: unmount it first")
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import LayerKit
 
 /// `ldiff config`: what other programs must be told.
@@ -36,6 +37,13 @@ struct ConfigContainerdCommand: ParsableCommand {
     var driver = "overlay2"
     @Flag(help: "Keep containerd's own snapshotter; only layers are unpacked and written by ldiff.")
     var onlyDiffer = false
+    @Flag(
+        name: .customLong("remap-ids"),
+        help: ArgumentHelp(
+            "Map the ids of user namespaces by mounts instead of a copy of the layers; the daemon must be told, too.",
+            discussion:
+                "Its setting is remap_ids = true in the section [snapshot]. Needs Linux 5.19 and containerd 2.0."))
+    var remapsIDs = false
 
     func run() throws {
         guard let release = ContainerdVersion(version) else {
@@ -59,8 +67,36 @@ struct ConfigContainerdCommand: ParsableCommand {
                 .unsupported, "use only the differ with containerd \(release)",
                 cause: .reason("it takes no differs of others"), hint: "use 1.7.4 or newer, or the snapshotter")
         }
-        let snippet = ContainerdSnippet(
+        if remapsIDs { try checkRemapping(release) }
+        var snippet = ContainerdSnippet(
             version: release, address: address, root: root, snapshotter: snapshotter, onlyDiffer: onlyDiffer)
+        snippet.remapsIDs = remapsIDs
         try LayerOutput.standardOutput().writeText(snippet.text)
+    }
+
+    /// Without the capability containerd makes a copy with other ids, which works everywhere.
+    private func checkRemapping(_ release: ContainerdVersion) throws {
+        let reason: String? =
+            if !release.mapsIDs {
+                "containerd \(release) makes no such mounts, 2.0 does"
+            } else if driver != "overlay2" && driver != "fuse-overlayfs" {
+                "\(driver) cannot"
+            } else if driver == "overlay2" && !Self.mapsLowerDirectories {
+                "overlayfs of this kernel takes no lower directories with mapped ids; Linux 5.19 does"
+            } else {
+                nil
+            }
+        guard let reason else { return }
+        throw LayerError(
+            .unsupported, "map ids by mounts", cause: .reason(reason),
+            hint: "leave --remap-ids out: containerd then copies layers with other ids")
+    }
+
+    private static var mapsLowerDirectories: Bool {
+        var names = utsname()
+        guard uname(&names) == 0 else { return false }
+        let release = withUnsafeBytes(of: &names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+        return numbers.count == 2 && (numbers[0], numbers[1]) >= (5, 19)
     }
 }

@@ -9,6 +9,8 @@ struct ContainerdSnippet {
     var snapshotter: String
     /// containerd keeps its own snapshotter, and only layers are unpacked and written by ldiff.
     var onlyDiffer: Bool
+    /// Ids of user namespaces are mapped by mounts, not by a copy of the layers.
+    var remapsIDs = false
 
     private var differ: String { "ldiff-diff" }
 
@@ -45,6 +47,13 @@ struct ContainerdSnippet {
         var lines = [
             "[proxy_plugins.\(snapshotter)]", "  type = \"snapshot\"", "  address = \(quoted(address))",
         ]
+        if remapsIDs {
+            lines += [
+                "  # Only with `remap_ids = true` in the section [snapshot] of /etc/containerd-ldiff-grpc/config.toml: one without",
+                "  # the other gives containers files of nobody.",
+                "  capabilities = [\"remap-ids\"]",
+            ]
+        }
         if version.takesExports {
             lines += [
                 "  [proxy_plugins.\(snapshotter).exports]",

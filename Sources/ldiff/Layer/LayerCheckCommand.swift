@@ -11,7 +11,7 @@ struct LayerCheckCommand: ParsableCommand {
             layers that are broken, mounts whose server is dead, datasets and snapshots of no layer, recorded sizes \
             that are wrong. One line each: found, repaired or left, what it is, where, and what was done or can be.
 
-            Without --repair nothing is changed. Nothing that is complete or in use is ever removed. EXIT STATUS: 0 \
+            Without --repair nothing is changed. Nothing that is complete, in use or somebody else's is ever removed. EXIT STATUS: 0 \
             nothing was found or all of it was repaired, 65 something is left.
 
             EXAMPLES:
@@ -27,8 +27,7 @@ struct LayerCheckCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let driver = try store.open(global, for: repair ? .changing : .reading)
-        let findings = try driver.check(repair: repair)
+        let (findings, home) = try find()
         let left = findings.filter { $0.state != .repaired }
         let output = try LayerOutput.standardOutput()
         if global.json {
@@ -38,7 +37,7 @@ struct LayerCheckCommand: ParsableCommand {
         }
         guard left.isEmpty else {
             throw LayerError(
-                .corruptLayer, "check", path: driver.configuration.home,
+                .corruptLayer, "check", path: home,
                 cause: .reason(
                     "\(left.count) of \(findings.count) things found "
                         + (repair ? "could not be mended" : "are not mended")),
@@ -48,6 +47,15 @@ struct LayerCheckCommand: ParsableCommand {
             Console.error(
                 findings.isEmpty ? "ldiff: nothing was found\n" : "ldiff: repaired all \(findings.count) found\n")
         }
+    }
+
+    private func find() throws -> ([Finding], PathBytes) {
+        if repair {
+            let driver = try store.open(global)
+            return (try driver.repair(), driver.configuration.home)
+        }
+        let reader = try store.read(global)
+        return (try reader.check(), reader.configuration.home)
     }
 
     private func json(_ findings: [Finding], _ left: Int, _ seconds: Double) -> JSONObject {

@@ -44,9 +44,11 @@ enum DriverHelp {
         OPTIONS OF THE DRIVERS (--storage-opt):
           overlay2        overlay2.size=10G: limit of every writable layer (xfs with pquota)
                           overlay2.additionalimagestore=HOME,...: read-only stores besides
-          overlay         none
+                          overlay2.userxattr=true: marks are user.overlay attributes, as a rootless daemon's are
+          overlay         overlay.userxattr=true: the same
           fuse-overlayfs  fuse-overlayfs.mount_program=PATH: the helper, if not on PATH
                           fuse-overlayfs.mountopt=WORD,...: options of the helper
+                          fuse-overlayfs.userxattr=true: the helper had no privileges
           aufs            aufs.mountopt=WORD,...: options of each mount
           zfs             zfs.fsname=POOL/DATASET: what holds the layers' datasets
                           zfs.mountopt=WORD,...: options of each mount

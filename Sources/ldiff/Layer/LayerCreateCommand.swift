@@ -65,8 +65,8 @@ struct LayerRemoveCommand: ParsableCommand {
         commandName: "remove",
         abstract: "Removes layers, unmounting them first.",
         discussion: """
-            A layer that does not exist is fine, as in Docker. Whether other layers lie upon it is not looked at, \
-            except by zfs, which refuses.
+            A layer that does not exist is fine, as in Docker. What is called so in the store and is no layer is an \
+            error, and stays. Whether other layers lie upon it is not looked at, except by zfs, which refuses.
 
             EXAMPLES:
               ldiff layer remove box base --home /srv/overlay2
@@ -80,12 +80,12 @@ struct LayerRemoveCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let driver = try store.open(global, for: .changing)
+        let driver = try store.open(global)
         let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
         var removed: [String] = []
         for id in ids {
             let isThere = driver.exists(id)
-            // Also where it is not complete: what is left of it goes.
+            // Also where it is not complete: what is left of it goes. What is no layer is refused.
             try driver.remove(id)
             if isThere { removed.append(id.description) }
         }

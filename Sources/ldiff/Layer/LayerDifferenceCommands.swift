@@ -36,7 +36,7 @@ struct LayerDiffCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let (interruption, progress) = (Interruption(), Progress())
         Interrupts.watch(interruption, patience: .takesBack)
-        let layer = try parent.layer(id, in: try store.open(global, for: .reading), global)
+        let layer = try parent.layer(id, in: try store.read(global), global)
         let bar = ProgressBar.start("diff", global, writing: progress)
         defer { bar?.stop() }
         let outputs = try target.open()
@@ -44,7 +44,7 @@ struct LayerDiffCommand: ParsableCommand {
             layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, cancel: interruption.flag,
             progress: progress)
         bar?.stop()
-        var report = Report(written, target.compress, global, seconds: stopwatch.seconds)
+        var report = Report(written, target, global, seconds: stopwatch.seconds)
         if let parent = layer.parent { report.json.add("parent", parent.description) }
         try report.write(global, layerOnOutput: target.goesToStandardOutput)
     }
@@ -56,8 +56,9 @@ struct LayerApplyCommand: ParsableCommand {
         commandName: "apply",
         abstract: "Unpacks an archive as a layer of a store.",
         discussion: """
-            A layer that does not exist is made on --parent, or as a base layer; if anything fails, a digest that is \
-            not the expected one and an interruption included, there is no such layer. A layer that exists and is \
+            A layer that does not exist is made on --parent, or as a base layer, and is there when it is complete; if \
+            anything fails, a digest that is not the expected one, an interruption and a kill included, there is no \
+            such layer. A layer that exists and is \
             empty is filled, and is empty again after a failure. The archive may be plain, gzip, zstd, bzip2, xz or \
             lz4, which is detected.
 
@@ -89,30 +90,26 @@ struct LayerApplyCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let options = source.importOptions(global)
         Interrupts.watch(options.interruption, patience: .store)
-        let driver = try store.open(global, for: .making, sync: sync)
+        let driver = try store.open(global, making: true, sync: sync)
         let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
-        let target = try target(in: driver)
+        let (id, parent) = try target(in: driver)
         let applied = try StoreImport.apply(
-            layer.input, as: target, tarSplit: try source.openTarSplit(), options: options)
+            layer.input, as: id, on: parent, in: driver, tarSplit: try source.openTarSplit(), options: options)
         bar?.stop()
         var report = Report(
             applied.layer, applied.stream, size: applied.size, global, seconds: stopwatch.seconds)
-        report.json.add("id", target.id.description)
-        if let parent = target.parent { report.json.add("parent", parent.description) }
+        report.json.add("id", id.description)
+        if let parent { report.json.add("parent", parent.description) }
         report.json.add("created", applied.created)
         try report.write(global, layerOnOutput: false)
     }
 
     /// Without --parent: the parent that the layer has, if it exists.
-    private func target(in driver: any LayerDriver) throws(LayerError) -> StoreLayer {
-        var target = StoreLayer(try id.id(), since: nil, in: driver)
-        if let parent, !parent.bytes.bytes.isEmpty {
-            target.parent = try parent.id()
-        } else if parent == nil, driver.exists(target.id) {
-            target.parent = try driver.parent(of: target.id)
-        }
-        return target
+    private func target(in driver: any LayerDriver) throws(LayerError) -> (LayerID, LayerID?) {
+        let id = try id.id()
+        if let parent { return (id, parent.bytes.bytes.isEmpty ? nil : try parent.id()) }
+        return (id, driver.exists(id) ? try driver.parent(of: id) : nil)
     }
 }
 
@@ -151,7 +148,7 @@ struct LayerChangesCommand: ParsableCommand {
     func run() throws {
         let stopwatch = Stopwatch()
         let job = StoreJob("changes", global, skipUnreadable: skipUnreadable)
-        let layer = try parent.layer(id, in: try store.open(global, for: .reading), global)
+        let layer = try parent.layer(id, in: try store.read(global), global)
         defer { job.stop() }
         let global = global
         let listed = try StoreExport.list(
@@ -189,10 +186,10 @@ struct LayerSizeCommand: ParsableCommand {
     func run() throws {
         let stopwatch = Stopwatch()
         let job = StoreJob("size", global, skipUnreadable: skipUnreadable)
-        let layer = try parent.layer(id, in: try store.open(global, for: .reading), global)
+        let layer = try parent.layer(id, in: try store.read(global), global)
         defer { job.stop() }
-        let isRecorded = layer.driver.recordedSize(of: layer.id, since: layer.parent) != nil
-        let size = try layer.driver.diffSize(layer.id, since: layer.parent, options: job.options)
+        let isRecorded = layer.store.recordedSize(of: layer.id, since: layer.parent) != nil
+        let size = try layer.store.diffSize(layer.id, since: layer.parent, options: job.options)
         job.stop()
         let output = try LayerOutput.standardOutput()
         guard global.json else { return try output.writeText("\(size)\n") }

@@ -63,6 +63,12 @@ struct LayerMigrateCommand: ParsableCommand {
     @Flag(help: "Wait after each layer until it is on disk (one syncfs).")
     var sync = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Long runs of zeros in files become holes; never: every byte takes its place on the disk.",
+            valueName: "auto|never"))
+    var sparse: SparsePolicy = .auto
+
     @OptionGroup(title: "Store") var store: StoreArguments
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
@@ -80,9 +86,12 @@ struct LayerMigrateCommand: ParsableCommand {
         let progress = MigrationProgress()
         let source = try openSource()
         let records = try layerDatabase.map { (path) throws(LayerError) in try DockerRecords(database: path.path) }
-        let migration = StoreMigration(
-            from: source, to: try openTarget(), parents: try (records ?? DockerRecords(of: source)).parents,
+        let target = dryRun ? nil : try openTarget()
+        let seen: (any StoreReader)? = if let target { target } else { try targetStore.readIfPresent(global) }
+        var migration = StoreMigration(
+            from: source, to: seen, parents: try (records ?? DockerRecords(of: source)).parents,
             interruption: interruption, progress: progress)
+        migration.sparse = sparse
         let bar = ProgressBar.start("migrate", global) {
             let now = progress.now
             return ProgressBar.Sample(
@@ -90,13 +99,13 @@ struct LayerMigrateCommand: ParsableCommand {
         }
         defer { bar?.stop() }
         let steps = try migration.plan(ids)
-        if dryRun {
+        guard let target else {
             bar?.stop()
             return try Self.report(steps, global, stopwatch.seconds).write(global, layerOnOutput: false)
         }
         var done = 0
         let tells = global.verbose
-        let result = try migration.run(steps) { step, isCopied in
+        let result = try migration.run(steps, in: target) { step, isCopied in
             done += 1
             guard tells else { return }
             ProgressBar.clearLine()
@@ -107,19 +116,23 @@ struct LayerMigrateCommand: ParsableCommand {
         try Self.report(result, global, stopwatch.seconds).write(global, layerOnOutput: false)
     }
 
-    private func openSource() throws -> any LayerDriver {
+    private func openSource() throws -> any StoreReader {
         var source = store
         source.home = fromHome
         source.driver = from
         source.storageOptions = []
         source.driverOptions = fromOptions
-        return try source.open(global, for: .reading)
+        return try source.read(global)
     }
 
     private func openTarget() throws -> any LayerDriver {
+        try targetStore.open(global, making: true, sync: sync)
+    }
+
+    private var targetStore: StoreArguments {
         var target = store
         target.driver = to ?? store.driver
-        return try target.open(global, for: .making, sync: sync)
+        return target
     }
 
     /// What would be done.
@@ -160,12 +173,16 @@ struct LayerMigrateCommand: ParsableCommand {
         report.json.add("entries", result.entries)
         report.json.add("bytes", result.copiedBytes)
         report.json.add("skippedSockets", result.skippedSockets)
+        report.json.add("reservedNames", result.reservedNames)
         report.json.add("seconds", seconds: seconds)
         report.summary =
             "copied and compared \(count(result.copied.count)), \(Human.entries(result.entries)), "
             + "\(Human.bytes(result.copiedBytes)) of tar in \(Human.seconds(seconds))"
         if !result.skipped.isEmpty { report.summary += "; \(result.skipped.count) were there already" }
         if result.skippedSockets > 0 { report.summary += "; left out \(result.skippedSockets) sockets" }
+        if result.reservedNames > 0 {
+            report.summary += "; left out \(result.reservedNames) names beginning with .wh."
+        }
         return report
     }
 

@@ -8,7 +8,7 @@ struct LayerMountCommand: ParsableCommand {
         abstract: "Mounts a layer and prints the path of its tree.",
         discussion: """
             The mount stays until unmount, remove or cleanup. However often a layer is mounted, one unmount ends it. \
-            A base layer needs no mount with most drivers: the path is its own directory.
+            A base layer needs no mount with most drivers: the path is its own directory, which --read-only refuses.
 
             EXAMPLES:
               cd "$(ldiff layer mount box --home /srv/overlay2)"
@@ -27,9 +27,10 @@ struct LayerMountCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global, for: .changing)
+        let driver = try store.open(global)
         let id = try id.id()
-        let path = try driver.get(id, options: MountOptions(label: mountLabel, readOnly: readOnly))
+        let path = try driver.get(
+            id, options: MountOptions(label: mountLabel, access: readOnly ? .readOnly : .readWrite))
         do throws(LayerError) {
             let output = try LayerOutput.standardOutput()
             guard global.json else { return try output.write(path.bytes + Array("\n".utf8)) }
@@ -64,7 +65,7 @@ struct LayerUnmountCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global, for: .changing)
+        let driver = try store.open(global)
         for id in try id.map({ (argument) throws(LayerError) in try argument.id() }) {
             guard driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
             try driver.put(id)
@@ -94,7 +95,7 @@ struct LayerCleanupCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let driver = try store.open(global, for: .changing)
+        let driver = try store.open(global)
         try driver.cleanup()
         var report = Report()
         report.json.add("seconds", seconds: stopwatch.seconds)

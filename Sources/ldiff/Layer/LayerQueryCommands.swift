@@ -21,7 +21,7 @@ struct LayerExistsCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global, for: .reading)
+        let driver = try store.read(global)
         let id = try id.id()
         let isThere = driver.exists(id)
         if global.json {
@@ -51,7 +51,7 @@ struct LayerListCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global, for: .reading)
+        let driver = try store.read(global)
         let ids = try driver.layers()
         let output = try LayerOutput.standardOutput()
         guard global.json else {
@@ -96,7 +96,7 @@ struct LayerMetadataCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global, for: .reading)
+        let driver = try store.read(global)
         let rows = try driver.metadata(of: try id.id()).map { Row(name: $0.key, value: $0.value.description) }
         try Row.write(rows, global)
     }
@@ -116,7 +116,7 @@ struct LayerStatusCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func run() throws {
-        let driver = try store.open(global, for: .reading)
+        let driver = try store.read(global)
         let first = [
             Row(name: "Driver", value: driver.name.rawValue),
             Row(name: "Home", value: driver.configuration.home.description),

@@ -32,48 +32,63 @@ struct StoreArguments: ParsableArguments {
 
     @OptionGroup var maps: IDMapOptions
 
-    /// What is to be done with a store.
-    enum Use {
-        /// It is only looked at, which is possible where nothing can be mounted.
-        case reading
-        case changing
-        /// It is changed, and made if it is not there.
-        case making
+    /// Opens the store to look at it: nothing is changed, and nothing need be mountable.
+    func read(_ global: GlobalOptions) throws -> any StoreReader {
+        try refuseLayerOptions()
+        let place = try StorePlace(home.path)
+        try place.requireStore(driver)
+        let configuration = configuration(place, global)
+        if let name = driver ?? place.driver { return try DriverRegistry.read(name, configuration) }
+        return try DriverRegistry.read(below: place.home, configuration)
     }
 
-    /// Opens the store.
-    func open(_ global: GlobalOptions, for use: Use, sync: Bool = false) throws -> any LayerDriver {
-        if let option = splitOptions().layer.first {
-            throw ValidationError(
-                "the option \(option) is for a layer, at create; a driver's has its name before it: overlay2.size=10G")
-        }
-        return try openStore(global, use, sync: sync)
+    /// The same, or nil where there is no store yet.
+    func readIfPresent(_ global: GlobalOptions) throws -> (any StoreReader)? {
+        let place = try StorePlace(home.path)
+        guard place.hasStore(driver) else { return nil }
+        return try read(global)
+    }
+
+    /// Opens the store to change it; with `making` it is made if it is not there.
+    func open(_ global: GlobalOptions, making: Bool = false, sync: Bool = false) throws -> any LayerDriver {
+        try refuseLayerOptions()
+        return try openStore(global, making: making, sync: sync)
     }
 
     /// Opens the store to create a layer in it, with the options that are the layer's own.
     func openForCreate(_ global: GlobalOptions) throws -> (any LayerDriver, [StorageOption]) {
         let options = try splitOptions().layer.map { (text) throws(LayerError) in try StorageOption(parsing: text) }
-        return (try openStore(global, .making, sync: false), options)
+        return (try openStore(global, making: true, sync: false), options)
     }
 
-    private func openStore(_ global: GlobalOptions, _ use: Use, sync: Bool) throws(LayerError) -> any LayerDriver {
+    private func refuseLayerOptions() throws {
+        guard let option = splitOptions().layer.first else { return }
+        throw ValidationError(
+            "the option \(option) is for a layer, at create; a driver's has its name before it: overlay2.size=10G")
+    }
+
+    private func openStore(_ global: GlobalOptions, making: Bool, sync: Bool) throws(LayerError) -> any LayerDriver {
         let place = try StorePlace(home.path)
-        if use != .making { try place.requireStore(driver) }
+        if !making { try place.requireStore(driver) }
+        var configuration = configuration(place, global)
+        configuration.sync = sync ? .fileSystem : .none
+        if let name = driver ?? place.driver { return try DriverRegistry.open(name, configuration) }
+        return try DriverRegistry.select(below: place.home, configuration)
+    }
+
+    private func configuration(_ place: StorePlace, _ global: GlobalOptions) -> DriverConfiguration {
         var configuration = DriverConfiguration(home: place.home, options: driverOptions + splitOptions().driver)
         configuration.uidMap = maps.users
         configuration.gidMap = maps.groups
         configuration.workers = global.workers
         configuration.io = global.io
-        configuration.forReading = use == .reading
-        configuration.sync = sync ? .fileSystem : .none
         let (quiet, verbose) = (global.quiet, global.verbose)
         configuration.log = { level, line in
             guard level == .warning ? !quiet : verbose else { return }
             ProgressBar.clearLine()
             Console.error("ldiff: \(level == .warning ? "warning: " : "")\(RawArguments.oneLine(line))\n")
         }
-        if let name = driver ?? place.driver { return try DriverRegistry.open(name, configuration) }
-        return try DriverRegistry.select(below: place.home, configuration)
+        return configuration
     }
 
     /// Docker has two kinds of `--storage-opt`: the daemon's are the driver's and begin with its name, a container's are
@@ -102,11 +117,16 @@ struct StorePlace {
 
     /// Throws `notFound` where there is no store, so that a mistyped path does not become one.
     func requireStore(_ name: DriverName?) throws(LayerError) {
-        let places = name == nil && driver == nil ? DriverName.allCases.map { home.appending($0.rawValue) } : [home]
-        guard !places.contains(where: { Self.realPath($0) != nil }) else { return }
+        guard !hasStore(name) else { return }
         throw LayerError(
             .notFound, "open the store", path: home, cause: .reason("there is no store"),
             hint: "ldiff layer create and apply make one; name its driver with --driver")
+    }
+
+    /// Whether there is a store, of the driver that is named or of any.
+    func hasStore(_ name: DriverName?) -> Bool {
+        let places = name == nil && driver == nil ? DriverName.allCases.map { home.appending($0.rawValue) } : [home]
+        return places.contains { Self.realPath($0) != nil }
     }
 
     /// The directory itself, or where it would be made.
@@ -153,15 +173,15 @@ struct ParentArguments: ParsableArguments {
     }
 
     /// The layer with what it is compared with, which is told when `global` says so.
-    func layer(_ id: LayerArgument, in driver: any LayerDriver, _ global: GlobalOptions) throws(LayerError)
+    func layer(_ id: LayerArgument, in store: any StoreReader, _ global: GlobalOptions) throws(LayerError)
         -> StoreLayer
     {
-        var layer = StoreLayer(try id.id(), since: nil, in: driver)
-        guard driver.exists(layer.id) else { throw DriverErrors.unknownLayer("compare the layer", layer.id) }
+        var layer = StoreLayer(try id.id(), since: nil, in: store)
+        guard store.exists(layer.id) else { throw DriverErrors.unknownLayer("compare the layer", layer.id) }
         if let parent, !parent.bytes.bytes.isEmpty {
             layer.parent = try parent.id()
         } else if parent == nil, !noParent {
-            layer.parent = try driver.parent(of: layer.id)
+            layer.parent = try store.parent(of: layer.id)
         }
         if global.verbose {
             Console.error("ldiff: \(layer.id) since \(layer.parent?.description ?? "nothing: the whole tree")\n")

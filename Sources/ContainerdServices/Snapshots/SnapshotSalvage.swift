@@ -1,0 +1,69 @@
+import Foundation
+import GRDB
+
+/// Reads databases of records, whole or in parts, from copies of their files: SQLite writes beside whatever it reads.
+enum SnapshotSalvage {
+    /// All records of a database. Throws what SQLite says where it is damaged.
+    static func whole(_ path: String) throws -> [SnapshotRecord] {
+        try withCopy(of: path) { copy in
+            let database = try SnapshotDatabase(path: copy)
+            defer { database.close() }
+            let problems = try database.problems()
+            if let first = problems.first {
+                throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: first)
+            }
+            return try database.load().records
+        }
+    }
+
+    /// What can be read of these databases; where two speak of one id or name, the earlier is believed. And the highest id that
+    /// any of them gave out.
+    static func parts(_ paths: [String]) -> (records: [SnapshotRecord], highest: Int64) {
+        var records: [Int64: SnapshotRecord] = [:]
+        var names: Set<SnapshotName> = []
+        var highest: Int64 = 0
+        for path in paths where FileManager.default.fileExists(atPath: path) {
+            let found = (try? withCopy(of: path) { try parts(ofCopy: $0) }) ?? []
+            for record in found where records[record.id] == nil && names.insert(SnapshotName(record.name)).inserted {
+                records[record.id] = record
+                highest = max(highest, record.id)
+            }
+        }
+        return (records.values.sorted { $0.id < $1.id }, highest)
+    }
+
+    /// From the first record to where the damage begins, and from the last one back to it.
+    private static func parts(ofCopy path: String) throws -> [SnapshotRecord] {
+        let queue = try DatabaseQueue(path: path)
+        defer { try? queue.close() }
+        return try queue.read { database in
+            var (rows, labels): ([Int64: Row], [Int64: [String: String]]) = ([:], [:])
+            for order in ["ASC", "DESC"] {
+                try? collect(
+                    database, "SELECT snapshot, name, value FROM label ORDER BY snapshot \(order), name \(order)"
+                ) { labels[$0[0], default: [:]][$0[1]] = $0[2] }
+                try? collect(database, "\(SnapshotDatabase.selection) ORDER BY id \(order)") { rows[$0[0]] = $0 }
+            }
+            return rows.values.compactMap { try? SnapshotDatabase.record($0, labels) }
+        }
+    }
+
+    private static func collect(_ database: Database, _ sql: String, _ take: (Row) -> Void) throws {
+        let cursor = try Row.fetchCursor(database, sql: sql)
+        while let row = try cursor.next() { take(row.copy()) }
+    }
+
+    /// Copies a database and its log to a directory of its own for the time of `body`.
+    private static func withCopy<Result>(of path: String, _ body: (String) throws -> Result) throws -> Result {
+        let manager = FileManager.default
+        let place = manager.temporaryDirectory.appending(path: "ldiff-check-\(UUID().uuidString)")
+        try manager.createDirectory(
+            at: place, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        defer { try? manager.removeItem(at: place) }
+        let copy = place.appending(path: "records.db").path
+        for suffix in ["", "-wal"] where manager.fileExists(atPath: path + suffix) {
+            try manager.copyItem(atPath: path + suffix, toPath: copy + suffix)
+        }
+        return try body(copy)
+    }
+}

@@ -1,0 +1,72 @@
+public import LayerModel
+
+/// Whether a store has a layer.
+public enum LayerState: Sendable, Equatable {
+    case absent
+    /// It was made, and its contents are still to come: only who makes it may know of it.
+    case unfinished
+    case complete
+}
+
+/// A store of layers that is looked at.
+///
+/// Nothing here changes anything: not a lock file, not a mount, not a time. So a store can be looked at where it cannot be
+/// written to, by whoever may read its files, and beside a daemon that uses it. What changes a store is `LayerDriver`.
+///
+/// All calls may come from any thread. They block.
+public protocol StoreReader: AnyObject, Sendable {
+    var name: DriverName { get }
+    var configuration: DriverConfiguration { get }
+
+    /// Whether the store has a layer of this id.
+    func state(of id: LayerID) -> LayerState
+
+    /// All layers of the store, sorted; half-made ones left out.
+    func layers() throws(LayerError) -> [LayerID]
+
+    /// The layer's parent, or nil for a base layer.
+    func parent(of id: LayerID) throws(LayerError) -> LayerID?
+
+    /// Facts about the store, in the order in which Docker shows them.
+    func status() -> [StatusRow]
+
+    /// Facts about one layer: its directories.
+    func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem]
+
+    /// What the layer's own directory occupies.
+    func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage
+
+    /// Read-only stores besides this one.
+    var additionalImageStores: [PathBytes] { get }
+
+    /// Where the difference between `id` and `parent` (any other layer; nil: nothing) is read.
+    ///
+    /// The layer's own directory where that tells it; else the views of both, which are compared as they lie there.
+    func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource
+
+    /// Where the bytes of the difference are counted: the layer's own directory wherever that is right for these two, even
+    /// where the difference itself needs a comparison.
+    func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource
+
+    /// The size that was recorded when the layer was applied, if nothing has changed it since; nil when it is unknown.
+    func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize?
+
+    /// The layer's files by the names of its archive, for tar-split.
+    func files(of id: LayerID) throws(LayerError) -> LayerFiles
+
+    /// Looks for what a crash left.
+    func check() throws(LayerError) -> [Finding]
+}
+
+extension StoreReader {
+    public var additionalImageStores: [PathBytes] { [] }
+
+    /// Whether the store has a complete layer of this id.
+    public func exists(_ id: LayerID) -> Bool { state(of: id) == .complete }
+
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+        try changeSource(of: id, since: parent)
+    }
+
+    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
+}

@@ -1,0 +1,93 @@
+import LayerModel
+import LinuxIO
+
+/// The layout of the first overlay driver, looked at: image layers are whole trees that share files by hard links, containers an
+/// upper directory over one of them.
+struct OverlayRootView: MergedView {
+    static let reserved: Set<String> = [WorkArea.directoryName]
+    /// The parent's id; Docker does not keep it and does not mind the file.
+    static let parentFile = "ldiff-parent"
+    /// Docker's names and ours. `tmproot` and digits, in which Docker unpacks, is not ours to take apart alone; it goes with its
+    /// layer, which is known by its tree or its lower.
+    static let parts = LayerParts(
+        directories: ["root", "upper", "work", "merged"],
+        files: ["lower-id", parentFile, UnfinishedLayers.fileName], essential: ["root", "upper"])
+
+    let home: PathBytes
+    let seesUnfinished: Bool
+
+    init(_ configuration: DriverConfiguration) {
+        home = configuration.home
+        seesUnfinished = configuration.seesUnfinished
+    }
+
+    func layer(_ id: LayerID) -> PathBytes { home.appending(id.component) }
+    /// The whole tree of an image layer.
+    func root(_ id: LayerID) -> PathBytes { layer(id).appending("root") }
+    func upper(_ id: LayerID) -> PathBytes { layer(id).appending("upper") }
+    func work(_ id: LayerID) -> PathBytes { layer(id).appending("work") }
+    func merged(_ id: LayerID) -> PathBytes { layer(id).appending("merged") }
+    private func lowerFile(_ id: LayerID) -> PathBytes { layer(id).appending("lower-id") }
+
+    func validate(_ id: LayerID) throws(LayerError) {
+        if Self.isReserved(id.component) { throw DriverErrors.reserved(id, .overlay) }
+    }
+
+    static func isReserved(_ name: PathBytes) -> Bool {
+        reserved.contains(name.description)
+            || OverlayView.probePrefixes.contains { name.bytes.starts(with: Array($0.utf8)) }
+    }
+
+    /// Whether the layer is a whole tree; that wins over everything else its directory holds.
+    func isImage(_ id: LayerID) throws(LayerError) -> Bool { try StoreFiles.isDirectory(root(id)) }
+
+    /// The image layer that a container's layer lies on; nil where the layer is an image or not complete.
+    func lower(of id: LayerID) throws(LayerError) -> LayerID? {
+        guard let text = try StoreFiles.read(lowerFile(id)), !text.isEmpty else { return nil }
+        return try? LayerID(PathBytes(text))
+    }
+
+    /// Nothing but a layer's parts may lie in its directory: this layout has no record besides.
+    func state(of id: LayerID) -> LayerState {
+        guard !Self.isReserved(id.component) else { return .absent }
+        do throws(LayerError) {
+            guard case .ours = try form(of: id) else { return .absent }
+            if try !isImage(id), try lower(of: id) == nil { return .absent }
+            return try StoreFiles.metadata(unfinishedMark(id)) == nil ? .complete : .unfinished
+        } catch {
+            return .absent
+        }
+    }
+
+    func form(of id: LayerID) throws(LayerError) -> LayerForm {
+        try LayerForm.seen(at: layer(id)) { () throws(LayerError) in try look(at: id) }
+    }
+
+    private func look(at id: LayerID) throws(LayerError) -> LayerForm {
+        var parts = Self.parts
+        guard try StoreFiles.isDirectory(layer(id)) else { return try parts.prove(id, layer(id), isRecorded: false) }
+        // Docker unpacks beside what makes a layer.
+        for name in try StoreFiles.names(in: layer(id)) where Self.isDockersWork(name) {
+            parts.directories.insert(name.description)
+        }
+        return try parts.prove(id, layer(id), isRecorded: false)
+    }
+
+    private static func isDockersWork(_ name: PathBytes) -> Bool {
+        let prefix = Array("tmproot".utf8)
+        return name.bytes.starts(with: prefix) && name.bytes.count > prefix.count
+            && name.bytes.dropFirst(prefix.count).allSatisfy { (0x30...0x39).contains($0) }
+    }
+
+    /// The parent as it was given, or as far as the layout tells: Docker keeps only the image below a container.
+    func parent(of id: LayerID) throws(LayerError) -> LayerID? {
+        if let text = try StoreFiles.read(layer(id).appending(Self.parentFile)) { return try? LayerID(PathBytes(text)) }
+        return try isImage(id) ? nil : lower(of: id)
+    }
+
+    /// The directories whose merged view is the layer's tree, nearest first; an image is one.
+    func stack(_ id: LayerID) throws(LayerError) -> [PathBytes] {
+        guard try !isImage(id), let lower = try lower(of: id) else { return [root(id)] }
+        return [upper(id), root(lower)]
+    }
+}

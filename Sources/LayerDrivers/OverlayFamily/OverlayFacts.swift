@@ -1,0 +1,78 @@
+import LayerEngine
+import LayerModel
+import LayerMounts
+import LinuxIO
+
+/// What is known of overlayfs in one store without trying anything.
+struct OverlayFacts: Sendable {
+    let fileSystemName: String
+    let reportsFileTypes: Bool
+    /// Whether marks lie in `user.overlay.`.
+    let usesUserAttributes: Bool
+
+    /// Looks at the file system and the names at `place`, the home directory or one above it.
+    ///
+    /// `userXattr` says where the store's marks lie, for a store of another user namespace; nil: as mounts need it here.
+    init(_ place: PathBytes, userXattr: Bool?) throws(LayerError) {
+        fileSystemName = try FileSystemKind.of(place).name
+        reportsFileTypes = try OverlaySupport.entriesHaveTypes(place)
+        usesUserAttributes = userXattr ?? OverlaySupport.usesUserXattr
+    }
+
+    /// How marks are spelled in upper directories.
+    var dialect: WhiteoutDialect { usesUserAttributes ? .overlayUserXattr : .overlay }
+
+    /// Whether mounts copy metadata without contents by the kernel's default.
+    var usesMetacopy: Bool { !usesUserAttributes && OverlaySupport.copiesMetadataOnly }
+
+    /// Whether an upper directory alone tells the difference: marks can be read here, and are right. Redirects and
+    /// metadata-only copies are followed, so they do not matter.
+    var opaqueMarksAreSound: Bool {
+        // Before Linux 4.8 the opaque mark was copied up with its directory.
+        if ProcessState.isInUserNamespace, !usesUserAttributes { return false }
+        return ProcessState.kernelVersion >= (4, 8)
+    }
+}
+
+extension OverlayView {
+    /// Refuses a directory that holds something which is no store of this driver: what is in it would be taken for layers.
+    static func refuseForeign(_ home: PathBytes, _ driver: DriverName) throws(LayerError) {
+        let names = try StoreFiles.names(in: home)
+        guard !names.isEmpty else { return }
+        // A layer of the driver overlay may be called so, too.
+        let links = home.appending("l")
+        let parts = [
+            try StoreFiles.metadata(links.appending("root")), try StoreFiles.metadata(links.appending("lower-id")),
+        ]
+        let isLayer = parts.contains { $0 != nil }
+        let hasLinks = names.contains(PathBytes("l")) && !isLayer
+        if driver == .overlay { return try refuseForOverlay(home, names, hasLinks) }
+        guard !hasLinks else { return }
+        // Probes and the file system's own directory may be all there is.
+        let own = ["backingFsBlockDev", "lost+found", WorkArea.directoryName]
+        guard names.contains(where: { !own.contains($0.description) && !isReserved($0) }) else { return }
+        throw LayerError(
+            .invalidArgument, "open the store", path: home,
+            cause: .reason("it is not empty, and has no directory l as a store of \(driver.rawValue) has"),
+            hint: "name the driver's own directory, such as /var/lib/docker/\(driver.rawValue)")
+    }
+
+    private static func refuseForOverlay(_ home: PathBytes, _ names: [PathBytes], _ hasLinks: Bool) throws(LayerError) {
+        guard !hasLinks else {
+            throw LayerError(
+                .invalidArgument, "open the store", path: home,
+                cause: .reason("it is laid out as overlay2's, not overlay's"), hint: "use --driver overlay2")
+        }
+        for name in names {
+            let layer = home.appending(name)
+            if isReserved(name) { return }
+            if try StoreFiles.metadata(layer.appending("root")) != nil { return }
+            if try StoreFiles.metadata(layer.appending("lower-id")) != nil { return }
+        }
+        if names == [PathBytes("lost+found")] { return }
+        throw LayerError(
+            .invalidArgument, "open the store", path: home,
+            cause: .reason("it is not empty, and holds no layer of the driver overlay"),
+            hint: "name the driver's own directory, such as /var/lib/docker/overlay")
+    }
+}

@@ -1,0 +1,116 @@
+import LayerModel
+import LinuxIO
+
+/// The layout that overlay2 and fuse-overlayfs share, looked at: a directory a layer, short links to their contents. Docker's,
+/// and readable by containers/storage.
+///
+/// A layer directory holds `diff`, `link`, and with a parent `lower` and `work`; `merged` while it is mounted; `committed`
+/// once it has a child.
+struct OverlayView: MergedView {
+    /// Names in the home directory that are no layers, in Docker's and in containers/storage's stores.
+    static let reserved: Set<String> = [
+        "l", "staging", "staging.lock", WorkArea.directoryName, "backingFsBlockDev", ".has-mount-program",
+        "userxattr-check", "mapped",
+    ]
+
+    /// Docker's names, containers/storage's, and ours.
+    static let parts = LayerParts(
+        directories: ["diff", "work", "merged", "empty", "mapped", "composefs-data"],
+        files: ["link", "lower", "committed", SizeRecordFile.fileName, UnfinishedLayers.fileName, "additionallayer"],
+        essential: ["diff"])
+
+    let home: PathBytes
+    let driver: DriverName
+    let additional: AdditionalStores
+    let seesUnfinished: Bool
+
+    init(_ configuration: DriverConfiguration, _ driver: DriverName, additional: AdditionalStores = .none) {
+        home = configuration.home
+        self.driver = driver
+        self.additional = additional
+        seesUnfinished = configuration.seesUnfinished
+    }
+
+    /// The layer's directory: in this store, or where only an additional one has it, there.
+    func layer(_ id: LayerID) -> PathBytes { foreign(id) ?? home.appending(id.component) }
+    func contents(_ id: LayerID) -> PathBytes { layer(id).appending("diff") }
+    func work(_ id: LayerID) -> PathBytes { layer(id).appending("work") }
+    /// The mount point. A layer of another store has it in this one.
+    func merged(_ id: LayerID) -> PathBytes {
+        guard foreign(id) != nil else { return home.appending(id.component).appending("merged") }
+        let above = home.appending(WorkArea.directoryName)
+        return above.appending(PathBytes(Self.foreignMounts + id.component.bytes)).appending("merged")
+    }
+
+    /// How the directories begin in which layers of other stores are mounted.
+    static let foreignMounts = Array("ldiff-mount-".utf8)
+
+    /// The directory of a layer that only an additional store has.
+    func foreign(_ id: LayerID) -> PathBytes? {
+        guard !additional.homes.isEmpty, (try? StoreFiles.metadata(home.appending(id.component))) ?? nil == nil
+        else { return nil }
+        return additional.layer(id)
+    }
+    var links: PathBytes { home.appending("l") }
+
+    func validate(_ id: LayerID) throws(LayerError) {
+        if Self.isReserved(id.component) { throw DriverErrors.reserved(id, driver) }
+    }
+
+    static func isReserved(_ name: PathBytes) -> Bool {
+        reserved.contains(name.description)
+            || probePrefixes.contains { name.bytes.starts(with: Array($0.utf8)) }
+    }
+
+    /// How directories begin in which Docker, containers/storage or ldiff try out the kernel.
+    static let probePrefixes = [
+        "check-overlayfs-support", "opaque-bug-check", "metacopy-check", "fsutils-dummy", "ldiff-probe", ".tmp-",
+    ]
+
+    /// One without a usable `link` was being made when a daemon died, unless a name in `l/` still leads to it. A directory with
+    /// the link of another layer is a copy that somebody made of that one.
+    func state(of id: LayerID) -> LayerState {
+        guard !Self.isReserved(id.component) else { return .absent }
+        do throws(LayerError) {
+            guard let link = try link(of: id), try !isCopy(id, link) else { return .absent }
+            return try StoreFiles.metadata(unfinishedMark(id)) == nil ? .complete : .unfinished
+        } catch {
+            return .absent
+        }
+    }
+
+    /// Whether the name `link` is another layer's by that layer's own word.
+    private func isCopy(_ id: LayerID, _ link: ShortLink) throws(LayerError) -> Bool {
+        guard let owner = try layer(of: link), owner != id else { return false }
+        guard try writtenLink(of: owner) == link else { return false }
+        return try StoreFiles.isDirectory(contents(owner))
+    }
+
+    /// A complete layer is known by its link, which leads back to it: whatever else somebody put into its directory goes with
+    /// it. Any other directory is a layer's if nothing else is in it.
+    func form(of id: LayerID) throws(LayerError) -> LayerForm {
+        let path = home.appending(id.component)
+        return try LayerForm.seen(at: path) { () throws(LayerError) in try look(at: path, id) }
+    }
+
+    private func look(at path: PathBytes, _ id: LayerID) throws(LayerError) -> LayerForm {
+        guard try StoreFiles.isDirectory(path) else { return try Self.parts.prove(id, path, isRecorded: false) }
+        var isRecorded = false
+        if let link = try writtenLink(of: id) {
+            if try isCopy(id, link) { return .foreign("it is a copy of the layer whose link it holds") }
+            if try layer(of: link) == id { isRecorded = try StoreFiles.isDirectory(contents(id)) }
+        }
+        return try Self.parts.prove(id, path, isRecorded: isRecorded)
+    }
+
+    /// Whether a child was made on the layer, which must then never be written again.
+    func isCommitted(_ id: LayerID) throws(LayerError) -> Bool {
+        if foreign(id) != nil { return true }
+        return try StoreFiles.metadata(layer(id).appending("committed")) != nil
+    }
+
+    /// The record of the layer's size.
+    func record(of id: LayerID) -> SizeRecordFile {
+        SizeRecordFile(layer: layer(id), contents: contents(id), work: work(id))
+    }
+}

@@ -1,0 +1,87 @@
+import LayerModel
+import LinuxIO
+
+/// An open directory that several owners share: the cache, and every batch still to be written into it. Also a handle on
+/// another file that is to be found whatever becomes of its name.
+final class DirectoryHandle: Sendable {
+    let descriptor: OwnedDescriptor
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+}
+
+struct NodeFlags: OptionSet, BitwiseCopyable {
+    let rawValue: UInt16
+
+    /// Made by this apply: every name inside has a record.
+    static let fresh = NodeFlags(rawValue: 1)
+    /// Removed, or below something removed.
+    static let removed = NodeFlags(rawValue: 2)
+    /// Something of this layer lies inside, or the layer names it.
+    static let unpacked = NodeFlags(rawValue: 4)
+    /// It has been looked at for what new files inherit from it.
+    static let inspected = NodeFlags(rawValue: 8)
+    /// New files inside get another group than the process's.
+    static let givesGroup = NodeFlags(rawValue: 16)
+    /// New files inside get access lists.
+    static let givesAccessLists = NodeFlags(rawValue: 32)
+    /// Times are to be set at the end.
+    static let hasTimes = NodeFlags(rawValue: 64)
+    /// The mode is to be set at the end: until then the owner may do everything.
+    static let hasFinalMode = NodeFlags(rawValue: 128)
+    /// Nothing of the lower directories shows through it.
+    static let opaque = NodeFlags(rawValue: 256)
+    /// What an earlier layer left marked here is known.
+    static let marksAreKnown = NodeFlags(rawValue: 512)
+}
+
+/// A real directory beneath the root, reached without following links.
+struct DirectoryNode: BitwiseCopyable {
+    var parent: UInt32 = 0
+    /// The record of its name.
+    var entry: UInt32 = 0
+    /// Its place in the descriptor cache, or -1.
+    var slot: Int32 = -1
+    var flags: NodeFlags = []
+    /// The lane that writes its files, and the last batch given to it.
+    var lane: UInt16 = 0
+    var lastBatch: UInt64 = 0
+    var accessSeconds: Int64 = 0
+    var modificationSeconds: Int64 = 0
+    var accessNanoseconds: UInt32 = 0
+    var modificationNanoseconds: UInt32 = 0
+    var finalMode: UInt32 = 0
+}
+
+/// Where a directory lies.
+extension ApplyTree {
+    /// Whether a directory is gone, by itself or with one above it.
+    func isRemoved(_ node: UInt32) -> Bool {
+        var node = node
+        while node != Self.rootNode {
+            if nodes[Int(node)].flags.contains(.removed) { return true }
+            node = nodes[Int(node)].parent
+        }
+        return false
+    }
+
+    /// Whether a directory is the one that a record names, or lies below it.
+    func lies(_ node: UInt32, below record: UInt32) -> Bool {
+        var node = node
+        while node != Self.rootNode {
+            if nodes[Int(node)].entry == record { return true }
+            node = nodes[Int(node)].parent
+        }
+        return false
+    }
+
+    /// The path of a name beneath the root; for messages.
+    func path(of name: NameRef, in node: UInt32) -> PathBytes {
+        let arena = arena
+        var parts: [[UInt8]] = [arena[name].copied()]
+        var current = node
+        while current != Self.rootNode {
+            parts.append(arena[records[Int(nodes[Int(current)].entry)].name].copied())
+            current = nodes[Int(current)].parent
+        }
+        return PathBytes(Array(parts.reversed().joined(separator: [UInt8(ascii: "/")])))
+    }
+}

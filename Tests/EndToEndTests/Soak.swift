@@ -1,0 +1,104 @@
+import Dispatch
+import Foundation
+import Synchronization
+import TestSupport
+
+/// What a soak remembers: which commands went wrong although nobody was killed meanwhile, and which things must be there.
+final class Soak: Sendable {
+    /// What the answers of the daemon promised of a name.
+    enum Promise { case present, absent, open }
+
+    private struct State {
+        var kills: [ContinuousClock.Instant] = []
+        var complaints: [String] = []
+        var promises: [String: Promise] = [:]
+        var done: [String: Int] = [:]
+        var excused = 0
+    }
+
+    private let held = Mutex(State())
+    private let end: ContinuousClock.Instant
+    /// What a client goes on trying after the daemon is gone, in seconds.
+    private let patience: Int
+
+    /// `LDIFF_SOAK_MINUTES`, or two.
+    static var minutes: Double { getenv("LDIFF_SOAK_MINUTES").flatMap { Double(String(cString: $0)) } ?? 2 }
+
+    init(minutes: Double, patience: Int) {
+        end = .now + .seconds(minutes * 60)
+        self.patience = patience
+    }
+
+    var isOver: Bool { .now >= end }
+    var complaints: [String] { held.withLock { $0.complaints } }
+    var promises: [String: Promise] { held.withLock { $0.promises } }
+    var summary: String {
+        held.withLock {
+            "\($0.kills.count) kills, \($0.excused) failures under one, done: \($0.done.sorted { $0 < $1 })"
+        }
+    }
+
+    func promise(_ name: String, _ promise: Promise) { held.withLock { $0.promises[name] = promise } }
+    func complain(_ text: String) { held.withLock { $0.complaints.append(text) } }
+
+    /// Runs a command that must succeed, unless the daemon was killed while a client may have waited for it. Nil if it did not.
+    func attempt(_ kind: String, _ body: () throws -> ProgramResult) -> ProgramResult? {
+        let start = ContinuousClock.now
+        let result = try? body()
+        let isDone = result?.status == 0
+        let why = result?.errors ?? "it could not be run"
+        held.withLock { state in
+            if isDone {
+                state.done[kind, default: 0] += 1
+            } else if let last = state.kills.last, last + .seconds(patience) > start {
+                state.excused += 1
+            } else {
+                state.complaints.append("\(kind): \(why)")
+            }
+        }
+        return isDone ? result : nil
+    }
+
+    /// Runs `work` in so many threads, each with its number, again and again, and `kill` every 45 seconds beside them.
+    func run(workers: Int, kill: @escaping () throws -> Void, _ work: @escaping (Int, Int) -> Void) {
+        // Reason: closures of tests; what they share is their own affair, and locked.
+        nonisolated(unsafe) let (kill, work) = (kill, work)
+        DispatchQueue.concurrentPerform(iterations: workers + 1) { [self] number in
+            guard number > 0 else { return killUntilOver(kill) }
+            var round = 0
+            while !isOver {
+                work(number, round)
+                round += 1
+            }
+        }
+    }
+
+    private func killUntilOver(_ kill: () throws -> Void) {
+        while true {
+            let next = ContinuousClock.now + .seconds(45)
+            guard next < end else { break }
+            while ContinuousClock.now < next { usleep(100_000) }
+            held.withLock { $0.kills.append(.now) }
+            do { try kill() } catch { complain("the daemon was not started again: \(error)") }
+            // Commands that began under it are excused until it is back.
+            held.withLock { $0.kills[$0.kills.count - 1] = .now }
+        }
+    }
+}
+
+/// What a process takes of the machine.
+struct Footprint {
+    var kibibytes = 0
+    var threads = 0
+    var descriptors = 0
+
+    init(of process: pid_t) {
+        for line in (try? readText("/proc/\(process)/status"))?.split(separator: "\n") ?? [] {
+            let words = line.split { $0 == " " || $0 == "\t" }
+            guard words.count > 1 else { continue }
+            if words[0] == "VmRSS:" { kibibytes = Int(words[1]) ?? 0 }
+            if words[0] == "Threads:" { threads = Int(words[1]) ?? 0 }
+        }
+        descriptors = directoryNames("/proc/\(process)/fd").count
+    }
+}

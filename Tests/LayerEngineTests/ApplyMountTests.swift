@@ -1,0 +1,78 @@
+import Glibc
+import LayerKit
+import TestSupport
+import Testing
+
+/// What is mounted inside of a root belongs to somebody else, whatever a layer deletes.
+@Suite struct ApplyMountTests {
+    /// Ways of a layer to be rid of the directory `d`.
+    enum Removal: String, CaseIterable, Sendable {
+        case whiteout, opaqueAbove, file
+
+        var pieces: [TarPiece] {
+            switch self {
+            case .whiteout: [W(".wh.d")]
+            case .opaqueAbove: [W(".wh..wh..opq")]
+            case .file: [F("d", "a file now")]
+            }
+        }
+    }
+
+    @Test(arguments: Removal.allCases, [false, true])
+    func `a layer that removes a directory does not empty what is mounted in it`(
+        _ removal: Removal, intoUpper: Bool
+    ) throws {
+        let scratch = try TemporaryDirectory()
+        let volume = try scratch.directory("volume")
+        try TreeBuilder.make(volume) { tree in
+            try tree.file("kept", "k")
+            try tree.directory("sub")
+            try tree.file("sub/kept", "k")
+        }
+        let root = try scratch.directory("root")
+        try TreeBuilder.make(root + "/d") { tree in
+            for index in 0..<50 {
+                try tree.directory("a\(index)")
+                try tree.file("a\(index)/f", "f")
+            }
+            try tree.directory("m")
+        }
+        var options = ApplyOptions()
+        if intoUpper {
+            options.dialect = .overlay
+            options.lowers = []
+        }
+        let mount = try Mount(binding: volume, at: root + "/d/m")
+        let before = try TreeSnapshot(root)
+        let error = #expect(throws: LayerError.self) { try apply(Tar.archive(removal.pieces), to: root, options) }
+        #expect(error?.code == .inUse)
+        #expect(error?.path == PathBytes(root + "/d/m"))
+        #expect(error?.hint?.contains("unmount") == true)
+        // It was found before anything was removed.
+        #expect(try TreeSnapshot(root) == before)
+        try mount.unmount()
+        try apply(Tar.archive(removal.pieces), to: root, options)
+        #expect(access(root + "/d/a1/f", F_OK) != 0)
+        #expect(try TreeSnapshot(volume).paths == ["kept", "sub/", "sub/kept"])
+    }
+
+    @Test func `a mounted directory or file that a layer removes is named with the remedy`() throws {
+        for name in ["d", "f"] {
+            let scratch = try TemporaryDirectory()
+            let root = try scratch.directory("root")
+            let volume = try scratch.directory("volume")
+            try writeFile(volume + "/kept", [1])
+            try TreeBuilder.make(root) { tree in
+                try tree.directory("d")
+                try tree.file("f", "f")
+            }
+            let mount = try Mount(binding: name == "d" ? volume : volume + "/kept", at: root + "/" + name)
+            let error = #expect(throws: LayerError.self) { try apply(Tar.archive([W(".wh.\(name)")]), to: root) }
+            #expect(error?.code == .inUse)
+            #expect(error?.path?.description.hasSuffix(name) == true)
+            #expect(error?.hint?.contains("unmount") == true)
+            #expect(try readFile(volume + "/kept") == [1])
+            try mount.unmount()
+        }
+    }
+}
