@@ -51,16 +51,15 @@ private func text(_ call: AUFSMountCall) -> String { String(decoding: call.data,
         #expect(calls.count == (count + 64) / 64)
     }
 
-    @Test func `the branches of a union are read as the kernel tells them`() throws {
+    @Test func `the branches of a union are counted as the kernel tells them`() throws {
         let store = try AUFSScratch()
         defer { withExtendedLifetime(store) {} }
         let folder = store.path("mnt")
-        #expect(try AUFSBranches.shown(in: PathBytes(folder)) == nil)
+        #expect(try AUFSBranches.count(in: PathBytes(folder)) == nil)
         for (number, line) in ["/a=b/diff/1=rw\n", "/diff/2=ro+wh\n", "/diff/3=ro+wh"].enumerated() {
             try writeFile("\(folder)/br\(number)", Array(line.utf8))
         }
-        let shown = try AUFSBranches.shown(in: PathBytes(folder))
-        #expect(shown == [PathBytes("/a=b/diff/1"), PathBytes("/diff/2"), PathBytes("/diff/3")])
+        #expect(try AUFSBranches.count(in: PathBytes(folder)) == 3)
     }
 
     @Test(arguments: [0, 1, 40, 46, 47, 48, 125, 400])

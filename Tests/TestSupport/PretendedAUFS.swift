@@ -131,8 +131,8 @@ package final class PretendedAUFS: AUFSMounts {
         return state.change { $0.branches[target] == nil ? .notMounted : .mounted }
     }
 
-    package func branches(of target: PathBytes) throws(LayerError) -> [PathBytes]? {
-        state.change { $0.branches[target] }
+    package func branchCount(of target: PathBytes) throws(LayerError) -> Int? {
+        state.change { $0.branches[target]?.count }
     }
 
     package func protect(_ target: PathBytes) throws(LayerError) {

@@ -2,7 +2,7 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// The options of a union of branches, cut into as many mounts as the kernel's one page needs (drivers.md 8.4).
+/// The options of a union of branches, cut into as many mounts as the kernel's one page needs.
 struct AUFSBranches: Sendable {
     /// The layer's own directory, writable.
     var own: PathBytes
@@ -62,15 +62,12 @@ struct AUFSBranches: Sendable {
     /// Branches that one call takes. aufs has room for 84 options a call and does not look whether that is enough.
     static let mostPerCall = 64
 
-    /// The branches that the kernel tells of a union: files br0, br1, and so on in its directory of sysfs, each
-    /// `PATH=PERMISSIONS`. Nil where there is no such directory.
-    static func shown(in directory: PathBytes) throws(LayerError) -> [PathBytes]? {
-        var branches: [PathBytes] = []
-        while let text = try StoreFiles.read(directory.appending("br\(branches.count)")) {
-            guard let end = text.lastIndex(of: UInt8(ascii: "=")) else { return nil }
-            branches.append(PathBytes(Array(text[..<end])))
-        }
-        return branches.isEmpty ? nil : branches
+    /// How many branches the kernel tells of a union: files br0, br1, and so on in its directory of sysfs. Nil where there
+    /// is no such directory.
+    static func count(in directory: PathBytes) throws(LayerError) -> Int? {
+        var count = 0
+        while try StoreFiles.metadata(directory.appending("br\(count)")) != nil { count += 1 }
+        return count == 0 ? nil : count
     }
 
     private static let readOnly = Array("=ro+wh".utf8)

@@ -139,7 +139,10 @@ struct AUFSCheck {
     /// Whether a process was killed between the mounts that make the layer's union.
     private func isPart(_ id: LayerID) throws(LayerError) -> Bool {
         let point = view.mountPoint(id)
-        guard try system.state(of: point) == .mounted, let shown = try system.branches(of: point) else { return false }
-        return try shown != [view.contents(id)] + view.lowerPaths(of: id)
+        // Asked first: the list of a layer that is not mounted may be damaged, which is told elsewhere.
+        guard try system.state(of: point) == .mounted, let shown = try system.branchCount(of: point) else {
+            return false
+        }
+        return try shown != view.lowerPaths(of: id).count + 1
     }
 }

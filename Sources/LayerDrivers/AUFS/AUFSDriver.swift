@@ -3,7 +3,7 @@ public import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// Unions of aufs, Docker's first driver (drivers.md 8).
+/// Unions of aufs, Docker's first driver.
 ///
 /// Kernels with aufs have become rare, so mounting lies behind `AUFSMounts`. A store that Docker left can be read on any
 /// kernel, see `AUFSReader`.
@@ -191,7 +191,7 @@ public final class AUFSDriver: LayerDriver {
                 return view.contents(id)
             }
             let target = view.mountPoint(id)
-            try replacePart(at: target, of: [view.contents(id)] + lowers)
+            try replacePart(at: target, of: lowers.count + 1)
             switch try references.acquire(target) {
             case .isMounted:
                 try references.allow(options.access, target)
@@ -217,11 +217,11 @@ public final class AUFSDriver: LayerDriver {
 
     /// Takes away a union that lacks branches: a process was killed between the mounts that make a long one. The caller holds
     /// the layer's lock, so nobody is in the middle of it.
-    private func replacePart(at target: PathBytes, of branches: [PathBytes]) throws(LayerError) {
-        guard try system.state(of: target) == .mounted, let shown = try system.branches(of: target), shown != branches
+    private func replacePart(at target: PathBytes, of count: Int) throws(LayerError) {
+        guard try system.state(of: target) == .mounted, let shown = try system.branchCount(of: target), shown != count
         else { return }
         configuration.log(
-            .warning, "the union at \(target) shows \(shown.count) of \(branches.count) branches; it is mounted anew")
+            .warning, "the union at \(target) shows \(shown) of \(count) branches; it is mounted anew")
         try system.unmount(target)
         references.forget(target)
     }

@@ -20,8 +20,9 @@ package protocol AUFSMounts: Sendable {
     func mount(_ call: AUFSMountCall) throws(LayerError)
     func unmount(_ target: PathBytes) throws(LayerError)
     func state(of target: PathBytes) throws(LayerError) -> MountState
-    /// The directories that the union at `target` shows, uppermost first; nil where the kernel does not tell.
-    func branches(of target: PathBytes) throws(LayerError) -> [PathBytes]?
+    /// How many directories the union at `target` shows; nil where the kernel does not tell. Only their number: the kernel
+    /// tells their paths resolved and in its own spelling.
+    func branchCount(of target: PathBytes) throws(LayerError) -> Int?
     /// Has nothing written through the mount from now on.
     func protect(_ target: PathBytes) throws(LayerError)
     /// `auplink TARGET flush`, which gives pseudo-links a name before the union is taken apart; nil without that program.
@@ -62,11 +63,11 @@ struct SystemAUFSMounts: AUFSMounts {
 
     func protect(_ target: PathBytes) throws(LayerError) { try KernelMount.protect(target) }
 
-    func branches(of target: PathBytes) throws(LayerError) -> [PathBytes]? {
+    func branchCount(of target: PathBytes) throws(LayerError) -> Int? {
         guard let mount = try MountTable.read().top(at: target.resolvedParent()) else { return nil }
         let words = mount.superOptions.bytes.split(separator: UInt8(ascii: ","))
         guard let number = words.first(where: { $0.starts(with: Array("si=".utf8)) })?.dropFirst(3) else { return nil }
-        return try AUFSBranches.shown(in: PathBytes(Array("/sys/fs/aufs/si_".utf8) + number))
+        return try AUFSBranches.count(in: PathBytes(Array("/sys/fs/aufs/si_".utf8) + number))
     }
 
     func flushLinks(_ target: PathBytes) throws(LayerError) -> CommandResult? {

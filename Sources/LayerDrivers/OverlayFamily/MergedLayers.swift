@@ -178,8 +178,8 @@ extension MergedLayers<OverlayStore> {
             try finish(id)
             let chain = try view.chain(of: id)
             let isCommitted = try view.isCommitted(id)
-            // Whoever asked may write into it. What the record looks at could still seem the same within one tick of the clock.
-            if !isCommitted { try view.record(of: id).forget(store.writer) }
+            // Whoever may write into it may do so within one tick of the clock, which the record does not see.
+            if !isCommitted, access != .readOnly { try view.record(of: id).forget(store.writer) }
             // A base layer is its own tree.
             guard !chain.elements.isEmpty else {
                 try access.requireUnprotected(id)

@@ -82,7 +82,6 @@ struct ZFSMounts: Sendable {
             do throws(LayerError) {
                 let known = dataset.mountpoint
                 try mount(dataset.name, at: path, &dataset.mountpoint, wanted)
-                if wanted.access == .readOnly { try KernelMount.protect(path) }
                 if dataset.mountpoint != known { view.remember(id, dataset) }
             } catch {
                 references.forget(path)
@@ -108,8 +107,8 @@ struct ZFSMounts: Sendable {
                 dataset, at: path, mountpoint: &mountpoint, options: options, label: wanted.label,
                 noAccessTimes: wanted.access != .readWrite, tool: tool)
             let found = try StoreFiles.metadata(path)
-            guard found?.uid != owner.uid || found?.gid != owner.gid else { return }
-            try writer.setOwner(path, owner)
+            if found?.uid != owner.uid || found?.gid != owner.gid { try writer.setOwner(path, owner) }
+            if wanted.access == .readOnly { try KernelMount.protect(path) }
         } catch {
             if let top = try? MountTable.read().top(at: path), isOurs(top) { try? ZFSPlatform.unmount(path) }
             removePoint(path)
