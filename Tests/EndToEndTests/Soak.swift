@@ -2,6 +2,7 @@ import Dispatch
 import Foundation
 import Synchronization
 import TestSupport
+import Testing
 
 /// What a soak remembers: which commands went wrong although nobody was killed meanwhile, and which things must be there.
 final class Soak: Sendable {
@@ -18,16 +19,13 @@ final class Soak: Sendable {
 
     private let held = Mutex(State())
     private let end: ContinuousClock.Instant
-    /// What a client goes on trying after the daemon is gone, in seconds.
-    private let patience: Int
+    /// Seconds in which what begins after a kill may still meet it.
+    private static let grace = 5
 
     /// `LDIFF_SOAK_MINUTES`, or two.
     static var minutes: Double { getenv("LDIFF_SOAK_MINUTES").flatMap { Double(String(cString: $0)) } ?? 2 }
 
-    init(minutes: Double, patience: Int) {
-        end = .now + .seconds(minutes * 60)
-        self.patience = patience
-    }
+    init(minutes: Double) { end = .now + .seconds(minutes * 60) }
 
     var isOver: Bool { .now >= end }
     var complaints: [String] { held.withLock { $0.complaints } }
@@ -41,7 +39,7 @@ final class Soak: Sendable {
     func promise(_ name: String, _ promise: Promise) { held.withLock { $0.promises[name] = promise } }
     func complain(_ text: String) { held.withLock { $0.complaints.append(text) } }
 
-    /// Runs a command that must succeed, unless the daemon was killed while a client may have waited for it. Nil if it did not.
+    /// Runs a command that must succeed, unless it began before the last kill, or just after. Nil if it did not.
     func attempt(_ kind: String, _ body: () throws -> ProgramResult) -> ProgramResult? {
         let start = ContinuousClock.now
         let result = try? body()
@@ -50,7 +48,7 @@ final class Soak: Sendable {
         held.withLock { state in
             if isDone {
                 state.done[kind, default: 0] += 1
-            } else if let last = state.kills.last, last + .seconds(patience) > start {
+            } else if let last = state.kills.last, last + .seconds(Self.grace) > start {
                 state.excused += 1
             } else {
                 state.complaints.append("\(kind): \(why)")
@@ -100,5 +98,10 @@ struct Footprint {
             if words[0] == "Threads:" { threads = Int(words[1]) ?? 0 }
         }
         descriptors = directoryNames("/proc/\(process)/fd").count
+    }
+    /// It was seen, and is of a size that does not grow with what was done.
+    func expectModest(descriptors: Int, threads: Int) {
+        #expect(1..<descriptors ~= self.descriptors && 1..<threads ~= self.threads, "\(self)")
+        #expect(1..<200 << 10 ~= kibibytes, "\(self)")
     }
 }

@@ -12,8 +12,7 @@ import Testing
     {
         let rig = try DockerRig("overlay2")
         try rig.docker("load", input: DockerImage.archive().bytes)
-        // Docker asks again for half a minute.
-        let soak = Soak(minutes: Soak.minutes, patience: 40)
+        let soak = Soak(minutes: Soak.minutes)
         soak.run(workers: 4, kill: { try rig.crash() }) { worker, round in
             Self.use(rig.docker, soak, "w\(worker)-\(round)", worker * 7 + round)
         }
@@ -32,9 +31,7 @@ import Testing
         }
         #expect(try rig.docker("images", "--all", "--quiet").lines == [])
         try expectRecords(rig, isEmpty: true)
-        let footprint = rig.footprint
-        #expect(footprint.descriptors < 64 && footprint.threads < 64, "\(footprint)")
-        #expect(footprint.kibibytes < 200 << 10, "\(footprint)")
+        rig.footprint.expectModest(descriptors: 64, threads: 64)
         try rig.stop()
     }
 
@@ -130,7 +127,7 @@ import Testing
         let containerd = try ContainerdDaemon(in: place.directory("c"), imports: [place.path + "/ldiff.toml"])
         let stored = { directoryNames(daemon.root + "/overlay2/snapshots") }
         var late: [Footprint] = []
-        let soak = Soak(minutes: Soak.minutes, patience: 15)
+        let soak = Soak(minutes: Soak.minutes)
         soak.run(
             workers: 4,
             kill: {
@@ -156,8 +153,9 @@ import Testing
         for _ in 0..<1500 where !stored().isEmpty { usleep(20_000) }
         let list = try containerd("snapshot", "--snapshotter", "ldiff", "ls").lines
         #expect(stored() == [], "\(list)")
-        let footprint = Footprint(of: daemon.process)
-        #expect(footprint.descriptors < 64 && footprint.threads < 64, "\(footprint)")
+        // While four clients were at work, and at rest.
+        for footprint in late { footprint.expectModest(descriptors: 256, threads: 128) }
+        Footprint(of: daemon.process).expectModest(descriptors: 64, threads: 64)
         // containerd's end looks for processes that name its directory, as ldiff's does.
         try daemon.stop()
         try containerd.stop()
