@@ -65,7 +65,11 @@ final class ImportRoot {
             try name.withName { (name) throws(SystemCallError) in
                 try directory.makeDirectory(name, mode: mode)
                 do throws(SystemCallError) {
-                    return try directory.open(name, [.readOnly, .directory, .noFollow])
+                    let made = try directory.open(name, [.readOnly, .directory, .noFollow])
+                    // What its folder hands down would give everything made in it other modes.
+                    try made.dropAccessLists()
+                    try made.setMode(mode & ~ProcessState.currentUmask)
+                    return made
                 } catch {
                     try? directory.removeDirectory(name)
                     throw error

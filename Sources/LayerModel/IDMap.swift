@@ -1,4 +1,4 @@
-/// Which ids of the host stand for which ids inside a container (layer-archive.md 1.8).
+/// Which ids of the host stand for which ids inside a container.
 public struct IDMap: Sendable, Equatable {
     /// One run of ids, as a line of /proc/self/uid_map.
     public struct Range: Sendable, Equatable {

@@ -19,7 +19,7 @@ public struct WhiteoutForms: OptionSet, Sendable {
     public static let markerFile = WhiteoutForms(rawValue: 1 << 6)
 }
 
-/// What a name in a layer archive, or in an aufs branch, says by its `.wh.` prefix (layer-archive.md 3.6, 3.7).
+/// What a name in a layer archive, or in an aufs branch, says by its `.wh.` prefix.
 public enum WhiteoutName: Sendable, Equatable {
     /// Not a whiteout.
     case ordinary

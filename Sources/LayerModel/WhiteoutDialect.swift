@@ -63,22 +63,20 @@ public struct WhiteoutDialect: Sendable, Equatable {
     /// A branch of aufs.
     public static let aufs = WhiteoutDialect(
         name: .aufs, recognises: [.prefixedFile, .markerFile], deletion: .prefixedFile, opaque: .markerFile)
-    /// An upper directory of fuse-overlayfs that root runs: `.wh.` files need no privilege to write.
+    /// An upper directory of fuse-overlayfs: `.wh.` files need no privilege to write. Whoever runs it, it obeys the mark of
+    /// an opaque directory in every namespace.
     public static let fuseOverlayFS = WhiteoutDialect(
-        name: .fuseOverlayFS, recognises: [.device, .prefixedFile, .markerFile, .trustedOpaque],
-        deletion: .prefixedFile, opaque: .markerFile)
-    /// The same of a fuse-overlayfs that has no privileges, and so its marks in `user.` attributes.
-    public static let fuseOverlayFSUserXattr = WhiteoutDialect(
-        name: .fuseOverlayFS, recognises: [.device, .prefixedFile, .markerFile, .userOpaque, .fuseOpaque],
+        name: .fuseOverlayFS,
+        recognises: [.device, .prefixedFile, .markerFile, .trustedOpaque, .userOpaque, .fuseOpaque],
         deletion: .prefixedFile, opaque: .markerFile)
 
-    /// The dialect the command line calls `name`; with `userXattr`, of whoever has his marks in `user.` attributes.
+    /// The dialect the command line calls `name`; with `userXattr`, of a mount that has its marks in `user.` attributes.
     public init(_ name: Name, userXattr: Bool = false) {
         switch name {
         case .tree: self = .tree
         case .overlay: self = userXattr ? .overlayUserXattr : .overlay
         case .aufs: self = .aufs
-        case .fuseOverlayFS: self = userXattr ? .fuseOverlayFSUserXattr : .fuseOverlayFS
+        case .fuseOverlayFS: self = .fuseOverlayFS
         }
     }
 

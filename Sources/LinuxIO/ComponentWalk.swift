@@ -2,7 +2,7 @@ internal import CLinux
 internal import LayerModel
 
 /// Resolves a path one component at a time, for kernels before 5.6 and containers whose seccomp filter refuses
-/// openat2(2); see layer-archive.md A14.
+/// openat2(2).
 ///
 /// Every component is opened by itself and no link is followed by the kernel: link texts are resolved here, and `..`
 /// goes back to the directory that was walked through, so that nobody who renames meanwhile can lead the walk out.
@@ -143,7 +143,7 @@ struct ComponentWalk {
     }
 
     /// What identifies the mount that a descriptor is on, from proc_pid_fdinfo(5). ENOSYS where there is no /proc.
-    private static func mount(of descriptor: borrowing OwnedDescriptor) throws(SystemCallError) -> [UInt8] {
+    static func mount(of descriptor: borrowing OwnedDescriptor) throws(SystemCallError) -> [UInt8] {
         let slab = Slab(capacity: 4096)
         let path = PathBytes("/proc/self/fdinfo/\(descriptor.number)")
         let count: Int

@@ -11,14 +11,7 @@ struct AccessControlText {
         var id: UInt32
     }
 
-    private enum Tag {
-        static let owner: UInt16 = 1
-        static let user: UInt16 = 2
-        static let owningGroup: UInt16 = 4
-        static let group: UInt16 = 8
-        static let mask: UInt16 = 16
-        static let other: UInt16 = 32
-    }
+    private typealias Tag = AccessLimit.Tag
 
     /// What an attribute may hold on any file system, 64 KiB, in entries of 8 bytes.
     private static let limit = 8000
@@ -47,45 +40,30 @@ struct AccessControlText {
         return nil
     }
 
-    /// The most that a mode may give without the list that goes with it, as bits of three.
-    struct Limit {
-        var group: UInt32 = 7
-        var others: UInt32 = 7
-    }
-
-    /// What a list that cannot be set leaves of the mode, so that nobody gets more than the list gives him.
-    ///
-    /// Where there is a list the group's bits of a mode are its mask; the owning group has the list's own entry, within
-    /// the mask. Without the list a user named in it counts as one of the owning group or of the others, and the members
-    /// of a group named in it as others, though it may give them less. What says nothing that could be understood leaves
-    /// the mode as it is.
-    static func limit(_ text: Span<UInt8>) -> Limit {
-        var limit = Limit()
-        var (mask, users, groups): (UInt32, UInt32?, UInt32?) = (7, nil, nil)
+    /// What a text that is no sound list leaves of the mode, as far as it can be understood.
+    static func limit(_ text: Span<UInt8>) -> AccessLimit {
+        var limit = AccessLimit()
         var start = 0
         while start < text.count {
             var end = start
             while end < text.count, text[end] != UInt8(ascii: ","), text[end] != UInt8(ascii: "\n") { end += 1 }
-            let line = text.extracting(start..<end)
+            take(text.extracting(start..<end), into: &limit)
             start = end + 1
-            let fields = Self.fields(of: line)
-            guard fields.count >= 2, let named = Self.tag(line.extracting(fields[0])) else { continue }
-            let isShort = fields.count == 2 && named.plain & (Tag.mask | Tag.other) != 0
-            let place = isShort ? 1 : 2
-            let bits = place < fields.count ? UInt32(Self.permissions(line.extracting(fields[place])) ?? 0) : 0
-            let hasName = !isShort && !fields[1].isEmpty
-            switch named.plain {
-            case Tag.owner where hasName: users = bits & (users ?? 7)
-            case Tag.owningGroup where hasName: groups = bits & (groups ?? 7)
-            case Tag.owningGroup: limit.group &= bits
-            case Tag.mask: mask &= bits
-            case Tag.other where !hasName: limit.others &= bits
-            default: break
-            }
         }
-        limit.group &= mask & (users ?? 7)
-        if let named = users ?? groups { limit.others &= mask & named & (groups ?? 7) }
         return limit
+    }
+
+    /// Takes a line whose name may have no number. Permissions that cannot be read give nothing.
+    private static func take(_ line: Span<UInt8>, into limit: inout AccessLimit) {
+        let fields = Self.fields(of: line)
+        if fields.count == 1, fields[0].isEmpty { return }
+        guard fields.count >= 2, let named = Self.tag(line.extracting(fields[0])) else { return limit.takeUnknown() }
+        let isShort = fields.count == 2 && named.plain & (Tag.mask | Tag.other) != 0
+        let place = isShort ? 1 : 2
+        let bits = place < fields.count ? UInt32(permissions(line.extracting(fields[place])) ?? 0) : 0
+        guard !isShort, !fields[1].isEmpty, named.plain != Tag.mask else { return limit.take(named.plain, bits) }
+        // Others have no name: nobody knows whose entry it is.
+        if let tag = named.withName { limit.take(tag, bits) } else { limit.takeUnknown() }
     }
 
     /// The parts of a line that colons divide, without blanks and comments.

@@ -55,7 +55,7 @@ struct PaxValues {
     /// The mask of a list of access rights: on disk it stands in the place of the group's bits of the mode.
     private(set) var accessMask: UInt32?
     /// What a list that could not be understood leaves of the mode.
-    private(set) var accessLimit: AccessControlText.Limit?
+    private(set) var accessLimit: AccessLimit?
     private var nameScratch: [UInt8] = []
     private var valueScratch: [UInt8] = []
 

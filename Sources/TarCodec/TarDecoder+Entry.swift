@@ -108,7 +108,7 @@ extension TarDecoder {
         let badTime = TarProblem(.invalidHeader, .badPaxTime)
         // GNU tar has them right already, libarchive writes the rights of the owning group there.
         if let mask = pax.accessMask { fields.mode = fields.mode & ~0o070 | mask << 3 }
-        if let limit = pax.accessLimit { fields.mode &= ~0o077 | limit.group << 3 | limit.others }
+        if let limit = pax.accessLimit { fields.mode = limit.applied(to: fields.mode) }
         if pax.has(.mtime) {
             guard let time = PaxReader.time(pax.value(.mtime)) else { return badTime }
             fields.mtimeSeconds = time.seconds

@@ -46,6 +46,16 @@ import Testing
         #expect(large.errors.contains("warning: d/f: the attribute user.big (9000 bytes) was not set"), "\(large)")
     }
 
+    @Test func `a new root does not keep what its folder hands down`() throws {
+        let seen = try Scratch().make(
+            """
+            mkdir -m 755 f t; setfacl -d -m u::rwx,u:1234:rwx,g::rwx,m::rwx,o::rwx f
+            touch t/x; chmod 640 t/x; tar -C t -cf layer.tar x; umask 022
+            $L apply layer.tar f/new --quiet; getfacl -cnp f/new f/new/x; stat -c %a f/new f/new/x
+            """)
+        #expect(!seen.text.contains("1234") && seen.text.hasSuffix("755\n640\n"), "\(seen)")
+    }
+
     @Test func `long names are deleted by every verb that reads layers`() throws {
         let scratch = try Scratch()
         try scratch.make(

@@ -68,7 +68,7 @@ private let noDigests = [
     "sha256:" + String(repeating: "٠", count: 32),
 ]
 
-/// Layers as compressors and registries hand them out (layer-archive.md A7, A8, T128 to T132, T211).
+/// Layers as compressors and registries hand them out.
 @Suite struct FormatsTests {
     private func scratch() throws -> Scratch {
         let scratch = try Scratch()

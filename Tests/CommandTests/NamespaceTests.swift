@@ -59,7 +59,7 @@ private let sparseMap: TarPiece =
     F("s", bytes: Tar.padded(Array(("10000000\n" + String(repeating: "1\n1\n", count: 1000)).utf8)))
     .pax("GNU.sparse.major", "1").pax("GNU.sparse.minor", "0").pax("GNU.sparse.realsize", "1000000000")
 
-/// Applying as the root of a user namespace, as rootless containers do (layer-archive.md A23, A31, A34, A45, T223).
+/// Applying as the root of a user namespace, as rootless containers do.
 @Suite struct NamespaceTests {
     private func write(_ pieces: [TarPiece], to path: String) throws {
         try Data(Tar.archive(pieces)).write(to: URL(fileURLWithPath: path))
@@ -106,6 +106,26 @@ private let sparseMap: TarPiece =
             outcome.text.contains("null: the device was left out") && outcome.text.contains("dev/sda: the device was"))
         #expect(try scratch.names(in: "r") == ["dev", "f", "fifo"])
         #expect(try scratch.names(in: "r/dev") == [])
+    }
+
+    @Test func `all names of a device that is left out are, and hide what lower layers have`() throws {
+        let scratch = try Scratch()
+        try write([F("null", "lower"), F("second", "lower"), F("early", "lower")], to: scratch.path + "/low.tar")
+        try write(
+            [
+                D("d"), H("early", "late"), C("late", 1, 5), C("null", 1, 3), H("second", "null"),
+                H("d/third", "second"),
+                H("null", "second"),
+            ], to: scratch.path + "/x.tar")
+        _ = try scratch.make("$L apply low.tar low")
+        for words in ["", "--dialect overlay --lower low", "--dialect aufs --lower low"] {
+            let outcome = try scratch.make("rm -rf r; unshare -Ur $L apply x.tar r --json " + words)
+            #expect(outcome.status == 0 && outcome.text.contains(#""skippedDevices":6"#), "\(outcome)")
+            #expect(try scratch.names(in: "r/d") == [])
+            let prefix = words.contains("aufs") ? ".wh." : ""
+            let hidden = words.isEmpty ? [] : ["early", "null", "second"].map { prefix + $0 }
+            #expect(try scratch.names(in: "r").sorted() == (["d"] + hidden).sorted())
+        }
     }
 
     @Test func `T223 A23 an owner that the namespace has no id for comes with a hint`() throws {

@@ -1,7 +1,6 @@
 import Testing
 
-/// What the program asks of the kernel while it unpacks a root file system that tries to be loaded or run
-/// (layer-archive.md A6, A14, A47, V10, V23).
+/// What the program asks of the kernel while it unpacks a root file system that tries to be loaded or run.
 @Suite struct StraceTests {
     /// Programs and libraries that a careless unpacker would run or load, devices it would open.
     private static let tree = #"""

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// `ldiff` under the name `unpigz`, beside pigz's own (drop-in.md 0).
+/// `ldiff` under the name `unpigz`, beside pigz's own.
 @Suite struct UnpigzTests {
     private func scratch() throws -> Scratch {
         let scratch = try Scratch()

@@ -71,6 +71,41 @@ private func directory(_ path: String) throws {
 }
 
 @Suite struct FuseOverlayFSTests {
+    @Test(arguments: [
+        "trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque", "trusted.fuseoverlayfs.opaque",
+    ]) func `a directory is opaque for us where it is for the helper`(_ attribute: String) throws {
+        let store = try FuseStore()
+        try store.create("base")
+        try store.mounted("base") { path in
+            try directory("\(path)/d")
+            try make("\(path)/d/old")
+        }
+        try store.create("top", on: "base")
+        let own = store.path("top/diff/d")
+        try directory(own)
+        try TreeBuilder(own).attribute(".", attribute, "y")
+        let shown = try store.mounted("top") { directoryNames("\($0)/d") }
+        #expect(shown.isEmpty == (attribute != "trusted.fuseoverlayfs.opaque"))
+        let changes = try store.changes("top", since: "base")
+        #expect(changes.contains("D /d/old") == shown.isEmpty, "\(changes)")
+        #expect(changes == (try store.compared("top", since: "base")))
+    }
+
+    @Test func `a deletion too long for a file is hidden by the helper`() throws {
+        let store = try FuseStore()
+        let long = String(repeating: "n", count: 255)
+        try store.create("base")
+        try store.mounted("base") { path in
+            try make("\(path)/\(long)")
+            try make("\(path)/kept")
+        }
+        try store.create("top", on: "base")
+        var stream = MemorySource(Tar.archive([W(".wh." + long)]))
+        _ = try store.driver.applyDiff(LayerID("top"), onto: LayerID("base"), from: &stream)
+        #expect(try store.mounted("top") { directoryNames($0) } == ["kept"])
+        #expect(try store.changes("top", since: "base") == ["D /" + long])
+    }
+
     @Test func `every form of deletion and opaque directory is read from the layer's own directory`() throws {
         let store = try FuseStore()
         try store.create("base")

@@ -123,6 +123,26 @@ import Testing
         }
     }
 
+    @Test(arguments: [WhiteoutDialect.Name.aufs, .fuseOverlayFS, .overlay])
+    func `no mark of a deletion keeps the list that its directory hands down`(_ dialect: WhiteoutDialect.Name) throws {
+        let scratch = try TemporaryDirectory()
+        let (lower, root) = (try scratch.directory("lower"), try scratch.directory("root"))
+        try apply(Tar.archive([F("e"), D("d"), F("d/a"), D("d/o"), F("d/o/x")]), to: lower)
+        try set("system.posix_acl_default", Self.list(), of: root)
+        var options = ApplyOptions()
+        options.dialect = WhiteoutDialect(dialect)
+        options.lowers = [PathBytes(lower)]
+        let opaque = D("d/o").xattr("system.posix_acl_default", Self.list())
+        try apply(
+            Tar.archive([
+                W(".wh.e"), D("d").xattr("system.posix_acl_default", Self.list()), W("d/.wh.a"), opaque,
+                W("d/o/.wh..wh..opq"),
+            ]), to: root, options)
+        let seen = try TreeSnapshot(root, ignoring: .root).entries
+        #expect(seen.count >= 4)
+        for (path, entry) in seen { #expect(entry.attributes["system.posix_acl_access"] == nil, "\(path)") }
+    }
+
     /// A text without numbers, the mode with it, and what is left of that.
     private static let limits: [(text: String, mode: Int64, left: UInt32)] = [
         ("user::rw-,user:joe:rwx,group::r--,mask::rwx,other::---", 0o670, 0o640),
@@ -133,7 +153,11 @@ import Testing
         ("user::rw-,group::rw-,group:staff:rw-,mask::r--,other::rw-", 0o646, 0o644),
         ("user::rwx\ngroup::r-x\nother::r-x\nmask:rwx\nuser:joe:rwx", 0o4775, 0o4755),
         ("user::rw-,user:joe:rwx,group::zzz,mask::rwx,other::r--", 0o674, 0o604),
-        ("nothing of the kind", 0o674, 0o674),
+        // Whose lines these are, and what they give, nobody knows.
+        ("nothing of the kind", 0o674, 0o600),
+        ("user::rw-,joe:rwx,group::rw-,mask::rw-,other::r--", 0o664, 0o600),
+        ("user::rw-,user:bob:rwx,mask::rwx,other::---", 0o670, 0o600),
+        ("user::rw-,user:bob:rwx,group::rwx,mask::rwx", 0o777, 0o770),
     ]
 
     @Test(arguments: limits.indices) func `a list that cannot be set leaves a mode that gives nobody more`(
@@ -148,6 +172,55 @@ import Testing
         let seen = try stack.view()
         #expect(seen["f"]?.mode == left && seen["d"]?.mode == left && seen["e"]?.mode == UInt32(mode))
         #expect(report.warningCount == 3)
+    }
+
+    /// Everything that can carry a list, with one that gives the group r-x of the rwx that the mode shows.
+    private static func carriers(_ list: [UInt8]) -> [TarPiece] {
+        let sparse = F("sparse", bytes: Tar.padded(Array("0\n".utf8)), 0o775).pax("GNU.sparse.major", "1")
+            .pax("GNU.sparse.minor", "0").pax("GNU.sparse.realsize", "70000")
+        return [
+            F("whole", "x", 0o775), F("pieces", bytes: [UInt8](repeating: 1, count: 3 << 20), 0o775), sparse,
+            D("directory", 0o775), P("fifo", 0o775), D("old", 0o775), H("link", "plain"),
+        ].map {
+            var piece = $0.xattr("system.posix_acl_access", list)
+            piece.mode = 0o775
+            return piece
+        }
+    }
+
+    /// What the modes become where the list is missing.
+    private static func expectLimited(_ root: String, _ mode: UInt32, _ report: ApplyReport) throws {
+        let seen = try TreeSnapshot(root)
+        for name in ["whole", "pieces", "sparse", "directory", "fifo", "old", "link", "plain"] {
+            let found = try #require(seen[name])
+            #expect(found.mode == mode, "\(name) has \(String(found.mode, radix: 8))")
+            #expect(found.attributes.filter { $0.key.contains("posix_acl") } == [:])
+        }
+        #expect(report.warningCount == 7)
+    }
+
+    @Test func `on a target without lists the mode gives nobody more than the list did`() throws {
+        let scratch = try TemporaryDirectory()
+        let root = try scratch.directory("root")
+        try #require(mount("none", root, "ramfs", 0, nil) == 0)
+        defer { umount2(root, Int32(MNT_DETACH)) }
+        try apply(Tar.archive([D("old", 0o777), F("plain", "x", 0o644)]), to: root)
+        try Self.expectLimited(root, 0o755, try apply(Tar.archive(Self.carriers(Self.list())), to: root))
+    }
+
+    @Test(
+        arguments: [
+            ([9, 9], 0o700), (Array(list().dropLast(8)) + [64, 0, 7, 0, 255, 255, 255, 255], 0o700),
+            // Without the owner's entry.
+            (Array(list().prefix(4) + list().dropFirst(12)), 0o755),
+        ] as [([UInt8], UInt32)])
+    func `a list that the kernel refuses leaves a mode that gives nobody more`(_ list: [UInt8], _ mode: UInt32) throws {
+        let scratch = try TemporaryDirectory()
+        try apply(Tar.archive([D("old", 0o777), F("plain", "x", 0o644)]), to: scratch.path)
+        var options = ApplyOptions()
+        options.bestEffort = true
+        try Self.expectLimited(
+            scratch.path, mode, try apply(Tar.archive(Self.carriers(list)), to: scratch.path, options))
     }
 
     // MARK: attributes that cannot be set

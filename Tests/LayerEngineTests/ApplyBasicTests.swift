@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Names, metadata, headers and streams, layer-archive.md 9.4.
+/// Names, metadata, headers and streams.
 @Suite struct ApplyBasicTests {
     private static let capability: [UInt8] =
         [1, 0, 0, 2, 0, 4, 0, 0] + [UInt8](repeating: 0, count: 12)

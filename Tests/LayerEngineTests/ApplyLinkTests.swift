@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Hard links, symbolic links as parents, layer-archive.md 9.6.
+/// Hard links, symbolic links as parents.
 @Suite struct ApplyLinkTests {
     @Test(arguments: Target.allCases) func `T156 T157 T167 links to earlier and later files`(_ target: Target) throws {
         let result = try view(

@@ -4,7 +4,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// A second layer applied into an upper directory that already holds one (drivers.md 1.18, "ApplyDiff twice"): the merged
+/// A second layer applied into an upper directory that already holds one: the merged
 /// view must be that of both layers applied to a whole tree, one after the other.
 @Suite struct ApplyMergeTests {
     struct Case: CustomTestStringConvertible, Sendable {
@@ -133,7 +133,7 @@ import Testing
 
     @Test(arguments: [nil, [], ["lower"]] as [[String]?])
     func `what is deleted twice over is ignored in one layer too`(lowers: [String]?) throws {
-        // drivers.md 3.6 c: `.wh.foo`, then `foo/.wh.bar`.
+        // `.wh.foo`, then `foo/.wh.bar`.
         let scratch = try TemporaryDirectory()
         let (lower, upper) = (try scratch.directory("lower"), try scratch.directory("upper"))
         try apply(Tar.archive([D("foo"), F("foo/bar", "b")]), to: lower)

@@ -153,14 +153,15 @@ import Testing
         }
     }
 
-    @Test(arguments: [WhiteoutDialect.Name.aufs, .fuseOverlayFS])
-    func `the other dialects' upper directories say what the layers make of the tree`(
+    /// And what an upper directory says, applied to an empty one, is said by that in the same bytes.
+    @Test(arguments: [WhiteoutDialect.Name.aufs, .fuseOverlayFS, .overlay])
+    func `upper directories of every dialect say what the layers make of the tree`(
         dialect: WhiteoutDialect.Name
     ) throws {
         let scratch = try TemporaryDirectory()
         let memory = try Mount.memory(at: scratch.path)
         for seed in Self.seeds(60) {
-            let history = History(seed: 20_000 + seed, layers: 3, longNames: false)
+            let history = History(seed: 20_000 + seed, layers: 3, longNames: dialect != .aufs)
             let root = memory.path + "/\(seed)"
             let (lower, upper) = (root + "/lower", root + "/upper")
             for directory in [root, lower, upper] { mkdir(directory, 0o755) }
@@ -177,6 +178,14 @@ import Testing
                 let found = Self.differences(
                     try TreeSnapshot(copy, ignoring: .root), history.results[number], links: false)
                 try #require(found == [], "\(found.joined(separator: "\n"))\n\(history.describe(number))")
+                let again = root + "/again\(number)"
+                mkdir(again, 0o755)
+                try LayerEngineTests.apply(difference, to: again, options)
+                let repeated = try layer(source(again, lowers: [lower], WhiteoutDialect(dialect)))
+                let lines = try texts(difference) + ["instead:"] + texts(repeated)
+                try #require(
+                    repeated == difference,
+                    "in other bytes: \(lines.joined(separator: ", "))\n\(history.describe(number))")
             }
         }
     }

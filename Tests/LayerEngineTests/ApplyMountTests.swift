@@ -56,6 +56,58 @@ import Testing
         #expect(try TreeSnapshot(volume).paths == ["kept", "sub/", "sub/kept"])
     }
 
+    /// Layers that delete something in what is mounted at `d/m`: at its root, and deeper.
+    private static let inside: [[TarPiece]] = [
+        [W("d/m/.wh..wh..opq")], [W("d/m/.wh.kept")], [W("d/m/.wh.sub")], [W("d/m/sub/.wh.kept")],
+        [W("d/m/sub/.wh..wh..opq")], [F("d/m/sub", "a file now")], [F("d/m/new"), W("d/m/.wh..wh..opq")],
+        // What the layer itself has put there keeps `d` and `m`, and only that.
+        [F("d/m/sub/new"), W(".wh.d")], [F("d/m/sub/new"), W(".wh..wh..opq")],
+    ]
+
+    @Test(arguments: inside.indices, [false, true])
+    func `a layer deletes nothing of what is mounted inside the root`(_ index: Int, nested: Bool) throws {
+        let scratch = try TemporaryDirectory()
+        let volume = try scratch.directory("volume")
+        try TreeBuilder.make(volume) { tree in
+            try tree.file("kept", "k")
+            try tree.directory("sub")
+            try tree.file("sub/kept", "k")
+        }
+        let root = try scratch.directory("root")
+        let outer = try nested ? Mount.memory(at: root) : nil
+        mkdir(root + "/d", 0o755)
+        mkdir(root + "/d/m", 0o755)
+        let mount = try Mount(binding: volume, at: root + "/d/m")
+        let error = #expect(throws: LayerError.self) { try apply(Tar.archive(Self.inside[index]), to: root) }
+        #expect(error?.code == .inUse && error?.path == PathBytes(root + "/d/m"), "\(String(describing: error))")
+        let names = try TreeSnapshot(volume).paths
+        #expect(Set(names).isSuperset(of: ["kept", "sub/", "sub/kept"]), "\(names)")
+        try mount.unmount()
+        try outer?.unmount()
+    }
+
+    @Test func `a mount several levels deep, or in a mount, is found before anything is removed`() throws {
+        let scratch = try TemporaryDirectory()
+        let (volume, inner) = (try scratch.directory("volume"), try scratch.directory("inner"))
+        try TreeBuilder.make(volume) { try $0.directory("deep") }
+        try TreeBuilder.make(inner) { try $0.file("kept", "k") }
+        let root = try scratch.directory("root")
+        try TreeBuilder.make(root) { tree in
+            for name in ["a", "a/b", "a/b/c", "a/b/c/m"] { try tree.directory(name) }
+            try tree.file("a/f", "f")
+        }
+        let mount = try Mount(binding: volume, at: root + "/a/b/c/m")
+        let second = try Mount(binding: inner, at: root + "/a/b/c/m/deep")
+        let before = try TreeSnapshot(root)
+        for layer in [[W(".wh.a")], [W("a/.wh.b")], [W(".wh..wh..opq")], [F("a/b/c", "x")], [W("a/b/c/m/.wh.deep")]] {
+            let error = #expect(throws: LayerError.self) { try apply(Tar.archive(layer), to: root) }
+            #expect(error?.code == .inUse)
+            #expect(try TreeSnapshot(root) == before)
+        }
+        try second.unmount()
+        try mount.unmount()
+    }
+
     @Test func `a mounted directory or file that a layer removes is named with the remedy`() throws {
         for name in ["d", "f"] {
             let scratch = try TemporaryDirectory()

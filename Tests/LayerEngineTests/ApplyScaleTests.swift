@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Large and deep layers, and failures of the kernel at every point (layer-archive.md V25, T216 to T220).
+/// Large and deep layers, and failures of the kernel at every point.
 @Suite(.serialized) struct ApplyScaleTests {
     private static func seconds(_ body: () throws -> Void) rethrows -> Double {
         let clock = ContinuousClock()

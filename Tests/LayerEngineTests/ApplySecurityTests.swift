@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Hostile archives, layer-archive.md 7; the case of row Vn is T(169+n).
+/// Hostile archives.
 @Suite struct ApplySecurityTests {
     @Test(arguments: Target.allCases) func `T170 V1 names that climb`(_ target: Target) throws {
         for name in ["../victim/x", "/../victim/x", "a/../../victim/x", ".."] {

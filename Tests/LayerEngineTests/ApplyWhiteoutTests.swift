@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Whiteouts and opaque markers, layer-archive.md 9.5.
+/// Whiteouts and opaque markers.
 @Suite struct ApplyWhiteoutTests {
     private static let base = [
         F(".baz"), D("bar"), F("bar/bax"), D("bar/bay"), F("baz"), D("foo"), F("foo/.abc"), D("foo/.bcd"),

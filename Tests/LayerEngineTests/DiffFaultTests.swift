@@ -37,6 +37,10 @@ import Testing
 /// A job that can be repeated, and what it gives when nothing fails.
 struct FaultJob {
     var name: String
+    /// What fails each call, and what that is for the caller.
+    var errors: [(Int32, LayerError.Code)] = [
+        (EIO, .io), (ENOMEM, .io), (EMFILE, .io), (EACCES, .notPermitted),
+    ]
     var run: () throws -> [UInt8]
 
     static func all(upper: String, lower: String) -> [FaultJob] {
@@ -48,6 +52,11 @@ struct FaultJob {
                 func trees() -> SourceOptions { source(upper, lowers: [lower], workers: workers, io: io) }
                 jobs.append(FaultJob(name: "diff \(workers) \(io)") { try layer(overlay()) })
                 jobs.append(FaultJob(name: "diff of trees \(workers) \(io)") { try layer(trees(), .containerd) })
+                jobs.append(
+                    FaultJob(name: "diff that bears no loss \(workers) \(io)", errors: [(ENOENT, .fileChanged)]) {
+                        // Alone: that a lower directory has no such name is an answer, and no loss.
+                        try layer(source(upper, workers: workers, io: io)) { $0.vanished = .fail }
+                    })
                 guard io == .sync else { continue }
                 jobs.append(FaultJob(name: "docker20 \(workers)") { try layer(overlay(), .docker20) })
                 jobs.append(
@@ -66,7 +75,7 @@ struct FaultJob {
         let calls = FaultPlan.calls
         guard calls > 10 else { throw TestFailure("\(name) makes \(calls) calls: is this a debug build?") }
         let files = try openFiles()
-        for (error, code) in [(EIO, LayerError.Code.io), (ENOMEM, .io), (EMFILE, .io), (EACCES, .notPermitted)] {
+        for (error, code) in errors {
             for call in 1...calls + 1 { try fail(call, error, code, expected, files) }
         }
     }
@@ -80,10 +89,22 @@ struct FaultJob {
         FaultPlan.fail(call: 0, errno: 0)
         switch result {
         case .success(let bytes):
-            guard bytes == expected else { throw TestFailure("\(name), call \(call), errno \(error): other bytes") }
+            guard bytes == expected else {
+                throw TestFailure("\(name), call \(call), errno \(error): other bytes: \((try? texts(bytes)) ?? [])")
+            }
         case .failure(let failure as LayerError):
-            guard failure.code == code || failure.code == .limitExceeded || failure.code == .unsupported else {
+            // Of a root that is not there.
+            let isAbsent = error == ENOENT && failure.code == .notFound
+            guard failure.code == code || failure.code == .limitExceeded || failure.code == .unsupported || isAbsent
+            else {
                 throw TestFailure("\(name), call \(call), errno \(error): \(failure)")
+            }
+            // The error of that very call, and not one made up, of a file or directory that is there.
+            if case .systemCall(let call)? = failure.cause, call.errno != error {
+                throw TestFailure("\(name), call \(call), errno \(error): \(failure)")
+            }
+            guard failure.path != nil || failure.code == .limitExceeded || failure.code == .unsupported else {
+                throw TestFailure("\(name), call \(call), errno \(error) names no path: \(failure)")
             }
         case .failure(let failure): throw failure
         }

@@ -105,7 +105,7 @@ import Testing
     }
 
     @Test(arguments: [true, false]) func `attributes that a file system does not know`(bestEffort: Bool) throws {
-        // layer-archive.md A24: an error for capabilities, a warning for others; with best effort always a warning.
+        // An error for capabilities, a warning for others; with best effort always a warning.
         let scratch = try TemporaryDirectory()
         let mount = try Mount("ramfs", at: scratch.path + "/ramfs")
         var options = ApplyOptions()

@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Access control lists that archives hold as text (layer-archive.md R10).
+/// Access control lists that archives hold as text.
 @Suite struct GapsAccessControlTests {
     private static func list(_ entries: [(UInt16, UInt16, UInt32)]) -> [UInt8] {
         var bytes: [UInt8] = [2, 0, 0, 0]
@@ -41,26 +41,27 @@ import Testing
         #expect(result["d"]?.attributes == ["system.posix_acl_default": Self.expected])
     }
 
-    /// Texts that are left out, each with a warning.
+    /// Texts that are left out, each with a warning, and whether they say that the group may read.
     private static let unusable = [
-        "user::rw-,user:joe:rwx,group::r--,mask::rwx,other::r--", "user::rw-", "nonsense",
-        "user::rwz,group::r--,other::r--",
-        "user::rw-,user:1000:rwx,group::r--,other::r--", "user::rw-,user::r--,group::r--,other::r--",
-        "user::rw-,user:99999999999:rwx,group::r--,mask::rwx,other::r--",
-        "user::rw-,user:joe:rwx:-1,group::r--,mask::rwx,other::r--", "user::rw-,group::r--,other:5:r--",
-        "user::rw-,user:4294967295:rwx,group::r--,mask::rwx,other::r--", "::,::,::", ":", "user",
-        "user::rw-:1:2,group::r--,other::r--",
+        ("user::rw-,user:joe:rwx,group::r--,mask::rwx,other::r--", true), ("user::rw-", false), ("nonsense", false),
+        ("user::rwz,group::r--,other::r--", true), ("user::rw-,user:1000:rwx,group::r--,other::r--", true),
+        ("user::rw-,user::r--,group::r--,other::r--", true),
+        ("user::rw-,user:99999999999:rwx,group::r--,mask::rwx,other::r--", true),
+        ("user::rw-,user:joe:rwx:-1,group::r--,mask::rwx,other::r--", true),
+        ("user::rw-,group::r--,other:5:r--", false),
+        ("user::rw-,user:4294967295:rwx,group::r--,mask::rwx,other::r--", true), ("::,::,::", false), (":", false),
+        ("user", false), ("user::rw-:1:2,group::r--,other::r--", true),
     ]
 
-    @Test(arguments: unusable) func `R10 texts without numbers or sense are left out with a warning`(_ text: String)
-        throws
-    {
+    @Test(arguments: unusable) func `R10 texts without numbers or sense are left out with a warning`(
+        _ text: String, letsGroupRead: Bool
+    ) throws {
         let stack = try Stack(.merged)
         let report = try stack.apply([F("f", "x", 0o640).pax("SCHILY.acl.access", text)])
         #expect(report.warningCount == 1, "\(report.warnings)")
         #expect(report.warnings.first?.hasPrefix("f: its access control list was left out") == true)
         let file = try #require(try stack.view()["f"])
-        #expect(file.attributes.isEmpty && file.mode == 0o640 && file.text == "x")
+        #expect(file.attributes.isEmpty && file.mode == (letsGroupRead ? 0o640 : 0o600) && file.text == "x")
     }
 
     @Test func `R10 an attribute in the archive counts more than a text`() throws {

@@ -5,7 +5,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Cases of layer-archive.md 9 that need more than one apply at a time, a clock, or a disk that loses its power.
+/// Cases that need more than one apply at a time, a clock, or a disk that loses its power.
 @Suite(.serialized) struct GapsApplyTests {
     @Test func `T097 parents are copied up when layers are unpacked side by side`() throws {
         let scratch = try TemporaryDirectory()

@@ -3,8 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Layers applied over lower directories that a kernel overlay with redirects and metadata-only copies has made
-/// (layer-archive.md A16 to A18, A42, D32, D33).
+/// Layers applied over lower directories that a kernel overlay with redirects and metadata-only copies has made.
 @Suite struct GapsRedirectTests {
     /// Two lower directories, the nearer one written through an overlay mount by `change`; then a layer over both.
     /// Returns what a container sees.

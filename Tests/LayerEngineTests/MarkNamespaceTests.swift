@@ -86,13 +86,10 @@ import Testing
             try tree.attribute("user/f", "user.overlay.whiteout", "")
         }
         #expect(stack.merged["user/d/seen"] != nil && stack.merged["user/x/empty"] != nil)
-        for dialect in [WhiteoutDialect.overlay, .fuseOverlayFS] {
-            #expect(
-                try changes(stack.upper(dialect)) == ["C /user", "C /user/f", "A /user/x", "A /user/x/empty"])
-            for profile in LayerProfile.allCases {
-                let entries = try texts(layer(stack.upper(dialect), profile))
-                #expect(!entries.contains { $0.contains(".wh.") } && entries.contains("F user/x/empty"), "\(entries)")
-            }
+        #expect(try changes(stack.upper()) == ["C /user", "C /user/f", "A /user/x", "A /user/x/empty"])
+        for profile in LayerProfile.allCases {
+            let entries = try texts(layer(stack.upper(), profile))
+            #expect(!entries.contains { $0.contains(".wh.") } && entries.contains("F user/x/empty"), "\(entries)")
         }
     }
 

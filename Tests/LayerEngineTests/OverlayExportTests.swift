@@ -40,7 +40,7 @@ import Testing
         let withLower = profile == .full || profile == .cstorage
         let forms: [(String, WhiteoutDialect)] = [
             ("trusted.overlay.opaque", .overlay), ("user.overlay.opaque", .overlayUserXattr),
-            ("user.fuseoverlayfs.opaque", .fuseOverlayFSUserXattr),
+            ("user.fuseoverlayfs.opaque", .fuseOverlayFS),
         ]
         for (attribute, dialect) in forms {
             let entries = try export(profile, dialect, lower: withLower ? { try $0.directory("d1") } : nil) { tree in

@@ -42,6 +42,37 @@ import Testing
         _ = scratch
     }
 
+    @Test(arguments: LayerProfile.allCases)
+    func `a device 0 0 in a tree in which it means nothing deletes nothing, unless it replaced something`(
+        _ profile: LayerProfile
+    ) throws {
+        let scratch = try TemporaryDirectory()
+        for name in ["lower", "tree"] {
+            try TreeBuilder.make(scratch.path + "/" + name) { tree in
+                try tree.directory("d")
+                try tree.file("kept", "k")
+                if name == "lower" { return try tree.file("d/replaced", "r") }
+                try tree.whiteout("sbin")
+                try tree.whiteout("d/replaced")
+                try tree.character("null", 1, 3)
+            }
+        }
+        let (lower, tree) = (scratch.path + "/lower", scratch.path + "/tree")
+        let alone = source(tree, workers: 1)
+        let (bytes, report) = try layerAndReport(alone, profile)
+        #expect(report.reservedNames == 2 && report.warnings.contains { $0.contains("0:0") && $0.contains("sbin") })
+        let keeps = profile != .full
+        #expect(try texts(bytes).contains("C sbin 0:0") == keeps && texts(bytes).contains("C null 1:3"))
+        #expect(throws: LayerError.self) { _ = try layer(alone, profile) { $0.reservedNames = .fail } }
+        // What it replaced does not come back.
+        for dialect in [WhiteoutDialect.tree, .aufs] {
+            let compared = source(tree, lowers: [lower], dialect, workers: 1)
+            let kept = try texts(layer(compared, profile))
+            #expect(kept.contains("C sbin 0:0") == keeps && kept.contains("C null 1:3"), "\(dialect.name): \(kept)")
+            #expect(kept.contains(keeps ? "C d/replaced 0:0" : "W d/.wh.replaced"), "\(dialect.name): \(kept)")
+        }
+    }
+
     @Test func `a deleted name .wh..opq does not become the mark of an opaque directory`() throws {
         let scratch = try TemporaryDirectory()
         try TreeBuilder.make(scratch.path + "/old") { tree in

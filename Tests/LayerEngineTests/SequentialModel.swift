@@ -338,7 +338,7 @@ struct SequentialModel {
         guard let source = try self.directory(parts, creates: false), let target = source.children[last]?.node,
             !isPlaceholder(target)
         else { return false }
-        if target.kind == .directory { throw Refusal(code: .notPermitted) }
+        if target.kind == .directory { throw Refusal(code: .invalidArchive) }
         if !(source === directory && last == name) {
             // What the link replaces must not hold its target.
             var above: ModelNode? = source

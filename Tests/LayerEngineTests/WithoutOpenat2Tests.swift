@@ -4,7 +4,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Kernels before 5.6, and containers whose filter knows no openat2(2): layer-archive.md A14, drivers.md 19.
+/// Kernels before 5.6, and containers whose filter knows no openat2(2).
 @Suite struct WithoutOpenat2Tests {
     @Test(arguments: [EPERM, ENOSYS]) func `layers are the same, and nothing leads out of a root`(errno: Int32) async {
         await #expect(processExitsWith: .success) { [errno] in

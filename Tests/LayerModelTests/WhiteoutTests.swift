@@ -50,15 +50,15 @@ import Testing
             #expect(mark("user.overlay." + name, .overlayUserXattr) != nil)
             #expect(mark("trusted.overlay." + name, .overlayUserXattr) == nil)
             #expect((mark("trusted.overlay." + name, .fuseOverlayFS) != nil) == (name == "opaque"))
-            #expect((mark("user.overlay." + name, .fuseOverlayFSUserXattr) != nil) == (name == "opaque"))
-            #expect(mark("user.overlay." + name, .fuseOverlayFS) == nil)
+            // fuse-overlayfs obeys it in every namespace.
+            #expect((mark("user.overlay." + name, .fuseOverlayFS) != nil) == (name == "opaque"))
         }
         for name in ["trusted.overlay.", "user.overlay."].flatMap({ space in other.map { space + $0 } }) {
             for dialect in Self.all { #expect(mark(name, dialect) == nil, "\(name)") }
         }
         for dialect in Self.all {
             let obeys = mark("user.fuseoverlayfs.opaque", dialect) != nil
-            #expect(obeys == (dialect == .fuseOverlayFSUserXattr))
+            #expect(obeys == (dialect == .fuseOverlayFS))
             #expect(mark("user.containers.override_stat", dialect) == nil)
         }
         for name in kinds + other {
@@ -74,12 +74,13 @@ import Testing
         #expect(isForeign("user.overlay.opaque", .overlay) && isForeign("user.overlay.redirect", .overlay))
         #expect(!isForeign("user.overlay.origin", .overlay) && !isForeign("user.overlay.impure", .overlay))
         #expect(!isForeign("user.overlay.opaque", .overlayUserXattr) && !isForeign("trusted.overlay.opaque", .overlay))
-        #expect(isForeign("user.fuseoverlayfs.opaque", .fuseOverlayFS))
-        for dialect in [WhiteoutDialect.tree, .aufs] { #expect(!isForeign("user.overlay.opaque", dialect)) }
+        for dialect in [WhiteoutDialect.tree, .aufs, .fuseOverlayFS] {
+            #expect(!isForeign("user.overlay.opaque", dialect))
+        }
     }
 
     private static let all: [WhiteoutDialect] = [
-        .tree, .overlay, .overlayUserXattr, .aufs, .fuseOverlayFS, .fuseOverlayFSUserXattr,
+        .tree, .overlay, .overlayUserXattr, .aufs, .fuseOverlayFS,
     ]
 
     @Test func `the command line's names of dialects`() {

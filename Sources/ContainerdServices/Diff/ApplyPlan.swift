@@ -2,7 +2,7 @@ import LayerEngine
 import LayerModel
 import LinuxIO
 
-/// Where a layer is unpacked (drop-in.md 2.1).
+/// Where a layer is unpacked.
 struct ApplyPlan: Sendable {
     /// What the client's mounts come to.
     enum Place: Sendable, Equatable {

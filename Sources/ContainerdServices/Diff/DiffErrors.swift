@@ -25,7 +25,7 @@ enum DiffErrors {
         }
     }
 
-    /// Another differ may try: said only before anything was done, never for a failure (drop-in.md 2.5).
+    /// Another differ may try: said only before anything was done, never for a failure.
     static func notOurs(_ operation: String, _ what: String) -> RPCError {
         ServiceFailure(.notImplemented, "\(operation): \(what) is not known to ldiff").status
     }

@@ -1,6 +1,6 @@
 import LayerModel
 
-/// Where a difference is read (drop-in.md 2.2).
+/// Where a difference is read.
 enum DiffPlan: Sendable, Equatable {
     /// The upper directory alone holds what changed: the left side is the view of what lies right below it.
     case upper(PathBytes, lowers: [PathBytes], WhiteoutDialect, isServedByFuse: Bool)

@@ -38,7 +38,7 @@ public struct DifferOptions: Sendable {
     }
 }
 
-/// containerd's Diff service: unpacks layers into snapshots and writes what changed in them (drop-in.md 2).
+/// containerd's Diff service: unpacks layers into snapshots and writes what changed in them.
 public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let options: DifferOptions
     private let snapshots: (any SnapshotLookup)?

@@ -1,6 +1,6 @@
 import LayerCompression
 
-/// The media types of layers: what a differ reads and writes (drop-in.md 2.1, 2.2).
+/// The media types of layers: what a differ reads and writes.
 struct LayerMediaType: Sendable, Equatable {
     /// How a layer to unpack is compressed.
     enum Reading: Sendable, Equatable {

@@ -49,6 +49,7 @@ struct LayerUnpacking: Sendable {
         case .tree(let path):
             target = path
         case .mounted(let mounts):
+            options.ownsMounts = true
             return try unpackMounted(mounts, options)
         }
         var layer = try unpack(into: target, options)

@@ -177,7 +177,7 @@ struct OverlayShape: Sendable, Equatable {
     var dialect: WhiteoutDialect {
         switch kind {
         case .kernel: usesUserAttributes ? .overlayUserXattr : .overlay
-        case .fuse: usesUserAttributes ? .fuseOverlayFSUserXattr : .fuseOverlayFS
+        case .fuse: .fuseOverlayFS
         case .aufs: .aufs
         }
     }

@@ -35,8 +35,7 @@ final class UnionBackend: SnapshotBackend {
     var dialect: WhiteoutDialect {
         switch driver {
         case .aufs: .aufs
-        case .fuseOverlayFS:
-            ProcessState.lacksTrustedAttributes ? .fuseOverlayFSUserXattr : .fuseOverlayFS
+        case .fuseOverlayFS: .fuseOverlayFS
         default: facts.withLock { $0?.usesUserAttributes == true } ? .overlayUserXattr : .overlay
         }
     }

@@ -1,7 +1,7 @@
 import LayerModel
+import TarCodec
 
-/// Which extended attributes of an archive are set, and which failures to set them are warnings
-/// (layer-archive.md A24, V14).
+/// Which extended attributes of an archive are set, and which failures to set them are warnings.
 struct ApplyAttributePolicy: Sendable {
     var bestEffort = false
     var keepSELinux = false
@@ -39,12 +39,17 @@ struct ApplyAttributePolicy: Sendable {
             || bytes(name, equal: "system.posix_acl_default")
     }
 
+    /// XATTR_SIZE_MAX.
+    private static let longestValue = 65_536
+
     /// What an attribute that could not be set, or removed, needs.
-    func remedy(_ errno: Int32, attribute: RawSpan, of kind: EntryKind) -> String {
+    func remedy(_ errno: Int32, attribute: RawSpan, byteCount: Int = 0, of kind: EntryKind) -> String {
         let leave = bestEffort ? "" : ", or leave it out with --best-effort"
         let isCapability = bytes(attribute, equal: "security.capability")
         switch errno {
         case 95, 38: return "unpack onto a file system that has such attributes, such as ext4, xfs or btrfs" + leave
+        case 7 where byteCount > Self.longestValue, 34 where byteCount > Self.longestValue:
+            return "no file system takes a value of more than 64 KiB" + leave
         case 7, 28, 34, 122:
             return "the file system is full, or has less room for a file's attributes (ext4: 4 KiB, unless made with "
                 + "-O ea_inode): unpack onto xfs or btrfs" + leave
@@ -70,6 +75,13 @@ struct ApplyAttributePolicy: Sendable {
         guard isDenied else { return false }
         if kind != .regular, kind != .directory, bytes(attribute, startWith: "user.") { return true }
         return bestEffort || isInUserNamespace
+    }
+
+    /// What is left of a mode where an attribute is missing that belongs to it: an access control list's mask stands in the
+    /// place of the group's bits, and without the list it would be the group's rights.
+    func mode(_ mode: UInt32, without attribute: RawSpan, _ value: RawSpan) -> UInt32 {
+        guard bytes(attribute, equal: "system.posix_acl_access") else { return mode }
+        return AccessLimit(attribute: value.copied()).applied(to: mode)
     }
 
     /// Whether a failure to set an owner is a warning only.

@@ -3,7 +3,7 @@ public import LinuxIO
 import Synchronization
 import TarCodec
 
-/// Unpacks a layer's tar stream onto a tree or into an upper directory (layer-archive.md 3).
+/// Unpacks a layer's tar stream onto a tree or into an upper directory.
 public enum ApplyEngine {
     /// Applies the stream to the directory `root`, which stays the caller's.
     ///

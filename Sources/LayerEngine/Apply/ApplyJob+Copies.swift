@@ -68,9 +68,10 @@ extension ApplyJob {
         }
         do throws(LayerError) {
             try fill(output, from: input, metadata, inherits: tree.nodes[Int(node)].flags.contains(.givesAccessLists))
-            if withAttributes { try copyAttributes(of: input, to: output) }
+            let mode =
+                withAttributes ? try copyAttributes(of: input, to: output, mode: metadata.mode) : metadata.mode
             try attempt { () throws(SystemCallError) in
-                try output.setMode(metadata.mode & 0o7777)
+                try output.setMode(mode & 0o7777)
                 try output.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
             }
             let handle = try attempt { () throws(SystemCallError) in
@@ -104,9 +105,11 @@ extension ApplyJob {
         }
     }
 
-    private func copyAttributes(of input: borrowing OwnedDescriptor, to output: borrowing OwnedDescriptor)
-        throws(LayerError)
-    {
+    /// Returns what is left of the mode that the copy is to have with the attributes.
+    private func copyAttributes(
+        of input: borrowing OwnedDescriptor, to output: borrowing OwnedDescriptor, mode: UInt32
+    ) throws(LayerError) -> UInt32 {
+        var mode = mode
         do throws(SystemCallError) {
             let total = try reader.list(of: input)
             var position = 0
@@ -118,23 +121,21 @@ extension ApplyJob {
                 else { continue }
                 let terminated = attribute + [0]
                 let value = reader.lastValueBytes
-                try setCopied(NamePointer(terminated: terminated.rawBytes), value.rawBytes, of: output)
+                do throws(SystemCallError) {
+                    try output.setAttribute(NamePointer(terminated: terminated.rawBytes), value.rawBytes)
+                } catch {
+                    guard Self.hasNoPlace(error) else { throw error }
+                    mode = policy.mode(mode, without: attribute.rawBytes, value.rawBytes)
+                }
             }
         } catch {
             throw LayerError(error, "apply", path: nil)
         }
+        return mode
     }
 
-    private func setCopied(
-        _ attribute: borrowing NamePointer, _ value: RawSpan, of file: borrowing OwnedDescriptor
-    ) throws(SystemCallError) {
-        do throws(SystemCallError) {
-            try file.setAttribute(attribute, value)
-        } catch {
-            // ENOTSUP, ENODATA, EEXIST: the upper's file system has no place for it (A18).
-            guard [95, 61, 17].contains(error.errno) else { throw error }
-        }
-    }
+    /// Whether the upper's file system has no place for an attribute of a lower file: ENOTSUP, ENODATA, EEXIST (A18).
+    static func hasNoPlace(_ error: SystemCallError) -> Bool { [95, 61, 17].contains(error.errno) }
 }
 
 /// A copy of a file whose inode is full, and which file it is. The handle finds it whatever becomes of its names.

@@ -95,8 +95,21 @@ extension ApplyJob {
         if let metadata, metadata.linkCount == 1 { report.uniqueFileBytes &-= UInt64(max(metadata.size, 0)) }
     }
 
+    /// Refuses to delete anything in a directory that lies in something mounted below the root: that is somebody else's.
+    func refuseMounted(_ node: UInt32) throws(LayerError) {
+        guard !options.ownsMounts, node != ApplyTree.rootNode,
+            tree.nodes[Int(node)].flags.isDisjoint(with: [.fresh, .isOnRootsMount])
+        else { return }
+        let (directory, root) = (try handle(node), try handle(ApplyTree.rootNode))
+        if let point = remover.mountPoint(holding: directory.descriptor, apartFrom: root.descriptor) {
+            throw TreeRemoval.mountPoint(point, "apply")
+        }
+        tree.nodes[Int(node)].flags.insert(.isOnRootsMount)
+    }
+
     /// Removes a directory and all below it, once nothing is being written any more.
     func removeDirectory(_ record: UInt32, in node: UInt32) throws(LayerError) {
+        try refuseMounted(node)
         try drain()
         let name = tree.records[Int(record)].name
         let arena = tree.arena
@@ -113,6 +126,7 @@ extension ApplyJob {
         let ids = try ids(of: entry.fields)
         let mode = entry.fields.mode & 0o7777
         let child: UInt32
+        var hides = false
         var metadata = DirectoryMetadata(mode: mode, uid: ids.uid, gid: ids.gid, isNew: false)
         if try kind(of: record, in: node) == .directory {
             let known = tree.records[Int(record)].child
@@ -121,23 +135,25 @@ extension ApplyJob {
             try settle(child)
             try inspect(child)
         } else {
-            let hides = try clear(record, in: node)
+            hides = try clear(record, in: node)
             try makeDirectoryName(record, in: node, mode: mode)
             child = try tree.makeNode(record, flags: .fresh)
             metadata.isNew = true
-            if hides { try markOpaque(child) }
         }
         tree.markUnpacked(child)
         try setDirectoryMetadata(record, in: node, metadata)
+        // Now that nothing is left in it of what the directory above hands down.
+        if hides { try markOpaque(child) }
         if !metadata.isNew {
             try removeAttributes(notIn: entry, record, in: node)
             if options.directoryAttributes == .replace { tree.nodes[Int(child)].flags.remove(.givesAccessLists) }
         }
-        try setAttributes(of: entry, record, in: node, kind: .directory)
+        let left = try setAttributes(of: entry, record, in: node, kind: .directory)
         if hasDefaultAccessList(entry) { tree.nodes[Int(child)].flags.insert(.givesAccessLists) }
         if entry.extendedAttributeCount > 0 {
             // An access list changes the mode's group bits.
-            try setDirectoryMode(record, in: node, mode)
+            try setDirectoryMode(record, in: node, left)
+            tree.nodes[Int(child)].finalMode &= left
         }
         let times = times(of: entry)
         setTimesAtEnd(child, access: times.access, modification: times.modification)
@@ -231,11 +247,21 @@ extension ApplyJob {
         {
             try setOwner(ids.uid, ids.gid, of: name, in: node)
         }
-        try setAttributes(of: entry, record, in: node, kind: .symbolicLink)
+        _ = try setAttributes(of: entry, record, in: node, kind: .symbolicLink)
         let times = times(of: entry)
         try attempt { () throws(SystemCallError) in
             try handle.descriptor.setTimes(arena.pointer(name), access: times.access, modification: times.modification)
         }
+    }
+
+    /// Leaves out a device that this user may not make, or a further name of one. What lower directories have under the name
+    /// is replaced all the same.
+    func leaveOutDevice(_ record: UInt32, in node: UInt32, _ mark: MarkMetadata) throws(LayerError) {
+        let name = tree.records[Int(record)].name
+        report.skippedDevices += 1
+        report.warn("\(tree.path(of: name, in: node)): the device was left out, this user may not make it")
+        try writeWhiteout(record, in: node, mark)
+        tree.leaveOut(record)
     }
 
     func makeNode(_ entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) {
@@ -269,9 +295,9 @@ extension ApplyJob {
             guard error.errno == 1, policy.isInUserNamespace || options.bestEffort else {
                 throw LayerError(error, "apply", path: nil)
             }
-            report.skippedDevices += 1
-            report.warn("\(tree.path(of: name, in: node)): the device was left out, this user may not make it")
-            return
+            let mark = MarkMetadata(
+                uid: ids.uid, gid: ids.gid, mode: fields.mode & 0o7777, modification: times(of: entry).modification)
+            return try leaveOutDevice(record, in: node, mark)
         }
         tree.put(kind, at: record, .unpacked)
         if ids.uid != effectiveUser || ids.gid != effectiveGroup
@@ -281,10 +307,10 @@ extension ApplyJob {
         }
         // Looked at by its name: opening a device may do something.
         try dropInheritedAccessLists(name, in: node)
-        try setAttributes(of: entry, record, in: node, kind: kind)
+        let mode = try setAttributes(of: entry, record, in: node, kind: kind)
         let times = times(of: entry)
         try attempt { () throws(SystemCallError) in
-            try handle.descriptor.setMode(arena.pointer(name), fields.mode & 0o7777)
+            try handle.descriptor.setMode(arena.pointer(name), mode)
             try handle.descriptor.setTimes(arena.pointer(name), access: times.access, modification: times.modification)
         }
     }

@@ -2,7 +2,7 @@ import LayerModel
 import LinuxIO
 import TarCodec
 
-/// Hard links (layer-archive.md 3.8).
+/// Hard links.
 extension ApplyJob {
     func makeHardLink(_ entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32) throws(LayerError) {
         let ids = try ids(of: entry.fields)
@@ -46,14 +46,22 @@ extension ApplyJob {
         guard cleaned.base.byteCount <= 255 else { throw refusal(.invalidArchive, "the link's target is too long") }
         guard let source = try directory(at: cleaned.directory, create: .none) else { return .missing(nil) }
         let sourceRecord = try tree.record(of: cleaned.base, in: source)
+        if tree.records[Int(sourceRecord)].flags.contains(.leftOut) {
+            if sourceRecord != record {
+                _ = try clear(record, in: node)
+                try leaveOutDevice(
+                    record, in: node,
+                    MarkMetadata(
+                        uid: metadata.uid, gid: metadata.gid, mode: metadata.mode, modification: metadata.modification))
+            }
+            return .made
+        }
         var kind = try kind(of: sourceRecord, in: source)
         if kind == .unknown, try copyUpLinkTarget(sourceRecord, in: source) {
             kind = tree.records[Int(sourceRecord)].kind
         }
         guard kind != .unknown else { return .missing(sourceRecord) }
-        guard kind != .directory else {
-            throw LayerError(SystemCallError("linkat", errno: 1), "apply", path: nil)
-        }
+        guard kind != .directory else { throw refusal(.invalidArchive, "a hard link leads to a directory") }
         try settle(source)
         // A43: a link that names itself must not remove itself first.
         if sourceRecord != record {
@@ -115,14 +123,16 @@ extension ApplyJob {
             setsMode = true
         }
         let attributes = metadata.attributes
+        var mode = metadata.mode
         for index in 0..<attributes.count {
-            try setAttribute(attributes.name(index), attributes.value(index), of: name, in: node, kind: kind)
+            mode = try setAttribute(
+                attributes.name(index), attributes.value(index), of: name, in: node, kind: kind, mode: mode)
         }
         let sameTime =
             current.mtimeSeconds == metadata.modification.seconds
             && current.mtimeNanoseconds == metadata.modification.nanoseconds
         try attempt { () throws(SystemCallError) in
-            if setsMode, kind != .symbolicLink { try handle.descriptor.setMode(arena.pointer(name), metadata.mode) }
+            if setsMode, kind != .symbolicLink { try handle.descriptor.setMode(arena.pointer(name), mode) }
             if !sameTime {
                 try handle.descriptor.setTimes(
                     arena.pointer(name), access: metadata.access, modification: metadata.modification)

@@ -4,7 +4,7 @@ import TarCodec
 
 /// Ids, times and attributes of entries.
 extension ApplyJob {
-    /// The host's ids for an entry's (layer-archive.md A23, D38, V29).
+    /// The host's ids for an entry's.
     func ids(of fields: TarFields) throws(LayerError) -> (uid: UInt32, gid: UInt32) {
         // 2^32 - 1 means "leave it as it is" to chown(2).
         let valid: ClosedRange<Int64> = 0...0xffff_fffe
@@ -89,18 +89,22 @@ extension ApplyJob {
         }
     }
 
-    /// Sets the entry's attributes on a name that is neither followed nor opened.
+    /// Sets the entry's attributes on a name that is neither followed nor opened. Returns the mode that it may have with
+    /// those that could be set: the entry's, or less.
     func setAttributes(of entry: borrowing TarDecoder, _ record: UInt32, in node: UInt32, kind: EntryKind)
-        throws(LayerError)
+        throws(LayerError) -> UInt32
     {
-        guard entry.extendedAttributeCount > 0 else { return }
+        var mode = entry.fields.mode & 0o7777
+        guard entry.extendedAttributeCount > 0 else { return mode }
         let name = tree.records[Int(record)].name
         for index in 0..<entry.extendedAttributeCount {
             let attribute = entry.extendedAttributeName(index)
             guard accepts(attribute, of: entry) else { continue }
             let terminated = attribute.copied() + [0]
-            try setAttribute(terminated.rawBytes, entry.extendedAttributeValue(index), of: name, in: node, kind: kind)
+            mode = try setAttribute(
+                terminated.rawBytes, entry.extendedAttributeValue(index), of: name, in: node, kind: kind, mode: mode)
         }
+        return mode
     }
 
     /// Takes the portable attributes from a directory that its entry does not have: the entry says what the directory is,
@@ -157,8 +161,7 @@ extension ApplyJob {
         let name = tree.records[0].name
         try setOwner(ids.uid, ids.gid, of: name, in: ApplyTree.rootNode)
         try removeAttributes(notIn: entry, 0, in: ApplyTree.rootNode)
-        try setAttributes(of: entry, 0, in: ApplyTree.rootNode, kind: .directory)
-        let mode = entry.fields.mode & 0o7777
+        let mode = try setAttributes(of: entry, 0, in: ApplyTree.rootNode, kind: .directory)
         try attempt { () throws(SystemCallError) in try root.descriptor.setMode(arena.pointer(name), mode) }
         let times = times(of: entry)
         tree.nodes[0].flags.remove(.inspected)

@@ -25,7 +25,7 @@ struct PreviousDirectory {
     mutating func forget() { node = nil }
 }
 
-/// Finding directories beneath the root, with links followed as inside a chroot (layer-archive.md A13 to A19).
+/// Finding directories beneath the root, with links followed as inside a chroot.
 extension ApplyJob {
     /// Links followed on one path, as the kernel's limit.
     private static var linkLimit: Int { 40 }
@@ -33,7 +33,7 @@ extension ApplyJob {
     /// Whether directories of a path that are not there are made.
     enum Creation {
         case none
-        /// Not where this layer has deleted one: what a whiteout below it speaks of is gone already (drivers.md 3.6 c).
+        /// Not where this layer has deleted one: what a whiteout below it speaks of is gone already.
         case unlessDeleted
         case any
     }

@@ -4,7 +4,7 @@ import TarCodec
 
 /// Files that the archive itself has with holes.
 extension ApplyJob {
-    /// Writes a sparse file: its data extents at their places, holes never (layer-archive.md R8).
+    /// Writes a sparse file: its data extents at their places, holes never.
     ///
     /// It stays open from its making to its end, so that nobody can put something else in its place.
     func deliverSparse<Source: SlabSource & ~Copyable>(
@@ -70,9 +70,9 @@ extension ApplyJob {
         }
         if job.setsOwner { try setOwner(job.uid, job.gid, of: job.name, in: job.node) }
         try dropInheritedAccessLists(job.name, in: job.node)
-        try setAttributes(of: decoder, target.record, in: job.node, kind: .regular)
+        let mode = try setAttributes(of: decoder, target.record, in: job.node, kind: .regular)
         do throws(SystemCallError) {
-            if job.setsMode { try file.setMode(job.mode) }
+            if job.setsMode { try file.setMode(mode) }
             try file.setTimes(access: job.access, modification: job.modification)
         } catch {
             throw LayerError(error, "apply", path: nil)

@@ -23,8 +23,7 @@ final class UpperTarget {
     }
 }
 
-/// Upper directories: markers, and what must be copied up from the directories below (layer-archive.md A16 to A18,
-/// A29 to A36, A42).
+/// Upper directories: markers, and what must be copied up from the directories below.
 extension ApplyJob {
     var lowersAreKnown: Bool { upper?.lowers != nil }
 
@@ -54,6 +53,12 @@ extension ApplyJob {
     func writeWhiteout(_ record: UInt32, in node: UInt32, _ fields: TarFields) throws(LayerError) {
         guard let upper, try needsWhiteout(record, in: node, upper) else { return }
         try writeWhiteout(record, in: node, markMetadata(of: fields), upper)
+    }
+
+    /// The same, for a deletion of which no mark speaks.
+    func writeWhiteout(_ record: UInt32, in node: UInt32, _ mark: MarkMetadata) throws(LayerError) {
+        guard let upper, try needsWhiteout(record, in: node, upper) else { return }
+        try writeWhiteout(record, in: node, mark, upper)
     }
 
     /// What the entry of a mark says of it.
@@ -97,12 +102,14 @@ extension ApplyJob {
     private func writeWhiteout(
         _ record: UInt32, in node: UInt32, _ metadata: MarkMetadata, _ upper: UpperTarget
     ) throws(LayerError) {
+        try inspect(node)
         let handle = try handle(node)
         let arena = tree.arena
         let name = tree.records[Int(record)].name
+        let handsDown = tree.nodes[Int(node)].flags.contains(.givesAccessLists)
         report.io.creates += 1
         try attempt { () throws(SystemCallError) in
-            try upper.writer.writeDeletion(name, in: handle, arena, metadata)
+            try upper.writer.writeDeletion(name, in: handle, arena, metadata, handsDown: handsDown)
         }
         tree.delete(record)
     }
@@ -126,11 +133,13 @@ extension ApplyJob {
         if upper.lowers?.isEmpty == true { return }
         tree.makeOpaque(node)
         upper.lowers?.forget()
+        try inspect(node)
         let handle = try handle(node)
+        let handsDown = tree.nodes[Int(node)].flags.contains(.givesAccessLists)
         report.io.attributeCalls += 1
         try attempt { () throws(SystemCallError) in
             let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
-            try upper.writer.markOpaque(directory)
+            try upper.writer.markOpaque(directory, handsDown: handsDown)
         }
     }
 
@@ -203,18 +212,21 @@ extension ApplyJob {
         try setDirectoryMetadata(
             record, in: node,
             DirectoryMetadata(mode: metadata.mode & 0o7777, uid: metadata.uid, gid: metadata.gid, isNew: true))
-        try copyUpAttributes(found, record, in: node)
+        let mode = try copyUpAttributes(found, record, in: node)
         if metadata.mode & 0o2000 != 0 || metadata.gid != effectiveGroup {
             tree.nodes[Int(child)].flags.insert(.givesGroup)
         }
-        try setDirectoryMode(record, in: node, metadata.mode & 0o7777)
+        try setDirectoryMode(record, in: node, mode)
+        tree.nodes[Int(child)].finalMode &= mode
         let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
         setTimesAtEnd(child, access: time, modification: time)
         return child
     }
 
-    /// Copies the attributes that belong to the file rather than to overlayfs or the host.
-    private func copyUpAttributes(_ found: LowerEntry, _ record: UInt32, in node: UInt32) throws(LayerError) {
+    /// Copies the attributes that belong to the file rather than to overlayfs or the host. Returns the mode that it may have
+    /// with those that could be set.
+    private func copyUpAttributes(_ found: LowerEntry, _ record: UInt32, in node: UInt32) throws(LayerError) -> UInt32 {
+        var mode = found.metadata.mode & 0o7777
         let arena = tree.arena
         let handle = try handle(node)
         let name = tree.records[Int(record)].name
@@ -232,7 +244,13 @@ extension ApplyJob {
                 else { continue }
                 let value = reader.lastValueBytes
                 let terminated = attribute + [0]
-                try setCopied(NamePointer(terminated: terminated.rawBytes), value.rawBytes, of: name, in: handle)
+                do throws(SystemCallError) {
+                    try handle.descriptor.setAttribute(
+                        NamePointer(terminated: terminated.rawBytes), value.rawBytes, of: arena.pointer(name))
+                } catch {
+                    guard Self.hasNoPlace(error) else { throw error }
+                    mode = policy.mode(mode, without: attribute.rawBytes, value.rawBytes)
+                }
                 if bytes(attribute.rawBytes, equal: "system.posix_acl_default") {
                     tree.nodes[Int(tree.records[Int(record)].child)].flags.insert(.givesAccessLists)
                 }
@@ -240,18 +258,7 @@ extension ApplyJob {
         } catch {
             throw LayerError(error, "apply", path: nil)
         }
-    }
-
-    private func setCopied(
-        _ attribute: borrowing NamePointer, _ value: RawSpan, of name: NameRef, in handle: DirectoryHandle
-    ) throws(SystemCallError) {
-        let arena = tree.arena
-        do throws(SystemCallError) {
-            try handle.descriptor.setAttribute(attribute, value, of: arena.pointer(name))
-        } catch {
-            // ENOTSUP, ENODATA, EEXIST: the upper's file system has no place for it (A18).
-            guard [95, 61, 17].contains(error.errno) else { throw error }
-        }
+        return mode
     }
 
     /// Copies up a file's bytes, from behind it where it holds only metadata.
@@ -279,7 +286,7 @@ extension ApplyJob {
             let found = try lowerEntry(record, in: node)
         else { return false }
         guard found.metadata.kind != .directory else {
-            throw LayerError(SystemCallError("linkat", errno: 1), "apply", path: nil)
+            throw refusal(.invalidArchive, "a hard link leads to a directory")
         }
         try inspect(node)
         let handle = try handle(node)
@@ -308,11 +315,11 @@ extension ApplyJob {
         tree.put(metadata.kind, at: record, .made)
         report.uniqueFileBytes &+= UInt64(max(metadata.size, 0))
         try setOwner(metadata.uid, metadata.gid, of: name, in: node)
-        try copyUpAttributes(found, record, in: node)
+        let mode = try copyUpAttributes(found, record, in: node)
         let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
         try attempt { () throws(SystemCallError) in
             if metadata.kind != .symbolicLink {
-                try handle.descriptor.setMode(arena.pointer(name), metadata.mode & 0o7777)
+                try handle.descriptor.setMode(arena.pointer(name), mode)
             }
             try handle.descriptor.setTimes(arena.pointer(name), access: time, modification: time)
         }

@@ -2,7 +2,7 @@ import LayerModel
 import LinuxIO
 import TarCodec
 
-/// Whiteouts and opaque markers (layer-archive.md 3.6, 3.7).
+/// Whiteouts and opaque markers.
 extension ApplyJob {
     /// A deletion of `name` in a directory.
     ///
@@ -25,6 +25,7 @@ extension ApplyJob {
             return
         }
         try refuseLongDeletion(record, in: node)
+        if kind != .unknown { try refuseMounted(node) }
         switch kind {
         case .unknown: break
         case .directory: try removeDirectory(record, in: node)
@@ -56,6 +57,7 @@ extension ApplyJob {
             try options.cancel.check()
             try inspect(directory)
             let names = try namesToRemove(directory, &listing, into: &waiting)
+            if !names.isEmpty { try refuseMounted(directory) }
             var position = 0
             while position < names.count {
                 var end = position

@@ -42,13 +42,16 @@ final class ApplyJob {
 
     init(root: borrowing OwnedDescriptor, options: ApplyOptions) throws(LayerError) {
         self.options = options
-        tree = try ApplyTree(root: root)
+        let wanted = WorkerPool(count: options.workers).count
+        let share = DescriptorShare(
+            workers: wanted, directories: max(1, ApplyTree.cacheSize / wanted), reads: WriterCrew.longestQueue)
+        tree = try ApplyTree(root: root, directories: share.directories * share.workers)
         isUpper = options.dialect.name != .tree
         policy = ApplyAttributePolicy(
             bestEffort: options.bestEffort, keepSELinux: options.keepSELinux,
             isInUserNamespace: ProcessState.isInUserNamespace)
         crew = try WriterCrew(
-            workers: WorkerPool(count: options.workers).count, arena: tree.arena,
+            workers: share.workers, queue: share.readsInFlight, arena: tree.arena,
             settings: FileWriter.Settings(policy: policy, sparse: options.sparse, cancel: options.cancel))
         feed = SlabFeed(crew: crew)
         remover = Self.remover(below: root, options)
@@ -153,7 +156,7 @@ final class ApplyJob {
         tree.markUnpacked(node)
         if entry.hasUnusableAccessControl {
             report.warn(
-                "\(PathBytes(entry.name.copied())): its access control list was left out: it has names without numbers; "
+                "\(PathBytes(entry.name.copied())): its access control list was left out, it has names without numbers or makes no sense; "
                     + "its mode gives nobody more than the list did")
         }
         switch entry.fields.type {

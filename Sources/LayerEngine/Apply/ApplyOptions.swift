@@ -1,7 +1,7 @@
 public import LayerModel
 public import LinuxIO
 
-/// When written data must be on disk before an apply counts as done (layer-archive.md A52).
+/// When written data must be on disk before an apply counts as done.
 public enum SyncPolicy: Sendable, Equatable {
     /// Never: the system writes it in its own time.
     case none
@@ -37,6 +37,9 @@ public struct ApplyOptions: Sendable {
     /// Whether attributes and owners that cannot be set are warnings only (A24).
     public var bestEffort: Bool
     public var directoryAttributes: DirectoryAttributes
+    /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
+    /// together of several mounts himself. Otherwise deleting there ends the apply with `inUse`.
+    public var ownsMounts: Bool
     /// Whether long runs of zeros in files become holes; those that the archive itself has as holes always do.
     public var sparse: SparsePolicy
     /// Whether `security.selinux` attributes of the archive are set (A24).
@@ -60,6 +63,7 @@ public struct ApplyOptions: Sendable {
         lenientNames = false
         bestEffort = false
         directoryAttributes = .replace
+        ownsMounts = false
         sparse = .auto
         keepSELinux = false
         maxBytes = nil

@@ -7,7 +7,7 @@ struct NameFlags: OptionSet, BitwiseCopyable {
 
     /// `kind` says what lies on disk; `.unknown` then means nothing.
     static let known = NameFlags(rawValue: 1)
-    /// This layer put it there (layer-archive.md 3.5 step 7).
+    /// This layer put it there.
     static let unpacked = NameFlags(rawValue: 2)
     /// The name is deleted: a whiteout of it lies on disk.
     static let whiteout = NameFlags(rawValue: 4)
@@ -17,6 +17,8 @@ struct NameFlags: OptionSet, BitwiseCopyable {
     static let made = NameFlags(rawValue: 16)
     /// A path was led through a link of this name, of the target or of a lower directory.
     static let followed = NameFlags(rawValue: 32)
+    /// The layer has a device there that could not be made and was left out.
+    static let leftOut = NameFlags(rawValue: 64)
 }
 
 /// One name in one physical directory. 24 bytes: there is one for each entry of the archive.
@@ -66,12 +68,12 @@ final class ApplyTree {
 
     /// The root's node.
     static let rootNode: UInt32 = 0
-    /// Directories kept open. Far below the usual limit of 1,024 descriptors; a layer is nearly always written
-    /// depth first, where a hundred would do.
-    private static let cacheSize = 256
+    /// Directories kept open where there are descriptors enough; a layer is nearly always written depth first, where a
+    /// hundred would do.
+    static let cacheSize = 256
 
-    /// A tree that knows nothing but its root, whose descriptor is duplicated.
-    init(root: borrowing OwnedDescriptor) throws(LayerError) {
+    /// A tree that knows nothing but its root, whose descriptor is duplicated, and keeps at most `directories` open.
+    init(root: borrowing OwnedDescriptor, directories: Int) throws(LayerError) {
         arena = try NameArena()
         records = try StableArray(limit: 1 << 28)
         nodes = try StableArray(limit: 1 << 27)
@@ -81,9 +83,9 @@ final class ApplyTree {
         } catch {
             throw LayerError(error, "apply", path: nil)
         }
-        cache = [DirectoryHandle?](repeating: nil, count: Self.cacheSize)
-        cachedNode = [UInt32](repeating: 0, count: Self.cacheSize)
-        recentlyUsed = [Bool](repeating: false, count: Self.cacheSize)
+        cache = [DirectoryHandle?](repeating: nil, count: directories)
+        cachedNode = [UInt32](repeating: 0, count: directories)
+        recentlyUsed = [Bool](repeating: false, count: directories)
         // Record 0 and node 0 are the root's.
         _ = try records.reserve(1)
         let name = try arena.append(".".utf8Bytes.rawBytes)
@@ -174,6 +176,9 @@ final class ApplyTree {
     /// A hard link that cannot be made yet will lie under a name that is free.
     func awaitLink(_ record: UInt32) { change(record, to: .unknown, [.known, .deferred]) }
 
+    /// The name of a device that is left out; it is free, or deleted.
+    func leaveOut(_ record: UInt32) { records[Int(record)].flags.formUnion([.known, .leftOut]) }
+
     /// Nothing of the lower directories shows in a directory any more.
     func makeOpaque(_ node: UInt32) {
         nodes[Int(node)].flags.insert(.opaque)
@@ -228,7 +233,6 @@ final class ApplyTree {
 
     /// Opens a directory from its nearest open ancestor, one component at a time.
     private func reopen(_ node: UInt32) throws(SystemCallError) -> DirectoryHandle {
-        let arena = arena
         chain.removeAll(keepingCapacity: true)
         var current = node
         while current != Self.rootNode, nodes[Int(current)].slot < 0 {
@@ -239,25 +243,40 @@ final class ApplyTree {
         for next in chain.reversed() {
             let name = records[Int(nodes[Int(next)].entry)].name
             opens += 1
-            let opened = try handle.descriptor.open(arena.pointer(name), [.pathOnly, .directory, .noFollow])
-            handle = DirectoryHandle(opened)
+            handle = DirectoryHandle(try open(name, in: handle))
             keep(handle, for: next)
         }
         return handle
+    }
+
+    /// Opens a directory. Where the process has no descriptor left, those kept open are given up, and those are waited for
+    /// that the writers hold.
+    private func open(_ name: NameRef, in handle: DirectoryHandle) throws(SystemCallError) -> OwnedDescriptor {
+        let arena = arena
+        var patience = DescriptorPatience()
+        while true {
+            do throws(SystemCallError) {
+                return try handle.descriptor.open(arena.pointer(name), [.pathOnly, .directory, .noFollow])
+            } catch {
+                guard error.isOutOfDescriptors else { throw error }
+                for slot in cache.indices where cache[slot] != nil { dropHandle(of: cachedNode[slot]) }
+                guard patience.wait() else { throw error }
+            }
+        }
     }
 
     /// Puts a handle into the cache, in place of one not used lately.
     private func keep(_ handle: DirectoryHandle, for node: UInt32) {
         while recentlyUsed[hand] {
             recentlyUsed[hand] = false
-            hand = (hand + 1) % Self.cacheSize
+            hand = (hand + 1) % cache.count
         }
         if cache[hand] != nil { nodes[Int(cachedNode[hand])].slot = -1 }
         cache[hand] = handle
         cachedNode[hand] = node
         recentlyUsed[hand] = true
         nodes[Int(node)].slot = Int32(hand)
-        hand = (hand + 1) % Self.cacheSize
+        hand = (hand + 1) % cache.count
     }
 
     private func dropHandle(of node: UInt32) {

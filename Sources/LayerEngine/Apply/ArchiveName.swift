@@ -1,6 +1,6 @@
 import LayerModel
 
-/// The name of an entry, cleaned: no empty components, no `.`, no `..` (layer-archive.md A10 to A12).
+/// The name of an entry, cleaned: no empty components, no `.`, no `..`.
 ///
 /// One buffer is used for all entries.
 struct ArchiveName {

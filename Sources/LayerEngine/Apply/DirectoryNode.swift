@@ -31,6 +31,8 @@ struct NodeFlags: OptionSet, BitwiseCopyable {
     static let opaque = NodeFlags(rawValue: 256)
     /// What an earlier layer left marked here is known.
     static let marksAreKnown = NodeFlags(rawValue: 512)
+    /// It is known to lie on the root's own mount.
+    static let isOnRootsMount = NodeFlags(rawValue: 1024)
 }
 
 /// A real directory beneath the root, reached without following links.

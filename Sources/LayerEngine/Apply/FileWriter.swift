@@ -3,7 +3,7 @@ import LinuxIO
 import Synchronization
 
 /// Writes the files of one lane, with the fewest calls that give each its bytes and metadata: open, write, the
-/// times, close, and owner, attributes and mode only where a new file has others (layer-archive.md 8.2 P-3).
+/// times, close, and owner, attributes and mode only where a new file has others.
 struct FileWriter: ~Copyable {
     /// What all writers of a job know.
     struct Settings: Sendable {
@@ -106,8 +106,15 @@ struct FileWriter: ~Copyable {
         -> OwnedDescriptor
     {
         counters.creates += 1
-        return try directory.descriptor.open(
-            arena.pointer(job.name), [.create, .exclusive, .noFollow, .writeOnly], mode: job.mode & 0o777)
+        var patience = DescriptorPatience()
+        while true {
+            do throws(SystemCallError) {
+                return try directory.descriptor.open(
+                    arena.pointer(job.name), [.create, .exclusive, .noFollow, .writeOnly], mode: job.mode & 0o777)
+            } catch {
+                guard error.isOutOfDescriptors, !settings.cancel.isCancelled, patience.wait() else { throw error }
+            }
+        }
     }
 
     /// Owner, attributes, mode, times, in this order: setting the owner clears special bits and capabilities.
@@ -123,21 +130,22 @@ struct FileWriter: ~Copyable {
             }
         }
         if job.dropsAccessList { try file.removeAttribute(NamePointer("system.posix_acl_access")) }
+        var mode = job.mode
         for index in job.firstAttribute..<job.firstAttribute + job.attributeCount {
-            try setAttribute(index, attributes, of: file, job)
+            mode = try setAttribute(index, attributes, of: file, job, mode)
         }
-        if job.setsMode { try file.setMode(job.mode) }
+        if job.setsMode { try file.setMode(mode) }
         try file.setTimes(access: job.access, modification: job.modification)
     }
 
+    /// Returns what is left of the mode that the file is to have with the attribute.
     private mutating func setAttribute(
-        _ index: Int, _ attributes: AttributeSet, of file: borrowing OwnedDescriptor, _ job: FileJob
-    )
-        throws(SystemCallError)
-    {
+        _ index: Int, _ attributes: AttributeSet, of file: borrowing OwnedDescriptor, _ job: FileJob, _ mode: UInt32
+    ) throws(SystemCallError) -> UInt32 {
         let name = attributes.name(index)
         do throws(SystemCallError) {
             try file.setAttribute(NamePointer(terminated: name), attributes.value(index))
+            return mode
         } catch {
             let plain = name.extracting(0..<name.byteCount - 1)
             let failure = WriteFailure(
@@ -148,6 +156,7 @@ struct FileWriter: ~Copyable {
                 throw error
             }
             results.tolerate(failure)
+            return settings.policy.mode(mode, without: plain, attributes.value(index))
         }
     }
 

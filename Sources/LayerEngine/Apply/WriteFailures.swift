@@ -67,7 +67,7 @@ extension ApplyJob {
         }
         return LayerError(
             failure.error, "set the \(text(failure)) of", path: path,
-            hint: policy.remedy(failure.error.errno, attribute: failure.attribute.rawBytes, of: failure.kind))
+            hint: remedy(failure))
     }
 
     /// Reports what was tolerated, one line each.
@@ -79,10 +79,14 @@ extension ApplyJob {
                 report.warn("\(path): the owner was not set: \(reason)")
                 continue
             }
-            let remedy = policy.remedy(failure.error.errno, attribute: failure.attribute.rawBytes, of: failure.kind)
-            report.warn("\(path): the \(text(failure)) was not set: \(reason); \(remedy)")
+            report.warn("\(path): the \(text(failure)) was not set: \(reason); \(remedy(failure))")
         }
         report.warningCount += failures.count - failures.kept.count
+    }
+
+    private func remedy(_ failure: WriteFailure) -> String {
+        policy.remedy(
+            failure.error.errno, attribute: failure.attribute.rawBytes, byteCount: failure.byteCount, of: failure.kind)
     }
 
     private func text(_ failure: WriteFailure) -> String {
@@ -90,21 +94,23 @@ extension ApplyJob {
     }
 
     /// Sets one attribute of a name that is neither followed nor opened; `attribute` ends in a NUL. A tolerated failure
-    /// becomes a warning, others are thrown.
-    func setAttribute(_ attribute: RawSpan, _ value: RawSpan, of name: NameRef, in node: UInt32, kind: EntryKind)
-        throws(LayerError)
-    {
+    /// becomes a warning, others are thrown. Returns what is left of the mode that the name is to have with it.
+    func setAttribute(
+        _ attribute: RawSpan, _ value: RawSpan, of name: NameRef, in node: UInt32, kind: EntryKind, mode: UInt32
+    ) throws(LayerError) -> UInt32 {
         let handle = try handle(node)
         let arena = tree.arena
         report.io.attributeCalls += 1
         do throws(SystemCallError) {
             try handle.descriptor.setAttribute(NamePointer(terminated: attribute), value, of: arena.pointer(name))
+            return mode
         } catch {
             let plain = attribute.extracting(0..<attribute.byteCount - 1)
             let failure = WriteFailure(
                 node: node, name: name, kind: kind, attribute: plain, byteCount: value.byteCount, error: error)
             guard policy.tolerates(error.errno, attribute: plain, of: kind) else { throw layerError(failure) }
             crew.results.tolerate(failure)
+            return policy.mode(mode, without: plain, value)
         }
     }
 }

@@ -19,18 +19,20 @@ final class WriterLane: Sendable {
     /// Batches given to the lane that are not done yet; a hint for who has least to do.
     let outstanding = Atomic<Int>(0)
 
-    /// Batches that may wait in one lane.
-    private static let bound = 64
+    /// Batches that may wait in the lane. Each keeps its directory open.
+    private let bound: Int
+
+    init(bound: Int) { self.bound = bound }
 
     /// Queues a batch, after waiting while the queue is full.
     func push(_ batch: FileBatch) {
         outstanding.add(1, ordering: .relaxed)
-        state.waitFor { (state) -> (result: Void, wake: Bool)? in
-            guard state.waiting.count - state.next < Self.bound else { return nil }
+        state.waitFor { [bound] (state) -> (result: Void, wake: Bool)? in
+            guard state.waiting.count - state.next < bound else { return nil }
             if state.next == state.waiting.count {
                 state.waiting.removeAll(keepingCapacity: true)
                 state.next = 0
-            } else if state.next >= 4 * Self.bound {
+            } else if state.next >= 4 * bound {
                 state.waiting.removeFirst(state.next)
                 state.next = 0
             }
@@ -41,10 +43,10 @@ final class WriterLane: Sendable {
 
     /// The next batch, or nil once the lane is closed and empty.
     func pop() -> FileBatch? {
-        state.waitFor { (state) -> (result: FileBatch?, wake: Bool)? in
+        state.waitFor { [bound] (state) -> (result: FileBatch?, wake: Bool)? in
             if state.next < state.waiting.count {
                 state.next += 1
-                return (state.waiting[state.next - 1], state.waiting.count - state.next >= Self.bound - 1)
+                return (state.waiting[state.next - 1], state.waiting.count - state.next >= bound - 1)
             }
             return state.isClosed ? (nil, false) : nil
         }
@@ -55,10 +57,10 @@ final class WriterLane: Sendable {
         precondition(0...batch.files.count ~= done)
         batch.reset()
         outstanding.subtract(1, ordering: .relaxed)
-        state.update { state in
+        state.update { [bound] state in
             state.completed += 1
             state.done += UInt64(done)
-            if state.spare.count < Self.bound { state.spare.append(batch) }
+            if state.spare.count < bound { state.spare.append(batch) }
             return ((), true)
         }
     }
@@ -133,8 +135,11 @@ final class WriterCrew {
         func join() { if let thread = thread.take() { thread.join() } }
     }
 
-    init(workers: Int, arena: NameArena, settings: FileWriter.Settings) throws(LayerError) {
-        lanes = (0..<workers).map { _ in WriterLane() }
+    /// Batches that may wait for one writer where there are descriptors enough.
+    static let longestQueue = 64
+
+    init(workers: Int, queue: Int, arena: NameArena, settings: FileWriter.Settings) throws(LayerError) {
+        lanes = (0..<workers).map { _ in WriterLane(bound: queue) }
         pushed = [UInt64](repeating: 0, count: workers)
         let results = results
         for lane in lanes {

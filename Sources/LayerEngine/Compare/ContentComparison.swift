@@ -12,7 +12,7 @@ import LinuxIO
 public enum ContentComparison: Sendable {
     /// Never: metadata decide, as in Docker's lists.
     case never
-    /// Where sizes and seconds agree and either side has no nanoseconds (layer-archive.md C10).
+    /// Where sizes and seconds agree and either side has no nanoseconds.
     case coarseTimes
     /// Wherever all metadata agree but for that evidence: cheap for two mounted trees that share their files.
     case changedInodes
@@ -20,7 +20,7 @@ public enum ContentComparison: Sendable {
     /// evidence. It is the second in which the origin of a clone was taken.
     case changedInodesOrSince(Int64)
     /// Wherever all metadata agree. Reads every file of two separate trees; for an upper directory, only what was
-    /// copied up without being changed (drivers.md 12, rule 4).
+    /// copied up without being changed.
     case always
 }
 

@@ -1,7 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// When two versions of a path count as unchanged (layer-archive.md C4, C5, C11). Data, so that profiles differ in
+/// When two versions of a path count as unchanged. Data, so that profiles differ in
 /// constants and not in code.
 struct EqualityRule: Sendable {
     enum Times: Sendable {

@@ -1,7 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// The comparison of two merged views, one directory at a time (layer-archive.md C18, C3-C8). An upper directory is
+/// The comparison of two merged views, one directory at a time. An upper directory is
 /// compared through its own names alone where nothing else can differ; otherwise both views are listed.
 extension WalkWorker {
     mutating func compare(_ directory: UInt32) throws(LayerError) {
@@ -114,12 +114,13 @@ extension WalkWorker {
     private mutating func isWhiteoutOrGone(
         _ entry: inout EntryRecord, _ handle: borrowing OwnedDescriptor, _ marks: OverlayMarks, _ directory: UInt32
     ) throws(LayerError) -> Bool {
-        let mayBeDevice = entry.kind == .characterDevice && plan.dialect.recognises.contains(.device)
+        let mayBeDevice = entry.kind == .characterDevice
         // Elsewhere the kernel lists the name, though nothing can be found under it.
         let mayBeMarked = entry.kind == .regular && marks.attributeWhiteouts
         guard plan.needsMetadata || entry.kind == .unknown || mayBeDevice || mayBeMarked else { return false }
         guard let metadata = try look(at: entry.name, in: handle, directory) else { return true }
         entry.take(metadata)
+        if try leavesOut(metadata, entry.name, directory) { return true }
         return try isWhiteout(entry.name, metadata, handle, directory)
     }
 
@@ -158,7 +159,9 @@ extension WalkWorker {
                 metadata = found
                 try noteIndexed(name.name, found, in: handle, directory)
                 entry.take(found)
-                isWhiteout = try self.isWhiteout(name.name, found, handle, directory)
+                let isLeftOut = try leavesOut(found, name.name, directory)
+                let isMark = try self.isWhiteout(name.name, found, handle, directory)
+                isWhiteout = isLeftOut || isMark
             }
             let base = try lookUp(name.name, in: record.base, directory)
             if isWhiteout {

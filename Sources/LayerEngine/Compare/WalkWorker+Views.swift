@@ -140,10 +140,11 @@ extension WalkWorker {
         var entry = EntryRecord(name: name.name)
         entry.origin = name.origin
         entry.kind = name.kind
-        if plan.needsMetadata || name.kind == .unknown {
+        if plan.needsMetadata || name.kind == .unknown || name.kind == .characterDevice {
             guard let metadata = try look(atPhysical: name.origin, name.name, directory) else {
                 return try noteVanished(directory, name.name)
             }
+            if try leavesOut(metadata, name.name, directory) { return }
             entry.take(metadata)
         }
         if entry.kind == .directory {
@@ -166,7 +167,7 @@ extension WalkWorker {
         _ old: ScannedName, _ new: ScannedName, _ directory: UInt32, _ record: DirectoryRecord, _ sameDevice: Bool,
         _ batch: inout EntryBatch
     ) throws(LayerError) {
-        // One inode under both names: equal by construction, with all that is below (layer-archive.md C3).
+        // One inode under both names: equal by construction, with all that is below.
         if sameDevice, old.inode == new.inode, !plan.equality.keepsUnmodifiedLinks || new.kind == .directory { return }
         if new.kind != .directory, isSameDirectory(old.origin, new.origin) { return }
         if let changed = plan.changedInodes, old.inode == new.inode, !changed.contains(new.inode) { return }
@@ -182,6 +183,12 @@ extension WalkWorker {
         let same = try isUnchanged(oldData, newData, old.origin, new.origin, new.name, directory)
         entry.change = same ? .unmodified : .modified
         if !same || newData.kind == .directory, try leavesOut(new.name, directory) { return }
+        if !same, try leavesOut(newData, new.name, directory) {
+            guard !oldData.isWhiteoutDevice else { return }
+            entry = EntryRecord(name: new.name)
+            entry.change = .deleted
+            return batch.append(entry)
+        }
         if newData.kind == .socket, oldData.kind != .socket { entry.flags.insert(.replaces) }
         if newData.kind == .directory {
             var base = StackRange.empty

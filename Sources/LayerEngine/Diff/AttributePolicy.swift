@@ -1,6 +1,6 @@
 import LayerModel
 
-/// Which extended attributes a profile exports, and compares (layer-archive.md 1.3, D14).
+/// Which extended attributes a profile exports, and compares.
 struct AttributePolicy: OptionSet, Sendable {
     let rawValue: UInt8
 

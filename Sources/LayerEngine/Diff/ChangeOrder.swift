@@ -2,7 +2,7 @@ import LayerModel
 import LinuxIO
 
 /// In which order paths leave: depth first with siblings sorted by their bytes, or by the bytes of whole paths
-/// (`/a`, `/a-b`, `/a/x`), as Docker sorts a list of changes (layer-archive.md D7, D8).
+/// (`/a`, `/a-b`, `/a/x`), as Docker sorts a list of changes.
 enum PathOrder: Sendable {
     case depthFirst
     case wholePath

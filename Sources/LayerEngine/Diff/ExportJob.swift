@@ -67,7 +67,7 @@ final class ExportJob: Sendable {
 
 extension SegmentEncoder {
     /// Opens the file that holds the data of a metadata-only copy: the nearest lower file of its name, or of the
-    /// name its redirect gives, that has data itself (layer-archive.md D32).
+    /// name its redirect gives, that has data itself.
     mutating func openData(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) -> OwnedDescriptor {
         guard let data = try walker.dataFile(of: entry.name, origin: entry.origin, in: item.directory) else {
             throw LayerError(

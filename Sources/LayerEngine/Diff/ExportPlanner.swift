@@ -15,7 +15,7 @@ struct ExportPlanner {
     /// The same of files whose names spell deletions: aufs links them all to one. No other file may lead to one of these,
     /// which nobody unpacks.
     private var firstMarkers: [InodeKey: UInt32] = [:]
-    /// Names of unchanged inodes, until a changed name of the inode comes (layer-archive.md D22).
+    /// Names of unchanged inodes, until a changed name of the inode comes.
     private var unchangedNames: [InodeKey: [(entry: UInt32, directory: UInt32)]] = [:]
     private var written: Set<UInt32> = []
     var skippedSockets = 0
@@ -176,7 +176,7 @@ struct ExportPlanner {
         }
     }
 
-    /// Makes sure that the directories above an item have their headers (layer-archive.md D39).
+    /// Makes sure that the directories above an item have their headers.
     private mutating func addParents(_ directory: UInt32) throws(LayerError) {
         guard rules.equality.keepsUnmodifiedLinks else { return }
         var missing: [UInt32] = []

@@ -1,6 +1,6 @@
 import LayerModel
 
-/// The exact layout of a layer: whose bytes it equals (layer-archive.md, "Export profiles").
+/// The exact layout of a layer: whose bytes it equals.
 public enum LayerProfile: String, Sendable, CaseIterable {
     /// ldiff's own: Docker's layout with all portable attributes; the default.
     case full

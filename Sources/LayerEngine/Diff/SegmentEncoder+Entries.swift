@@ -89,7 +89,7 @@ extension SegmentEncoder {
             return
         }
         var value = walker.attributes.lastValue.copied()
-        // Revision 3 carries a root uid that means nothing on another machine (layer-archive.md D13).
+        // Revision 3 carries a root uid that means nothing on another machine.
         if value.count == 24, value[3] == 3 {
             value[3] = 2
             value.removeLast(4)

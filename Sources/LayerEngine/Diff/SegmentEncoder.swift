@@ -118,7 +118,7 @@ struct SegmentEncoder: ~Copyable {
         return fields
     }
 
-    /// Owner inside the container. Names beginning `.wh.` keep theirs (layer-archive.md D36).
+    /// Owner inside the container. Names beginning `.wh.` keep theirs.
     private func mappedIDs(_ entry: EntryRecord, _ directory: UInt32) throws(LayerError) -> (Int64, Int64) {
         let unmapped = (Int64(entry.uid), Int64(entry.gid))
         guard job.mapsIDs, !bytes(names[entry.name], startWith: WhiteoutName.prefix) else { return unmapped }
@@ -174,7 +174,7 @@ struct SegmentEncoder: ~Copyable {
 
     // MARK: Whiteouts
 
-    /// A whiteout that lies on disk (layer-archive.md D23, D24, D25).
+    /// A whiteout that lies on disk.
     private mutating func encodeWhiteout(_ item: ExportItem, _ entry: EntryRecord) throws(LayerError) {
         setName(item, entry, before: ".wh.")
         setLinkName(item.link)

@@ -1,6 +1,6 @@
 import LayerModel
 
-/// What `user.containers.override_stat` says of a file: `uid:gid:mode[:kind]`, mode in octal (layer-archive.md D34).
+/// What `user.containers.override_stat` says of a file: `uid:gid:mode[:kind]`, mode in octal.
 ///
 /// Stores of containers/storage that were made with `force_mask` keep owners there, and special files as empty ones.
 /// Everywhere else it is an attribute that any user may set on his own files, and means nothing.

@@ -59,6 +59,10 @@ extension WalkWorker {
             entry.take(metadata)
             entry.origin = name.origin
             entry.flags.formUnion(name.flags)
+            if try leavesOut(metadata, name.name, directory) {
+                guard try replacesLower(name.name, in: directory) else { continue }
+                entry.flags.insert(.whiteout)
+            }
             if recognisesDevices, metadata.isWhiteoutDevice {
                 // Some versions of fuse-overlayfs leave a device called `.wh..opq` in opaque directories.
                 if plan.dialect.recognises.contains(.prefixedFile), bytes(names[name.name], startWith: ".wh.") {
@@ -140,7 +144,7 @@ extension WalkWorker {
         try recordMerged(directory)
     }
 
-    /// Takes the merged contents of a renamed directory, all of them as additions (layer-archive.md D33).
+    /// Takes the merged contents of a renamed directory, all of them as additions.
     private mutating func recordMerged(_ directory: UInt32) throws(LayerError) {
         let record = store.directories[Int(directory)]
         try gather(upper: record.upper, rest: record.rest, of: directory, base: false)

@@ -10,20 +10,39 @@ extension WalkWorker {
         guard name.length >= 4, bytes(names[name], startWith: WhiteoutName.prefix) else { return false }
         // Where they do mean something, only those that name nothing are in the way.
         if plan.dialect.recognises.contains(.prefixedFile), WhiteoutName(names[name]) != .invalid { return false }
+        return try leavesOut(
+            name, directory, left: "left out, since its name means a deletion in a layer:",
+            kept: "deletes another name where the layer is unpacked:",
+            why: "its name begins with .wh., which means a deletion in a layer")
+    }
+
+    /// The same of a device numbered 0:0, in a tree in which that means nothing: where the layer is unpacked it would delete
+    /// what has its name.
+    mutating func leavesOut(_ metadata: EntryMetadata, _ name: NameRef, _ directory: UInt32) throws(LayerError) -> Bool
+    {
+        guard metadata.isWhiteoutDevice, !plan.dialect.recognises.contains(.device) else { return false }
+        return try leavesOut(
+            name, directory, left: "left out, since a device 0:0 means a deletion in a layer:",
+            kept: "is a device 0:0, which deletes its name where the layer is unpacked:",
+            why: "it is a device 0:0, which means a deletion in a layer")
+    }
+
+    private mutating func leavesOut(
+        _ name: NameRef, _ directory: UInt32, left: String, kept: String, why: String
+    ) throws(LayerError) -> Bool {
         switch plan.reservedNames {
         case .leftOut:
             tally.reservedNames += 1
-            warn("left out, since its name means a deletion in a layer:", directory, name)
+            warn(left, directory, name)
             return true
         case .kept:
             tally.reservedNames += 1
-            warn("deletes another name where the layer is unpacked:", directory, name)
+            warn(kept, directory, name)
             return false
         case .refused:
             throw LayerError(
-                .unsafePath, "write", path: path(directory, name),
-                cause: .reason("its name begins with .wh., which means a deletion in a layer"),
-                hint: "rename it, or leave it out with --reserved-names leave-out")
+                .unsafePath, "write", path: path(directory, name), cause: .reason(why),
+                hint: "rename or remove it, or leave it out with --reserved-names leave-out")
         }
     }
 
@@ -34,14 +53,13 @@ extension WalkWorker {
             && bytes(names[name], startWith: WhiteoutName.prefix)
     }
 
-    /// Whether the lower directories show something else under a socket's name, so that leaving the socket out would bring
-    /// that back.
+    /// Whether the lower directories show something else under the name of a socket, or of a device 0:0, so that leaving that
+    /// out would bring it back.
     mutating func replacesLower(_ name: NameRef, in directory: UInt32) throws(LayerError) -> Bool {
         guard plan.dialect.name != .tree else { return false }
         guard !plan.lowerRoots.isEmpty else {
             warn(
-                "left out a socket; what it replaced in a lower directory, if anything, is not deleted:", directory,
-                name)
+                "left out; what it replaced in a lower directory, if anything, is not deleted:", directory, name)
             return false
         }
         var stack = plan.lowerRoots
@@ -50,7 +68,9 @@ extension WalkWorker {
             stack = try childStack(of: stack, store.directories[Int(step)].name, directory)
             if stack.isEmpty { return false }
         }
-        guard let found = try lookUp(name, in: stack, directory), found.metadata.kind != .socket else { return false }
+        guard let found = try lookUp(name, in: stack, directory), found.metadata.kind != .socket,
+            !found.metadata.isWhiteoutDevice
+        else { return false }
         // A marker that lies beside it says so already.
         guard plan.dialect.recognises.contains(.prefixedFile) else { return true }
         return try !hasPrefixedWhiteout(name, in: store.directories[Int(directory)].upper, directory)

@@ -3,7 +3,7 @@ import LinuxIO
 
 /// Sums over a tree; files with several names are kept apart, since each counts once.
 struct SizeSums: Sendable {
-    /// Bytes of all non-directories, each inode once (layer-archive.md C20).
+    /// Bytes of all non-directories, each inode once.
     var apparent: UInt64 = 0
     /// Allocated bytes, directories included (C21).
     var allocated: UInt64 = 0
@@ -73,7 +73,7 @@ struct SizeSums: Sendable {
 
 extension WalkWorker {
     /// Adds up one directory; only the names of its subdirectories are kept. Bookkeeping of aufs counts, as in Docker's
-    /// size of a branch (layer-archive.md S2).
+    /// size of a branch.
     mutating func sum(_ directory: UInt32) throws(LayerError) {
         let record = store.directories[Int(directory)]
         guard let handle = try openUpper(directory) else { return }

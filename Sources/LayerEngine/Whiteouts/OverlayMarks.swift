@@ -1,7 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// What overlay attributes say of a directory or file (layer-archive.md 1.6, 1.7), as far as the dialect obeys them.
+/// What overlay attributes say of a directory or file, as far as the dialect obeys them.
 struct OverlayMarks {
     /// Nothing of the lower directories shows.
     var opaque = false

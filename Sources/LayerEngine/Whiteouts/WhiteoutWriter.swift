@@ -13,7 +13,7 @@ struct MarkMetadata: Equatable {
 
 /// Writes deletions and opaque marks into an upper directory in its dialect's forms.
 ///
-/// Device whiteouts of one layer share an inode, as the kernel's own do (layer-archive.md A35). Its names may be
+/// Device whiteouts of one layer share an inode, as the kernel's own do. Its names may be
 /// filled again by the layer, and by other processes with anything, so that it is linked by its descriptor.
 struct WhiteoutWriter: ~Copyable {
     private let dialect: WhiteoutDialect
@@ -33,20 +33,28 @@ struct WhiteoutWriter: ~Copyable {
         return prefix + name.copied() + [0]
     }
 
-    /// Whether the dialect has a form for the deletion of a name: a file beside it has a longer name, and none has more
-    /// than 255 bytes.
-    func canDelete(_ name: RawSpan) -> Bool {
-        dialect.deletion.contains(.device) || name.byteCount <= Self.longestName - WhiteoutName.prefix.utf8CodeUnitCount
+    /// Whether the dialect has a form for the deletion of a name.
+    func canDelete(_ name: RawSpan) -> Bool { !isTooLong(name) || dialect.recognises.contains(.device) }
+
+    /// Whether no file beside a name can delete it: it would have a longer name, and none has more than 255 bytes.
+    private func isTooLong(_ name: RawSpan) -> Bool {
+        name.byteCount > Self.longestName - WhiteoutName.prefix.utf8CodeUnitCount
+    }
+
+    /// Whether the deletion of a name is a device, and not a file beside it.
+    private func usesDevice(_ name: RawSpan) -> Bool {
+        dialect.deletion.contains(.device) || isTooLong(name) && dialect.recognises.contains(.device)
     }
 
     /// NAME_MAX of every Linux file system that matters here.
     private static let longestName = 255
 
-    /// Writes the deletion of a name that is free in `directory`; `canDelete` said that there is a form for it.
+    /// Writes the deletion of a name that is free in `directory`; `canDelete` said that there is a form for it. `handsDown`:
+    /// the directory gives an access list to what is made in it, which no mark keeps.
     mutating func writeDeletion(
-        _ name: NameRef, in directory: DirectoryHandle, _ arena: NameArena, _ metadata: MarkMetadata
+        _ name: NameRef, in directory: DirectoryHandle, _ arena: NameArena, _ metadata: MarkMetadata, handsDown: Bool
     ) throws(SystemCallError) {
-        guard dialect.deletion.contains(.device) else {
+        guard usesDevice(arena[name]) else {
             let marker = markerName(arena[name])
             let pointer = NamePointer(terminated: marker.rawBytes)
             let file: OwnedDescriptor
@@ -58,6 +66,7 @@ struct WhiteoutWriter: ~Copyable {
                 guard error.errno == 17 else { throw error }
                 return
             }
+            if handsDown { try file.removeAttribute(NamePointer("system.posix_acl_access")) }
             try file.setOwner(uid: metadata.uid, gid: metadata.gid)
             try file.setMode(metadata.mode)
             if let time = metadata.modification { try file.setTimes(access: time, modification: time) }
@@ -65,6 +74,9 @@ struct WhiteoutWriter: ~Copyable {
         }
         if try linkShared(arena.pointer(name), in: directory, metadata) { return }
         try directory.descriptor.makeNode(arena.pointer(name), mode: 0o020000, major: 0, minor: 0)
+        if handsDown {
+            try directory.descriptor.removeAttribute(NamePointer("system.posix_acl_access"), of: arena.pointer(name))
+        }
         try directory.descriptor.setOwner(arena.pointer(name), uid: metadata.uid, gid: metadata.gid)
         if let time = metadata.modification {
             try directory.descriptor.setTimes(arena.pointer(name), access: time, modification: time)
@@ -122,13 +134,13 @@ struct WhiteoutWriter: ~Copyable {
 
     /// Whether a `.wh.` file deletes a name that is not there itself.
     func isDeleted(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) -> Bool {
-        guard dialect.recognises.contains(.prefixedFile), name.byteCount <= Self.longestName - 4 else { return false }
+        guard dialect.recognises.contains(.prefixedFile), !isTooLong(name) else { return false }
         let marker = WhiteoutName.prefix.description.utf8Bytes + name.copied() + [0]
         return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil
     }
 
-    /// Marks an open directory opaque.
-    func markOpaque(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) {
+    /// Marks an open directory opaque; `handsDown` as with deletions.
+    func markOpaque(_ directory: borrowing OwnedDescriptor, handsDown: Bool) throws(SystemCallError) {
         let value: [UInt8] = [UInt8(ascii: "y")]
         switch dialect.opaque {
         case .trustedOpaque: try directory.setAttribute(NamePointer("trusted.overlay.opaque"), value.rawBytes)
@@ -137,7 +149,8 @@ struct WhiteoutWriter: ~Copyable {
         default:
             let name = NamePointer(WhiteoutName.opaqueMarker)
             if try directory.metadataIfPresent(name) != nil { return }
-            _ = try directory.open(name, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
+            let file = try directory.open(name, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
+            if handsDown { try file.removeAttribute(NamePointer("system.posix_acl_access")) }
         }
     }
 

@@ -40,6 +40,20 @@ struct MountWatch: ~Copyable {
         return nil
     }
 
+    /// The mount point below the directory that `tree` lies at or below; nil where it is on the mount of `directory`, which
+    /// is the directory itself.
+    mutating func mountPoint(
+        holding tree: borrowing OwnedDescriptor, apartFrom directory: borrowing OwnedDescriptor
+    ) -> PathBytes? {
+        update()
+        guard !points.isEmpty, let path = kernelPath(of: tree)?.bytes else { return nil }
+        let above = points.filter { Self.lies(path, below: $0.bytes) }
+        guard let nearest = above.max(by: { $0.bytes.count < $1.bytes.count }) else { return nil }
+        // A mount that lies hidden beneath a later one has a path, too.
+        let isOwn = (try? ComponentWalk.mount(of: tree)) == (try? ComponentWalk.mount(of: directory))
+        return isOwn ? nil : nearest
+    }
+
     private mutating func update() {
         guard !top.isEmpty else { return }
         if isRead, !hasChanged() { return }

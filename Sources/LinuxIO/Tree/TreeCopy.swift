@@ -96,7 +96,7 @@ public struct TreeCopyReport: Sendable, Equatable {
     }
 }
 
-/// Copies directory trees (drivers.md 2).
+/// Copies directory trees.
 public enum TreeCopy {
     /// Copies everything in `source` into the directory `target`.
     ///

@@ -31,7 +31,7 @@ public struct TreeRemovalReport: Sendable, Equatable, BitwiseCopyable {
     }
 }
 
-/// Removes trees by descriptor, without following links or crossing into other mounts (drivers.md 1.11).
+/// Removes trees by descriptor, without following links or crossing into other mounts.
 ///
 /// What is gone already counts as removed. A directory that got new names meanwhile is emptied once more. A mount point
 /// ends it with `.inUse` and its path: unmount that, and call again. Mounts are looked for before anything is removed;

@@ -16,6 +16,14 @@ public struct TreeRemover: ~Copyable {
         watch = MountWatch(below: directory)
     }
 
+    /// The mount point, below the watched `directory`, that `tree` lies at or below; nil where it is on the mount of
+    /// `directory`, and so may be removed from.
+    public mutating func mountPoint(
+        holding tree: borrowing OwnedDescriptor, apartFrom directory: borrowing OwnedDescriptor
+    ) -> PathBytes? {
+        watch?.mountPoint(holding: tree, apartFrom: directory) ?? nil
+    }
+
     /// Removes `name` of `parent`, whatever it is, and everything below it; one that does not exist is fine.
     public mutating func remove(
         _ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor, countsBytes: Bool = false

@@ -181,7 +181,7 @@ struct LayerMigrateCommand: ParsableCommand {
         if !result.skipped.isEmpty { report.summary += "; \(result.skipped.count) were there already" }
         if result.skippedSockets > 0 { report.summary += "; left out \(result.skippedSockets) sockets" }
         if result.reservedNames > 0 {
-            report.summary += "; left out \(result.reservedNames) names beginning with .wh."
+            report.summary += "; left out \(result.reservedNames) names that mean deletions"
         }
         return report
     }
