@@ -1,4 +1,4 @@
-/// What ldiff must reach on the Linux source tree with two cores (performance.md, the column "at least").
+/// What ldiff must reach on the Linux source tree with two cores.
 ///
 /// A target says met or missed and changes no exit status: times of a shared machine come and go.
 struct Target: Sendable {

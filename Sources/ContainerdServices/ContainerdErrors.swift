@@ -3,8 +3,7 @@ import LayerModel
 
 /// What a service answers with instead of a result: containerd decides by the class, people read the text.
 ///
-/// The text begins with the operation and ends with the class's words, which containerd's client takes off again
-/// (drop-in.md 1.4).
+/// The text begins with the operation and ends with the class's words, which containerd's client takes off again.
 public struct ServiceFailure: Error, Sendable, Equatable {
     /// containerd's classes of errors.
     public enum Class: String, Sendable, CaseIterable {

@@ -63,7 +63,7 @@ public final class ContainerdServer: Service {
         server = GRPCServer(transport: transport, services: services)
     }
 
-    /// What containerd's client expects (drop-in.md 7).
+    /// What containerd's client expects.
     private static var configuration: HTTP2ServerTransport.Posix.Config {
         .defaults { config in
             config.rpc.maxRequestPayloadSize = messageLimit

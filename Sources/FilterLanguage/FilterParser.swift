@@ -5,7 +5,7 @@ public struct FilterSyntaxError: Error, Equatable {
     public let reason: String
 }
 
-/// Reads one filter: selectors with commas between them (drop-in.md 1.3). White space between tokens does not count.
+/// Reads one filter: selectors with commas between them. White space between tokens does not count.
 public struct FilterParser {
     private let text: [UInt8]
     private var position = 0

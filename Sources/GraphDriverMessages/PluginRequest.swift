@@ -1,7 +1,7 @@
 import FoundationEssentials
 public import LayerModel
 
-/// What Docker sends with a call (drop-in.md 4.2): a JSON object whose members are left out when they are empty.
+/// What Docker sends with a call: a JSON object whose members are left out when they are empty.
 public struct PluginRequest: Decodable, Sendable {
     public var id = ""
     public var parent = ""

@@ -8,7 +8,7 @@ import NIOPosix
 import ServiceLifecycle
 import Synchronization
 
-/// Docker's graphdriver plugin: one of our drivers, served on a unix socket to dockerd up to 27 (drop-in.md 4).
+/// Docker's graphdriver plugin: one of our drivers, served on a unix socket to dockerd up to 27.
 public final class GraphDriverPlugin: Service {
     /// How it runs.
     public struct Configuration: Sendable {

@@ -5,7 +5,7 @@ import LayerKit
 import LayerModel
 import LinuxIO
 
-/// The calls of the protocol (drop-in.md 4.2).
+/// The calls of the protocol.
 enum PluginCall: String, CaseIterable {
     case activate = "/Plugin.Activate"
     case initialize = "/GraphDriver.Init"

@@ -6,7 +6,7 @@ import LayerKit
 import LayerModel
 import Logging
 
-/// Turns requests into calls and their outcomes into responses (drop-in.md 4.1).
+/// Turns requests into calls and their outcomes into responses.
 struct PluginResponder: Sendable {
     let calls: PluginCalls
     let streams: PluginStreams

@@ -1,7 +1,7 @@
 public import LayerModel
 import LinuxIO
 
-/// The list of drivers, and which one a store is opened with (drivers.md 1.4).
+/// The list of drivers, and which one a store is opened with.
 public enum DriverRegistry {
     /// The order in which Docker 20.10 looks for a driver.
     public static let priority: [DriverName] = [.zfs, .overlay2, .fuseOverlayFS, .aufs, .overlay]

@@ -3,7 +3,7 @@ public import LayerFormats
 public import LayerModel
 import LinuxIO
 
-/// Rebuilds the tar of a layer that was unpacked (layer-archive.md section 5).
+/// Rebuilds the tar of a layer that was unpacked.
 public enum LayerAssembly {
     /// Writes the tar that `metadata` describes to `output`, with the contents of files in the directory `root`.
     ///

@@ -1,7 +1,7 @@
 public import LayerEngine
 public import LayerModel
 
-/// What a layer would hold, without writing it (layer-archive.md sections 2 and 4).
+/// What a layer would hold, without writing it.
 public enum LayerDifference {
     /// Calls `body` with each change, sorted by path bytes; a path begins with a slash and is valid during the call.
     ///

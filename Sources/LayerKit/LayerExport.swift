@@ -36,7 +36,7 @@ public struct LayerExportReport: Sendable {
     public var outputBytes: UInt64
 }
 
-/// Writes layers: what a tree holds, or how it differs from others (layer-archive.md section 1).
+/// Writes layers: what a tree holds, or how it differs from others.
 public enum LayerExport {
     /// Writes the layer of `source` to `output` and gives a file its name, and its tar-split metadata to `tarSplit`.
     ///

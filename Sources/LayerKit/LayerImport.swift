@@ -46,7 +46,7 @@ public struct LayerImportReport: Sendable {
     public var createdRoot: Bool
 }
 
-/// Unpacks layers (layer-archive.md section 3).
+/// Unpacks layers.
 public enum LayerImport {
     /// Unpacks the layer `input` into the directory `root`, whose last component is created if it is missing, and writes
     /// the layer's tar-split metadata to `tarSplit`.

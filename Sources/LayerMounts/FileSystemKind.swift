@@ -1,7 +1,7 @@
 public import LayerModel
 internal import LinuxIO
 
-/// A file system known by its magic number, see statfs(2) and drivers.md 1.14.
+/// A file system known by its magic number, see statfs(2).
 public struct FileSystemKind: Sendable, Equatable, Hashable {
     public let magic: UInt32
     public init(magic: UInt32) { self.magic = magic }

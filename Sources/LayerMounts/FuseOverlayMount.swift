@@ -1,6 +1,6 @@
 public import LayerModel
 
-/// A mount by fuse-overlayfs to be made (drivers.md 7.3).
+/// A mount by fuse-overlayfs to be made.
 public struct FuseOverlayMount: Sendable {
     /// Lower directories, the nearest first, as `home` sees them: short, and without what the helper cannot escape.
     public var lowers: [PathBytes]

@@ -119,7 +119,7 @@ public enum KernelMount {
         }
     }
 
-    /// Errors of those below count only where the uppermost fails too (drivers.md 1.11).
+    /// Errors of those below count only where the uppermost fails too.
     private static func unmountEach(_ deepestFirst: [PathBytes]) throws(LayerError) {
         var last: LayerError?
         for point in deepestFirst {

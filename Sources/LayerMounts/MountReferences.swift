@@ -1,7 +1,7 @@
 public import LayerModel
 internal import LinuxIO
 
-/// Counts who uses which mount, so that the first mounts and the last unmounts (drivers.md 1.9).
+/// Counts who uses which mount, so that the first mounts and the last unmounts.
 ///
 /// A mount that is there before anybody asked was left by an earlier run and counts as one reference that is never given
 /// back by us. Every operation looks again, so a mount that somebody else took away is noticed.

@@ -61,7 +61,7 @@ extension MountTable {
 
     /// Whether a file system with this magic number (statfs(2)) is mounted on `path`.
     ///
-    /// The number alone does not tell: where the directory above is of the same kind, every path has it (drivers.md 1.9).
+    /// The number alone does not tell: where the directory above is of the same kind, every path has it.
     public static func state(of path: PathBytes, magic: UInt32) throws(LayerError) -> MountState {
         let type = Kernel.fileSystemType(Terminated(path))
         switch -type {

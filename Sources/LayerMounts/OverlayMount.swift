@@ -3,8 +3,8 @@ internal import LinuxIO
 
 /// A kernel overlay mount to be made: any number of lower directories, at most one upper.
 ///
-/// mount(2) copies one page of options, which 128 long paths do not fit into. So there are four ways, tried in this order
-/// (drivers.md 6.7): the lowers one by one through the second mount interface; all paths absolute; all relative to the
+/// mount(2) copies one page of options, which 128 long paths do not fit into. So there are four ways, tried in this order:
+/// the lowers one by one through the second mount interface; all paths absolute; all relative to the
 /// store's home; all as numbers of open descriptors.
 public struct OverlayMount: Sendable {
     /// How the mount is made.

@@ -35,7 +35,7 @@ public struct OverlayMountOptions: Sendable, Equatable {
     }
 }
 
-/// The text of SELinux's mount option (drivers.md 1.8).
+/// The text of SELinux's mount option.
 public enum MountLabel {
     /// `data` with `context="label"` behind it; unchanged for an empty label.
     public static func append(_ label: String, to data: [UInt8]) -> [UInt8] {

@@ -31,7 +31,7 @@ public struct OverlaySupport: Sendable {
         for number in 1...max(count, 1) { try probe.setMode("merged/file\(number)", 0o600) }
     }
 
-    /// Whether an explicit `redirect_dir=follow` is accepted (drivers.md 6.4, rule 1): only where the kernel follows always,
+    /// Whether an explicit `redirect_dir=follow` is accepted: only where the kernel follows always,
     /// and does not make metadata-only copies by default.
     public func acceptsRedirectFollow() throws(LayerError) -> Bool {
         guard Self.hasParameter("redirect_always_follow"), !Self.copiesMetadataOnly else { return false }
@@ -50,7 +50,7 @@ public struct OverlaySupport: Sendable {
     }
 
     /// Why an upper directory written through a mount with `options` would not be the layer's difference by itself; nil
-    /// where it is (drivers.md 6.4).
+    /// where it is.
     public func nativeDiffProblem(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> String?
     {
         if ProcessState.isInUserNamespace, !options.userXattr { return "running in a user namespace" }
@@ -122,7 +122,7 @@ extension OverlaySupport {
         }
     }
 
-    /// Whether directory entries in `directory` come with their type (drivers.md 1.13).
+    /// Whether directory entries in `directory` come with their type.
     ///
     /// Throws where the directory shows no entry at all, not even one that was just made.
     public static func supportsDirectoryTypes(_ directory: PathBytes) throws(LayerError) -> Bool {

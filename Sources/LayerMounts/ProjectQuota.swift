@@ -3,7 +3,7 @@ public import LayerModel
 internal import LinuxIO
 internal import Synchronization
 
-/// Size limits of directories by project quotas (drivers.md 1.16): xfs mounted with `prjquota`, or another file system
+/// Size limits of directories by project quotas: xfs mounted with `prjquota`, or another file system
 /// with the same calls.
 ///
 /// Every layer directory gets a project id, which all that is made in it inherits. Ids lie in a range of 10,000 derived from

@@ -1,6 +1,6 @@
 import LayerKit
 
-/// The statuses of cli.md, named as sysexits.h does; the only place that knows which failure gives which.
+/// The statuses of the command, named as sysexits.h does; the only place that knows which failure gives which.
 enum ExitStatus: Int32 {
     case done = 0
     case usage = 64

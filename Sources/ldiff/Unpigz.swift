@@ -2,7 +2,7 @@ import Glibc
 import LayerKit
 
 /// `ldiff` under the name `unpigz`: inflates standard input to standard output as `unpigz -d -c` does, for dockerd and
-/// containerd, which look that program up and run it for every gzip layer (drop-in.md 0).
+/// containerd, which look that program up and run it for every gzip layer.
 ///
 /// One thread reads and inflates, another writes.
 enum Unpigz {

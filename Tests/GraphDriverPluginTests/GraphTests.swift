@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The cases of Docker's graphtest (drop-in.md 4.4), as a client of the plugin's socket. Nothing is skipped: a driver that
+/// The cases of Docker's graphtest, as a client of the plugin's socket. Nothing is skipped: a driver that
 /// is not supported fails.
 enum GraphTests {
     static func createEmpty(_ plugin: Plugin) throws {

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The transport and the answers, as Docker's client meets them (drop-in.md 4.1, 4.2).
+/// The transport and the answers, as Docker's client meets them.
 @Suite(.serialized) struct ProtocolTests {
     @Test func `Docker's requests are understood to the byte: no host, no content type, an empty body`() throws {
         let plugin = try Plugin(opens: false)

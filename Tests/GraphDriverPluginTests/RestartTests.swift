@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The plugin is restarted while Docker goes on: it is not told again what Docker has (drop-in.md 4.1).
+/// The plugin is restarted while Docker goes on: it is not told again what Docker has.
 @Suite(.serialized) struct RestartTests {
     static let drivers = ["overlay2", "overlay", "fuse-overlayfs"]
 

@@ -17,7 +17,7 @@ final class FailureList: Sendable {
     var all: [String] { list.withLock { $0 } }
 }
 
-/// What Docker's aufs driver does wrong or not at all (drivers.md 1.18, 8, 15, 17 K9), and old stores on new kernels.
+/// What Docker's aufs driver does wrong or not at all, and old stores on new kernels.
 @Suite struct AUFSDefectTests {
     @Test func `K9 an unknown layer is not mounted, and leaves nothing`() throws {
         let store = try AUFSScratch()

@@ -10,7 +10,7 @@ private func listing(_ path: String) -> [String] { directoryNames(path).sorted()
 
 private func make(_ path: String, _ text: String = "") throws { try writeFile(path, Array(text.utf8)) }
 
-/// The tests that Docker's aufs driver has for itself, by their names (drivers.md 16).
+/// The tests that Docker's aufs driver has for itself, by their names.
 @Suite struct AUFSTests {
     @Test func `NewDriver and AufsString`() throws {
         #expect(try AUFSScratch().driver.name.rawValue == "aufs")

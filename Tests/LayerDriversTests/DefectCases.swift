@@ -1,4 +1,4 @@
-/// The defects of the originals that belong to drivers, each in a test of its name (drivers.md section 17). README.md of
+/// The defects of the originals that belong to drivers, each in a test of its name. README.md of
 /// this folder says where the others are tested.
 enum DefectCases {
     static let cases: [DriverCase] = [

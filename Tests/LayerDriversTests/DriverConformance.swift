@@ -1,4 +1,4 @@
-/// The conformance suite of Docker's and containers/storage's drivers, name by name (drivers.md section 16).
+/// The conformance suite of Docker's and containers/storage's drivers, name by name.
 ///
 /// Every driver runs all of it with real mounts; what differs between drivers by right is in `DriverFacts`.
 enum DriverConformance {

@@ -4,7 +4,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// The errors of drivers.md 1.3 with their words and classes, and which driver is chosen (1.4).
+/// The drivers' errors with their words and classes, and which driver is chosen.
 @Suite struct DriverErrorTests {
     struct Row: Sendable, CustomTestStringConvertible {
         var testDescription: String

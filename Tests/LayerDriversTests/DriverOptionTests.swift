@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Options of drivers and which driver a data directory gets (drivers.md 1.4, 1.5).
+/// Options of drivers and which driver a data directory gets.
 @Suite struct DriverOptionTests {
     @Test(arguments: [
         ("overlay2.size=10G", "overlay2.size", "10G"), ("  KEY = a=b ", "key", "a=b"), ("k=", "k", ""),

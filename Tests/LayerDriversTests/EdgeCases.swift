@@ -1,4 +1,4 @@
-/// The matrix of edge cases, row by row, in the column "ours" (drivers.md 1.18), and the errors of 1.3.
+/// The matrix of edge cases, row by row, in the column "ours", and their errors.
 enum EdgeCases {
     static let cases: [DriverCase] = [
         DriverCase("create, id exists: already exists, and the layer stays as it was", EdgeOfLayers.createExisting),

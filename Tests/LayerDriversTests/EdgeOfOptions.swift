@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// Options of drivers and of single layers (drivers.md 1.5, 6.2).
+/// Options of drivers and of single layers.
 enum EdgeOfOptions {
     static func options(_ facts: DriverFacts) throws {
         let name = facts.name.rawValue

@@ -24,7 +24,7 @@ struct InterruptedOperation: Sendable, CustomTestStringConvertible {
     enum State: Equatable { case before, middle, after }
 }
 
-/// What every operation leaves when the process is killed, or a call fails, at any of its system calls (drivers.md 15).
+/// What every operation leaves when the process is killed, or a call fails, at any of its system calls.
 enum FaultCases {
     static let kill: Int32 = 100_000
     static let layer = Tar.archive([

@@ -3,7 +3,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// The helpers of Docker's graphtest, in its shapes and numbers (drivers.md section 16).
+/// The helpers of Docker's graphtest, in its shapes and numbers.
 extension DriverStore {
     /// A base layer with a sticky directory and a set-user-id file.
     func createBase(_ id: String) throws {

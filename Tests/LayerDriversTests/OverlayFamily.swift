@@ -2,7 +2,7 @@ import Glibc
 import LayerKit
 import TestSupport
 
-/// What the tests know of the layout that overlay2 and fuse-overlayfs share (drivers.md 6.5).
+/// What the tests know of the layout that overlay2 and fuse-overlayfs share.
 enum OverlayFamily {
     /// A directory with contents but without `link`, and its orphaned short name.
     static let leaveUnfinished: @Sendable (String, String) throws -> Void = { home, id in

@@ -4,7 +4,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// The files of a store as Docker makes them, literally (drivers.md 6.5, 7.2).
+/// The files of a store as Docker makes them, literally.
 @Suite struct OverlayLayoutTests {
     @Test func `overlay2 makes the files that Docker makes`() throws { try checkLayout(.overlay2, workMode: 0o700) }
 

@@ -64,7 +64,7 @@ func rewrite(_ path: String, _ text: String) throws {
     guard write(file, bytes, bytes.count) == bytes.count else { throw SystemCallError("write", errno: errno) }
 }
 
-/// Layers of read-only stores besides one's own (drivers.md 10, AdditionalImageStores).
+/// Layers of read-only stores besides one's own.
 @Suite(.serialized) struct AdditionalStoreTests {
     @Test func `a layer of another store is mounted, and is a parent, and nothing in its store changes`() throws {
         let scratch = try TemporaryDirectory(in: "/var/tmp")

@@ -4,7 +4,7 @@ import LayerKit
 import TestSupport
 import Testing
 
-/// The defects of Docker's zfs driver (drivers.md K10), and what a store of zfs is made of.
+/// The defects of Docker's zfs driver, and what a store of zfs is made of.
 @Suite(.serialized) struct ZFSDriverTests {
     private func withStore(_ body: (DriverStore, String) throws -> Void) throws {
         let store = try DriverStore(.zfs)

@@ -35,6 +35,13 @@ private func violations(of pattern: Regex<Substring>) throws -> [String] {
         expectNone(found, "tests that may not run")
     }
 
+    /// A reader of the repository has no other documents than its own.
+    @Test func `every document that is named is there`() throws {
+        let found = try SourceTree.swift("Sources", "Tests").filter { !$0.path.hasPrefix("Tests/TidyTests/") }
+            .flatMap { try matches(of: #"\b(?!(?:README|ARCHITECTURE|CONTRIBUTING)\.md)[\w-]+\.md\b"#, in: $0) }
+        expectNone(found, "documents that are not in the repository")
+    }
+
     /// Swift Testing sees the end of an exit test's process only while no other child of the tests is a zombie: seen to hang
     /// for ever beside one. `runProgram`, `Daemon` and `CommandRunner` wait for theirs.
     @Test func `no test starts a program and leaves it to others to wait`() throws {

@@ -8,7 +8,7 @@ import Synchronization
 /// Writes one blob into containerd's content store, under a lease of its own.
 ///
 /// containerd never passes its client's lease on, and collects garbage as soon as the client removes the parent's view:
-/// without a lease the blob could be gone before the client writes down that it wants it (drop-in.md 2.4).
+/// without a lease the blob could be gone before the client writes down that it wants it.
 struct BlobWriter: Sendable {
     /// What the store made of a blob.
     struct Written: Sendable, Equatable {

@@ -10,7 +10,7 @@ struct NamespaceHint: Sendable {
 }
 
 /// Finds the namespace of a request: containerd's releases before 2.0 do not forward it to a differ, though every call to
-/// containerd must name one (drop-in.md 2.4).
+/// containerd must name one.
 struct NamespaceResolver: Sendable {
     /// For requests that say nothing; nil: containerd is asked.
     var configured: String?

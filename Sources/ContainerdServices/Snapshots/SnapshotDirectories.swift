@@ -2,7 +2,7 @@ import LayerModel
 import LinuxIO
 
 /// `snapshots/<id>/{fs,work}` of the overlay family: a directory a snapshot, numbered, so that many of them fit the options
-/// of a mount, and all in one directory, because containerd shortens those by going there first (drop-in.md 1.6).
+/// of a mount, and all in one directory, because containerd shortens those by going there first.
 final class SnapshotDirectories: Sendable {
     let home: PathBytes
     private let directory: OwnedDescriptor

@@ -1,6 +1,6 @@
 import FilterLanguage
 
-/// Which snapshots a List is to give (drop-in.md 1.3): any of several filters, each of which is all of its selectors.
+/// Which snapshots a List is to give: any of several filters, each of which is all of its selectors.
 struct SnapshotFilter: Sendable {
     private let alternatives: [[FilterSelector]]
 

@@ -1,4 +1,4 @@
-/// What must hold before an operation changes anything (drop-in.md 1.2). Asked twice: before storage is made, and when the
+/// What must hold before an operation changes anything. Asked twice: before storage is made, and when the
 /// change is recorded.
 enum SnapshotRules {
     /// Longest key or name: what containerd's own database takes.

@@ -8,7 +8,7 @@ import Synchronization
 public struct SnapshotterOptions: Sendable {
     /// Remove data before Remove is answered, not at the next Cleanup.
     public var removesAtOnce = false
-    /// Answer a Prepare for a layer that is there already, in whatever namespace, with `AlreadyExists` (drop-in.md 1.5).
+    /// Answer a Prepare for a layer that is there already, in whatever namespace, with `AlreadyExists`.
     public var sharesLayers = false
     /// Tell the directory of a snapshot's own changes in a label of the answers.
     public var tellsUpperDirectory = false

@@ -4,7 +4,7 @@ public import LinuxIO
 
 /// Where a layer is unpacked, and what becomes of the result.
 public struct ApplyTarget: ~Copyable, Sendable {
-    /// How a layer's size is counted (drivers.md 1.15, K17).
+    /// How a layer's size is counted.
     public enum SizeRule: Sendable {
         /// Bytes of the files that lie in the directory afterwards, each inode once: what `diffSize` would say.
         case unpacked

@@ -14,7 +14,7 @@ public enum DriverName: String, Sendable, CaseIterable {
 public struct DriverConfiguration: Sendable {
     /// The driver's directory, `<root>/<driver>`: for Docker `/var/lib/docker/overlay2` and so on. Absolute.
     public var home: PathBytes
-    /// `key=value` texts, as `--storage-opt` of Docker's daemon takes them (drivers.md 1.5).
+    /// `key=value` texts, as `--storage-opt` of Docker's daemon takes them.
     public var options: [String]
     public var uidMap: IDMap
     public var gidMap: IDMap
@@ -48,7 +48,7 @@ public struct DriverConfiguration: Sendable {
         case warning
     }
 
-    /// Durability of an applied layer (drivers.md 15).
+    /// Durability of an applied layer.
     public enum SyncChoice: Sendable {
         case none
         case fileSystem
@@ -71,7 +71,7 @@ public struct DriverConfiguration: Sendable {
     /// The host's ids of root inside containers; 0 without maps.
     var rootOwner: Owner { Owner(uid: uidMap.hostRoot, gid: gidMap.hostRoot) }
 
-    /// Owner of the directories around a layer's contents, `dirID` of drivers.md 1.6.
+    /// Owner of the directories around a layer's contents.
     var directoryOwner: Owner { Owner(uid: ProcessState.effectiveUser, gid: gidMap.hostRoot) }
 }
 
@@ -93,7 +93,7 @@ public struct Owner: Sendable, Equatable {
 public struct CreateOptions: Sendable {
     /// The SELinux label of mounts; empty for none.
     public var mountLabel: String
-    /// Per-layer options, in the order given. `size` limits a writable layer where the driver can (drivers.md 6.2, 9.4).
+    /// Per-layer options, in the order given. `size` limits a writable layer where the driver can.
     public var storage: [StorageOption]
     /// The layer's contents come in a later call, or it is used as it is (`finish`): until then it is there only for drivers
     /// that were opened with `laterFilling`.

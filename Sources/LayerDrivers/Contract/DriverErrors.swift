@@ -1,6 +1,6 @@
 public import LayerModel
 
-/// The errors that drivers share, with Docker's words (drivers.md 1.3).
+/// The errors that drivers share, with Docker's words.
 public enum DriverErrors {
     /// Docker's `ErrNotSupported`: automatic selection goes on to the next driver.
     public static func notSupported(_ name: DriverName, why: String, hint: String? = nil) -> LayerError {

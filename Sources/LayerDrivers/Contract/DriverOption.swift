@@ -1,6 +1,6 @@
 public import LayerModel
 
-/// One `key=value` of a driver's options (drivers.md 1.5).
+/// One `key=value` of a driver's options.
 public struct DriverOption: Sendable, Equatable {
     /// In lower case.
     public var key: String
@@ -73,8 +73,8 @@ public struct DriverOption: Sendable, Equatable {
 extension DriverConfiguration {
     /// The options meant for the driver `name`, keys without their prefix: `overlay2.size=1G` gives `size`.
     ///
-    /// Options with another driver's prefix are left out, so that one list fits whichever driver is picked (drivers.md
-    /// 1.4). `.key` and a bare key count as this driver's own. Throws `invalidArgument` for what no driver knows.
+    /// Options with another driver's prefix are left out, so that one list fits whichever driver is picked. `.key` and a
+    /// bare key count as this driver's own. Throws `invalidArgument` for what no driver knows.
     func options(for name: DriverName, alias: [String] = []) throws(LayerError) -> [DriverOption] {
         var own: [DriverOption] = []
         let others = DriverName.allCases.map(\.rawValue) + ["btrfs", "devicemapper", "vfs", "windowsfilter", "dm"]

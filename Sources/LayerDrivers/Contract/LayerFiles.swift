@@ -1,7 +1,7 @@
 public import LayerModel
 public import LinuxIO
 
-/// The files of one layer by the names of its archive, without mounting where the driver can do so (drivers.md 11).
+/// The files of one layer by the names of its archive, without mounting where the driver can do so.
 public struct LayerFiles: ~Copyable, Sendable {
     private let roots: [LayerDirectory]
     private let dialect: WhiteoutDialect

@@ -3,7 +3,7 @@ public import LayerModel
 /// The name of a layer in a store: an opaque string that is also the name of a directory or dataset.
 ///
 /// Docker uses 64 hexadecimal digits, with `-init` for a container's first layer; BuildKit 25 letters and digits.
-/// Nothing is read out of it (drivers.md 1.1).
+/// Nothing is read out of it.
 public struct LayerID: Hashable, Sendable, CustomStringConvertible {
     /// The name as a path component.
     public let component: PathBytes

@@ -1,7 +1,7 @@
 import LayerModel
 import LayerMounts
 
-/// The size limits of writable layers, by xfs project quotas (drivers.md 1.16, 6.2).
+/// The size limits of writable layers, by xfs project quotas.
 struct LayerQuota: Sendable {
     private let projects: ProjectQuota?
     private let defaultLimit: UInt64?

@@ -3,8 +3,7 @@ public import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// The layout of overlay2, mounted by the program fuse-overlayfs: for hosts whose kernel does not let overlays be mounted
-/// (drivers.md 7).
+/// The layout of overlay2, mounted by the program fuse-overlayfs: for hosts whose kernel does not let overlays be mounted.
 ///
 /// Docker's store of that name. Unlike Docker, differences are read from the layer's own directory, whichever of the many
 /// forms a deletion has there; what the kernel still keeps of a mounted layer is written out first.

@@ -4,7 +4,7 @@ import LayerMounts
 import LinuxIO
 
 /// Kernel overlayfs over one lower tree, with image layers as whole trees of hard links; Docker's driver `overlay`, which
-/// Docker itself gave up in version 24 (drivers.md 5).
+/// Docker itself gave up in version 24.
 public final class OverlayDriver: LayerDriver {
     public let name = DriverName.overlay
     public let configuration: DriverConfiguration

@@ -2,7 +2,7 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// What crashes leave in a store of the driver `overlay` (drivers.md 15).
+/// What crashes leave in a store of the driver `overlay`.
 struct OverlayRootCheck {
     let view: OverlayRootView
     private var findings: Findings<MergedLayers<OverlayRootStore>>

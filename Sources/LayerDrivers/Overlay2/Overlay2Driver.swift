@@ -3,7 +3,7 @@ public import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// Kernel overlayfs with many lower layers, each holding only its own changes; Docker's default driver (drivers.md 6).
+/// Kernel overlayfs with many lower layers, each holding only its own changes; Docker's default driver.
 ///
 /// The store is Docker's: either can open what the other made.
 public final class Overlay2Driver: LayerDriver {

@@ -1,6 +1,6 @@
 import LayerModel
 
-/// The options of overlay2 (drivers.md 6.2).
+/// The options of overlay2.
 struct Overlay2Options: Sendable {
     /// Default limit of writable layers in bytes; nil for none.
     var size: UInt64?

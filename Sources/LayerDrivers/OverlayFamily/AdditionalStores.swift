@@ -1,8 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// Read-only stores whose layers count as if they lay in one's own: images that many hosts or users share
-/// (drivers.md 6.11, 10; containers/storage's `additionalimagestore`).
+/// Read-only stores whose layers count as if they lay in one's own: images that many hosts or users share.
 ///
 /// Nothing in them is ever written. Their layers can be mounted and be parents; their short links are used where they lie.
 struct AdditionalStores: Sendable {

@@ -4,7 +4,7 @@ import LinuxIO
 
 /// The home directory of a store of the overlay family.
 enum OverlayHome {
-    /// Makes the home directory and `l` where they are missing, with the owners and modes of drivers.md 6.5.
+    /// Makes the home directory and `l` where they are missing, with the owners and modes that Docker gives them.
     static func make(_ configuration: DriverConfiguration, _ writer: StoreWriter) throws(LayerError) {
         try writer.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)

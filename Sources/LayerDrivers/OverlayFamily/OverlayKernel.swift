@@ -60,7 +60,7 @@ final class OverlayKernel: Sendable {
     }
 
     /// The options of this store's mounts. Directories moved by other mounts stay readable; no mount of ours moves one
-    /// by a redirect, so that an upper directory remains the difference (drivers.md 6.4, rule 1).
+    /// by a redirect, so that an upper directory remains the difference.
     var mountOptions: OverlayMountOptions {
         mountOptionsFound.withLock { found in
             if let found { return found }

@@ -27,7 +27,7 @@ enum OverlayPlan {
             label: label)
     }
 
-    /// The directories of a layer, as `docker inspect` shows them (drivers.md 6.8).
+    /// The directories of a layer, as `docker inspect` shows them.
     static func metadata(_ view: OverlayView, _ id: LayerID) throws(LayerError) -> [MetadataItem] {
         var items: [MetadataItem] = []
         let lowers = try view.lowerPaths(of: id)

@@ -1,7 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// The short name by which other layers refer to one: `l/NAME`, a link to `../ID/diff` (drivers.md 6.5).
+/// The short name by which other layers refer to one: `l/NAME`, a link to `../ID/diff`.
 ///
 /// 26 characters of RFC 4648's base 32, so that 128 of them fit the page of mount options.
 struct ShortLink: Hashable, Sendable {

@@ -1,7 +1,7 @@
 import LayerModel
 import LayerMounts
 
-/// The mount points of a store: made for the first user of a layer, removed after the last (drivers.md 6.7, 6.8).
+/// The mount points of a store: made for the first user of a layer, removed after the last.
 ///
 /// Calls for one mount point must not run at once: the caller holds the layer's lock.
 struct CountedMounts: Sendable {

@@ -1,7 +1,7 @@
 import LayerModel
 import LinuxIO
 
-/// Copies of whole trees inside a store (drivers.md 2).
+/// Copies of whole trees inside a store.
 extension StoreWriter {
     /// Copies what `source` holds, and its own owner, mode and times, into the directory `target`; with `linking`, files
     /// become further names of the source's.

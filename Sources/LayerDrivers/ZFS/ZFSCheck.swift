@@ -2,7 +2,7 @@ import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// What crashes leave in a store of zfs, and how it is mended (drivers.md 15).
+/// What crashes leave in a store of zfs, and how it is mended.
 ///
 /// Left over is what carries our property and whose maker has ended; it is looked at again, under the layer's lock, before it is
 /// changed. What is only called as we call such things is somebody else's.

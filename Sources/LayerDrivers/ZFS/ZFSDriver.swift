@@ -3,7 +3,7 @@ public import LayerModel
 import LayerMounts
 import LinuxIO
 
-/// Datasets of a ZFS pool: a layer is a clone of a snapshot of its parent (drivers.md 9).
+/// Datasets of a ZFS pool: a layer is a clone of a snapshot of its parent.
 ///
 /// The store is Docker's: datasets `<root>/<id>` with `mountpoint=legacy`, mounted at `<home>/graph/<id>`. Works with
 /// OpenZFS's kernel module and with zfs-fuse; `ZFSPlatform` says where they differ.
@@ -19,7 +19,7 @@ public final class ZFSDriver: LayerDriver {
     var mounts: ZFSMounts { looking.mounts }
     var locks: ZFSLocks { looking.locks }
 
-    /// Opens the store at `configuration.home`, or makes an empty one, in the order of drivers.md 9.1.
+    /// Opens the store at `configuration.home`, or makes an empty one, in Docker's order.
     ///
     /// Throws `driverUnavailable` where zfs cannot be used here, before anything is made.
     public init(_ configuration: DriverConfiguration) throws(LayerError) {

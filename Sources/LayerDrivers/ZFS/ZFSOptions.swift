@@ -1,7 +1,7 @@
 import LayerModel
 import LayerMounts
 
-/// The options of zfs (drivers.md 9.1): `zfs.fsname`, the dataset that holds the layers', and `zfs.mountopt`, as in
+/// The options of zfs: `zfs.fsname`, the dataset that holds the layers', and `zfs.mountopt`, as in
 /// fstab(5).
 struct ZFSOptions: Sendable {
     var root: String?

@@ -48,7 +48,7 @@ enum ZFSPlatform: Sendable {
             hint: "load the zfs module, or start zfs-fuse")
     }
 
-    /// The dataset that is mounted where the store shall lie (drivers.md 9.1).
+    /// The dataset that is mounted where the store shall lie.
     ///
     /// Told by the device number in the mount table: no mount is touched, so a dead one does not hang (K10).
     func dataset(holding home: PathBytes) throws(LayerError) -> String {

@@ -2,7 +2,7 @@ import LayerModel
 import LayerMounts
 import Synchronization
 
-/// The programs `zfs` and `zpool` (drivers.md 9.2), of OpenZFS or of zfs-fuse.
+/// The programs `zfs` and `zpool`, of OpenZFS or of zfs-fuse.
 ///
 /// Every command runs with LC_ALL=C and is logged with a number at its start and its end.
 struct ZFSTool: Sendable {

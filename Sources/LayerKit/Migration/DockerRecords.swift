@@ -2,7 +2,7 @@ import LayerDrivers
 public import LayerModel
 import LinuxIO
 
-/// What Docker's daemon keeps of the layers of a store, beside it in `image/DRIVER/layerdb` (drop-in.md).
+/// What Docker's daemon keeps of the layers of a store, beside it in `image/DRIVER/layerdb`.
 ///
 /// The driver overlay keeps no parents of image layers: only these records tell.
 public struct DockerRecords: Sendable {

@@ -1,4 +1,4 @@
-/// The part of containerd's configuration that makes it use ldiff (drop-in.md 2.5).
+/// The part of containerd's configuration that makes it use ldiff.
 struct ContainerdSnippet {
     var version: ContainerdVersion
     /// The socket of `containerd-ldiff-grpc`.

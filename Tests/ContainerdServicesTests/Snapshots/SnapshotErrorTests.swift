@@ -2,7 +2,7 @@ import GRPCCore
 import TestSupport
 import Testing
 
-/// What is refused, and with which code and text (drop-in.md 1.4).
+/// What is refused, and with which code and text.
 @Suite(.serialized) struct SnapshotErrorTests {
     typealias Call = @Sendable (SnapshotClient) async throws -> Void
 

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-/// The mounts of drop-in.md 1.6, and roots that nothing can leave.
+/// The mounts that are handed out, and roots that nothing can leave.
 @Suite(.serialized) struct SnapshotMountTests {
     private static func text(_ mounts: Mounts, _ root: String) -> [String] {
         mounts.map { mount in

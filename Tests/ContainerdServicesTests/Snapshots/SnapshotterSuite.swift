@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-/// The checks of containerd's suite for snapshotters, with its names (drop-in.md 3.1), as clients of the socket.
+/// The checks of containerd's suite for snapshotters, with its names, as clients of the socket.
 enum SnapshotterSuite {
     typealias Check = @Sendable (SnapshotGround) async throws -> Void
 
