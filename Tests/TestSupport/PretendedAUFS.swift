@@ -113,7 +113,9 @@ package final class PretendedAUFS: AUFSMounts {
         let script = """
             find "$0" -type c | while read -r f; do
                 [ "$(stat -c %t,%T "$f")" = 0,0 ] || continue
-                rm "$f"; n=$(basename "$f"); [ "$n" = .wh..opq ] || : > "$(dirname "$f")/.wh.$n"
+                n=$(basename "$f"); d=$(dirname "$f"); t=$(stat -c %y "$d")
+                rm "$f"; [ "$n" = .wh..opq ] || : > "$d/.wh.$n"
+                touch -d "$t" "$d"
             done
             find "$0" -type d -exec setfattr -x trusted.overlay.opaque {} + 2>/dev/null
             rm -rf "$1"
