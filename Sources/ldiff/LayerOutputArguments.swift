@@ -24,8 +24,8 @@ struct LayerOutputArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            What becomes of files whose names begin with .wh., which in a layer means a deletion. Profiles other than \
-            full write them as the program does that they stand for.
+            What becomes of files whose names begin with .wh., and of devices numbered 0:0, which in a layer mean a \
+            deletion. Profiles other than full write them as the program does that they stand for.
             """, valueName: "leave-out|fail"))
     var reservedNames: DiffOptions.ReservedNamesPolicy = .leaveOut
 
