@@ -63,20 +63,24 @@ public struct WhiteoutDialect: Sendable, Equatable {
     /// A branch of aufs.
     public static let aufs = WhiteoutDialect(
         name: .aufs, recognises: [.prefixedFile, .markerFile], deletion: .prefixedFile, opaque: .markerFile)
-    /// An upper directory of fuse-overlayfs: `.wh.` files need no privilege to write. Whoever runs it, it obeys the mark of
-    /// an opaque directory in every namespace.
+    /// An upper directory of fuse-overlayfs that root runs: `.wh.` files need no privilege to write. It obeys the mark of an
+    /// opaque directory in every namespace.
     public static let fuseOverlayFS = WhiteoutDialect(
         name: .fuseOverlayFS,
         recognises: [.device, .prefixedFile, .markerFile, .trustedOpaque, .userOpaque, .fuseOpaque],
         deletion: .prefixedFile, opaque: .markerFile)
+    /// The same of a fuse-overlayfs that has no privileges, and sees no `trusted.` attributes.
+    public static let fuseOverlayFSUserXattr = WhiteoutDialect(
+        name: .fuseOverlayFS, recognises: [.device, .prefixedFile, .markerFile, .userOpaque, .fuseOpaque],
+        deletion: .prefixedFile, opaque: .markerFile)
 
-    /// The dialect the command line calls `name`; with `userXattr`, of a mount that has its marks in `user.` attributes.
+    /// The dialect the command line calls `name`; with `userXattr`, of whoever has his marks in `user.` attributes.
     public init(_ name: Name, userXattr: Bool = false) {
         switch name {
         case .tree: self = .tree
         case .overlay: self = userXattr ? .overlayUserXattr : .overlay
         case .aufs: self = .aufs
-        case .fuseOverlayFS: self = .fuseOverlayFS
+        case .fuseOverlayFS: self = userXattr ? .fuseOverlayFSUserXattr : .fuseOverlayFS
         }
     }
 
@@ -117,6 +121,15 @@ public struct WhiteoutDialect: Sendable, Equatable {
         if bytes(name, equal: "metacopy") { return .metacopy }
         if bytes(name, equal: "nlink") { return .linkCount }
         return bytes(name, equal: "origin") ? .origin : nil
+    }
+
+    /// Which of several marks that a directory is opaque decides, the least first; nil where each counts that says so.
+    ///
+    /// fuse-overlayfs looks at the first that is there, and only at how its value begins.
+    public func rank(_ attribute: RawSpan) -> Int? {
+        guard name == .fuseOverlayFS else { return nil }
+        if bytes(attribute, startWith: "trusted.") { return 0 }
+        return bytes(attribute, startWith: "user.overlay.") ? 1 : 2
     }
 
     /// Whether an attribute would be a mark of an upper directory mounted with `userxattr`, but is not one here: worth a

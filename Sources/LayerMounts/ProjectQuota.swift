@@ -97,6 +97,16 @@ public final class ProjectQuota: Sendable {
             bytes: record.bytes, inodes: record.inodes, byteLimit: record.byte_limit, inodeLimit: record.inode_limit)
     }
 
+    /// The limit in bytes of what `directory` holds, whoever set it; nil for none, and where there are no quotas.
+    ///
+    /// One that it has from `home`, with all that lies there, is no limit of its own.
+    public static func byteLimit(of directory: PathBytes, in home: PathBytes) -> UInt64? {
+        guard let id = try? ProjectID.of(directory), id != 0, let above = try? ProjectID.of(home), above != id,
+            let opened = try? openDirectory(directory), let found = try? record(id, opened, directory)
+        else { return nil }
+        return found.byte_limit > 0 ? found.byte_limit : nil
+    }
+
     /// Takes the limits of `directory` away and its id back, before the directory is removed. No quota is success.
     public func clear(_ directory: PathBytes) throws(LayerError) {
         let opened = try openDirectory(directory)

@@ -7,6 +7,8 @@ public import LayerModel
 /// A job takes at most half, since others may run beside it. Where the limit is low, fewer workers run and each keeps less
 /// open; what is written does not depend on either.
 public struct DescriptorShare: Sendable {
+    /// Descriptors that they all may hold together.
+    public let total: Int
     /// Workers that may run at once.
     public let workers: Int
     /// Directories that each may keep open.
@@ -24,6 +26,7 @@ public struct DescriptorShare: Sendable {
 
     init(free: Int, workers wanted: Int, directories: Int, reads: Int) {
         let share = free / 2
+        total = share
         workers = max(1, min(wanted, share / Self.leastPerWorker))
         let each = max(Self.leastPerWorker, share / workers) - 4
         self.directories = max(2, min(directories, each / 2))

@@ -24,7 +24,7 @@ struct HeaderNeeds {
         uid = !TarNumber.fitsOctal(fields.uid, Layout.uid)
         gid = !TarNumber.fitsOctal(fields.gid, Layout.gid)
         size = !TarNumber.fitsOctal(fields.size, Layout.size)
-        mtime = !TarNumber.fitsOctal(fields.mtimeSeconds, Layout.mtime)
+        mtime = !TarNumber.fitsOctal(fields.mtimeSeconds, Layout.mtime) || fields.mtimeNanoseconds != 0
         hasNul =
             path && Octets.containsNul(texts.name) || linkPath && Octets.containsNul(texts.linkName)
             || userName && Octets.containsNul(texts.userName) || groupName && Octets.containsNul(texts.groupName)
@@ -43,12 +43,12 @@ struct HeaderNeeds {
             && TarNumber.fitsBase256(fields.deviceMinor, Layout.deviceMinor)
     }
 
-    /// Whether every number fits its octal field.
+    /// Whether every number fits its octal field, and there is no fraction of a second.
     @inline(__always)
     static func allFit(_ fields: TarFields) -> Bool {
         TarNumber.fitsOctal(Int64(fields.mode), Layout.mode) && TarNumber.fitsOctal(fields.uid, Layout.uid)
             && TarNumber.fitsOctal(fields.gid, Layout.gid) && TarNumber.fitsOctal(fields.size, Layout.size)
-            && TarNumber.fitsOctal(fields.mtimeSeconds, Layout.mtime)
+            && TarNumber.fitsOctal(fields.mtimeSeconds, Layout.mtime) && fields.mtimeNanoseconds == 0
             && TarNumber.fitsOctal(fields.deviceMajor, Layout.deviceMajor)
             && TarNumber.fitsOctal(fields.deviceMinor, Layout.deviceMinor)
     }

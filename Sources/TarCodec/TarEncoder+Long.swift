@@ -87,7 +87,7 @@ extension TarEncoder {
         if needs.gid { appendRecord("gid", decimal: fields.gid) }
         if needs.groupName { appendRecord("gname", nothing, texts.groupName) }
         if needs.linkPath { appendRecord("linkpath", nothing, texts.linkName) }
-        if needs.mtime { appendRecord("mtime", decimal: fields.mtimeSeconds) }
+        if needs.mtime { appendRecord("mtime", seconds: fields.mtimeSeconds, fields.mtimeNanoseconds) }
         if needs.path { appendRecord("path", nothing, texts.name) }
         if needs.size { appendRecord("size", decimal: fields.size) }
         if needs.uid { appendRecord("uid", decimal: fields.uid) }
@@ -112,6 +112,25 @@ extension TarEncoder {
     private mutating func appendRecord(_ key: String, decimal value: Int64) {
         pathScratch.removeAll(keepingCapacity: true)
         pathScratch.append(decimal: value)
+        let digits = pathScratch
+        appendRecord(key, Span(), digits.span)
+    }
+
+    /// A time as a decimal number, of which the nanoseconds are counted upwards from the seconds.
+    private mutating func appendRecord(_ key: String, seconds: Int64, _ nanoseconds: Int32) {
+        guard nanoseconds != 0 else { return appendRecord(key, decimal: seconds) }
+        pathScratch.removeAll(keepingCapacity: true)
+        let isBelowZero = seconds < 0
+        if isBelowZero { pathScratch.append(UInt8(ascii: "-")) }
+        pathScratch.append(decimal: isBelowZero ? -(seconds + 1) : seconds)
+        pathScratch.append(UInt8(ascii: "."))
+        var rest = isBelowZero ? 1_000_000_000 - nanoseconds : nanoseconds
+        var unit: Int32 = 100_000_000
+        while unit > 0 {
+            pathScratch.append(UInt8(ascii: "0") + UInt8(rest / unit))
+            rest %= unit
+            unit /= 10
+        }
         let digits = pathScratch
         appendRecord(key, Span(), digits.span)
     }

@@ -80,7 +80,7 @@ public struct TarEncoder: ~Copyable {
         used = storage.count
     }
 
-    /// Settles the type and the whole seconds, and refuses what no format can say.
+    /// Settles the type and, but for `exact`, the whole seconds, and refuses what no format can say.
     @inline(__always)
     private static func settle(_ fields: inout TarFields, name: Span<UInt8>, _ format: TarWriteFormat) -> TarReason? {
         let isSlashed = name.count > 0 && name[name.count &- 1] == UInt8(ascii: "/")
@@ -95,11 +95,13 @@ public struct TarEncoder: ~Copyable {
             return .typeNotWritable
         }
         if fields.size < 0 { return .negativeNumber }
+        if format == .exact { return nil }
         if format == .unspecified && fields.mtimeNanoseconds >= 500_000_000 {
             let (seconds, overflow) = fields.mtimeSeconds.addingReportingOverflow(1)
             if overflow { return .numberTooLarge }
             fields.mtimeSeconds = seconds
         }
+        fields.mtimeNanoseconds = 0
         return nil
     }
 

@@ -56,6 +56,8 @@ public struct TarFields: BitwiseCopyable, Sendable, Equatable {
 public enum TarWriteFormat: Sendable {
     /// USTAR when it suffices, else PAX (W4–W9). The time is rounded down to whole seconds.
     case pax
+    /// The same with the time to the nanosecond.
+    case exact
     /// USTAR, else PAX, else GNU, with the time rounded to the nearest second (W11).
     case unspecified
 }

@@ -13,8 +13,8 @@ struct ApplyCommand: ParsableCommand {
 
             An entry for a directory that ROOT has replaces its attributes and access control lists, so that ROOT becomes \
             what an overlay of the layer would show; --directory-attributes add keeps them. An attribute that ROOT's \
-            file system does not take is a warning if the file system has none of the kind, and else an error that \
-            --best-effort makes a warning. Runs of 64 KiB of zeros and more become holes.
+            file system does not take is a warning if the file system has none of the kind and it is no capability, else an \
+            error that --best-effort makes a warning. Runs of 64 KiB of zeros and more become holes.
 
             A ROOT that was missing or empty is so again if anything fails, a digest that is not the expected one \
             included. If ROOT holds something already, a layer in a file is verified before ROOT is touched, which \

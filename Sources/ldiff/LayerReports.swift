@@ -32,7 +32,8 @@ extension Report {
         summary += " in \(Human.seconds(seconds))"
         if layer.skippedSockets > 0 { summary += "; left out \(layer.skippedSockets) sockets" }
         if layer.reservedNames > 0 {
-            summary += "; \(profile == .full ? "left out" : "wrote") \(layer.reservedNames) names that mean deletions"
+            summary +=
+                "; \(profile == .full ? "left out" : "wrote") \(layer.reservedNames) \(layer.reservedNames == 1 ? "name that means a deletion" : "names that mean deletions")"
         }
         if layer.skippedVanished > 0 { summary += "; \(layer.skippedVanished) vanished meanwhile" }
         if let diffID = written.diffID { summary += "; DiffID \(diffID)" }
@@ -84,7 +85,10 @@ extension Report {
         skippedUnreadable = listed.skippedUnreadable
         io = listed.io
         summary = "\(Human.entries(UInt64(count))) in \(Human.seconds(seconds))"
-        if listed.reservedNames > 0 { summary += "; left out \(listed.reservedNames) names that mean deletions" }
+        if listed.reservedNames > 0 {
+            summary +=
+                "; left out \(listed.reservedNames) \(listed.reservedNames == 1 ? "name that means a deletion" : "names that mean deletions")"
+        }
     }
 }
 

@@ -97,8 +97,8 @@ struct SourceArguments: ParsableArguments {
 struct MarkOptions: ParsableArguments {
     @Flag(
         help: """
-            The overlay was mounted with userxattr: its marks are user.overlay attributes. Otherwise users set these on \
-            their own files, and they mean nothing. fuse-overlayfs obeys them always.
+            The overlay was mounted with userxattr, or by a fuse-overlayfs without privileges: its marks are \
+            user.overlay attributes. Otherwise users set these on their own files, and in overlays they mean nothing.
             """)
     var userxattr = false
 

@@ -34,4 +34,23 @@ import Testing
                 ! grep -q "^[ACD] " listed
                 """)
     }
+
+    @Test func `a layer over a hundred directories that all have its folders keeps to 512 descriptors`() throws {
+        let scratch = try Scratch()
+        try scratch.make(
+            """
+            for i in $(seq 100); do mkdir -p l/$i/{a,b,c,d,e,f,g,h,i,j}/sub; L2="$L2 --lower l/$i"; done
+            mkdir t u v; for n in a b c d e f g h i j; do mkdir -p t/$n/sub; echo $n > t/$n/sub/f; done
+            $L diff t -o layer.tar --quiet; python3 - << 'END'
+            import tarfile
+            with tarfile.open("layer.tar") as old, tarfile.open("files.tar", "w", format=tarfile.PAX_FORMAT) as new:
+                files = [member for member in old if member.isfile()]
+                for _ in range(3):
+                    for member in files: new.addfile(member, old.extractfile(member))
+            END
+            (ulimit -n 512; $L apply files.tar u --dialect overlay $L2 --quiet); $L apply files.tar v --quiet
+            (ulimit -n 512; $L changes u --dialect overlay $L2) > listed; test $(grep -c "^A .*/f$" listed) = 10
+            diff -r u v
+            """)
+    }
 }

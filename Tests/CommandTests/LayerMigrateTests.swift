@@ -16,7 +16,11 @@ import Testing
             change middle base '' 'rm plain; rm -r dir/sub; mkdir dir/sub; echo n > dir/sub/n; chmod 640 dir/large'
             change top middle '' 'echo t > top; ln top top2; setfattr -n user.x -v y top; mknod dev c 5 6; rm dir/sub/n'
             change box-init top --read-write 'mkdir -p etc; : > etc/hosts'
-            change box box-init --read-write 'echo run > ran; rm -r dir'
+            change box box-init --read-write 'echo run > ran; rm -r dir; chmod 711 .; chown 5:6 .
+                touch -d "2001-02-03 04:05:06.123456789" ran; echo o > old; touch -d "1960-01-01 00:00:00.5 UTC" old
+                setfattr -n trusted.mine -v m ran; setfattr -n security.mine -v s old; setcap cap_net_raw+ep old
+                mkdir d; setfattr -n trusted.mine -v d d; ln -s x l; touch -hd "2001-02-03 04:05:06.9" l; mkfifo p
+                touch -d "2002-02-03 04:05:06.000000001" p d'
             """)
     }
 
@@ -30,8 +34,10 @@ import Testing
                 $L layer changes $id $F > one; $L layer changes $id $T > two; diff one two
                 A=$($L layer mount $id $F); B=$($L layer mount $id $T)
                 $L changes $A --lower $B > three; test ! -s three
-                (cd $A; find . -printf '%P %y %m %U %G %l\\n' | sort) > one
-                (cd $B; find . -printf '%P %y %m %U %G %l\\n' | sort) > two
+                look() {
+                    find . -printf '%P %y %m %U %G %T@ %l\\n' | sort; find . -print0 | sort -z | xargs -0 getfattr -hdm - | grep -v 'overlay\\.'
+                }
+                (cd $A; look) > one; (cd $B; look) > two
                 diff one two
                 $L layer unmount $id $F; $L layer unmount $id $T
             done
@@ -124,6 +130,46 @@ import Testing
             """)
     }
 
+    @Test func `Docker's records go along when they are asked for, and what was there is kept`() throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, "overlay2")
+        try scratch.make(
+            """
+            D=from/image/overlay2/layerdb; mkdir -p $D/sha256/aa $D/mounts/cc from/containers/cc from/containers/zz from/volumes
+            printf base > $D/sha256/aa/cache-id; printf box > $D/mounts/cc/mount-id; : > from/volumes/metadata.db
+            cat > from/containers/cc/config.v2.json << 'END'
+            {"A":["\\"Driver\\":\\"overlay2\\"",{"Driver":"overlay2"}],"Driver" : "overlay2","B":1.50}
+            END
+            chmod 600 from/containers/cc/config.v2.json; cp from/containers/cc/config.v2.json was
+            echo '{"Driver":"zfs"}' > from/containers/zz/config.v2.json
+            M="$L layer migrate --docker --from-home from/overlay2 --home from/fuse-overlayfs"
+            flock from/volumes/metadata.db $M 2> error && exit 1; grep -q "daemon is running.*systemctl stop" error
+            $L layer migrate base --docker --from-home from/overlay2 --home from/fuse-overlayfs && exit 1
+            $L layer migrate --docker --from-home from/overlay2 --home to/fuse-overlayfs && exit 1
+            test ! -e from/fuse-overlayfs; test ! -e from/image/fuse-overlayfs; test ! -e to/fuse-overlayfs
+            """)
+        for copied in [5, 0] {
+            let done = try scratch.make(
+                "mkdir -p from/fuse-overlayfs; $L layer migrate --docker --from-home from/overlay2 --home from/fuse-overlayfs"
+            )
+            #expect(done.errors.contains("copied and compared \(copied) layers"), "\(done)")
+            try scratch.make(
+                """
+                diff -r from/image/overlay2 from/image/fuse-overlayfs; cd from/containers
+                cmp cc/config.v2.json.overlay2 ../../was; test "$(stat -c %a cc/*)" = "$(printf '600\\n600')"
+                sed 's/"Driver" : "overlay2"/"Driver" : "fuse-overlayfs"/' ../../was | cmp - cc/config.v2.json
+                test "$(cat zz/config.v2.json)" = '{"Driver":"zfs"}'; test "$(ls zz)" = config.v2.json
+                """)
+        }
+        // Images that are not these.
+        let refused = try scratch.run(
+            """
+            mkdir from/image/fuse-overlayfs/layerdb/sha256/bb
+            $L layer migrate --docker --from-home from/overlay2 --home from/fuse-overlayfs
+            """)
+        #expect(refused.status != 0 && refused.errors.contains("other images"), "\(refused)")
+    }
+
     @Test(arguments: [("", "-lt 200"), ("--sparse never", "-ge 2048")])
     func `zeros become holes on the way unless that is not wanted`(flag: String, blocks: String) throws {
         let scratch = try Scratch()
@@ -143,7 +189,7 @@ import Testing
         try scratch.make(
             """
             mkdir to/\(to); M=$($L layer mount box --home from/overlay2)
-            (cd $M; mkdir d; echo x > d/.wh.top; echo x > .wh.ran; mkdir .wh..wh.opq; echo n > d/n)
+            (cd $M; mkdir -p d; echo x > d/.wh.top; echo x > .wh.ran; mkdir .wh..wh.opq; echo n > d/n)
             $L layer unmount box --home from/overlay2
             """)
         let flags = "--from-home from/overlay2 --to \(to) --home to/\(to)"

@@ -8,15 +8,17 @@ import Testing
 enum QuotaTests {
     static func setQuota(_ facts: DriverFacts) throws {
         switch facts.quota {
-        case .everywhere: try limitIsKept(DriverStore(facts))
+        case .everywhere: try limitIsKept(DriverStore(facts), DriverStore(facts))
         case .on(let ground):
             try limitIsRefused(facts, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-            if let place = try ground() { try limitIsKept(DriverStore(facts, on: place)) }
+            if let place = try ground(), let other = try ground() {
+                try limitIsKept(DriverStore(facts, on: place), DriverStore(facts, on: other))
+            }
         case .refused(let words): try limitIsRefused(facts, words)
         }
     }
 
-    private static func limitIsKept(_ store: DriverStore) throws {
+    private static func limitIsKept(_ store: DriverStore, _ other: DriverStore) throws {
         try store.createBase("zfsTest")
         try store.create("limited", on: "zfsTest", storage: [StorageOption("size", "50M")])
         try store.create("free", on: "zfsTest")
@@ -40,7 +42,24 @@ enum QuotaTests {
         try store.remove("limited")
         try store.create("limited", on: "zfsTest", storage: [StorageOption("size", "50M")])
         try store.inside("limited") { path in #expect(fill(path + "/smallfile", 25 << 20) == 0) }
+        try limitGoesAlong(store, other)
         try store.finish()
+    }
+
+    /// To a store of the same kind; and to one that has no limits, which is told.
+    private static func limitGoesAlong(_ store: DriverStore, _ other: DriverStore) throws {
+        let (limited, free) = (try LayerID("limited"), try LayerID("free"))
+        let without = try DriverStore(.overlay2)
+        for target in [other, without] {
+            let migration = StoreMigration(from: store.driver, to: target.driver)
+            let report = try migration.run(migration.plan(), in: target.driver)
+            #expect(report.copied.count == 3)
+            #expect(report.lostLimits == (target === without ? [limited] : []))
+            #expect(try target.driver.sizeLimit(of: limited) == (target === without ? nil : 50 << 20))
+            #expect(try target.driver.sizeLimit(of: free) == nil)
+        }
+        try other.finish()
+        try without.finish()
     }
 
     private static func limitIsRefused(_ facts: DriverFacts, _ words: String) throws {

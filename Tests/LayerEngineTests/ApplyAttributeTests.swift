@@ -199,6 +199,35 @@ import Testing
         #expect(report.warningCount == 7)
     }
 
+    @Test(arguments: [false, true], [false, true])
+    func `the header of a further name brings nothing back of what a missing list took`(
+        linkFirst: Bool, asText: Bool
+    ) throws {
+        let scratch = try TemporaryDirectory()
+        let root = try scratch.directory("root")
+        if !asText { try #require(mount("none", root, "ramfs", 0, nil) == 0) }
+        defer { umount2(root, Int32(MNT_DETACH)) }
+        func listed(_ piece: TarPiece) -> TarPiece {
+            asText
+                ? piece.pax("SCHILY.acl.access", "user::rwx,user:joe:rwx,group::r-x,mask::rwx,other::r-x")
+                : piece.xattr("system.posix_acl_access", Self.list())
+        }
+        func link(_ name: String, _ target: String) -> TarPiece {
+            var piece = H(name, target)
+            piece.mode = 0o775
+            return piece
+        }
+        let sparse = F("sparse", bytes: Tar.padded(Array("0\n".utf8)), 0o775).pax("GNU.sparse.major", "1")
+            .pax("GNU.sparse.minor", "0").pax("GNU.sparse.realsize", "70000")
+        var pieces = [F("file", "x", 0o775), sparse, P("fifo", 0o775)].map(listed)
+        let links = ["file", "sparse", "fifo"].flatMap { [link("1" + $0, $0), link("2" + $0, "1" + $0)] }
+        pieces = linkFirst ? links + pieces : pieces + links
+        try apply(Tar.archive(pieces), to: root)
+        let seen = try TreeSnapshot(root, ignoring: .root).entries
+        #expect(seen.count == 9)
+        for (path, entry) in seen { #expect(entry.mode == 0o755, "\(path) has \(String(entry.mode, radix: 8))") }
+    }
+
     @Test func `on a target without lists the mode gives nobody more than the list did`() throws {
         let scratch = try TemporaryDirectory()
         let root = try scratch.directory("root")

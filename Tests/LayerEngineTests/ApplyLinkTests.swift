@@ -5,6 +5,29 @@ import Testing
 
 /// Hard links, symbolic links as parents.
 @Suite struct ApplyLinkTests {
+    @Test(arguments: [WhiteoutDialect.Name.tree, .overlay, .aufs, .fuseOverlayFS])
+    func `every name of a device 0 0 is taken for a deletion`(_ dialect: WhiteoutDialect.Name) throws {
+        let scratch = try TemporaryDirectory()
+        let (lower, root) = (try scratch.directory("lower"), try scratch.directory("root"))
+        let old = Tar.archive([F("c"), F("first"), F("second"), F("kept")])
+        try apply(old, to: lower)
+        if dialect == .tree { try apply(old, to: root) }
+        var options = ApplyOptions()
+        options.dialect = WhiteoutDialect(dialect)
+        if dialect != .tree { options.lowers = [PathBytes(lower)] }
+        // The device that comes last is waited for.
+        let pieces = [
+            H("early", "late"), C("c", 0, 0), H("first", "c"), H("second", "first"), C("late", 0, 0), F("new"),
+        ]
+        try apply(Tar.archive(pieces), to: root, options)
+        let seen = try TreeSnapshot(root).paths
+        switch dialect {
+        case .tree: #expect(seen == ["kept", "new"])
+        case .overlay: #expect(seen == ["c", "first", "new", "second"])
+        default: #expect(seen == [".wh.c", ".wh.first", ".wh.second", "new"])
+        }
+    }
+
     @Test(arguments: Target.allCases) func `T156 T157 T167 links to earlier and later files`(_ target: Target) throws {
         let result = try view(
             target, [F("b", "x"), H("a", "b"), H("early", "late"), F("late", "y"), H("no/such/dir/c", "b")])

@@ -52,13 +52,14 @@ import Testing
             #expect((mark("trusted.overlay." + name, .fuseOverlayFS) != nil) == (name == "opaque"))
             // fuse-overlayfs obeys it in every namespace.
             #expect((mark("user.overlay." + name, .fuseOverlayFS) != nil) == (name == "opaque"))
+            #expect(mark("trusted.overlay." + name, .fuseOverlayFSUserXattr) == nil)
         }
         for name in ["trusted.overlay.", "user.overlay."].flatMap({ space in other.map { space + $0 } }) {
             for dialect in Self.all { #expect(mark(name, dialect) == nil, "\(name)") }
         }
         for dialect in Self.all {
             let obeys = mark("user.fuseoverlayfs.opaque", dialect) != nil
-            #expect(obeys == (dialect == .fuseOverlayFS))
+            #expect(obeys == (dialect.name == .fuseOverlayFS))
             #expect(mark("user.containers.override_stat", dialect) == nil)
         }
         for name in kinds + other {
@@ -80,7 +81,7 @@ import Testing
     }
 
     private static let all: [WhiteoutDialect] = [
-        .tree, .overlay, .overlayUserXattr, .aufs, .fuseOverlayFS,
+        .tree, .overlay, .overlayUserXattr, .aufs, .fuseOverlayFS, .fuseOverlayFSUserXattr,
     ]
 
     @Test func `the command line's names of dialects`() {

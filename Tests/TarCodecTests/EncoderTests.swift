@@ -185,6 +185,20 @@ struct EncoderTests {
         #expect(blocks[265..<512].allSatisfy { $0 == 0 })
     }
 
+    private static let times: [(Int64, Int32)] = [
+        (0, 1), (5, 999_999_999), (-1, 500_000_000), (-5, 1), (-7, 0), (fixedTime, 0), (fixedTime, 90),
+    ]
+
+    @Test(arguments: times)
+    func `a time to the nanosecond comes back as it was`(seconds: Int64, nanoseconds: Int32) throws {
+        var source = Source("f", mtime: seconds)
+        source.fields.mtimeNanoseconds = nanoseconds
+        #expect(try decode(archive([source])).entries.map(\.fields.mtimeNanoseconds) == [0])
+        source.format = .exact
+        let fields = try decode(archive([source])).entries.map(\.fields)
+        #expect(fields.map(\.mtimeSeconds) == [seconds] && fields.map(\.mtimeNanoseconds) == [nanoseconds])
+    }
+
     @Test("T016 a name of bytes that are not text")
     func rawName() throws {
         let blocks = try encode(Source(bytes: [0xff, 0xfe]))

@@ -177,7 +177,7 @@ struct OverlayShape: Sendable, Equatable {
     var dialect: WhiteoutDialect {
         switch kind {
         case .kernel: usesUserAttributes ? .overlayUserXattr : .overlay
-        case .fuse: .fuseOverlayFS
+        case .fuse: usesUserAttributes ? .fuseOverlayFSUserXattr : .fuseOverlayFS
         case .aufs: .aufs
         }
     }

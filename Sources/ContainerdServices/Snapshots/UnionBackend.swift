@@ -35,7 +35,8 @@ final class UnionBackend: SnapshotBackend {
     var dialect: WhiteoutDialect {
         switch driver {
         case .aufs: .aufs
-        case .fuseOverlayFS: .fuseOverlayFS
+        case .fuseOverlayFS:
+            ProcessState.lacksTrustedAttributes ? .fuseOverlayFSUserXattr : .fuseOverlayFS
         default: facts.withLock { $0?.usesUserAttributes == true } ? .overlayUserXattr : .overlay
         }
     }

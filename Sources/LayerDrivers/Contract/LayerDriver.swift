@@ -99,6 +99,7 @@ extension LayerDriver {
         reader.recordedSize(of: id, since: parent)
     }
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
+    public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
     public func check() throws(LayerError) -> [Finding] { try reader.check() }
 
     /// Looks for what a crash left, and mends it when asked.

@@ -36,6 +36,9 @@ public protocol StoreReader: AnyObject, Sendable {
     /// What the layer's own directory occupies.
     func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage
 
+    /// How many bytes the layer may hold, where it was made with such a limit.
+    func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64?
+
     /// Read-only stores besides this one.
     var additionalImageStores: [PathBytes] { get }
 
@@ -69,4 +72,5 @@ extension StoreReader {
     }
 
     public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
+    public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { nil }
 }

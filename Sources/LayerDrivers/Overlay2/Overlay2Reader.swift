@@ -68,6 +68,11 @@ final class Overlay2Reader: StoreReader {
         return try walkedUsage(view.contents(id))
     }
 
+    func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? {
+        try view.require(id, "look at the limit of the layer")
+        return ProjectQuota.byteLimit(of: view.contents(id), in: view.home)
+    }
+
     func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reading.files(of: id) }
     func check() throws(LayerError) -> [Finding] { try reading.check() }
 }

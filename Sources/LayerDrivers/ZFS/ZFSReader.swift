@@ -47,6 +47,11 @@ final class ZFSReader: StoreReader {
     func state(of id: LayerID) -> LayerState { (try? view.find(id)) != nil ? .complete : .absent }
     func layers() throws(LayerError) -> [LayerID] { try view.layers() }
 
+    func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? {
+        let quota = try view.require(id, "look at the limit of the layer").quota
+        return quota > 0 ? quota : nil
+    }
+
     func parent(of id: LayerID) throws(LayerError) -> LayerID? {
         try view.require(id, "find the parent of").origin.flatMap(view.names.parent)
     }

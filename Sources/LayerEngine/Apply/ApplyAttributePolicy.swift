@@ -5,6 +5,8 @@ import TarCodec
 struct ApplyAttributePolicy: Sendable {
     var bestEffort = false
     var keepSELinux = false
+    /// Whether attributes that only this host's root may write come from this host.
+    var keepsHost = false
     /// Whether this process is root only inside a user namespace.
     var isInUserNamespace = false
 
@@ -19,7 +21,9 @@ struct ApplyAttributePolicy: Sendable {
     /// What to do with an attribute of the archive.
     func verdict(_ name: RawSpan) -> Verdict {
         if name.byteCount == 0 || name.byteCount > 255 { return .refuse }
-        if bytes(name, startWith: "trusted.") { return .refuse }
+        if bytes(name, startWith: "trusted.") {
+            return keepsHost && !bytes(name, startWith: "trusted.overlay.") ? .set : .refuse
+        }
         if bytes(name, startWith: "user.overlay.") || bytes(name, startWith: "user.fuseoverlayfs.")
             || bytes(name, startWith: "user.containers.override_") || bytes(name, startWith: "security.overlay.")
         {

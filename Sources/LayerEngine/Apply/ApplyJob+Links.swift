@@ -32,10 +32,10 @@ extension ApplyJob {
         case missing(UInt32?)
     }
 
-    /// Links a name to `target`, if that exists.
-    func link(_ record: UInt32, in node: UInt32, to target: RawSpan, _ metadata: LinkMetadata) throws(LayerError)
-        -> LinkOutcome
-    {
+    /// Links a name to `target`, if that exists. `isLast`: no entry comes any more that could fill its name.
+    func link(
+        _ record: UInt32, in node: UInt32, to target: RawSpan, _ metadata: LinkMetadata, isLast: Bool = false
+    ) throws(LayerError) -> LinkOutcome {
         var cleaned = ArchiveName()
         do throws(ArchiveName.Problem) {
             try cleaned.clean(target, lenient: options.lenientNames)
@@ -46,14 +46,9 @@ extension ApplyJob {
         guard cleaned.base.byteCount <= 255 else { throw refusal(.invalidArchive, "the link's target is too long") }
         guard let source = try directory(at: cleaned.directory, create: .none) else { return .missing(nil) }
         let sourceRecord = try tree.record(of: cleaned.base, in: source)
-        if tree.records[Int(sourceRecord)].flags.contains(.leftOut) {
-            if sourceRecord != record {
-                _ = try clear(record, in: node)
-                try leaveOutDevice(
-                    record, in: node,
-                    MarkMetadata(
-                        uid: metadata.uid, gid: metadata.gid, mode: metadata.mode, modification: metadata.modification))
-            }
+        let sourceFlags = tree.records[Int(sourceRecord)].flags
+        if sourceFlags.contains(.leftOut) || sourceFlags.contains(.markDevice) && isLast {
+            if sourceRecord != record { try leaveOutLink(record, in: node, to: sourceRecord, metadata) }
             return .made
         }
         var kind = try kind(of: sourceRecord, in: source)
@@ -63,6 +58,7 @@ extension ApplyJob {
         guard kind != .unknown else { return .missing(sourceRecord) }
         guard kind != .directory else { throw refusal(.invalidArchive, "a hard link leads to a directory") }
         try settle(source)
+        let hasOwnLimit = tree.records[Int(record)].flags.contains(.limited)
         // A43: a link that names itself must not remove itself first.
         if sourceRecord != record {
             guard !tree.lies(source, below: record) else {
@@ -70,10 +66,34 @@ extension ApplyJob {
             }
             try connect(record, in: node, to: sourceRecord, in: source, kind)
         }
+        let isLimited =
+            hasOwnLimit || tree.records[Int(sourceRecord)].flags.contains(.limited)
+            || crew.results.isLimited(tree.records[Int(sourceRecord)].name)
         tree.put(kind, at: record, .unpacked)
+        if isLimited { tree.limit(record) }
         tree.markUnpacked(node)
         try apply(metadata, to: record, in: node, kind)
         return .made
+    }
+
+    /// A further name of a device that could not be made, or was taken for a deletion, is what its first name is.
+    private func leaveOutLink(
+        _ record: UInt32, in node: UInt32, to source: UInt32, _ metadata: LinkMetadata
+    ) throws(LayerError) {
+        let mark = MarkMetadata(
+            uid: metadata.uid, gid: metadata.gid, mode: metadata.mode, modification: metadata.modification)
+        guard tree.records[Int(source)].flags.contains(.markDevice) else {
+            _ = try clear(record, in: node)
+            return try leaveOutDevice(record, in: node, mark)
+        }
+        let arena = tree.arena
+        let name = tree.records[Int(record)].name
+        report.warn("\(tree.path(of: name, in: node)): a name of a device 0:0 was taken for a whiteout")
+        if tree.records[Int(record)].flags.contains(.deferred) { tree.clear(record) }
+        try delete(arena[name], in: node) { (record) throws(LayerError) in
+            try writeWhiteout(record, in: node, mark)
+        }
+        if tree.records[Int(record)].kind == .unknown { tree.takeForMark(record) }
     }
 
     /// Makes a name that is taken, or not, a name of what lies under another one.
@@ -110,7 +130,10 @@ extension ApplyJob {
         report.io.stats += 1
         let current = try attempt { () throws(SystemCallError) in try handle.descriptor.metadata(arena.pointer(name)) }
         try confirm(current, is: kind, name, in: handle)
-        var setsMode = current.mode & 0o7777 != metadata.mode || metadata.attributes.count > 0
+        var wanted = metadata.mode
+        // The header of a name repeats the mode that went with the list.
+        if tree.records[Int(record)].flags.contains(.limited) { wanted &= ~0o077 | current.mode }
+        var setsMode = current.mode & 0o7777 != wanted || metadata.attributes.count > 0
         if current.uid != metadata.uid || current.gid != metadata.gid {
             let capability = try readCapability(of: name, in: handle)
             try setOwner(metadata.uid, metadata.gid, of: name, in: node)
@@ -123,11 +146,12 @@ extension ApplyJob {
             setsMode = true
         }
         let attributes = metadata.attributes
-        var mode = metadata.mode
+        var mode = wanted
         for index in 0..<attributes.count {
             mode = try setAttribute(
                 attributes.name(index), attributes.value(index), of: name, in: node, kind: kind, mode: mode)
         }
+        if mode != wanted { tree.limit(record) }
         let sameTime =
             current.mtimeSeconds == metadata.modification.seconds
             && current.mtimeNanoseconds == metadata.modification.nanoseconds

@@ -31,18 +31,20 @@ extension ApplyJob {
     /// before the last modification (A21).
     func times(of entry: borrowing TarDecoder) -> (access: TimeStamp, modification: TimeStamp) {
         let fields = entry.fields
-        let modification = Self.bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
+        let modification = bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
         guard let time = entry.accessTime else { return (modification, modification) }
-        let access = Self.bounded(time.seconds, time.nanoseconds)
+        let access = bounded(time.seconds, time.nanoseconds)
         let isLater =
             access.seconds > modification.seconds
             || (access.seconds == modification.seconds && access.nanoseconds > modification.nanoseconds)
         return (isLater ? access : modification, modification)
     }
 
-    static func bounded(_ seconds: Int64, _ nanoseconds: Int32) -> TimeStamp {
+    func bounded(_ seconds: Int64, _ nanoseconds: Int32) -> TimeStamp {
         // 9,223,372,036 s is the end of 2^63 ns.
-        guard seconds >= 0, seconds < 9_223_372_036 else { return TimeStamp(seconds: 0, nanoseconds: 0) }
+        guard seconds >= 0 || options.isExact, seconds < 9_223_372_036 else {
+            return TimeStamp(seconds: 0, nanoseconds: 0)
+        }
         return TimeStamp(seconds: seconds, nanoseconds: UInt32(max(nanoseconds, 0)))
     }
 
@@ -104,6 +106,7 @@ extension ApplyJob {
             mode = try setAttribute(
                 terminated.rawBytes, entry.extendedAttributeValue(index), of: name, in: node, kind: kind, mode: mode)
         }
+        if mode != entry.fields.mode & 0o7777 { tree.limit(record) }
         return mode
     }
 

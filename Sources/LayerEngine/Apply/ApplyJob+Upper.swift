@@ -10,13 +10,15 @@ final class UpperTarget {
     var writer: WhiteoutWriter
     let dialect: WhiteoutDialect
 
-    init(options: ApplyOptions, _ tree: ApplyTree, isInUserNamespace: Bool) throws(LayerError) {
+    init(
+        options: ApplyOptions, _ tree: ApplyTree, _ share: DescriptorShare, isInUserNamespace: Bool
+    ) throws(LayerError) {
         // A31: nobody may write `trusted.` attributes in there, and its overlays are mounted with `userxattr`.
         dialect = isInUserNamespace && options.dialect == .overlay ? .overlayUserXattr : options.dialect
         writer = WhiteoutWriter(dialect)
         marks = UpperMarks(dialect, tree)
         if let paths = options.lowers {
-            lowers = try LowerView(paths, dialect: dialect, marks)
+            lowers = try LowerView(paths, dialect: dialect, marks, mostOpen: share.total / 2)
         } else {
             lowers = nil
         }
@@ -69,7 +71,7 @@ extension ApplyJob {
             metadata = MarkMetadata(uid: owner.uid, gid: owner.gid)
         }
         metadata.mode = fields.mode & 0o7777
-        metadata.modification = Self.bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
+        metadata.modification = bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
         return metadata
     }
 
@@ -96,7 +98,7 @@ extension ApplyJob {
                 offset: entryOffset,
                 reason: "its deletion cannot be written: the name has \(name.length) bytes, and a .wh. file beside it "
                     + "would have more than 255"),
-            hint: "unpack onto a whole tree (tree) or into an upper directory of overlay")
+            hint: "unpack onto a whole tree (tree), or into an upper directory of overlay or fuse-overlayfs")
     }
 
     private func writeWhiteout(

@@ -9,6 +9,11 @@ extension ApplyJob {
     /// A28: it concerns the layers below only. What this layer has put there stays; of a directory, what this
     /// layer has put inside.
     func applyWhiteout(_ name: RawSpan, in node: UInt32, _ fields: TarFields) throws(LayerError) {
+        try delete(name, in: node) { (record) throws(LayerError) in try writeWhiteout(record, in: node, fields) }
+    }
+
+    /// The same; `write` writes the deletion into an upper directory.
+    func delete(_ name: RawSpan, in node: UInt32, _ write: (UInt32) throws(LayerError) -> Void) throws(LayerError) {
         try inspect(node)
         let record = try tree.record(of: name, in: node)
         // Nothing can have the name of a marker.
@@ -31,7 +36,7 @@ extension ApplyJob {
         case .directory: try removeDirectory(record, in: node)
         default: _ = try clear(record, in: node)
         }
-        if isUpper { try writeWhiteout(record, in: node, fields) }
+        if isUpper { try write(record) }
     }
 
     /// An opaque marker in a directory: everything below it that this layer has not unpacked goes (A27).

@@ -48,14 +48,15 @@ final class ApplyJob {
         tree = try ApplyTree(root: root, directories: share.directories * share.workers)
         isUpper = options.dialect.name != .tree
         policy = ApplyAttributePolicy(
-            bestEffort: options.bestEffort, keepSELinux: options.keepSELinux,
+            bestEffort: options.bestEffort, keepSELinux: options.keepSELinux, keepsHost: options.isExact,
             isInUserNamespace: ProcessState.isInUserNamespace)
         crew = try WriterCrew(
             workers: share.workers, queue: share.readsInFlight, arena: tree.arena,
             settings: FileWriter.Settings(policy: policy, sparse: options.sparse, cancel: options.cancel))
         feed = SlabFeed(crew: crew)
         remover = Self.remover(below: root, options)
-        upper = isUpper ? try UpperTarget(options: options, tree, isInUserNamespace: policy.isInUserNamespace) : nil
+        upper =
+            isUpper ? try UpperTarget(options: options, tree, share, isInUserNamespace: policy.isInUserNamespace) : nil
     }
 
     /// What removes directories: small ones as a rule, one after the other, all below the root.
@@ -137,7 +138,13 @@ final class ApplyJob {
             report.warn("\(name): a device 0:0 was taken for a whiteout")
             let known = try resolve(parent, directory, create: isUpper && !lowersAreKnown ? .unlessDeleted : .none)
             lastParent = known
-            if let node = known { try applyWhiteout(base, in: node, fields) }
+            if let node = known {
+                try applyWhiteout(base, in: node, fields)
+                // What this layer has put there before stays.
+                if let record = tree.existingRecord(of: base, in: node), tree.records[Int(record)].kind == .unknown {
+                    tree.takeForMark(record)
+                }
+            }
             return nil
         }
         guard let node = try resolve(parent, directory, create: .any) else { return nil }
@@ -161,7 +168,9 @@ final class ApplyJob {
         }
         switch entry.fields.type {
         case TarType.regular, TarType.contiguous, TarType.gnuSparse:
-            return try prepareFile(entry, record, in: node)
+            let target = try prepareFile(entry, record, in: node)
+            if entry.hasUnusableAccessControl { tree.limit(record) }
+            return target
         case TarType.directory:
             try makeDirectory(entry, record, in: node)
         case TarType.symbolicLink:
@@ -173,6 +182,7 @@ final class ApplyJob {
         default:
             throw refusal(.invalidArchive, "entries of type \(entry.fields.type) are not supported")
         }
+        if entry.hasUnusableAccessControl { tree.limit(record) }
         return nil
     }
 

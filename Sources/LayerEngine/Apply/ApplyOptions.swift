@@ -42,6 +42,9 @@ public struct ApplyOptions: Sendable {
     public var ownsMounts: Bool
     /// Whether long runs of zeros in files become holes; those that the archive itself has as holes always do.
     public var sparse: SparsePolicy
+    /// The stream was written with `DiffOptions.isExact`, by this program on this host: `trusted.` attributes are set, and
+    /// times before 1970.
+    package var isExact: Bool
     /// Whether `security.selinux` attributes of the archive are set (A24).
     public var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
@@ -65,6 +68,7 @@ public struct ApplyOptions: Sendable {
         directoryAttributes = .replace
         ownsMounts = false
         sparse = .auto
+        isExact = false
         keepSELinux = false
         maxBytes = nil
         maxTrailingBytes = 16 << 30

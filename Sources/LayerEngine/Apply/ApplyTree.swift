@@ -3,7 +3,7 @@ import LinuxIO
 
 /// What is known of a name in a directory.
 struct NameFlags: OptionSet, BitwiseCopyable {
-    let rawValue: UInt8
+    let rawValue: UInt16
 
     /// `kind` says what lies on disk; `.unknown` then means nothing.
     static let known = NameFlags(rawValue: 1)
@@ -19,6 +19,10 @@ struct NameFlags: OptionSet, BitwiseCopyable {
     static let followed = NameFlags(rawValue: 32)
     /// The layer has a device there that could not be made and was left out.
     static let leftOut = NameFlags(rawValue: 64)
+    /// The layer has a device 0:0 there, which was taken for a deletion of the name.
+    static let markDevice = NameFlags(rawValue: 128)
+    /// An access list could not be set, and the mode gives less than the entry's: see `AccessLimit`.
+    static let limited = NameFlags(rawValue: 256)
 }
 
 /// One name in one physical directory. 24 bytes: there is one for each entry of the archive.
@@ -178,6 +182,12 @@ final class ApplyTree {
 
     /// The name of a device that is left out; it is free, or deleted.
     func leaveOut(_ record: UInt32) { records[Int(record)].flags.formUnion([.known, .leftOut]) }
+
+    /// The name of a device 0:0, which is deleted.
+    func takeForMark(_ record: UInt32) { records[Int(record)].flags.insert(.markDevice) }
+
+    /// What lies under the name has a mode that gives less than its entry says.
+    func limit(_ record: UInt32) { records[Int(record)].flags.insert(.limited) }
 
     /// Nothing of the lower directories shows in a directory any more.
     func makeOpaque(_ node: UInt32) {

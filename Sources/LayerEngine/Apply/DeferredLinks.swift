@@ -69,7 +69,8 @@ extension ApplyJob {
                 try options.cancel.check("apply")
                 let link = deferred.links[index]
                 entryOffset = link.offset
-                switch try self.link(link.record, in: link.node, to: link.target.rawBytes, link.metadata) {
+                switch try self.link(link.record, in: link.node, to: link.target.rawBytes, link.metadata, isLast: true)
+                {
                 case .made:
                     madeOne = true
                     next += waitingFor.removeValue(forKey: link.record) ?? []

@@ -156,7 +156,9 @@ struct FileWriter: ~Copyable {
                 throw error
             }
             results.tolerate(failure)
-            return settings.policy.mode(mode, without: plain, attributes.value(index))
+            let left = settings.policy.mode(mode, without: plain, attributes.value(index))
+            if left != mode { results.limit(job.name) }
+            return left
         }
     }
 

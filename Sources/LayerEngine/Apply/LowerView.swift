@@ -28,8 +28,15 @@ final class LowerView {
 
     /// Directories whose lower ones stay open; the ones above are found anew when needed.
     private static let cacheSize = 64
+    /// Lower directories that may stay open in all: of a long stack each directory has many.
+    private let mostOpen: Int
+    private var openCount = 0
 
-    init(_ paths: [PathBytes], dialect: WhiteoutDialect, _ marks: UpperMarks) throws(LayerError) {
+    /// The view of the directories at `paths`, nearest first, which keeps at most `mostOpen` directories open besides them.
+    init(
+        _ paths: [PathBytes], dialect: WhiteoutDialect, _ marks: UpperMarks, mostOpen: Int
+    ) throws(LayerError) {
+        self.mostOpen = mostOpen
         self.dialect = dialect
         self.marks = marks
         var roots: [LowerPlace] = []
@@ -52,10 +59,31 @@ final class LowerView {
     var isEmpty: Bool { roots.isEmpty }
 
     /// Forgets what was found; for when an upper directory becomes opaque or goes.
-    func forget() { cached.removeAll(keepingCapacity: true) }
+    func forget() {
+        cached.removeAll(keepingCapacity: true)
+        openCount = 0
+    }
 
-    /// The lower directories beneath a directory of the upper, nearest first.
+    private func keep(_ places: [LowerPlace], of node: UInt32) {
+        if cached.count >= Self.cacheSize || openCount + places.count > mostOpen { forget() }
+        cached[node] = places
+        openCount += places.count
+    }
+
+    /// The lower directories beneath a directory of the upper, nearest first. Where the process has no descriptor left, those
+    /// kept open are given up, and those of others are waited for.
     func directories(of node: UInt32, _ tree: ApplyTree) throws(SystemCallError) -> [LowerPlace] {
+        var patience = DescriptorPatience()
+        while true {
+            do throws(SystemCallError) { return try find(node, tree) } catch {
+                guard error.isOutOfDescriptors else { throw error }
+                forget()
+                guard patience.wait() else { throw error }
+            }
+        }
+    }
+
+    private func find(_ node: UInt32, _ tree: ApplyTree) throws(SystemCallError) -> [LowerPlace] {
         var chain: [UInt32] = []
         var current = node
         var found: [LowerPlace]?
@@ -79,8 +107,7 @@ final class LowerView {
             let redirect = try marks.redirect(of: next, isOverNothing: places.isEmpty)
             descent.redirect(redirect, rest: 0, layer: -1, roots: roots)
             places = try collect(&descent)
-            if cached.count >= Self.cacheSize { cached.removeAll(keepingCapacity: true) }
-            cached[next] = places
+            keep(places, of: next)
         }
         return places
     }

@@ -96,6 +96,8 @@ final class WriterResults: Sendable {
         /// Batches were given back unwritten because the caller wanted no more.
         var wasCancelled = false
         var tolerated = ToleratedFailures()
+        /// Where the names of files lie whose modes were limited.
+        var limited: Set<Int> = []
         var counters = IOCounters()
     }
 
@@ -103,6 +105,7 @@ final class WriterResults: Sendable {
     let totals = Monitor(Totals())
     /// Something is not written, for one reason or the other; then nothing more will be.
     let hasFailed = Atomic<Bool>(false)
+    private let hasLimited = Atomic<Bool>(false)
 
     func fail(_ failure: WriteFailure) {
         totals.change { if $0.failure == nil { $0.failure = failure } }
@@ -116,6 +119,17 @@ final class WriterResults: Sendable {
 
     func tolerate(_ failure: WriteFailure) {
         totals.change { $0.tolerated.add(failure) }
+    }
+
+    /// A file's access list could not be set, and its mode gives less than its entry's.
+    func limit(_ name: NameRef) {
+        totals.change { _ = $0.limited.insert(name.offset) }
+        hasLimited.store(true, ordering: .releasing)
+    }
+
+    /// Whether that is so of the file that a record names; for who knows that it is written.
+    func isLimited(_ name: NameRef) -> Bool {
+        hasLimited.load(ordering: .acquiring) && totals.change { $0.limited.contains(name.offset) }
     }
 }
 

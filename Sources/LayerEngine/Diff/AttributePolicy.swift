@@ -8,10 +8,14 @@ struct AttributePolicy: OptionSet, Sendable {
     static let integrity = AttributePolicy(rawValue: 1 << 1)
     static let user = AttributePolicy(rawValue: 1 << 2)
     static let accessControl = AttributePolicy(rawValue: 1 << 3)
+    /// What other programs of this host keep, `trusted.` and `security.`: for copies that stay here.
+    static let host = AttributePolicy(rawValue: 1 << 4)
 
     static let capability: AttributePolicy = [.capabilities]
     static let cstorage: AttributePolicy = [.capabilities, .integrity, .user]
     static let full: AttributePolicy = [.capabilities, .integrity, .user, .accessControl]
+
+    static let whole: AttributePolicy = [.full, .host]
 
     /// Whether the attribute `name` belongs into the archive.
     func exports(_ name: RawSpan) -> Bool {
@@ -28,9 +32,16 @@ struct AttributePolicy: OptionSet, Sendable {
             if bytes(name, equal: "security.capability") { return contains(.capabilities) }
             if bytes(name, equal: "security.ima") { return contains(.integrity) }
             if contains(.accessControl) {
-                return bytes(name, equal: "system.posix_acl_access") || bytes(name, equal: "system.posix_acl_default")
+                if bytes(name, equal: "system.posix_acl_access") || bytes(name, equal: "system.posix_acl_default") {
+                    return true
+                }
             }
-            return false
+            // Labels are those of the place, and the signature is over the inode.
+            return contains(.host) && bytes(name, startWith: "security.")
+                && !bytes(name, startWith: "security.overlay.")
+                && !bytes(name, equal: "security.selinux") && !bytes(name, equal: "security.evm")
+        case UInt8(ascii: "t"):
+            return contains(.host) && bytes(name, startWith: "trusted.") && !bytes(name, startWith: "trusted.overlay.")
         default:
             return false
         }

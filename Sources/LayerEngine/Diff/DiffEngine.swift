@@ -10,7 +10,7 @@ public enum DiffEngine {
     public static func write<Sink: ByteSink & ~Copyable>(
         _ source: SourceOptions, options: DiffOptions, into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
-        var rules = ProfileRules(options.profile)
+        var rules = ProfileRules(options)
         if source.lowers.isEmpty { rules.opaqueNeedsLower = false }
         if let contents = source.contents { rules.equality.contents = contents }
         let walk = try WalkPlan(
@@ -20,11 +20,13 @@ public enum DiffEngine {
             reservedNames: options.reservedNames == .fail ? .refused : rules.keepsReservedNames ? .kept : .leftOut)
         let job = try ExportJob(walk: walk, rules: rules, options: options)
         var writer = LayerWriter<Sink>(job, cancel: source.cancel, progress: source.progress)
+        let root = try options.isExact ? RootEntry.blocks(of: source, rules, options) : []
+        if !root.isEmpty { try sink.write(root.rawBytes) }
         let tally = try writer.run(workers: source.workers, into: &sink)
         let walked = tally.walk
         var report = DiffReport()
         report.entries = tally.entries
-        report.bytes = writer.bytes
+        report.bytes = writer.bytes + UInt64(root.count)
         report.size = job.contentBytes
         report.skippedSockets = job.skippedSockets
         report.reservedNames = walked.reservedNames

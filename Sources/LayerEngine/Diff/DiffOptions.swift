@@ -39,6 +39,9 @@ public struct DiffOptions: Sendable {
     public var reservedNames = ReservedNamesPolicy.leaveOut
     /// Latest mtime, in seconds since 1970, for the profile `containerd` (SOURCE_DATE_EPOCH).
     public var sourceDateEpoch: Int64?
+    /// The layer has all that another store on this host can hold: times to the nanosecond, `trusted.` and `security.`
+    /// attributes, capabilities as they are. With the profile `full` only.
+    package var isExact = false
     /// The present time in seconds, which Docker's profiles write on deletions found by comparing trees.
     public var now: Int64 = 0
 

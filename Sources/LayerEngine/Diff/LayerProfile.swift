@@ -43,7 +43,17 @@ struct ProfileRules: Sendable {
     var linksMarkers = true
     var equality: EqualityRule
 
-    enum TarWriteFormatChoice: Sendable { case pax, unspecified }
+    enum TarWriteFormatChoice: Sendable { case pax, exact, unspecified }
+
+    /// The rules for a layer with these options.
+    init(_ options: DiffOptions) {
+        self.init(options.profile)
+        guard options.isExact else { return }
+        attributes = .whole
+        equality.attributes = .whole
+        rewritesCapability = false
+        format = .exact
+    }
 
     init(_ profile: LayerProfile) {
         switch profile {

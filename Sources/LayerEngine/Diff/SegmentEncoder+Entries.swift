@@ -44,6 +44,10 @@ extension SegmentEncoder {
                 encoder = TarEncoder()
                 return try vanished(item, entry)
             }
+            // EINVAL of readlinkat: it is no symbolic link any more.
+            if error.errno == 22, entry.kind == .symbolicLink {
+                throw changed(item, entry, "it was replaced while the layer was written")
+            }
             // The entry itself is known, and kept without the attributes that may not be read.
             guard job.options.skipUnreadable, error.errno == 13 || error.errno == 1, entry.kind != .symbolicLink
             else { throw failure(error, "read attributes of", item, entry) }

@@ -108,6 +108,7 @@ struct SegmentEncoder: ~Copyable {
         fields.mode = job.rules.typeBitsInMode ? entry.mode & 0o177777 : entry.mode & 0o7777
         (fields.uid, fields.gid) = try mappedIDs(entry, directory)
         fields.mtimeSeconds = entry.mtimeSeconds
+        if job.rules.format == .exact { fields.mtimeNanoseconds = Int32(entry.mtimeNanoseconds) }
         if let epoch = job.options.sourceDateEpoch, job.options.profile == .containerd {
             fields.mtimeSeconds = min(fields.mtimeSeconds, epoch)
         }
@@ -170,7 +171,13 @@ struct SegmentEncoder: ~Copyable {
         segments.counts.entries += 1
     }
 
-    var entryFormat: TarWriteFormat { job.rules.format == .pax ? .pax : .unspecified }
+    var entryFormat: TarWriteFormat {
+        switch job.rules.format {
+        case .pax: .pax
+        case .exact: .exact
+        case .unspecified: .unspecified
+        }
+    }
 
     // MARK: Whiteouts
 

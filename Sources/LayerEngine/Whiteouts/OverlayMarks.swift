@@ -20,6 +20,7 @@ struct OverlayMarks {
     /// Where the lower contents lie; nil for under the same name. Of what carries no `refusal` only.
     private(set) var redirect: OverlayRedirect?
     private var redirectRefusal: Refusal?
+    private var opaqueRank = Int.max
     private var metacopyRefusal: Refusal?
 
     /// Why whoever merges the directories would show an error in place of what carries the marks.
@@ -70,9 +71,15 @@ struct OverlayMarks {
     }
 
     /// Takes what one attribute says that is a mark in `dialect`.
-    mutating func take(_ mark: OverlayMark, _ value: [UInt8], _ dialect: WhiteoutDialect) {
+    mutating func take(_ mark: OverlayMark, _ value: [UInt8], _ dialect: WhiteoutDialect, rank: Int? = nil) {
         switch mark {
         case .opaque:
+            if let rank {
+                guard rank < opaqueRank else { return }
+                opaqueRank = rank
+                opaque = 1...16 ~= value.count && value[0] == UInt8(ascii: "y")
+                return
+            }
             // Exactly one byte counts; "yes" or the empty value say nothing.
             if value == [UInt8(ascii: "y")] { opaque = true }
             if value == [UInt8(ascii: "x")] { attributeWhiteouts = true }
@@ -106,7 +113,10 @@ extension AttributeReader {
         while position < total {
             let next = position + name(at: position).byteCount + 1
             if let mark = dialect.mark(name(at: position)) {
-                if try readValue(at: position, of: file) != nil { marks.take(mark, lastValue.copied(), dialect) }
+                let rank = dialect.rank(name(at: position))
+                if try readValue(at: position, of: file) != nil {
+                    marks.take(mark, lastValue.copied(), dialect, rank: rank)
+                }
             } else if dialect.isForeignMark(name(at: position)) {
                 marks.sawForeign = true
             }
@@ -125,8 +135,9 @@ extension AttributeReader {
         while position < total {
             let next = position + self.name(at: position).byteCount + 1
             if let mark = dialect.mark(self.name(at: position)) {
+                let rank = dialect.rank(self.name(at: position))
                 if try readValue(at: position, of: name, in: directory) != nil {
-                    marks.take(mark, lastValue.copied(), dialect)
+                    marks.take(mark, lastValue.copied(), dialect, rank: rank)
                 }
             } else if dialect.isForeignMark(self.name(at: position)) {
                 marks.sawForeign = true

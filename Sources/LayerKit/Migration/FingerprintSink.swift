@@ -9,6 +9,7 @@ import TarCodec
 struct LayerFingerprint: Equatable {
     /// Sum of the entries' digests: the order of entries does not count.
     fileprivate var words: [UInt64] = [0, 0, 0, 0]
+    /// The root's not among them.
     fileprivate(set) var entries = 0
     fileprivate(set) var byteCount: UInt64 = 0
 }
@@ -77,13 +78,16 @@ struct FingerprintSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         if !Self.isMarker(decoder.name) { Self.addFields(decoder, to: &state, scratch) }
         entry = state
         bodyLeft = decoder.storedByteCount
-        fingerprint.entries += 1
+        if !Self.isRoot(decoder.name) { fingerprint.entries += 1 }
     }
 
     private mutating func endEntry() {
         guard let digest = entry.take()?.finalize() else { return }
         for (index, word) in digest.words.enumerated() { fingerprint.words[index] &+= word }
     }
+
+    /// A mount alone may change the time of a root.
+    private static func isRoot(_ name: RawSpan) -> Bool { bytes(name, equal: "./") }
 
     /// Whether the last component begins with `.wh.`.
     private static func isMarker(_ name: RawSpan) -> Bool {
@@ -93,7 +97,8 @@ struct FingerprintSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     }
 
     private static func addFields(_ decoder: borrowing TarDecoder, to state: inout DigestState, _ scratch: Slab) {
-        let fields = decoder.fields
+        var fields = decoder.fields
+        if isRoot(decoder.name) { (fields.mtimeSeconds, fields.mtimeNanoseconds) = (0, 0) }
         let numbers: [Int64] = [
             Int64(fields.type), Int64(fields.mode & 0o7777), fields.uid, fields.gid, fields.size, fields.mtimeSeconds,
             Int64(fields.mtimeNanoseconds), fields.deviceMajor, fields.deviceMinor,

@@ -21,7 +21,7 @@ struct LayerCopy {
     /// Copies the layer unless the target has it; whether it was copied.
     func run(_ report: inout MigrationReport) throws(LayerError) -> Bool {
         guard target.exists(step.id) else {
-            try copy(&report, asNew: true)
+            try copyNew(&report)
             return true
         }
         let found = try fingerprint(of: target)
@@ -31,8 +31,22 @@ struct LayerCopy {
             try copy(&report, asNew: false)
             return true
         }
-        guard try isSame(wanted, found) else { throw different() }
+        guard try isSame(wanted, found) else {
+            throw different("remove it from the target with ldiff layer remove and run this again")
+        }
         return false
+    }
+
+    /// Makes the layer with the limit that it has in the source, or without where the target knows of none.
+    private func copyNew(_ report: inout MigrationReport) throws(LayerError) {
+        guard let limit = try source.sizeLimit(of: step.id) else { return try copy(&report, asNew: true) }
+        do throws(LayerError) { return try copy(&report, asNew: true, limit: limit) } catch {
+            guard error.code == .unsupported || error.code == .invalidArgument, !target.exists(step.id) else {
+                throw error
+            }
+        }
+        try copy(&report, asNew: true)
+        report.lostLimits.append(step.id)
     }
 
     /// Docker calls the layer below a container's own `...-init`. Only the default size limit depends on the difference.
@@ -40,11 +54,11 @@ struct LayerCopy {
         step.parent?.component.bytes.suffix(5).elementsEqual("-init".utf8) ?? false
     }
 
-    private func different() -> LayerError {
+    private func different(_ hint: String) -> LayerError {
         LayerError(
             .corruptLayer, "compare the layer", path: step.id.component,
             cause: .reason("the layer in the target is not the one in the source"),
-            hint: "remove it from the target with ldiff layer remove and run this again")
+            hint: hint)
     }
 
     // MARK: copying
@@ -57,7 +71,7 @@ struct LayerCopy {
 
     /// Streams the layer from one store into the other, read on a thread of its own and unpacked on this one, and compares the
     /// two. A new layer that is not what it should be goes again.
-    private func copy(_ report: inout MigrationReport, asNew isNew: Bool) throws(LayerError) {
+    private func copy(_ report: inout MigrationReport, asNew isNew: Bool, limit: UInt64? = nil) throws(LayerError) {
         let pipe = SlabPipe()
         let outcome = Monitor<Result<Sent, LayerError>?>(nil)
         let (copy, progress) = (self, migration.progress.begin())
@@ -77,17 +91,26 @@ struct LayerCopy {
             let found = try outcome.wait { $0 }.get()
             migration.progress.end()
             sent = found
-            guard try isSame(found.fingerprint, try fingerprint(of: target)) else { throw different() }
+            guard try isSame(found.fingerprint, try fingerprint(of: target)) else {
+                throw different(
+                    ProcessState.isInUserNamespace
+                        ? "in a user namespace devices and some attributes cannot be copied: run as root of the host"
+                        : "it was not kept; is something writing into the source?")
+            }
         }
         do throws(LayerError) {
             var stream = SlabPipeSource(pipe)
             var options = ApplyOptions()
             options.cancel = migration.interruption.flag
             options.sparse = migration.sparse
+            options.isExact = true
+            options.applyRootMetadata = true
             if isNew {
+                var creating = CreateOptions()
+                if let limit { creating.storage = [StorageOption("size", String(limit))] }
                 _ = try target.createLayer(
-                    step.id, on: step.parent, from: &stream, readWrite: isContainers, options: options,
-                    afterKeeping: verify)
+                    step.id, on: step.parent, from: &stream, creating: creating,
+                    readWrite: isContainers || limit != nil, options: options, afterKeeping: verify)
             } else {
                 _ = try target.applyDiff(step.id, onto: step.parent, from: &stream, options: options)
                 try verify()
@@ -118,6 +141,8 @@ struct LayerCopy {
         var options = DifferenceOptions()
         options.cancel = migration.interruption.flag
         options.progress = progress
+        // The stream and what is compared alike, so that nothing is lost that the comparison does not look at.
+        options.diff.isExact = true
         return options
     }
 

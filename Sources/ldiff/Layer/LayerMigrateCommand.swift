@@ -15,9 +15,14 @@ struct LayerMigrateCommand: ParsableCommand {
             there are compared and left alone. Different layers of the same id are an error; nothing that was there is \
             replaced.
 
-            Docker's own records lie beside the store, in image/DRIVER, and are the same for every driver: with the \
-            daemon stopped, cp -a image/aufs image/overlay2 lets it find the images in its new store. The driver overlay \
-            keeps no parents of image layers; they are read from there.
+            Docker's own records lie beside the store, in image/DRIVER and containers; the driver overlay keeps the parents \
+            of image layers only there. With the daemon stopped, --docker gives them to the new driver when all layers are \
+            copied: image/TO becomes a copy of image/FROM, and each container's config.v2.json names TO, with the one that \
+            was there kept as config.v2.json.FROM. Then start dockerd with --storage-driver TO.
+
+            Copies have times to the nanosecond, trusted. and security. attributes, capabilities, access lists, holes, and \
+            their size limits where the driver has such; where it has not, the layers are named. \
+            Labels of SELinux and last accesses are those of the new files.
 
             Status 65: a copied layer is not what it was.
 
@@ -57,6 +62,9 @@ struct LayerMigrateCommand: ParsableCommand {
         completion: .directory)
     var layerDatabase: PathArgument?
 
+    @Flag(help: "Also give Docker's records of images and containers to the new driver; the daemon must be stopped.")
+    var docker = false
+
     @Flag(help: "Only say what would be copied.")
     var dryRun = false
 
@@ -76,6 +84,7 @@ struct LayerMigrateCommand: ParsableCommand {
         if let to, let driver = store.driver, to != driver {
             throw ValidationError("--to and --driver name different drivers for the target")
         }
+        if docker, !id.isEmpty { throw ValidationError("--docker takes all layers along: name none") }
     }
 
     func run() throws {
@@ -86,6 +95,7 @@ struct LayerMigrateCommand: ParsableCommand {
         let progress = MigrationProgress()
         let source = try openSource()
         let records = try layerDatabase.map { (path) throws(LayerError) in try DockerRecords(database: path.path) }
+        let move = try docker ? makeMove(source) : nil
         let target = dryRun ? nil : try openTarget()
         let seen: (any StoreReader)? = if let target { target } else { try targetStore.readIfPresent(global) }
         var migration = StoreMigration(
@@ -113,7 +123,21 @@ struct LayerMigrateCommand: ParsableCommand {
                 "ldiff: \(done) of \(steps.count): \(step.id) \(isCopied ? "copied" : "is there already")\n")
         }
         bar?.stop()
-        try Self.report(result, global, stopwatch.seconds).write(global, layerOnOutput: false)
+        let containers = try move?.run()
+        try Self.report(result, containers, global, stopwatch.seconds).write(global, layerOnOutput: false)
+    }
+
+    /// Looks whether Docker's records can go along, before anything is written.
+    private func makeMove(_ source: any StoreReader) throws -> DockerMove {
+        let place = try StorePlace(store.home.path)
+        let root = source.configuration.root
+        guard let driver = targetStore.driver ?? place.driver, place.home == root.appending(driver.rawValue) else {
+            throw LayerError(
+                .invalidArgument, "move Docker's records", path: place.home,
+                cause: .reason("both stores must lie in one Docker directory, each under its driver's name"),
+                hint: "give --home \(root)/DRIVER")
+        }
+        return try DockerMove(of: root, from: source.name, to: driver)
     }
 
     private func openSource() throws -> any StoreReader {
@@ -166,7 +190,9 @@ struct LayerMigrateCommand: ParsableCommand {
     }
 
     /// What was done.
-    private static func report(_ result: MigrationReport, _ global: GlobalOptions, _ seconds: Double) -> Report {
+    private static func report(
+        _ result: MigrationReport, _ containers: Int?, _ global: GlobalOptions, _ seconds: Double
+    ) -> Report {
         var report = Report()
         report.json.add("copied", result.copied.map(\.description))
         report.json.add("skipped", result.skipped.map(\.description))
@@ -174,6 +200,8 @@ struct LayerMigrateCommand: ParsableCommand {
         report.json.add("bytes", result.copiedBytes)
         report.json.add("skippedSockets", result.skippedSockets)
         report.json.add("reservedNames", result.reservedNames)
+        report.json.add("lostLimits", result.lostLimits.map(\.description))
+        if let containers { report.json.add("containers", containers) }
         report.json.add("seconds", seconds: seconds)
         report.summary =
             "copied and compared \(count(result.copied.count)), \(Human.entries(result.entries)), "
@@ -183,6 +211,12 @@ struct LayerMigrateCommand: ParsableCommand {
         if result.reservedNames > 0 {
             report.summary += "; left out \(result.reservedNames) names that mean deletions"
         }
+        if !result.lostLimits.isEmpty {
+            report.summary +=
+                "; without their size limits, which the target's driver does not have here: "
+                + result.lostLimits.map(\.description).joined(separator: ", ")
+        }
+        if let containers { report.summary += "; Docker's records of its images and of \(containers) containers moved" }
         return report
     }
 

@@ -1,0 +1,54 @@
+import LayerModel
+import LinuxIO
+import TarCodec
+
+/// The entry of a layer's own root directory, which only layers have that hold all (`DiffOptions.isExact`): others leave the
+/// root to whoever unpacks them.
+enum RootEntry {
+    /// Its header as tar blocks.
+    static func blocks(
+        of source: SourceOptions, _ rules: ProfileRules, _ options: DiffOptions
+    ) throws(LayerError) -> [UInt8] {
+        var encoder = TarEncoder()
+        let metadata: EntryMetadata
+        do throws(SystemCallError) {
+            let root = try source.upper.open([.readOnly, .directory])
+            metadata = try root.metadata()
+            var reader = AttributeReader()
+            let total = try reader.list(of: root)
+            var position = 0
+            while position < total {
+                let name = reader.name(at: position).copied()
+                let start = position
+                position += name.count + 1
+                guard rules.attributes.exports(name.rawBytes), try reader.readValue(at: start, of: root) != nil
+                else { continue }
+                let value = reader.lastValue.copied()
+                encoder.addExtendedAttribute(name: name.rawBytes, value: value.rawBytes)
+            }
+        } catch { throw LayerError(error, "read the root directory", path: source.upper) }
+        guard let uid = options.uidMap.containerID(forHost: metadata.uid),
+            let gid = options.gidMap.containerID(forHost: metadata.gid)
+        else {
+            throw LayerError(
+                .idUnmapped, "map owner of", path: source.upper,
+                cause: .reason("the owner \(metadata.uid):\(metadata.gid) has no place in the id map"),
+                hint: "add a range that covers it")
+        }
+        var fields = TarFields()
+        fields.type = TarType.directory
+        fields.mode = metadata.mode & 0o7777
+        (fields.uid, fields.gid) = (Int64(uid), Int64(gid))
+        fields.mtimeSeconds = metadata.mtimeSeconds
+        fields.mtimeNanoseconds = Int32(metadata.mtimeNanoseconds)
+        let name = Array("./".utf8)
+        do throws(TarError) {
+            try encoder.encode(
+                fields, name: name.rawBytes, linkName: RawSpan(), userName: RawSpan(), groupName: RawSpan(),
+                format: .exact)
+        } catch {
+            throw LayerError(.limitExceeded, "write header of", path: source.upper, cause: .reason("\(error.reason)"))
+        }
+        return encoder.blocks.copied()
+    }
+}
