@@ -10,8 +10,12 @@ public final class Mount {
         self.path = path
         if mkdir(path, 0o755) != 0, errno != EEXIST { throw TestFailure.call("mkdir", path) }
         let flags = readOnly ? UInt(MS_RDONLY) : 0
-        guard mount(type, path, type, flags, options) == 0 else {
-            throw TestFailure.call("mount -t \(type) -o \(options)", path)
+        var tries = 0
+        while mount(type, path, type, flags, options) != 0 {
+            // An upper directory is busy as long as a program that was just started holds the last mount in its namespace.
+            tries += 1
+            guard errno == EBUSY, tries < 2000 else { throw TestFailure.call("mount -t \(type) -o \(options)", path) }
+            usleep(1000)
         }
     }
 

@@ -220,7 +220,8 @@ final class Snapshotter: Sendable {
         }
         unpacked.withLock { _ = $0.removeValue(forKey: id) }
         if options.removesAtOnce {
-            try await bridge.run { [self] in discard(id) }
+            // A large tree takes its time, and short calls do not wait for it.
+            try await bridge.runLong { [self] _ in discard(id) }
         } else if !backend.listsQuickly {
             removed.withLock { _ = $0.insert(id) }
         }
