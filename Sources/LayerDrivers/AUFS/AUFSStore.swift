@@ -189,7 +189,8 @@ struct AUFSStore: Sendable {
             throw error
         }
         try? unfinished.finish(id, view.unfinishedMark(id))
-        dropMountPoint(id)
+        // Without the claim that lies there nobody would know whose mount point it is.
+        if !dropMountPoint(id) { holder.leave() }
         return holder
     }
 
@@ -205,10 +206,13 @@ struct AUFSStore: Sendable {
         }
     }
 
-    private func dropMountPoint(_ id: LayerID) {
+    /// Whether the mount point of a layer that is gone is gone too.
+    private func dropMountPoint(_ id: LayerID) -> Bool {
         do throws(LayerError) { try writer.removeDirectory(view.mountPoint(id)) } catch {
-            log(.warning, "the mount point of a layer that is gone stays: \(error)")
+            log(.warning, "the mount point of a layer that is gone stays until the store is opened again: \(error)")
+            return false
         }
+        return true
     }
 
     // MARK: what crashes leave
@@ -229,6 +233,6 @@ struct AUFSStore: Sendable {
         }
         try? writer.unlink(view.unfinishedMark(claim.id))
         let point = view.mountPoint(claim.id)
-        if try StoreFiles.isDirectory(point), try StoreFiles.isEmpty(point) { dropMountPoint(claim.id) }
+        if try StoreFiles.isDirectory(point), try StoreFiles.isEmpty(point), !dropMountPoint(claim.id) { left.leave() }
     }
 }

@@ -137,6 +137,7 @@ final class WorkDirectory: Sendable {
     let path: PathBytes
     let lock: FileLock
     private let writer: StoreWriter
+    private let isLeft = Monitor(false)
 
     /// Makes the directory at `path`. The caller keeps others from taking it for a leftover before it is locked.
     init(making path: PathBytes, mode: UInt32, owner: Owner, _ writer: StoreWriter) throws(LayerError) {
@@ -174,6 +175,9 @@ final class WorkDirectory: Sendable {
     /// work on the layer before its maker is done with it.
     func publish(to target: PathBytes) throws(LayerError) { try writer.moveAcrossProjects(path, to: target) }
 
+    /// Leaves it to the next sweep, which reads in it what is still to be done.
+    func leave() { isLeft.change { $0 = true } }
+
     /// Removes it as far as that can be done; the rest is left to the next sweep.
     func discard(_ log: (DriverConfiguration.LogLevel, String) -> Void) {
         do throws(LayerError) { try remove() } catch {
@@ -184,6 +188,7 @@ final class WorkDirectory: Sendable {
     /// Removes the directory with all that is in it, unless it was published. Nothing that is mounted in it is touched: that
     /// ends it with `inUse`.
     func remove(tries: Int = 50) throws(LayerError) {
+        if isLeft.change({ $0 }) { return }
         for attempt in 1... {
             guard try lock.isAt(path) else { return }
             do throws(LayerError) {
