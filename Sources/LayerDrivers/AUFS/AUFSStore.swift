@@ -101,9 +101,15 @@ struct AUFSStore: Sendable {
             }
             try writer.move(new.list, to: view.list(id))
         } catch {
-            if try AUFSClaim(in: new.holder.path)?.means(branch) == true { try? writer.move(branch, to: new.branch) }
-            if hasMountPoint { try? writer.removeDirectory(view.mountPoint(id)) }
-            throw error
+            let problem = error
+            // In this order: as long as the branch stays, the claim tells the next sweep whose the mount point is.
+            do throws(LayerError) {
+                if hasMountPoint { try writer.removeDirectory(view.mountPoint(id)) }
+                if try AUFSClaim(in: new.holder.path)?.means(branch) == true { try writer.move(branch, to: new.branch) }
+            } catch {
+                new.holder.leave()
+            }
+            throw problem
         }
         try? new.holder.remove()
         return lock
