@@ -71,7 +71,9 @@ public final class DockerMove: Sendable {
         let database = images(driver).appending("layerdb")
         var names: Set<PathBytes> = []
         for part in ["sha256", "mounts"] {
-            for name in try Self.names(database.appending(part)) { names.insert(PathBytes(part + "/").joined(name)) }
+            for name in try DockerRecords.names(in: database.appending(part)) {
+                names.insert(PathBytes(part + "/").joined(name))
+            }
         }
         return names
     }
@@ -133,7 +135,7 @@ public final class DockerMove: Sendable {
     private func containers() throws(LayerError) -> [(PathBytes, MovedRecord)] {
         var found: [(PathBytes, MovedRecord)] = []
         let folder = root.appending("containers")
-        for name in try Self.names(folder) {
+        for name in try DockerRecords.names(in: folder) {
             let path = folder.appending(name).appending("config.v2.json")
             guard let bytes = try Self.read(path) else { continue }
             guard let record = ContainerRecord(bytes) else {
@@ -190,19 +192,6 @@ public final class DockerMove: Sendable {
 
     private static func isDirectory(_ path: PathBytes) throws(LayerError) -> Bool {
         try metadata(path)?.kind == .directory
-    }
-
-    private static func names(_ directory: PathBytes) throws(LayerError) -> [PathBytes] {
-        do throws(SystemCallError) {
-            let opened = try directory.open([.readOnly, .directory])
-            var reader = DirectoryReader()
-            var names: [PathBytes] = []
-            while let entry = try reader.next(of: opened) { names.append(PathBytes(reader.name(of: entry).copied())) }
-            return names.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
-        } catch {
-            if error.errno == 2 || error.errno == 20 { return [] }
-            throw LayerError(error, "read Docker's records", path: directory)
-        }
     }
 
     /// A record as a whole; nil where there is none. Docker's are some kilobytes.

@@ -42,7 +42,8 @@ public struct DockerRecords: Sendable {
         self.parents = parents
     }
 
-    private static func names(in directory: PathBytes) throws(LayerError) -> [PathBytes] {
+    /// The names in a directory of Docker's, in no order; none where there is no such directory.
+    static func names(in directory: PathBytes) throws(LayerError) -> [PathBytes] {
         do throws(SystemCallError) {
             let opened = try directory.open([.readOnly, .directory])
             var reader = DirectoryReader()
