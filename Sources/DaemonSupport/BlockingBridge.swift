@@ -6,19 +6,31 @@ import Synchronization
 /// Swift's cooperative pool.
 ///
 /// There are several lanes, so that a short call (look up, mount) never waits behind a layer that is being unpacked, nor the
-/// unpacking of a layer behind those that write the very layers that are to be unpacked, as Docker's commit has it. Each has a
-/// bounded number of threads, which are started when they are needed; more work waits in order.
+/// unpacking of a layer behind those that write the very layers that are to be unpacked, as Docker's commit has it, nor any
+/// call that needs nobody behind one whose peer is silent. Each has a bounded number of threads, which are started when
+/// they are needed; more work waits in order.
 public final class BlockingBridge: Sendable {
     private let short: ThreadLane
     private let long: ThreadLane
+    private let incoming: ThreadLane
     private let outgoing: ThreadLane
     private let running = Mutex<[ObjectIdentifier: CancelFlag]>([:])
     private let isStopped = Atomic<Bool>(false)
 
-    /// `long` bounds how many layers are read or written at once; a stream that waits for its peer holds one.
-    public init(shortThreads: Int = 16, longThreads: Int = 64) {
+    /// Where long work runs.
+    public enum Lane: Sendable {
+        /// It needs nobody to go on.
+        case own
+        /// It unpacks a layer that somebody sends: a stream that waits for its peer holds a thread.
+        case incoming
+        /// It writes a layer that somebody is to take from here: the same.
+        case outgoing
+    }
+
+    public init(shortThreads: Int = 16, longThreads: Int = 64, incomingThreads: Int = 64) {
         short = ThreadLane(limit: shortThreads, keep: shortThreads)
         long = ThreadLane(limit: longThreads, keep: 2)
+        incoming = ThreadLane(limit: incomingThreads, keep: 2)
         outgoing = ThreadLane(limit: longThreads, keep: 2)
     }
 
@@ -31,10 +43,9 @@ public final class BlockingBridge: Sendable {
     /// Has a short piece of work done, which says itself when it is over. Throws `io` where the system gives no thread for it.
     public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) { try short.add(body) }
 
-    /// Runs long work on a lane of its own, on another where it is `outgoing`: a layer that somebody is to take from here. Its
-    /// flag is set when the task is cancelled and by `cancelAll`.
+    /// Runs long work on a lane. Its flag is set when the task is cancelled and by `cancelAll`.
     public func runLong<Result: Sendable>(
-        outgoing isOutgoing: Bool = false, _ body: @escaping @Sendable (CancelFlag) throws -> Result
+        _ lane: Lane = .own, _ body: @escaping @Sendable (CancelFlag) throws -> Result
     ) async throws -> Result {
         let flag = CancelFlag()
         if isStopped.load(ordering: .acquiring) { flag.cancel() }
@@ -42,7 +53,13 @@ public final class BlockingBridge: Sendable {
         defer { running.withLock { $0[ObjectIdentifier(flag)] = nil } }
         // `cancelAll` may have looked between the two lines above.
         if isStopped.load(ordering: .acquiring) { flag.cancel() }
-        return try await Job.perform(on: isOutgoing ? outgoing : long, flag: flag) { try body(flag) }
+        let threads =
+            switch lane {
+            case .own: long
+            case .incoming: incoming
+            case .outgoing: outgoing
+            }
+        return try await Job.perform(on: threads, flag: flag) { try body(flag) }
     }
 
     /// Asks all long work, also what comes later, to stop: for a shutdown that cannot wait.

@@ -6,11 +6,21 @@ import Logging
 ///
 /// Under systemd's journal (`JOURNAL_STREAM` names our standard error) the time is left to the journal and the level is
 /// written as it reads it, see sd-daemon(3).
+///
+/// What clients do must not fill a disk: texts are cut, and lines that come too fast are left out (`LogPace`), but for those
+/// of debugging, which somebody asked for.
 public struct LineLogHandler: LogHandler {
     public var metadata: Logger.Metadata = [:]
     public var metadataProvider: Logger.MetadataProvider?
     public var logLevel: Logger.Level
     private let forJournal: Bool
+
+    /// Bytes of a line's text and of each value, at most: every message of our own fits.
+    private static let longestText = 1024
+    private static let paces: [Logger.Level: LogPace] = [
+        .info: LogPace(burst: 500, perSecond: 2), .warning: LogPace(burst: 500, perSecond: 2),
+        .error: LogPace(burst: 500, perSecond: 2),
+    ]
 
     /// Has every logger of the process write such lines, from `level` on. Called once, before the first logger is made.
     public static func install(level: Logger.Level) {
@@ -29,6 +39,11 @@ public struct LineLogHandler: LogHandler {
     }
 
     public func log(event: LogEvent) {
+        var leftOut = 0
+        if let pace = Self.paces[event.level] {
+            guard let before = pace.admit() else { return }
+            leftOut = before
+        }
         var line = forJournal ? "<\(Self.priority(event.level))>" : "\(Self.time()) \(event.level.rawValue): "
         line += Self.oneLine(event.message.description)
         let all = metadata.merging(metadataProvider?.get() ?? [:]) { $1 }.merging(event.metadata ?? [:]) { $1 }
@@ -36,6 +51,7 @@ public struct LineLogHandler: LogHandler {
             line += " \(key)=\(Self.quoted(value.description))"
         }
         if let error = event.error { line += " error=\(Self.quoted("\(error)"))" }
+        if leftOut > 0 { line += " lines-left-out-before=\(leftOut)" }
         line += "\n"
         Self.write(line)
     }
@@ -52,7 +68,12 @@ public struct LineLogHandler: LogHandler {
         return result + "\""
     }
 
-    private static func oneLine(_ text: String) -> String { String(text.map { $0.isNewline ? " " : $0 }) }
+    private static func oneLine(_ text: String) -> String {
+        let isLong = text.utf8.count > longestText
+        // In the middle of a character: the rest of it becomes a replacement.
+        let text = isLong ? String(decoding: text.utf8.prefix(longestText), as: UTF8.self) : text
+        return String(text.map { $0.isNewline ? " " : $0 }) + (isLong ? "..." : "")
+    }
 
     private static func priority(_ level: Logger.Level) -> Int {
         switch level {

@@ -13,6 +13,8 @@ public final class InboundStream: Sendable {
         /// What the writer fills.
         var current: Slab?
         var readerWaits = false
+        /// Whether it has asked for anything yet: a layer that waits for a thread is not to take the room of one that has it.
+        var hasReader = false
         var writer: CheckedContinuation<Slab?, Never>?
         var isEnded = false
         var failure: LayerError?
@@ -69,7 +71,8 @@ public final class InboundStream: Sendable {
         await withCheckedContinuation { continuation in
             let slab = monitor.change { state -> Slab?? in
                 if state.isStopped { return .some(nil) }
-                if state.ready.count < Self.queueLimit { return Self.emptySlab(&state) }
+                let limit = state.hasReader ? Self.queueLimit : 1
+                if state.ready.count < limit { return Self.emptySlab(&state) }
                 state.writer = continuation
                 return nil
             }
@@ -116,6 +119,7 @@ public final class InboundStream: Sendable {
     private func next() throws(LayerError) -> Slab? {
         typealias Writer = (continuation: CheckedContinuation<Slab?, Never>, slab: Slab)
         let (outcome, writer) = monitor.wait { state -> (Result<Slab?, LayerError>, Writer?)? in
+            state.hasReader = true
             guard state.ready.isEmpty else {
                 state.readerWaits = false
                 let slab = state.ready.removeFirst()

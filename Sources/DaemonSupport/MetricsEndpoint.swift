@@ -61,11 +61,7 @@ public final class MetricsEndpoint: Sendable {
     }
 
     private func answer(_ connection: Int32) {
-        // Whoever connects and says nothing holds up the next only for a while.
-        var limit = timeval(tv_sec: 2, tv_usec: 0)
-        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-            setsockopt(connection, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
-        }
+        let connection = Guest(connection: connection, stop: stop)
         guard let request = readHead(connection) else { return }
         let words = request.prefix { !$0.isNewline }.split(separator: " ")
         guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return }
@@ -77,12 +73,13 @@ public final class MetricsEndpoint: Sendable {
     }
 
     /// The request up to the empty line; nil where it is longer than eight kilobytes or does not come.
-    private func readHead(_ connection: Int32) -> String? {
+    private func readHead(_ guest: Guest) -> String? {
         var head: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 2048)
         while head.count < 8192 {
-            let count = read(connection, &buffer, buffer.count)
-            if count < 0, errno == EINTR { continue }
+            guard guest.waits(for: POLLIN) else { return nil }
+            let count = recv(guest.connection, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+            if count < 0, errno == EINTR || errno == EAGAIN { continue }
             guard count > 0 else { return nil }
             head += buffer[..<count]
             let text = String(decoding: head, as: UTF8.self)
@@ -91,7 +88,7 @@ public final class MetricsEndpoint: Sendable {
         return nil
     }
 
-    private func send(_ connection: Int32, _ status: String, _ body: String) {
+    private func send(_ guest: Guest, _ status: String, _ body: String) {
         let bytes = Array(
             """
             HTTP/1.1 \(status)\r
@@ -103,13 +100,40 @@ public final class MetricsEndpoint: Sendable {
             """.utf8)
         var done = 0
         bytes.withUnsafeBufferPointer { pointer in
-            while done < bytes.count {
+            while done < bytes.count, guest.waits(for: POLLOUT) {
                 let count = Glibc.send(
-                    connection, pointer.baseAddress.map { $0 + done }, bytes.count - done, Int32(MSG_NOSIGNAL))
-                if count < 0, errno == EINTR { continue }
+                    guest.connection, pointer.baseAddress.map { $0 + done }, bytes.count - done,
+                    Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+                if count < 0, errno == EINTR || errno == EAGAIN { continue }
                 if count <= 0 { return }
                 done += count
             }
         }
+    }
+}
+
+/// A connection that is served for two seconds, however slowly its peer speaks or reads: the next one waits.
+private struct Guest {
+    let connection: Int32
+    let stop: CancelFlag
+    private let end = ContinuousClock.now + .seconds(2)
+
+    init(connection: Int32, stop: CancelFlag) {
+        self.connection = connection
+        self.stop = stop
+    }
+
+    /// Waits until the connection can do this; false where its time is over, or ours.
+    func waits(for events: Int32) -> Bool {
+        var entries = [
+            pollfd(fd: connection, events: Int16(events), revents: 0),
+            pollfd(fd: stop.descriptor, events: Int16(POLLIN), revents: 0),
+        ]
+        while !stop.isCancelled {
+            let left = (end - .now) / .milliseconds(1)
+            guard left >= 1 else { return false }
+            if poll(&entries, 2, Int32(left)) > 0, entries[0].revents != 0 { return true }
+        }
+        return false
     }
 }

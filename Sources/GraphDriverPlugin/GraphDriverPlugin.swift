@@ -2,11 +2,11 @@ import DaemonSupport
 import HummingbirdCore
 import LayerDrivers
 import LayerModel
+import LinuxIO
 import Logging
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
-import Synchronization
 
 /// Docker's graphdriver plugin: one of our drivers, served on a unix socket to dockerd up to 27.
 public final class GraphDriverPlugin: Service {
@@ -15,8 +15,9 @@ public final class GraphDriverPlugin: Service {
         /// The driver, unless Docker names one with `ldiff.driver`.
         public var driver: DriverName
         public var version: String
-        /// How long calls have to end at a shutdown before they are stopped.
-        public var patience: Duration = .seconds(10)
+        /// How long calls have to end at a shutdown before they are stopped, with the time that stopping takes well below
+        /// the ten seconds after which a daemon is killed by those who wait for it.
+        public var patience: Duration = .seconds(5)
 
         public init(driver: DriverName, version: String) {
             self.driver = driver
@@ -27,11 +28,11 @@ public final class GraphDriverPlugin: Service {
     private let socket: ListeningSocket
     private let configuration: Configuration
     private let store: PluginStore
-    private let bridge = BlockingBridge()
+    private let bridge: BlockingBridge
+    private let connections: PluginConnections
     private let registry: MetricsRegistry
     private let logger: Logger
     private let manager: ServiceManager
-    private let connections = Mutex<[ObjectIdentifier: any Channel]>([:])
 
     /// Takes the store over from an earlier process, if Docker has one open and it can be opened: otherwise calls say why not.
     ///
@@ -46,6 +47,10 @@ public final class GraphDriverPlugin: Service {
         self.manager = manager
         self.logger = logger
         store = try PluginStore(journal: socket.path + ".state", driver: configuration.driver, logger: logger)
+        let descriptors = ProcessState.raiseDescriptorLimit()
+        connections = PluginConnections(descriptors: descriptors)
+        // A layer that comes in holds a few descriptors, and a thread while its peer is silent.
+        bridge = BlockingBridge(incomingThreads: max(4, min(256, descriptors / 16)))
         store.restore()
     }
 
@@ -58,8 +63,17 @@ public final class GraphDriverPlugin: Service {
             calls: PluginCalls(store: store, bridge: bridge, version: configuration.version),
             streams: PluginStreams(store: store, bridge: bridge, metrics: metrics), metrics: metrics,
             metricsText: { [registry] in registry.text() }, logger: logger)
-        let http = HTTP1Channel(responder: { request, writer, _ in try await responder.respond(request, writer) })
-        let logger = logger
+        let (logger, connections) = (logger, connections)
+        let http = HTTP1Channel(
+            responder: { request, writer, channel in
+                // A connection that has ended meanwhile has none, and what it sent is a call all the same.
+                let watch =
+                    (try? await channel.pipeline.handler(type: ConnectionWatch.self).get())
+                    ?? ConnectionWatch(connections)
+                watch.enter(.receiving)
+                defer { watch.enter(.idle) }
+                try await responder.respond(request, writer, watch)
+            }, configuration: .init(additionalChannelHandlers: [ConnectionWatch(connections)]))
         let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(
@@ -69,16 +83,13 @@ public final class GraphDriverPlugin: Service {
             .bind(socket.takeDescriptor()) { channel in http.setup(channel: channel, logger: logger) }
         logger.notice("listening", metadata: ["socket": "\(socket.path)"])
         manager.ready("serving the driver \(store.driverName)")
+        let sweeper = Task { [self] in await sweep() }
+        defer { sweeper.cancel() }
         try await withGracefulShutdownHandler {
             try await withThrowingDiscardingTaskGroup { group in
                 try await server.executeThenClose { arrivals in
                     for try await connection in arrivals {
-                        group.addTask { [self] in
-                            let channel = connection.channel
-                            connections.withLock { $0[ObjectIdentifier(channel)] = channel }
-                            await http.handle(value: connection, logger: logger)
-                            connections.withLock { $0[ObjectIdentifier(channel)] = nil }
-                        }
+                        group.addTask { await http.handle(value: connection, logger: logger) }
                     }
                 }
             }
@@ -87,19 +98,27 @@ public final class GraphDriverPlugin: Service {
         }
     }
 
+    /// Ends, until it is cancelled, what peers have left.
+    private func sweep() async {
+        while (try? await Task.sleep(for: .seconds(15))) != nil {
+            let count = connections.closeSilent(for: PluginConnections.patience)
+            if count > 0 { logger.info("ended connections on which nothing moved", metadata: ["count": "\(count)"]) }
+        }
+    }
+
     /// Takes no more connections, ends idle ones at once and busy ones after their answer; what takes longer than our
-    /// patience is stopped.
+    /// patience is stopped, and what waits for a peer that is silent.
     private func shutDown(_ server: any Channel) {
         server.close(promise: nil)
-        for channel in connections.withLock({ Array($0.values) }) {
-            channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
-        }
+        connections.quiesce()
         Task { [self] in
             try? await Task.sleep(for: configuration.patience)
             logger.warning("stopping calls that have not ended", metadata: ["calls": "\(bridge.longCount)"])
             bridge.cancelAll()
-            try? await Task.sleep(for: configuration.patience)
-            for channel in connections.withLock({ Array($0.values) }) { channel.close(promise: nil) }
+            _ = connections.closeSilent(for: .seconds(1))
+            // The others have a moment to say why.
+            try? await Task.sleep(for: .seconds(2))
+            connections.closeAll()
         }
     }
 }

@@ -15,11 +15,13 @@ struct PluginResponder: Sendable {
     let logger: Logger
 
     /// The largest JSON body: many times what Docker ever sends.
-    private static let maxBodyByteCount = 4 << 20
+    private static let maxBodyByteCount = 256 << 10
+    /// Where a body breaks the connection instead of being read to its end and answered.
+    private static let mostRead = 64 << 20
     private static let jsonType = "application/vnd.docker.plugins.v1.2+json"
 
-    /// Answers one request. What it throws breaks the connection.
-    func respond(_ request: Request, _ writer: consuming ResponseWriter) async throws {
+    /// Answers one request, and tells its connection's watch when it is read. What it throws breaks the connection.
+    func respond(_ request: Request, _ writer: consuming ResponseWriter, _ watch: ConnectionWatch) async throws {
         let target = request.head.path ?? ""
         let path = target.prefix { $0 != "?" }
         if request.method == .get, path == "/metrics" {
@@ -34,14 +36,16 @@ struct PluginResponder: Sendable {
             return try await Self.send(.methodNotAllowed, PluginAnswer.failure(error), writer)
         }
         switch call {
-        case .diff: try await diff(request, writer)
-        case .applyDiff: try await apply(request, target.dropFirst(path.count + 1), writer)
-        default: try await answer(call, request, writer)
+        case .diff: try await diff(request, writer, watch)
+        case .applyDiff: try await apply(request, target.dropFirst(path.count + 1), writer, watch)
+        default: try await answer(call, request, writer, watch)
         }
     }
 
-    private func answer(_ call: PluginCall, _ request: Request, _ writer: consuming ResponseWriter) async throws {
-        let body = try await read(request)
+    private func answer(
+        _ call: PluginCall, _ request: Request, _ writer: consuming ResponseWriter, _ watch: ConnectionWatch
+    ) async throws {
+        let body = try await read(request, watch)
         let answer: [UInt8]
         do {
             answer = try await metrics.measure(call.name) {
@@ -55,11 +59,15 @@ struct PluginResponder: Sendable {
         try await Self.send(.ok, answer, writer)
     }
 
-    private func apply(_ request: Request, _ query: Substring, _ writer: consuming ResponseWriter) async throws {
+    private func apply(
+        _ request: Request, _ query: Substring, _ writer: consuming ResponseWriter, _ watch: ConnectionWatch
+    ) async throws {
         let call = PluginCall.applyDiff
         let answer: [UInt8]
         do {
-            let size = try await metrics.measure(call.name) { try await streams.consume(request.body, query: query) }
+            let size = try await metrics.measure(call.name) {
+                try await streams.consume(request.body, query: query, watch)
+            }
             logger.debug("\(call.name)", metadata: ["layer": "\(query)", "size": "\(size)"])
             answer = PluginAnswer.size(size)
         } catch {
@@ -72,9 +80,9 @@ struct PluginResponder: Sendable {
 
     /// The layer as the body. What fails before its first byte is a status of its own, since Docker would take a body of
     /// 200 for the layer; what fails later breaks the connection, so that the body has no end.
-    private func diff(_ request: Request, _ writer: consuming ResponseWriter) async throws {
+    private func diff(_ request: Request, _ writer: consuming ResponseWriter, _ watch: ConnectionWatch) async throws {
         let call = PluginCall.diff
-        let body = try await read(request)
+        let body = try await read(request, watch)
         let stream = OutboundStream()
         let wanted: PluginRequest
         do {
@@ -114,14 +122,24 @@ struct PluginResponder: Sendable {
 
     // MARK: Parts
 
-    /// The body of a JSON call; too long a one is an error that is answered.
-    private func read(_ request: Request) async throws -> Result<[UInt8], LayerError> {
+    /// The body of a JSON call; too long a one is an error that is answered, one without end breaks the connection.
+    private func read(_ request: Request, _ watch: ConnectionWatch) async throws -> Result<[UInt8], LayerError> {
         var bytes: [UInt8] = []
         var isTooLong = false
+        var count = 0
         for try await part in request.body {
-            isTooLong = isTooLong || bytes.count + part.readableBytes > Self.maxBodyByteCount
-            if !isTooLong { bytes.append(contentsOf: part.readableBytesView) }
+            count += part.readableBytes
+            isTooLong = isTooLong || count > Self.maxBodyByteCount
+            guard isTooLong else {
+                bytes.append(contentsOf: part.readableBytesView)
+                continue
+            }
+            bytes = []
+            guard count <= Self.mostRead else {
+                throw LayerError(.limitExceeded, "read the request", cause: .reason("its body does not end"))
+            }
         }
+        watch.enter(.working)
         guard isTooLong else { return .success(bytes) }
         return .failure(
             LayerError(

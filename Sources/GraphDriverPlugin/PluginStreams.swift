@@ -12,6 +12,9 @@ struct PluginStreams: Sendable {
     let bridge: BlockingBridge
     let metrics: CallMetrics
 
+    /// How long the rest of a layer that was refused is read: enough for any that is on a disk.
+    private static let longestRest: Duration = .seconds(600)
+
     // MARK: Out
 
     /// Starts to write the layer that the request names; what comes out of the stream ends with it or with its error.
@@ -19,7 +22,7 @@ struct PluginStreams: Sendable {
     /// Cancelling the task stops the engine.
     func produce(_ request: PluginRequest, into stream: OutboundStream) async {
         do {
-            try await bridge.runLong(outgoing: true) { cancel in
+            try await bridge.runLong(.outgoing) { cancel in
                 let opened = try store.current()
                 var options = DifferenceOptions()
                 options.cancel = cancel
@@ -50,14 +53,23 @@ struct PluginStreams: Sendable {
     // MARK: In
 
     /// Unpacks the body as the layer that `query` names and returns its size. The body is read to its end, whatever happens:
-    /// an answer that came before would reach nobody.
-    func consume(_ body: RequestBody, query: Substring) async throws -> UInt64 {
+    /// an answer that came before would reach nobody. But one that does not end in a while breaks the connection.
+    func consume(_ body: RequestBody, query: Substring, _ watch: ConnectionWatch) async throws -> UInt64 {
         let target: Result<(LayerID, LayerID?), LayerError> = Self.target(query)
         let stream = InboundStream()
         async let size = unpack(stream, target)
         do {
-            for try await part in body { await feed(part, to: stream) }
+            var refused: ContinuousClock.Instant?
+            for try await part in body where await !feed(part, to: stream) {
+                let since = refused ?? .now
+                refused = since
+                guard since.duration(to: .now) < Self.longestRest else {
+                    throw LayerError(
+                        .io, "receive the layer", cause: .reason("it was refused, and its rest does not end"))
+                }
+            }
             stream.finish()
+            watch.enter(.working)
         } catch {
             stream.finish(
                 failure: LayerError(.io, "receive the layer", cause: .reason("the connection broke before its end")))
@@ -72,17 +84,18 @@ struct PluginStreams: Sendable {
     ) async throws -> UInt64 {
         // The writer must not wait for a reader that has ended, nor for one that never began: cancelled, or without a thread.
         defer { stream.stop() }
-        return try await bridge.runLong { cancel in
+        return try await bridge.runLong(.incoming) { cancel in
             let (id, parent) = try target.get()
             return try store.apply(id, onto: parent, from: stream, cancel: cancel)
         }
     }
 
-    private func feed(_ part: ByteBuffer, to stream: InboundStream) async {
+    /// False where the reader has left.
+    private func feed(_ part: ByteBuffer, to stream: InboundStream) async -> Bool {
         metrics.received(part.readableBytes)
         var part = part
         while part.readableBytes > 0 {
-            guard let slab = await stream.room() else { return }
+            guard let slab = await stream.room() else { return false }
             part.readWithUnsafeReadableBytes { bytes in
                 let count = min(bytes.count, slab.capacity - slab.end)
                 slab.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]).bytes)
@@ -90,6 +103,7 @@ struct PluginStreams: Sendable {
             }
             stream.advance()
         }
+        return true
     }
 
     /// The layers that a query names. Docker does not escape them, so they are taken as they are.

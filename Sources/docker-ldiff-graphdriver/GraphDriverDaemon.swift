@@ -79,6 +79,10 @@ struct GraphDriverDaemon: AsyncParsableCommand {
             ListeningSocket.open(metricsPath, named: MetricsEndpoint.socketName, from: activation)
         ) { registry.text() }
         defer { metrics.close() }
-        try await DaemonProcess.run([plugin], manager: manager, logger: logger)
+        // What an answer says is in the journal before it is given, and what is half made is swept by the next process.
+        try await DaemonProcess.run([plugin], manager: manager, logger: logger, limit: .milliseconds(9300)) {
+            metrics.close()
+            socket.close()
+        }
     }
 }

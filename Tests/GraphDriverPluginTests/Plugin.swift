@@ -20,7 +20,10 @@ final class Plugin {
     var home: String { root + "/ldiff" }
 
     /// Starts it and, unless told otherwise, opens the store as Docker does.
-    init(_ driver: String = "overlay2", opens: Bool = true, options: [String] = [], words: [String] = []) throws {
+    init(
+        _ driver: String = "overlay2", opens: Bool = true, options: [String] = [], words: [String] = [],
+        descriptorLimit: Int? = nil
+    ) throws {
         self.driver = driver
         ground = try PluginGround.make(driver)
         root = ground.root
@@ -28,7 +31,8 @@ final class Plugin {
         // In a directory that it has to make.
         socket = directory + "/run/ldiff.sock"
         log = directory + "/plugin.log"
-        self.words = [Self.program, "--driver", driver, "--address", socket, "--log-level", "debug"] + words
+        let limit = descriptorLimit.map { ["prlimit", "--nofile=\($0)"] } ?? []
+        self.words = limit + [Self.program, "--driver", driver, "--address", socket, "--log-level", "debug"] + words
         daemon = try Self.start(self.words, socket, log)
         if opens { try open(options) }
     }
@@ -48,6 +52,9 @@ final class Plugin {
             return new
         }
     }
+
+    /// The next call makes a new one.
+    func forgetConnection() { connection = nil }
 
     var logText: String { String(decoding: (try? readFile(log)) ?? [], as: UTF8.self) }
     var process: pid_t { daemon.process }

@@ -103,6 +103,9 @@ final class PluginClient {
 
     // MARK: Bytes
 
+    /// Says that nothing more comes; answers can still be read.
+    func endSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
     func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     func send(_ bytes: [UInt8]) throws {

@@ -27,7 +27,11 @@ public struct LayerID: Hashable, Sendable, CustomStringConvertible {
             } else {
                 nil
             }
-        if let refusal { throw LayerError(.invalidArgument, "use the layer id", path: bytes, cause: .reason(refusal)) }
+        if let refusal {
+            // A whole one of any length is nothing for an answer or a log.
+            let shown = PathBytes(Array(bytes.bytes.prefix(Self.maxByteCount)))
+            throw LayerError(.invalidArgument, "use the layer id", path: shown, cause: .reason(refusal))
+        }
         component = bytes
     }
 
