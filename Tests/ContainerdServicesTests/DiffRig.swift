@@ -97,7 +97,8 @@ extension DiffClient {
     /// Writes the difference of two sides.
     func diff(
         _ left: [MountSpec], _ right: [MountSpec], _ mediaType: String = tar, ref: String = "",
-        labels: [String: String] = [:], epoch: Int64? = nil, namespace: String? = "default"
+        labels: [String: String] = [:], epoch: Int64? = nil, namespace: String? = "default",
+        lease: String? = nil
     ) async throws -> Descriptor {
         try await diff(
             .with {
@@ -107,12 +108,14 @@ extension DiffClient {
                 $0.ref = ref
                 $0.labels = labels
                 if let epoch { $0.sourceDateEpoch.seconds = epoch }
-            }, metadata: Self.metadata(namespace)
+            }, metadata: Self.metadata(namespace, lease)
         ).diff
     }
 
-    private static func metadata(_ namespace: String?) -> Metadata {
-        namespace.map { ["containerd-namespace": "\($0)"] } ?? [:]
+    private static func metadata(_ namespace: String?, _ lease: String? = nil) -> Metadata {
+        var metadata: Metadata = namespace.map { ["containerd-namespace": "\($0)"] } ?? [:]
+        if let lease { metadata.addString(lease, forKey: "containerd-lease") }
+        return metadata
     }
 }
 

@@ -66,6 +66,48 @@ import Testing
         #expect(rig.containerd[\.ingests].isEmpty)
     }
 
+    /// Hundreds of them would make each collection of garbage slower, and keep what nobody wants.
+    @Test func `a lease of its own is given back when the client has had its time`() async throws {
+        let rig = try DiffRig()
+        let (active, parent) = try makeChanged(rig)
+        var options = rig.options()
+        let life = Duration.milliseconds(1500)
+        options.leaseLife = life
+        let start = ContinuousClock.now
+        try await rig.run(options) { client in
+            for _ in 0..<20 { _ = try await client.diff(parent, active) }
+            if ContinuousClock.now - start < .seconds(1) { #expect(rig.containerd[\.leases].count == 20) }
+            for _ in 0..<500 where !rig.containerd[\.leases].isEmpty { try await Task.sleep(for: .milliseconds(20)) }
+            #expect(rig.containerd[\.leases].isEmpty)
+            #expect(ContinuousClock.now - start > life)
+            // It goes on with the next.
+            _ = try await client.diff(parent, active)
+            #expect(rig.containerd[\.leases].count == 1)
+            for _ in 0..<500 where !rig.containerd[\.leases].isEmpty { try await Task.sleep(for: .milliseconds(20)) }
+            #expect(rig.containerd[\.leases].isEmpty)
+        }
+        #expect(rig.containerd[\.blobs]["default"]?.count == 1)
+    }
+
+    /// containerd's transfer service passes its own lease on.
+    @Test func `a request's lease is used, and left to its maker`() async throws {
+        let rig = try DiffRig()
+        let (active, parent) = try makeChanged(rig)
+        var options = rig.options()
+        options.leaseLife = .zero
+        rig.containerd[\.leases]["theirs"] = [:]
+        try await rig.run(options) { client in
+            let diff = try await client.diff(parent, active, lease: "theirs")
+            #expect(rig.containerd.blob(diff.digest) != nil)
+            let missing = await refusal {
+                _ = try await client.diff([], bind(rig.path + "/missing"), lease: "theirs")
+            }
+            #expect(missing?.code == .failedPrecondition)
+            try await Task.sleep(for: .milliseconds(300))
+        }
+        #expect(rig.containerd[\.leaseOfWrite] == ["theirs"] && Array(rig.containerd[\.leases].keys) == ["theirs"])
+    }
+
     @Test func `times are clamped to SOURCE_DATE_EPOCH`() async throws {
         let rig = try DiffRig()
         let (active, parent) = try makeChanged(rig)

@@ -5,10 +5,11 @@ import Glibc
 import LayerModel
 import Synchronization
 
-/// Writes one blob into containerd's content store, under a lease of its own.
+/// Writes one blob into containerd's content store, under the request's lease or one of its own.
 ///
-/// containerd never passes its client's lease on, and collects garbage as soon as the client removes the parent's view:
-/// without a lease the blob could be gone before the client writes down that it wants it.
+/// What runs within containerd, as its transfer service, passes its lease on; but containerd does not pass that of a client
+/// on, and collects garbage as soon as the client removes the parent's view: without a lease the blob could be gone before
+/// the client writes down that it wants it.
 struct BlobWriter: Sendable {
     /// What the store made of a blob.
     struct Written: Sendable, Equatable {
@@ -27,21 +28,28 @@ struct BlobWriter: Sendable {
     let namespace: String
     /// Names the write; whatever an earlier one of this name left is overwritten.
     let reference: String
+    /// The request's, which its maker gives back.
+    var givenLease: String?
+    /// Gives one of our own back.
+    let keeper: LeaseKeeper
 
-    /// How long the lease holds: what a client does next takes it milliseconds.
+    /// How long one of our own holds when nobody gives it back: longer than a layer takes to be written.
     static let leaseSeconds = 3600
 
     /// Sends what comes out of `queue`, then asks `ending` what it was, and commits it.
     ///
     /// Throws what containerd answers, or what `ending` throws; neither a lease nor half a blob stays then.
     func write(_ queue: PieceQueue, ending: @escaping @Sendable () async throws -> Ending) async throws -> Written {
-        let lease = try await makeLease()
+        var lease = givenLease ?? ""
+        if givenLease == nil { lease = try await makeLease() }
         do {
-            return try await write(queue, lease, ending)
+            let written = try await write(queue, lease, ending)
+            if givenLease == nil { keeper.keep(lease, namespace) }
+            return written
         } catch {
             queue.abandon()
             // On its own, since this task may be cancelled.
-            await Task { [self] in await takeBack(lease) }.value
+            await Task { [self, lease] in await takeBack(lease) }.value
             throw error
         }
     }
@@ -143,6 +151,7 @@ struct BlobWriter: Sendable {
         options.timeout = .seconds(10)
         _ = try? await ContentAPI.Client(wrapping: connection).abort(
             .with { $0.ref = reference }, metadata: metadata, options: options)
+        guard givenLease == nil else { return }
         _ = try? await LeasesAPI.Client(wrapping: connection).delete(
             .with { $0.id = lease }, metadata: ContainerdClient.metadata(namespace: namespace), options: options)
     }

@@ -23,6 +23,9 @@ public struct DifferOptions: Sendable {
     public var workers: Int?
     /// Jobs at the same time; nil means two a core.
     public var jobs: Int?
+    /// How long a lease of our own keeps a blob from being collected once it is written: its client is about to write down
+    /// that it wants it, which takes milliseconds.
+    public var leaseLife: Duration = .seconds(120)
 
     public init(containerdAddress: String, workDirectory: PathBytes) {
         self.containerdAddress = containerdAddress
@@ -48,6 +51,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let containerd: ContainerdClient
     private let namespaces: NamespaceResolver
     private let blobs: BlobSource
+    private let leases: LeaseKeeper
     private let admission: Admission
 
     /// `snapshots` recognises mounts of the snapshotter in this process; nil where there is none.
@@ -65,6 +69,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         blobs = BlobSource(
             containerd, namespaces: namespaces, fallbackRoot: options.contentRoot,
             scratchDirectory: options.workDirectory, bridge: bridge, readsFiles: options.readsFiles)
+        leases = LeaseKeeper(containerd, life: options.leaseLife)
         admission = Admission(limit: options.jobs ?? WorkerPool.availableCores * 2)
     }
 
@@ -126,7 +131,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
             left: left, right: right, format: target.format, sourceDateEpoch: epoch,
             mountDirectory: options.workDirectory, workers: options.workers)
         let (layer, written) = try await job("Diff", operation, context) { [self] in
-            try await produce(production, hint, reference, labels: message.labels)
+            try await produce(production, hint, reference, lease: request.lease, labels: message.labels)
         }
         metrics.sent(Int(clamping: layer.byteCount))
         for warning in layer.report.warnings { logger.warning("diff \(written.digest): \(warning)") }
@@ -142,7 +147,8 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
 
     /// Produces a layer on a thread while it is sent.
     private func produce(
-        _ production: LayerProduction, _ hint: NamespaceHint, _ reference: String, labels: [String: String]
+        _ production: LayerProduction, _ hint: NamespaceHint, _ reference: String, lease: String?,
+        labels: [String: String]
     ) async throws -> (ProducedLayer, BlobWriter.Written) {
         let queue = PieceQueue()
         return try await containerd.withConnection { [self] connection in
@@ -152,7 +158,10 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
                 return try await bridge.runLong { flag in try production.run(into: queue, cancel: flag) }
             }
             do {
-                let writer = BlobWriter(connection: connection, namespace: namespace, reference: reference)
+                // A lease is one of the namespace that was named with it.
+                let writer = BlobWriter(
+                    connection: connection, namespace: namespace, reference: reference,
+                    givenLease: hint.header == namespace ? lease : nil, keeper: leases)
                 let written = try await writer.write(queue) {
                     let layer = try await producing.value
                     var labels = labels
@@ -205,4 +214,9 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
             }
         }
     }
+}
+
+extension ServerRequest {
+    /// The lease that holds what the call makes, if its sender has one.
+    fileprivate var lease: String? { metadata[stringValues: "containerd-lease"].first { !$0.isEmpty } }
 }
