@@ -106,14 +106,23 @@ extension ContainerdDaemon {
     /// What a committed snapshot shows, all of it but directories' times: parents that a layer does not name keep the lower
     /// one's with ldiff, and get the present with containerd.
     func tree(of snapshot: String, _ snapshotter: String, in directory: String) throws -> TreeSnapshot {
+        try inside(snapshot, snapshotter, in: directory) {
+            try TreeSnapshot($0, ignoring: [.overlayAttributes, .directoryTimes])
+        }
+    }
+
+    /// Runs `body` with the directory at which a committed snapshot is mounted meanwhile.
+    func inside<Result>(
+        _ snapshot: String, _ snapshotter: String, in directory: String, _ body: (String) throws -> Result
+    ) throws -> Result {
         let target = directory + "/look"
         mkdir(target, 0o755)
         let result = try runProgram(["/bin/sh", "-c", try view(snapshot, snapshotter, at: target)])
         guard result.status == 0 else { throw TestFailure("mount: \(result.errors)") }
         defer { umount2(target, Int32(MNT_DETACH)) }
-        let tree = try TreeSnapshot(target, ignoring: [.overlayAttributes, .directoryTimes])
+        let found = try body(target)
         umount2(target, 0)
-        return tree
+        return found
     }
 }
 
