@@ -167,6 +167,36 @@ final class FailureList: Sendable {
         #expect(trials == 1, "tried once")
     }
 
+    /// The trial happens in mounts of its own: what a killed process leaves of it is nothing.
+    @Test func `the trial of dirperm1 makes nothing that others see, and says unknown where it tells nothing`() throws {
+        let store = try AUFSScratch(PretendedAUFS(shows: false))
+        #expect(store.driver.status().last == StatusRow("Dirperm1 Supported", "unknown"))
+        try store.create("1")
+        try store.create("2", on: "1")
+        // No memory, no permission: nothing of the option.
+        store.system.change { $0.trialErrno = ENOMEM }
+        _ = try store.driver.get(LayerID("2"), options: MountOptions())
+        #expect(!String(decoding: store.system.calls[0].data, as: UTF8.self).contains("dirperm1"))
+        #expect(store.driver.status().last == StatusRow("Dirperm1 Supported", "unknown"))
+        try store.driver.put(LayerID("2"))
+        let before = try TreeSnapshot(store.path(""))
+        let mounts = try readFile("/proc/self/mountinfo")
+        store.system.change { $0.trialErrno = nil }
+        store.system.change { state in
+            state.duringTrial = { union in
+                // It is there for whoever is in the middle of it, and for nobody else.
+                access(union, F_OK) == 0 && (try? runProgram(["test", "-e", union]).status) == 0
+                    && (try? runProgram(["nsenter", "-t", "\(getpid())", "-m", "test", "-e", union]).status) == 1
+            }
+        }
+        _ = try store.driver.get(LayerID("2"), options: MountOptions())
+        #expect(store.system.state.change { $0.wasPrivate } == true)
+        #expect(store.driver.status().last == StatusRow("Dirperm1 Supported", "true"))
+        try store.driver.put(LayerID("2"))
+        #expect(try TreeSnapshot(store.path("")) == before)
+        #expect(try readFile("/proc/self/mountinfo") == mounts)
+    }
+
     @Test func `auplink runs before unmounting, again while the mount table changes, and may be missing`() throws {
         let store = try AUFSScratch(PretendedAUFS(shows: false))
         try store.create("1")

@@ -58,11 +58,7 @@ extension DriverFacts {
             }
         },
         readsUpperAlone: true, countsAppliedFiles: true, writesOpaqueMarkers: true,
-        afterKill: { ground in
-            try DriverFacts.waitForHelpers(below: ground.root)
-            // Where a killed process tried dirperm1.
-            for name in directoryNames("/tmp") where name.hasPrefix("docker-aufs-") { rmdir("/tmp/" + name) }
-        },
+        afterKill: { try DriverFacts.waitForHelpers(below: $0.root) },
         statusRows: ["Root Dir", "Backing Filesystem", "Dirs", "Dirperm1 Supported"])
 
     /// On zfs-fuse, started for the tests (`make test`), or on OpenZFS's kernel module in a virtual machine (`make test-kernel`).

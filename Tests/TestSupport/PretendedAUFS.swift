@@ -16,6 +16,11 @@ package final class PretendedAUFS: AUFSMounts {
         package var failing: Int?
         package var hasProgram = true
         package var hasDirperm1 = true
+        /// What the trial of it fails with, if not with its being unknown.
+        package var trialErrno: Int32?
+        /// Asked in the middle of the trial, with its union; the answer.
+        package var duringTrial: (@Sendable (String) -> Bool)?
+        package var wasPrivate: Bool?
         package var busy = 0
         package var isNested = false
         package var isInKernel = true
@@ -32,16 +37,19 @@ package final class PretendedAUFS: AUFSMounts {
     package var calls: [AUFSMountCall] { state.change { $0.calls.filter { !isTrial($0) } } }
     package func change(_ body: (inout State) -> Void) { state.change { body(&$0) } }
 
-    private static let trial = "/tmp/docker-aufs-union"
-    private func isTrial(_ call: AUFSMountCall) -> Bool { call.target.description.hasPrefix(Self.trial) }
+    private func isTrial(_ call: AUFSMountCall) -> Bool { call.target.description.hasSuffix("/" + AUFSTrial.unionName) }
 
     package var isNested: Bool { state.change { $0.isNested } }
     package func kernelHasAUFS() throws(LayerError) -> Bool { state.change { $0.isInKernel } }
 
     package func mount(_ call: AUFSMountCall) throws(LayerError) {
+        var refusal = EINVAL
         let refused = state.change { state -> Bool in
             state.calls.append(call)
-            if isTrial(call) { return !state.hasDirperm1 }
+            if isTrial(call) {
+                state.trialErrno.map { refusal = $0 }
+                return !state.hasDirperm1 || state.trialErrno != nil
+            }
             if let left = state.failing {
                 state.failing = left - 1
                 return left == 0
@@ -49,9 +57,13 @@ package final class PretendedAUFS: AUFSMounts {
             return false
         }
         if refused {
-            throw LayerError(SystemCallError("mount", errno: EINVAL), "mount aufs at", path: call.target)
+            throw LayerError(SystemCallError("mount", errno: refusal), "mount aufs at", path: call.target)
         }
-        guard !isTrial(call) else { return }
+        guard !isTrial(call) else {
+            guard let look = state.change({ $0.duringTrial }) else { return }
+            let answer = look(call.target.description)
+            return state.change { $0.wasPrivate = answer }
+        }
         let added = Self.paths(call.data)
         let branches = state.change { state -> [PathBytes] in
             if call.isRemount {
@@ -107,7 +119,7 @@ package final class PretendedAUFS: AUFSMounts {
         }
         if isBusy { throw LayerError(SystemCallError("umount2", errno: EBUSY), "unmount", path: target) }
         state.change { _ = $0.branches.removeValue(forKey: target) }
-        guard shows, !target.description.hasPrefix(Self.trial) else { return }
+        guard shows else { return }
         try FuseOverlayHelper.unmount(target)
         let (root, name) = Self.place(target)
         let script = """

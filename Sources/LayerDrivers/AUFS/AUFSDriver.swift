@@ -230,8 +230,9 @@ public final class AUFSDriver: LayerDriver {
         throws(LayerError)
     {
         try mounting.withLock(configuration.home) { () throws(LayerError) in
-            let knows = usesDirperm1 ?? dirperm1Works()
-            hasDirperm1.change { $0 = knows }
+            let found = usesDirperm1 ?? AUFSTrial.run(system, in: configuration.home, store.writer)
+            hasDirperm1.change { $0 = found }
+            let knows = found ?? false
             let branches = AUFSBranches(
                 own: own, lowers: lowers, label: options.label, hasDirperm1: knows, extra: mountOptions)
             let calls = try branches.calls(target: target, pageSize: KernelMount.dataLimit + 1)
@@ -245,26 +246,7 @@ public final class AUFSDriver: LayerDriver {
         }
     }
 
-    /// Tries `dirperm1`, with which a permission changed above hides the one below, in directories of its own.
-    private func dirperm1Works() -> Bool {
-        let base = PathBytes("/tmp/docker-aufs-base" + StoreFiles.randomText())
-        let union = PathBytes("/tmp/docker-aufs-union" + StoreFiles.randomText())
-        let writer = store.writer
-        defer { for path in [union, base] { try? writer.removeDirectory(path) } }
-        do throws(LayerError) {
-            for path in [base, union] { try writer.makeDirectory(path, mode: 0o700, owner: .current) }
-            let data = Array("br:".utf8) + base.bytes + Array(",dirperm1,\(AUFSBranches.inodeTable)".utf8)
-            try system.mount(AUFSMountCall(target: union, isRemount: false, data: data))
-            try system.unmount(union)
-            // The trial leaves its own files in the branch.
-            try TreeRemoval.remove(base)
-            return true
-        } catch {
-            return false
-        }
-    }
-
-    /// Whether unions get `dirperm1`; nil before the first mount.
+    /// Whether unions get `dirperm1`; nil before the first mount, and where it could not be tried.
     var usesDirperm1: Bool? { hasDirperm1.change { $0 } }
 
     public func put(_ id: LayerID) throws(LayerError) {
