@@ -80,6 +80,51 @@ private func fill(_ path: String, mebibytes count: Int) -> Int32 {
         try run("umount", [home.description])
     }
 
+    /// An id stays in use while somebody holds a file of a layer that was removed: it is passed over then, and not for ever.
+    @Test func `ten thousand layers that come and go leave ids for the next, and busy ones come back`() throws {
+        let scratch = try Scratch()
+        guard let home = try quotaHome(scratch) else {
+            let has = try kernelHasQuota()
+            return #expect(!has, "the kernel has quotas, and mounting with them failed")
+        }
+        // The home has an id itself, which its layers' ids follow.
+        try run("xfs_io", ["-c", "chproj 77", "-c", "chattr +P", home.description])
+        let quota = try ProjectQuota(home: home)
+        let layer = home.appending("layer")
+        func comesAndGoes(_ body: () throws -> Void = {}) throws -> UInt32 {
+            try #require(mkdir(layer.description, 0o755) == 0)
+            try quota.setLimit(layer, bytes: 1 << 20)
+            let id = try ProjectID.of(layer)
+            try body()
+            try quota.clear(layer)
+            try run("rm", ["-rf", layer.description])
+            return id
+        }
+        var held: [Int32] = []
+        let busy = try (0..<3).map { _ in
+            try comesAndGoes {
+                held.append(open(layer.description + "/file", O_CREAT | O_WRONLY | O_CLOEXEC, 0o644))
+                try #require(held.allSatisfy { $0 >= 0 && write($0, "x", 1) == 1 })
+            }
+        }
+        #expect(busy == [78, 79, 80])
+        #expect(try comesAndGoes() == 81)
+        for file in held { close(file) }
+        held = []
+        // A file system may count a while behind.
+        for _ in 0..<200 where try comesAndGoes() != 78 { usleep(50_000) }
+        var used: Set<UInt32> = []
+        for _ in 0..<10_100 {
+            try #require(mkdir(layer.description, 0o755) == 0)
+            try quota.setLimit(layer, bytes: 1 << 20)
+            used.insert(try ProjectID.of(layer))
+            try quota.clear(layer)
+            try #require(rmdir(layer.description) == 0)
+        }
+        #expect(used.count < 100 && used.contains(78), "\(used.count)")
+        try run("umount", [home.description])
+    }
+
     @Test func `K18 homes have ranges of their own`() {
         let ranges = (0..<200).map { ProjectQuota.range(home: PathBytes("/srv/\($0)/overlay2"), ownProject: 0) }
         #expect(ranges.allSatisfy { $0.count == 10_000 && $0.lowerBound >= 10_000 })
