@@ -86,7 +86,7 @@ soak: setup
 # Each call of each operation of the drivers, which takes long. The default suite tries every sixth or so.
 test-faults: setup
 	@$(BUILD_TESTS)
-	LDIFF_EVERY_CALL=1 scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*(killed at any|any call fails)'
+	LDIFF_EVERY_CALL=1 scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*(killed at any|any call fails|all calls fail)'
 
 # What zfs-fuse bears alone only: the snapshotter's suite of containerd, and processes killed at work.
 test-zfs: setup

@@ -40,25 +40,28 @@
 static _Atomic uint64_t fault_calls;
 static _Atomic uint64_t fault_at;
 static _Atomic int fault_error;
+static _Atomic bool fault_lasts;
 
 int ldl_planned_fault(void) {
     uint64_t call = atomic_fetch_add(&fault_calls, 1) + 1;
-    if (call != atomic_load(&fault_at)) return 0;
+    uint64_t first = atomic_load(&fault_at);
+    if (atomic_load(&fault_lasts) ? first == 0 || call < first : call != first) return 0;
     int error = atomic_load(&fault_error);
     // Not an error but a crash: the process ends here, with the call not made.
     if (error == LDL_FAULT_KILL) kill(getpid(), SIGKILL);
     return error;
 }
 
-void ldl_fault_plan(uint64_t call, int error) {
+void ldl_fault_plan(uint64_t call, int error, bool lasts) {
     atomic_store(&fault_error, error);
+    atomic_store(&fault_lasts, lasts);
     atomic_store(&fault_at, call);
     atomic_store(&fault_calls, 0);
 }
 
 uint64_t ldl_fault_calls(void) { return atomic_load(&fault_calls); }
 #else
-void ldl_fault_plan(uint64_t call, int error) { (void)call, (void)error; }
+void ldl_fault_plan(uint64_t call, int error, bool lasts) { (void)call, (void)error, (void)lasts; }
 uint64_t ldl_fault_calls(void) { return 0; }
 #endif
 

@@ -1,5 +1,6 @@
 // driver-fault DRIVER HOME CALL ERRNO OPERATION WORDS...: does one thing in a store, and lets its CALL-th system call fail
-// with ERRNO, or the process be killed there (ERRNO 100000). CALL 0 only counts. Prints `calls N` or `error TEXT`.
+// with ERRNO, or the process be killed there (ERRNO 100000); with -ERRNO that call and all after it fail. CALL 0 only counts.
+// Prints `calls N` or `error TEXT`.
 //
 // The tests of crashes run it; only debug builds count calls.
 import Glibc
@@ -96,7 +97,7 @@ if words[5] == "random" {
 do {
     let driver = try open()
     let run = try operation(words[5...], driver)
-    FaultPlan.fail(call: call, errno: error)
+    if error < 0 { FaultPlan.failAll(from: call, errno: -error) } else { FaultPlan.fail(call: call, errno: error) }
     let result = Result { try run() }
     let calls = FaultPlan.calls
     FaultPlan.fail(call: 0, errno: 0)

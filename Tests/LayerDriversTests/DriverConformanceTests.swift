@@ -30,6 +30,25 @@ import Testing
         try FaultCases.run(operation, facts, error: 5)
     }
 
+    /// Of each driver, operation and fault.
+    struct Lasting: Sendable, CustomTestStringConvertible {
+        var facts: DriverFacts
+        var operation: InterruptedOperation
+        var fault: LastingFaultCases.Fault
+        var testDescription: String { "\(facts.name.rawValue): \(operation.testDescription), \(fault.testDescription)" }
+
+        static let all = LastingFaultCases.drivers.flatMap { facts in
+            FaultCases.operations.possible.flatMap { operation in
+                LastingFaultCases.Fault.allCases.map { Lasting(facts: facts, operation: operation, fault: $0) }
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(60)), arguments: Lasting.all)
+    func `all calls fail from one on, beside what others keep`(_ test: Lasting) throws {
+        try LastingFaultCases.run(test.operation, test.facts, test.fault)
+    }
+
     @Test(arguments: patient)
     func `of processes that make one layer at once one succeeds`(_ facts: DriverFacts) throws {
         try ProcessCases.oneMaker(facts)

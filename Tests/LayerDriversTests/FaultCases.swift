@@ -111,8 +111,8 @@ enum FaultCases {
         return .after
     }
 
-    /// Runs the operation once for each of its calls with the fault, and looks at what is left.
-    static func run(_ operation: InterruptedOperation, _ facts: DriverFacts, error: Int32) throws {
+    /// A store with two layers, which has been used.
+    static func usedStore(_ facts: DriverFacts) throws -> DriverStore {
         let store = try DriverStore(facts)
         try store.layer("Base") { tree in
             try tree.file("kept", "kept")
@@ -125,6 +125,12 @@ enum FaultCases {
             try store.inside(id) { _ in }
             try store.remove(id)
         }
+        return store
+    }
+
+    /// Runs the operation once for each of its calls with the fault, and looks at what is left.
+    static func run(_ operation: InterruptedOperation, _ facts: DriverFacts, error: Int32) throws {
+        let store = try usedStore(facts)
         let file = store.ground.root + "/layer.tar"
         try TreeBuilder(store.ground.root).write("layer.tar", layer)
         let words = operation.words.map { $0 == "LAYER" ? file : $0 }
@@ -179,9 +185,9 @@ enum FaultCases {
         try store.finish()
     }
 
-    /// Mends what is there, and tells the state; nothing is wrong any more after it.
-    private static func settle(
-        _ store: DriverStore, _ operation: InterruptedOperation, _ what: String
+    /// Mends what is there, and tells the state; nothing is wrong any more after it, and only `mounts` of others are left.
+    static func settle(
+        _ store: DriverStore, _ operation: InterruptedOperation, _ what: String, mounts: [String] = []
     ) throws -> InterruptedOperation.State {
         _ = try store.driver.check(repair: true)
         let rest = try store.driver.check(repair: false).filter {
@@ -191,14 +197,14 @@ enum FaultCases {
         let state = try operation.state(store)
         // What the killed process had mounted is mounted still, and unmounted like any mount of an earlier daemon.
         try store.driver.cleanup()
-        #expect(try mountPoints(below: store.home).isEmpty, "\(what)")
+        #expect(try mountPoints(below: store.home) == mounts, "\(what)")
         for (id, paths) in [("Base", ["gone", "kept"]), ("Child", ["child", "gone", "kept"])] {
             #expect(try store.snapshot(id).paths == paths, "\(what)")
         }
         return state
     }
 
-    private static func fault(
+    static func fault(
         _ store: DriverStore, _ call: Int, _ error: Int32, _ words: [String]
     ) throws -> (status: Int32, text: String) {
         let program = try programBesideTests("driver-fault")

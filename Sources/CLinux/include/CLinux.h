@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /// What ldiff reads of an inode: struct statx, without what nobody needs.
@@ -131,8 +132,9 @@ void ldl_discard(void *address, size_t byte_count);
 
 /// In place of an error: the process is killed instead of making the call.
 #define LDL_FAULT_KILL 100000
-/// Debug builds only: the `call`-th counted system call from now fails with `error`. `call` 0 counts only.
-void ldl_fault_plan(uint64_t call, int error);
+/// Debug builds only: the `call`-th counted system call from now fails with `error`, and all after it where the fault `lasts`.
+/// `call` 0 counts only.
+void ldl_fault_plan(uint64_t call, int error, bool lasts);
 /// Counted system calls since the last plan (0 in release builds).
 uint64_t ldl_fault_calls(void);
 

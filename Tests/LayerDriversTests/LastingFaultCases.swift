@@ -1,0 +1,84 @@
+import Glibc
+import LayerDrivers
+import LayerKit
+import TestSupport
+import Testing
+
+/// A disk that is full from one call of an operation on, or a file system that lets nothing be written any more: undoing and
+/// cleaning up fail, too. What the failure leaves is then the next process's to find, in a store that is full of what others
+/// keep there.
+enum LastingFaultCases {
+    /// The drivers whose layers are directories of the store's own file system.
+    static let drivers = DriverFacts.chosen.filter { [.overlay2, .overlay, .fuseOverlayFS].contains($0.name) }
+
+    /// How it fails.
+    enum Fault: Int32, CaseIterable, CustomTestStringConvertible {
+        case full = 28
+        case readOnly = 30
+        case broken = 5
+
+        var testDescription: String {
+            switch self {
+            case .full: "the disk is full"
+            case .readOnly: "nothing can be written"
+            case .broken: "the disk is broken"
+            }
+        }
+    }
+
+    /// Calls of an operation from which on all fail; every one with LDIFF_EVERY_CALL.
+    private static let points = 4
+
+    static func run(_ operation: InterruptedOperation, _ facts: DriverFacts, _ fault: Fault) throws {
+        let store = try FaultCases.usedStore(facts)
+        let file = store.ground.root + "/layer.tar"
+        try TreeBuilder(store.ground.root).write("layer.tar", FaultCases.layer)
+        let strangers = try Bystanders(store)
+        let mounts = try mountPoints(below: store.home)
+        let before = try Neighbourhood(store.ground.root, hasLinks: facts.name == .overlay)
+        let words = operation.words.map { $0 == "LAYER" ? file : $0 }
+
+        var (call, calls) = (0, 0)
+        var seen: Set<String> = []
+        repeat {
+            try operation.prepare(store)
+            store.close()
+            // From this call on: the program takes a negative errno for that.
+            let result = try FaultCases.fault(store, call, call == 0 ? 0 : -fault.rawValue, words)
+            try store.restart()
+            let what =
+                "\(operation.testDescription), \(fault.testDescription) from call \(call) of \(calls): \(result.text)"
+            do {
+                let state = try FaultCases.settle(store, operation, what, mounts: mounts)
+                seen.insert("\(state)")
+                if call == 0 { calls = try #require(Int(result.text.dropFirst("calls ".count)), "\(what)") }
+                // What was told to have succeeded is there.
+                #expect(result.text.hasPrefix("error") || state == .after, "\(what)")
+                #expect(result.text.hasPrefix("error") || result.text.hasPrefix("calls"), "\(what)")
+            } catch {
+                Issue.record("\(what): \(error)")
+            }
+            try store.remove("new")
+            let now = try Neighbourhood(store.ground.root, hasLinks: facts.name == .overlay)
+            let wrong = now.unexpected(since: before, allowed(facts))
+            #expect(wrong.isEmpty, "\(what)")
+            let step = setting("LDIFF_EVERY_CALL") == nil ? max(1, calls / points) : 1
+            call += call == 0 ? setting("LDIFF_CALL") ?? 1 + step / 2 : step
+        } while call <= calls
+        #expect(
+            seen.contains("after") && (seen.contains("before") || setting("LDIFF_CALL") != nil), "\(seen)")
+        strangers.leave()
+        unlink(file)
+        store.close()
+    }
+
+    /// Layers may change in what is the driver's own of them, directories in what lies in them.
+    private static func allowed(_ facts: DriverFacts) -> Neighbourhood.Allowed {
+        let home = facts.name.rawValue
+        var allowed = Neighbourhood.Allowed()
+        allowed.all = ["Base", "Child"].map { "\(home)/\($0)" }
+        allowed.times = [home, "\(home)/l", "\(home)/tempdirs"]
+        allowed.links = "\(home)/l"
+        return allowed
+    }
+}
