@@ -45,6 +45,12 @@ final class DiffRig: @unchecked Sendable {
         return digest.description
     }
 
+    /// Mounts in or of the rig's directory: others of the machine come and go meanwhile.
+    private func mounts() throws -> [String] {
+        String(decoding: try readFile("/proc/self/mountinfo"), as: UTF8.self).split(separator: "\n").map(String.init)
+            .filter { $0.contains(path) }
+    }
+
     /// Serves both while `body` runs.
     func run<Result: Sendable>(
         _ options: DifferOptions? = nil, _ body: @Sendable (DiffClient) async throws -> Result
@@ -56,7 +62,7 @@ final class DiffRig: @unchecked Sendable {
     func runAlone<Result: Sendable>(
         _ options: DifferOptions? = nil, _ body: @Sendable (DiffClient) async throws -> Result
     ) async throws -> Result {
-        let before = try readFile("/proc/self/mountinfo")
+        let before = try mounts()
         let metrics = CallMetrics(NOOPMetricsHandler.instance, program: "test", version: "0", drivers: [])
         let service = DiffService(
             options: options ?? self.options(), snapshots: nil, bridge: bridge, metrics: metrics,
@@ -69,7 +75,7 @@ final class DiffRig: @unchecked Sendable {
                 try await body(DiffClient(wrapping: client))
             }
         }
-        guard try readFile("/proc/self/mountinfo") == before else { throw TestFailure("a mount was left") }
+        guard try mounts() == before else { throw TestFailure("a mount was left: \(try mounts()), before: \(before)") }
         guard bridge.longCount == 0 else { throw TestFailure("work goes on") }
         guard directoryNames(path + "/work") == [] else { throw TestFailure("something stayed in the work directory") }
         return result
