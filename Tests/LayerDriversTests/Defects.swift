@@ -193,6 +193,20 @@ enum Defects {
         #expect(used[0].isDisjoint(with: used[1]), "\(used)")
         // 24 layers were made in each; ids of removed ones came again.
         #expect(used[0].count <= 6 && used[1].count <= 6, "\(used)")
+        // A home that gets an id itself hands it to what lies in it: a layer that is renamed into it keeps its own, and its limit.
+        let home = stores[0].home
+        let marked = try runProgram(["xfs_io", "-c", "chproj 77", "-c", "chattr +P", home])
+        guard marked.status == 0 else { throw TestFailure("xfs_io: \(marked.errors)") }
+        for _ in 0..<2 {
+            try stores[0].create("d", storage: [StorageOption("size", "4M")])
+            #expect(try ![0, 77].contains(project(stores[0], "d")))
+            try stores[0].inside("d") { path in
+                let error = QuotaTests.fill(path + "/file", 8 << 20)
+                #expect(error == EDQUOT || error == ENOSPC, "errno \(error)")
+            }
+            try stores[0].remove("d")
+            try stores[0].restart()
+        }
         for store in stores { store.close() }
         try place.takeDown()
     }
