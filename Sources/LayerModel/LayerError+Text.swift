@@ -6,7 +6,18 @@ extension LayerError {
     /// The error for a failed system call on `path`; the code follows from the errno.
     @inline(never)
     public init(_ error: SystemCallError, _ operation: String, path: PathBytes?, hint: String? = nil) {
-        self.init(Code(errno: error.errno), operation, path: path, cause: .systemCall(error), hint: hint)
+        self.init(
+            Code(errno: error.errno), operation, path: path, cause: .systemCall(error),
+            hint: hint ?? Self.remedy(error.errno))
+    }
+
+    /// What helps against an error whatever was being done.
+    private static func remedy(_ errno: Int32) -> String? {
+        switch errno {
+        case EMFILE: "raise this process's limit of open files (ulimit -n, LimitNOFILE=)"
+        case ENFILE: "raise the system's limit of open files (sysctl fs.file-max)"
+        default: nil
+        }
     }
 }
 

@@ -49,11 +49,12 @@ struct ApplyAttributePolicy: Sendable {
     /// What an attribute that could not be set, or removed, needs.
     func remedy(_ errno: Int32, attribute: RawSpan, byteCount: Int = 0, of kind: EntryKind) -> String {
         let leave = bestEffort ? "" : ", or leave it out with --best-effort"
+        let onlyLeave = bestEffort ? "" : ": leave it out with --best-effort"
         let isCapability = bytes(attribute, equal: "security.capability")
         switch errno {
         case 95, 38: return "unpack onto a file system that has such attributes, such as ext4, xfs or btrfs" + leave
         case 7 where byteCount > Self.longestValue, 34 where byteCount > Self.longestValue:
-            return "no file system takes a value of more than 64 KiB" + leave
+            return "no file system takes a value of more than 64 KiB" + onlyLeave
         case 7, 28, 34, 122:
             return "the file system is full, or has less room for a file's attributes (ext4: 4 KiB, unless made with "
                 + "-O ea_inode): unpack onto xfs or btrfs" + leave
@@ -64,7 +65,11 @@ struct ApplyAttributePolicy: Sendable {
                 return "only files and directories have user attributes"
             }
             return "this user may not set it: run as root" + leave
-        case 22: return "the kernel does not take its value" + leave
+        case 22 where isInUserNamespace && AccessListIDs.isList(attribute):
+            return
+                "it may name a user or a group that has no place in this user namespace: give it more subordinate ids"
+                + leave
+        case 22: return "the kernel does not take its value" + onlyLeave
         default: return "see xattr(7)" + leave
         }
     }

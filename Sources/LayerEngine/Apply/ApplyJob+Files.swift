@@ -77,7 +77,8 @@ extension ApplyJob {
             for index in 0..<entry.extendedAttributeCount {
                 let name = entry.extendedAttributeName(index)
                 guard accepts(name, of: entry) else { continue }
-                open.attributes.append(name: name, value: entry.extendedAttributeValue(index))
+                let value = try attributeValue(index, of: entry)
+                open.attributes.append(name: name, value: value.rawBytes)
                 job.attributeCount += 1
             }
         }

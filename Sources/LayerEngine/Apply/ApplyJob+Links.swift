@@ -11,8 +11,8 @@ extension ApplyJob {
             mode: entry.fields.mode & 0o7777, uid: ids.uid, gid: ids.gid, access: times.access,
             modification: times.modification)
         for index in 0..<entry.extendedAttributeCount where accepts(entry.extendedAttributeName(index), of: entry) {
-            metadata.attributes.append(
-                name: entry.extendedAttributeName(index), value: entry.extendedAttributeValue(index))
+            let value = try attributeValue(index, of: entry)
+            metadata.attributes.append(name: entry.extendedAttributeName(index), value: value.rawBytes)
         }
         let target = entry.linkName
         if try linkMetadataFile(target, record, in: node) { return }

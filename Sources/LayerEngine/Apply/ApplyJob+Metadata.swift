@@ -12,20 +12,34 @@ extension ApplyJob {
             throw refusal(.invalidArchive, "the owner \(fields.uid):\(fields.gid) is out of range")
         }
         guard let uid = options.uidMap.hostID(forContainer: UInt32(fields.uid)) else {
-            throw unmapped("uid", fields.uid)
+            throw unmapped("uid \(fields.uid)")
         }
         guard let gid = options.gidMap.hostID(forContainer: UInt32(fields.gid)) else {
-            throw unmapped("gid", fields.gid)
+            throw unmapped("gid \(fields.gid)")
         }
         return (uid, gid)
     }
 
     @inline(never)
-    private func unmapped(_ what: String, _ id: Int64) -> LayerError {
+    private func unmapped(_ what: String) -> LayerError {
         LayerError(
             .idUnmapped, "apply", path: nil,
-            cause: .archive(offset: entryOffset, reason: "\(what) \(id) is not in the map"))
+            cause: .archive(offset: entryOffset, reason: "\(what) is not in the map"),
+            hint: "add a range that covers it")
     }
+
+    /// The value to set for an attribute of the entry: an access list names ids of the host, as owners do.
+    func attributeValue(_ index: Int, of entry: borrowing TarDecoder) throws(LayerError) -> [UInt8] {
+        let value = entry.extendedAttributeValue(index).copied()
+        guard mapsIDs, AccessListIDs.isList(entry.extendedAttributeName(index)) else { return value }
+        do throws(AccessListIDs.Unmapped) {
+            return try AccessListIDs.host(value, users: options.uidMap, groups: options.gidMap)
+        } catch {
+            throw unmapped("the \(error.what) \(error.id), whom an access list names,")
+        }
+    }
+
+    private var mapsIDs: Bool { !(options.uidMap.isIdentity && options.gidMap.isIdentity) }
 
     /// The times an entry gets: nothing before 1970 or beyond what 64 bits of nanoseconds hold, and no access
     /// before the last modification (A21).
@@ -103,8 +117,9 @@ extension ApplyJob {
             let attribute = entry.extendedAttributeName(index)
             guard accepts(attribute, of: entry) else { continue }
             let terminated = attribute.copied() + [0]
+            let value = try attributeValue(index, of: entry)
             mode = try setAttribute(
-                terminated.rawBytes, entry.extendedAttributeValue(index), of: name, in: node, kind: kind, mode: mode)
+                terminated.rawBytes, value.rawBytes, of: name, in: node, kind: kind, mode: mode)
         }
         if mode != entry.fields.mode & 0o7777 { tree.limit(record) }
         return mode

@@ -11,6 +11,7 @@ enum RootEntry {
     ) throws(LayerError) -> [UInt8] {
         var encoder = TarEncoder()
         let metadata: EntryMetadata
+        var attributes: [(name: [UInt8], value: [UInt8])] = []
         do throws(SystemCallError) {
             let root = try source.upper.open([.readOnly, .directory])
             metadata = try root.metadata()
@@ -23,10 +24,13 @@ enum RootEntry {
                 position += name.count + 1
                 guard rules.attributes.exports(name.rawBytes), try reader.readValue(at: start, of: root) != nil
                 else { continue }
-                let value = reader.lastValue.copied()
-                encoder.addExtendedAttribute(name: name.rawBytes, value: value.rawBytes)
+                attributes.append((name, reader.lastValue.copied()))
             }
         } catch { throw LayerError(error, "read the root directory", path: source.upper) }
+        for attribute in attributes {
+            let value = try mapped(attribute.value, of: attribute.name, source, options)
+            encoder.addExtendedAttribute(name: attribute.name.rawBytes, value: value.rawBytes)
+        }
         guard let uid = options.uidMap.containerID(forHost: metadata.uid),
             let gid = options.gidMap.containerID(forHost: metadata.gid)
         else {
@@ -50,5 +54,20 @@ enum RootEntry {
             throw LayerError(.limitExceeded, "write header of", path: source.upper, cause: .reason("\(error.reason)"))
         }
         return encoder.blocks.copied()
+    }
+
+    /// An attribute's value, with the container's ids where it is an access list.
+    private static func mapped(
+        _ value: [UInt8], of name: [UInt8], _ source: SourceOptions, _ options: DiffOptions
+    ) throws(LayerError) -> [UInt8] {
+        guard AccessListIDs.isList(name.rawBytes) else { return value }
+        do throws(AccessListIDs.Unmapped) {
+            return try AccessListIDs.container(value, users: options.uidMap, groups: options.gidMap)
+        } catch {
+            throw LayerError(
+                .idUnmapped, "map access list of", path: source.upper,
+                cause: .reason("\(error.what) id \(error.id) has no place in the id map"),
+                hint: "add a range that covers it")
+        }
     }
 }

@@ -88,7 +88,7 @@ extension SegmentEncoder {
             return
         }
         guard job.rules.rewritesCapability, bytes(label.rawBytes, equal: "security.capability") else {
-            let value = walker.attributes.lastValue.copied()
+            let value = mappedValue(of: label)
             encoder.addExtendedAttribute(name: label.rawBytes, value: value.rawBytes)
             return
         }
@@ -101,6 +101,19 @@ extension SegmentEncoder {
             tally.warn("unusual security.capability exported as it is: \(PathBytes(name))")
         }
         encoder.addExtendedAttribute(name: label.rawBytes, value: value.rawBytes)
+    }
+
+    /// The attribute's value read last, with the container's ids where it is an access list. Ids without a place in the map
+    /// are kept for the header, which then fails (`mappedIDs`).
+    private mutating func mappedValue(of label: [UInt8]) -> [UInt8] {
+        let value = walker.attributes.lastValue.copied()
+        guard job.mapsIDs, AccessListIDs.isList(label.rawBytes) else { return value }
+        do throws(AccessListIDs.Unmapped) {
+            return try AccessListIDs.container(value, users: job.options.uidMap, groups: job.options.gidMap)
+        } catch {
+            unmappedListID = error
+            return value
+        }
     }
 
     /// Says that a file has more attributes than the kernel lists.

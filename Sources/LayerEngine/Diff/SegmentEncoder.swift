@@ -17,6 +17,8 @@ struct SegmentEncoder: ~Copyable {
     var linkName: [UInt8] = []
     let scratch = Slab(capacity: 64 << 10)
     var tally = ExportTally()
+    /// An id in an access list of the entry at hand that has no place in the map.
+    var unmappedListID: AccessListIDs.Unmapped?
     /// Set when a file was left out, so that the rest of its pieces is too.
     var skippedItem = false
 
@@ -73,6 +75,8 @@ struct SegmentEncoder: ~Copyable {
             store.appendPath(of: item.directory, to: &prefix)
             prefixDirectory = item.directory
         }
+        // An entry begins: what an earlier one had, which was left out, is not this one's.
+        unmappedListID = nil
         let names = names
         name.removeAll(keepingCapacity: true)
         name.append(contentsOf: prefix)
@@ -102,7 +106,7 @@ struct SegmentEncoder: ~Copyable {
     // MARK: Headers
 
     /// The numbers that every header of an entry has.
-    func fields(_ entry: EntryRecord, type: UInt8, _ directory: UInt32) throws(LayerError) -> TarFields {
+    mutating func fields(_ entry: EntryRecord, type: UInt8, _ directory: UInt32) throws(LayerError) -> TarFields {
         var fields = TarFields()
         fields.type = type
         fields.mode = job.rules.typeBitsInMode ? entry.mode & 0o177777 : entry.mode & 0o7777
@@ -120,9 +124,12 @@ struct SegmentEncoder: ~Copyable {
     }
 
     /// Owner inside the container. Names beginning `.wh.` keep theirs.
-    private func mappedIDs(_ entry: EntryRecord, _ directory: UInt32) throws(LayerError) -> (Int64, Int64) {
+    private mutating func mappedIDs(_ entry: EntryRecord, _ directory: UInt32) throws(LayerError) -> (Int64, Int64) {
         let unmapped = (Int64(entry.uid), Int64(entry.gid))
         guard job.mapsIDs, !bytes(names[entry.name], startWith: WhiteoutName.prefix) else { return unmapped }
+        if let listed = unmappedListID.take() {
+            throw unmappedID(listed.what, listed.id, directory, entry.name, of: "access list")
+        }
         guard let uid = job.options.uidMap.containerID(forHost: entry.uid) else {
             throw unmappedID("user", entry.uid, directory, entry.name)
         }
@@ -133,9 +140,11 @@ struct SegmentEncoder: ~Copyable {
     }
 
     @inline(never)
-    private func unmappedID(_ what: String, _ id: UInt32, _ directory: UInt32, _ name: NameRef) -> LayerError {
+    private func unmappedID(
+        _ what: String, _ id: UInt32, _ directory: UInt32, _ name: NameRef, of place: StaticString = "owner"
+    ) -> LayerError {
         LayerError(
-            .idUnmapped, "map owner of", path: store.path(directory: directory, name: name),
+            .idUnmapped, "map \(place) of", path: store.path(directory: directory, name: name),
             cause: .reason("\(what) id \(id) has no place in the id map"), hint: "add a range that covers it")
     }
 
