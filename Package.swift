@@ -161,12 +161,14 @@ let package = Package(
             swiftSettings: programSettings),
 
         .target(
-            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts", "LinuxIO"],
+            path: "Tests/TestSupport",
             swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(
-            name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel", "TestSupport"], swiftSettings: programSettings
+            name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel", "CLinux", "TestSupport"],
+            swiftSettings: programSettings
         ),
         .testTarget(
             name: "LayerMountsTests", dependencies: ["LayerMounts", "LinuxIO", "TestSupport"],

@@ -126,3 +126,9 @@ int ldl_may_run(const char *path) {
     // The C library asks with faccessat2 and takes a filter's EPERM for an answer; access(2) asks for the real ids.
     return errno == EPERM && access(path, X_OK) == 0 ? 0 : -errno;
 }
+
+static _Thread_local int is_apart;
+
+void ldl_set_apart_thread(void) { is_apart = 1; }
+
+int ldl_is_apart_thread(void) { return is_apart; }

@@ -11,7 +11,8 @@ public enum PrivateMounts {
     /// Runs `body` on a thread that has mounts of its own, with an empty file system in memory at `directory`, an existing
     /// one, to mount things in.
     ///
-    /// Threads and programs that `body` starts are in there with it, so it must not leave any behind. Blocks. Throws
+    /// Threads and programs that `body` starts are in there with it, so it must not leave any behind; helpers of the engine
+    /// are such threads then, and not Dispatch's (`Helpers`), which would stay in there. Blocks. Throws
     /// `.notPermitted` without CAP_SYS_ADMIN, and what `body` throws.
     public static func run<Result: Sendable>(
         in directory: PathBytes, _ body: @escaping @Sendable () throws(LayerError) -> Result
@@ -37,6 +38,7 @@ public enum PrivateMounts {
 
     private static func enter(_ directory: PathBytes) throws(LayerError) {
         let operation = "keep mounts apart"
+        ldl_set_apart_thread()
         try check(ldl_unshare_mounts(), "unshare", operation, nil, hint: "this needs CAP_SYS_ADMIN")
         // Replicas: nothing gets out of here, but unmounting elsewhere comes in, so that no file system is held busy.
         try KernelMount.mount(

@@ -19,6 +19,7 @@ enum WorkingDirectory {
     {
         let outcome = Outcome()
         let thread = try WorkerThread {
+            ldl_set_apart_thread()
             var result = ldl_unshare_working_directory()
             if result >= 0 { result = Kernel.changeDirectory(Terminated(directory)) }
             outcome.setup.store(result, ordering: .releasing)

@@ -14,6 +14,11 @@ public struct IOCounters: Sendable, Equatable {
     public var opens: UInt64 = 0
     /// statx calls made directly.
     public var stats: UInt64 = 0
+    /// Names looked up many at a time through the ring, and how many times.
+    public var batchedStats: UInt64 = 0
+    public var statBatches: UInt64 = 0
+    /// statx calls whose time was taken and that waited for a disk: after two in a row `auto` looks up through the ring.
+    public var slowStats: UInt64 = 0
     /// getdents64 calls.
     public var directoryReads: UInt64 = 0
     /// Attribute calls.
@@ -34,6 +39,9 @@ public struct IOCounters: Sendable, Equatable {
     public mutating func add(_ other: IOCounters) {
         opens += other.opens
         stats += other.stats
+        batchedStats += other.batchedStats
+        statBatches += other.statBatches
+        slowStats += other.slowStats
         directoryReads += other.directoryReads
         attributeCalls += other.attributeCalls
         inlineReads += other.inlineReads

@@ -16,7 +16,7 @@ public final class Progress: Sendable {
     public init() {}
 }
 
-/// Runs one job on a fixed number of threads.
+/// Runs one job with a number of workers, one of them the calling thread.
 public struct WorkerPool: Sendable {
     /// Number of workers.
     public let count: Int
@@ -33,34 +33,28 @@ public struct WorkerPool: Sendable {
     /// Cores this process may use.
     public static var availableCores: Int { max(1, Int(ldl_active_cores())) }
 
-    /// Runs `body` once for each worker index, each on a thread of its own (index 0 on the caller's), and waits for
-    /// all of them.
+    /// Runs `body` on the calling thread, and beside it on as many threads of Dispatch as make `count`; returns when all
+    /// have ended.
     ///
-    /// The first error wins: `cancel` is set, so that the others stop soon, and the error is thrown when all have.
+    /// The work is such that one worker alone can do all of it: workers that Dispatch has not begun when the caller's ends
+    /// never begin (`Helpers`). The first error wins: `cancel` is set, so that the others stop soon, and the error is thrown
+    /// when all have.
     public func run(
-        cancel: CancelFlag, _ body: @escaping @Sendable (Int) throws(LayerError) -> Void
+        cancel: CancelFlag, _ body: @escaping @Sendable () throws(LayerError) -> Void
     ) throws(LayerError) {
         let failure = FirstError()
-        let guarded: @Sendable (Int) -> Void = { index in
+        let guarded: @Sendable () -> Void = {
             do throws(LayerError) {
-                try body(index)
+                try body()
             } catch {
                 failure.record(error)
                 cancel.cancel()
             }
         }
-        let threads = HelperThreads()
-        for index in 1..<max(count, 1) {
-            do throws(LayerError) {
-                try threads.start { guarded(index) }
-            } catch {
-                failure.record(error)
-                cancel.cancel()
-                break
-            }
-        }
-        guarded(0)
-        threads.join()
+        let helpers = Helpers()
+        for _ in 1..<max(count, 1) { helpers.start(guarded) }
+        guarded()
+        helpers.join()
         if let error = failure.value { throw error }
     }
 }
@@ -78,35 +72,4 @@ public final class FirstError: Sendable {
     }
 
     public var value: LayerError? { held.withLock { $0 } }
-}
-
-/// Threads that help the calling one, joined together at the end of its work.
-public final class HelperThreads: Sendable {
-    private final class Held: @unchecked Sendable {
-        // Touched under the monitor's lock, and by the one thread that joins.
-        var thread: WorkerThread?
-        init(_ thread: consuming WorkerThread) { self.thread = consume thread }
-    }
-    private let threads = Monitor<[Held]>([])
-
-    public init() {}
-
-    /// Threads started and not yet joined.
-    public var count: Int { threads.update { ($0.count, false) } }
-
-    /// Starts a thread.
-    public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) {
-        let held = Held(try WorkerThread(body))
-        threads.update { threads in
-            threads.append(held)
-            return ((), false)
-        }
-    }
-
-    /// Waits for all of them, also for those that the last ones start meanwhile.
-    public func join() {
-        while let held = threads.update({ ($0.isEmpty ? nil : $0.removeFirst(), false) }) {
-            if let thread = held.thread.take() { thread.join() }
-        }
-    }
 }

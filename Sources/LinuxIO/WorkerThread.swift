@@ -3,8 +3,8 @@ public import LayerModel
 
 /// A thread that runs one closure and is joined by its owner.
 ///
-/// Not Dispatch: `concurrentPerform` may run its iterations one after the other, and a pool that waits for a
-/// second worker that never starts would hang.
+/// For what cannot go on without it: Dispatch would give the same a queue of its own, but where the system has no thread left
+/// it waits for ever instead of saying so. What can go on alone takes `Helpers`.
 public struct WorkerThread: ~Copyable {
     private let thread: pthread_t
 

@@ -57,7 +57,8 @@ extension IOCounters {
     /// The counters with their names in reports.
     var fields: [(String, UInt64)] {
         [
-            ("opens", opens), ("stats", stats), ("directoryReads", directoryReads),
+            ("opens", opens), ("stats", stats), ("batchedStats", batchedStats), ("statBatches", statBatches),
+            ("slowStats", slowStats), ("directoryReads", directoryReads),
             ("attributeCalls", attributeCalls), ("inlineReads", inlineReads), ("bytesRead", bytesRead),
             ("bytesWritten", bytesWritten), ("creates", creates), ("ringSubmissions", ringSubmissions),
             ("ringEnters", ringEnters),

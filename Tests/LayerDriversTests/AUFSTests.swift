@@ -228,7 +228,7 @@ private func make(_ path: String, _ text: String = "") throws { try writeFile(pa
         try store.create("base")
         let driver = store.driver
         let failures = FailureList()
-        try WorkerPool(count: 8).run(cancel: CancelFlag()) { (worker) throws(LayerError) in
+        try onThreads(8) { worker in
             for number in 0..<32 {
                 do {
                     let id = try LayerID("\(worker)-\(number)")

@@ -50,7 +50,7 @@ import Testing
 
     @Test func `threads that reserve get ranges of their own`() throws {
         let array = try StableArray<UInt32>(limit: 1 << 20)
-        try WorkerPool(count: 8).run(cancel: CancelFlag()) { (worker) throws(LayerError) in
+        try onThreads(8) { worker in
             for round in 0..<500 {
                 let count = 1 + round % 7
                 let start = try array.reserve(count)
@@ -66,7 +66,7 @@ import Testing
     @Test func `threads that grow an array at once may use all that they reserved`() throws {
         // From one page to a hundred megabytes: each of the steps is taken by several threads together.
         let array = try StableArray<UInt64>(limit: 1 << 32)
-        try WorkerPool(count: 8).run(cancel: CancelFlag()) { (worker) throws(LayerError) in
+        try onThreads(8) { worker in
             for round in 0..<400 {
                 let count = 1 << (round % 13)
                 let start = try array.reserve(count)

@@ -3,6 +3,31 @@ import LayerModel
 import LinuxIO
 import Testing
 
+/// Metadata of many names of one directory, by plain calls or through a ring.
+private enum StatBatch {
+    static func fill(
+        _ directory: borrowing OwnedDescriptor, _ names: Span<NameRef>, in arena: NameArena,
+        into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at first: Int
+    ) {
+        for index in names.indices {
+            do throws(SystemCallError) {
+                metadata[first + index] = try directory.metadata(arena.pointer(names[index]))
+                outcomes[first + index] = 0
+            } catch { outcomes[first + index] = -error.errno }
+        }
+    }
+
+    static func fill(
+        _ directory: borrowing OwnedDescriptor, _ names: Span<NameRef>, in arena: NameArena,
+        into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at first: Int, through ring: inout Ring
+    ) throws(LayerError) {
+        for index in names.indices {
+            try ring.stat(directory, names[index], in: arena, into: metadata, outcomes: outcomes, at: first + index)
+        }
+        try ring.finishStats()
+    }
+}
+
 @Suite struct StatBatchTests {
     /// Results of one directory at a time, in both ways.
     struct Columns {

@@ -54,6 +54,11 @@ int ldl_fstat(int descriptor, struct ldl_stat *result);
 struct statx;
 void ldl_stat_from_statx(const struct statx *source, struct ldl_stat *result);
 
+/// Says of the calling thread that it has a working directory or mounts of its own, which threads that it starts inherit.
+void ldl_set_apart_thread(void);
+/// 1 where that was said, else 0.
+int ldl_is_apart_thread(void);
+
 int64_t ldl_read(int descriptor, void *buffer, size_t count);
 int64_t ldl_pread(int descriptor, void *buffer, size_t count, int64_t offset);
 /// preadv2 with RWF_NOWAIT: -EAGAIN where the bytes are not in memory.

@@ -94,6 +94,7 @@ extension WalkWorker {
         var batch = try EntryBatch(store, capacity: scanned.count)
         for index in 0..<scanned.count {
             let name = scanned[index]
+            if plan.needsMetadata { lookAhead(from: index, in: handle) }
             if name.flags.contains(.whiteout) { continue }
             if try leavesOut(name.name, directory) { continue }
             var entry = EntryRecord(name: name.name)
@@ -118,7 +119,7 @@ extension WalkWorker {
         // Elsewhere the kernel lists the name, though nothing can be found under it.
         let mayBeMarked = entry.kind == .regular && marks.attributeWhiteouts
         guard plan.needsMetadata || entry.kind == .unknown || mayBeDevice || mayBeMarked else { return false }
-        guard let metadata = try look(at: entry.name, in: handle, directory) else { return true }
+        guard let metadata = try look(at: entry.name, entry.origin, in: handle, directory) else { return true }
         entry.take(metadata)
         if try leavesOut(metadata, entry.name, directory) { return true }
         return try isWhiteout(entry.name, metadata, handle, directory)
@@ -140,8 +141,10 @@ extension WalkWorker {
     ) throws(LayerError) {
         try scanUpper(directory, record, handle)
         var batch = try EntryBatch(store, capacity: scanned.count)
+        let nearest = record.base.isEmpty ? noIndex : store.stacks[Int(record.base.start)]
         for index in 0..<scanned.count {
             let name = scanned[index]
+            lookAhead(from: index, in: handle, lower: nearest)
             // `.wh.NAME` beside NAME itself: the name exists.
             if name.flags.contains(.whiteout), index > 0, scanned[index - 1].key == name.key,
                 bytesEqual(names[scanned[index - 1].name], names[name.name])
@@ -155,7 +158,7 @@ extension WalkWorker {
             var metadata = EntryMetadata()
             var isWhiteout = name.flags.contains(.whiteout)
             if !isWhiteout {
-                guard let found = try look(at: name.name, in: handle, directory) else { continue }
+                guard let found = try look(at: name.name, name.origin, in: handle, directory) else { continue }
                 metadata = found
                 try noteIndexed(name.name, found, in: handle, directory)
                 entry.take(found)

@@ -95,6 +95,11 @@ extension WalkWorker {
         var new = 0
         var old = 0
         while new < scanned.count || old < scannedBase.count {
+            if ahead.isOn {
+                // Names that lie on both sides as one inode are not looked at.
+                if sameDevice == nil { sameDevice = try isSameDevice(record) }
+                lookAhead(new: new, old: old, sameDevice: sameDevice == true)
+            }
             let order =
                 new == scanned.count
                 ? 1

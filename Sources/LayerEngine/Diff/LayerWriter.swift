@@ -50,7 +50,7 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
             }
             if case .done = task { break }
             try encoder.perform(task)
-            try crew.startHelpers()
+            crew.startHelpers()
         }
         guard job.flow.isComplete else {
             throw LayerError(.cancelled, "write the layer", cause: .reason("interrupted"))
@@ -95,12 +95,12 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     }
 }
 
-/// The threads that help the writer. They start when there is work for more than one, and more of them when the tree
-/// turns out to be cold.
+/// The workers beside the writer, which can do without them. They start when there is work for more than one, and more of them
+/// when the tree turns out to be cold.
 private final class ExportCrew {
     let tallies = ExportTallies()
     let failure = FirstError()
-    let helpers = HelperThreads()
+    let helpers = Helpers()
     private let job: ExportJob
     private let cancel: CancelFlag
     private let count: Int
@@ -114,14 +114,14 @@ private final class ExportCrew {
         self.coldCount = coldCount
     }
 
-    func startHelpers() throws(LayerError) {
+    func startHelpers() {
         guard started < coldCount else { return }
         let demand = job.flow.demand
         let wanted = demand == .one ? 1 : demand == .several ? count : coldCount
         let (job, cancel, tallies, failure) = (job, cancel, tallies, failure)
         while started < wanted {
             started += 1
-            try helpers.start {
+            helpers.start {
                 do throws(LayerError) {
                     tallies.add(try SegmentEncoder.help(job, cancel))
                 } catch {

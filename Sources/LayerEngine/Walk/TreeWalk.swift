@@ -11,7 +11,7 @@ enum TreeWalk {
         let pool = WorkerPool(count: min(WorkerPool(count: workers).count, plan.descriptors.workers))
         // A worker that fails elsewhere must not leave the others waiting for work that never comes. The flag is the
         // pool's own: the caller's says what the caller wants, and may serve the next job.
-        try pool.run(cancel: CancelFlag()) { (_) throws(LayerError) in
+        try pool.run(cancel: CancelFlag()) { () throws(LayerError) in
             var worker = WalkWorker(plan)
             do throws(LayerError) { try worker.run() } catch {
                 plan.stack.stop()

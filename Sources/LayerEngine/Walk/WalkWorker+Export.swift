@@ -52,7 +52,8 @@ extension WalkWorker {
         let recognisesAttributes = plan.dialect.recognises.contains(.attributeFile)
         for index in 0..<scanned.count {
             let name = scanned[index]
-            guard let metadata = try look(at: name.name, in: handle, directory) else { continue }
+            lookAhead(from: index, in: handle)
+            guard let metadata = try look(at: name.name, name.origin, in: handle, directory) else { continue }
             if try leavesOut(name.name, directory) { continue }
             try noteIndexed(name.name, metadata, in: handle, directory)
             var entry = EntryRecord(name: name.name)
@@ -97,15 +98,12 @@ extension WalkWorker {
         plan.dialect.recognises.contains(.markerFile) && bytes(names[name], equal: WhiteoutName.opaqueMarker)
     }
 
-    /// Metadata of a name; nil where it vanished since the directory was read.
-    mutating func look(at name: NameRef, in handle: borrowing OwnedDescriptor, _ directory: UInt32)
-        throws(LayerError) -> EntryMetadata?
-    {
-        tally.io.stats += 1
+    /// Metadata of a name in the open physical directory `origin`; nil where it vanished since the directory was read.
+    mutating func look(
+        at name: NameRef, _ origin: UInt32, in handle: borrowing OwnedDescriptor, _ directory: UInt32
+    ) throws(LayerError) -> EntryMetadata? {
         let found: EntryMetadata?
-        do throws(SystemCallError) {
-            found = try handle.metadataIfPresent(names.pointer(name))
-        } catch {
+        do throws(SystemCallError) { found = try metadata(of: name, origin: origin, in: handle) } catch {
             if skips(error, "name", directory, name) { return nil }
             throw failure(error, "look at", directory, name)
         }
@@ -180,12 +178,11 @@ extension WalkWorker {
     mutating func look(atPhysical origin: UInt32, _ name: NameRef, _ directory: UInt32)
         throws(LayerError) -> EntryMetadata?
     {
-        tally.io.stats += 1
         let parent: OpenDirectory
         let found: EntryMetadata?
         do throws(SystemCallError) {
             parent = try opener.handle(origin)
-            found = try parent.descriptor.metadataIfPresent(names.pointer(name))
+            found = try metadata(of: name, origin: origin, in: parent.descriptor)
         } catch {
             if skips(error, "name", directory, name) { return nil }
             throw failure(error, "look at", directory, name)

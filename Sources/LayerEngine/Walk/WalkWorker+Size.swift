@@ -81,23 +81,47 @@ extension WalkWorker {
         let skippedBefore = tally.skippedUnreadable
         do throws(SystemCallOrLayerError) {
             let ignored = record.parent == noIndex ? plan.ignoredAtTop : []
-            try Self.sum(handle, skips: plan.skipUnreadable, ignored, &reader, &nameWriter, &scanned, &tally)
+            try Self.sum(
+                handle, skips: plan.skipUnreadable, ignored, &reader, &nameWriter, &scanned, &tally, &ahead,
+                record.upper)
         } catch { throw unwrap(error, "add up directory", directory) }
-        if tally.skippedUnreadable > skippedBefore { warn("skipped unreadable names in", directory, .empty) }
         for index in 0..<scanned.count {
-            let name = scanned[index].name
+            let name = scanned[index]
+            if name.kind != .directory {
+                lookAhead(from: index, in: handle)
+                guard let metadata = try lookForSum(name.name, record.upper, in: handle, directory) else { continue }
+                if metadata.kind != .directory {
+                    tally.sums.add(metadata)
+                    continue
+                }
+            }
             _ = try addDirectory(
-                directory, name: name, entry: noIndex, upper: try physicalChild(record.upper, name), rest: .empty,
-                base: .empty)
+                directory, name: name.name, entry: noIndex, upper: try physicalChild(record.upper, name.name),
+                rest: .empty, base: .empty)
         }
+        if tally.skippedUnreadable > skippedBefore { warn("skipped unreadable names in", directory, .empty) }
         opener.keep(record.upper, handle)
     }
 
-    /// Adds up the names of an open directory, and lists its subdirectories.
+    /// Metadata of a name that was kept for later; nil where it is gone, or left out because it cannot be read.
+    private mutating func lookForSum(
+        _ name: NameRef, _ origin: UInt32, in handle: borrowing OwnedDescriptor, _ directory: UInt32
+    ) throws(LayerError) -> EntryMetadata? {
+        do throws(SystemCallError) { return try metadata(of: name, origin: origin, in: handle) } catch {
+            guard plan.skipUnreadable, error.errno == 13 || error.errno == 1 else {
+                throw failure(error, "add up directory", directory)
+            }
+            tally.skippedUnreadable += 1
+            return nil
+        }
+    }
+
+    /// Adds up the names of an open directory, and lists its subdirectories; and all names, from where a look at one waits for
+    /// a disk, so that they are looked up many at a time.
     private static func sum(
         _ handle: borrowing OwnedDescriptor, skips: Bool, _ ignored: [PathBytes], _ reader: inout DirectoryReader,
-        _ writer: inout NameWriter,
-        _ subdirectories: inout [ScannedName], _ tally: inout WalkTally
+        _ writer: inout NameWriter, _ later: inout [ScannedName], _ tally: inout WalkTally, _ ahead: inout LookAhead,
+        _ origin: UInt32
     ) throws(SystemCallOrLayerError) {
         reader.restart()
         do throws(SystemCallError) { tally.sums.add(try handle.metadata()) } catch { throw .call(error) }
@@ -107,11 +131,14 @@ extension WalkWorker {
             do throws(SystemCallError) { next = try reader.next(of: handle) } catch { throw .call(error) }
             guard let entry = next else { return }
             if !ignored.isEmpty, ignored.contains(PathBytes(reader.name(of: entry).copied())) { continue }
-            if entry.kind != .directory {
+            var kind = entry.kind
+            if kind != .directory, !ahead.isOn {
                 let found: EntryMetadata?
                 tally.io.stats += 1
                 do throws(SystemCallError) {
+                    let start = ahead.times() ? ContinuousClock.now : nil
                     found = try handle.metadataIfPresent(reader.pointer(of: entry))
+                    if let start { ahead.note(start.duration(to: .now)) }
                 } catch {
                     guard skips, error.errno == 13 || error.errno == 1 else { throw .call(error) }
                     tally.skippedUnreadable += 1
@@ -122,11 +149,12 @@ extension WalkWorker {
                     tally.sums.add(metadata)
                     continue
                 }
+                kind = .directory
             }
             do throws(LayerError) {
                 let name = try writer.append(reader.name(of: entry))
-                subdirectories.append(
-                    ScannedName(name: name, key: 0, inode: 0, origin: 0, order: 0, kind: .directory, flags: []))
+                later.append(
+                    ScannedName(name: name, key: 0, inode: 0, origin: origin, order: 0, kind: kind, flags: []))
             } catch { throw .layer(error) }
         }
     }

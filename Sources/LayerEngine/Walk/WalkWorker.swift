@@ -16,6 +16,10 @@ struct WalkWorker: ~Copyable {
     /// Directories found, to be pushed in one go.
     var found: [UInt32] = []
     var comparer: ContentComparer
+    var ahead: LookAhead
+    /// How far the names of the directory at hand, of the new and of the old side, are looked up ahead.
+    var aheadEnd = 0
+    var aheadBaseEnd = 0
     var tally = WalkTally()
 
     init(_ plan: WalkPlan) {
@@ -26,6 +30,7 @@ struct WalkWorker: ~Copyable {
             store: plan.store, roots: plan.roots, directories: plan.descriptors.directories)
         nameWriter = NameWriter(plan.store.names)
         comparer = ContentComparer()
+        ahead = LookAhead(plan.io)
     }
 
     /// Walks directories until none are left.
@@ -47,6 +52,7 @@ struct WalkWorker: ~Copyable {
     /// Walks one directory; those found in it stand in `found`, the first one last.
     mutating func visit(_ directory: UInt32) throws(LayerError) {
         found.removeAll(keepingCapacity: true)
+        beginLooks()
         switch plan.purpose {
         case .export: try export(directory)
         case .size: try sum(directory)
@@ -60,6 +66,7 @@ struct WalkWorker: ~Copyable {
         var tally = tally
         tally.io.opens += opener.opens
         tally.io.directoryReads += UInt64(reader.calls)
+        ahead.count(into: &tally.io)
         return tally
     }
 

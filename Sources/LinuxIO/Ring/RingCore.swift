@@ -24,6 +24,8 @@ struct RingCore: ~Copyable {
     /// Prepared entries whose completions have not been reaped.
     private var owed = 0
     private let ring: UnsafeMutablePointer<io_uring>
+    /// For calls that neither prepare nor reap. Reason: whoever asks uses it at once, while the ring lives.
+    @unsafe var ringAddress: UnsafeMutablePointer<io_uring> { unsafe ring }
     private let peeked: UnsafeMutablePointer<UnsafeMutablePointer<io_uring_cqe>?>
 
     /// A cancel request's own completion.

@@ -14,42 +14,23 @@ extension Ring {
     ) throws(LayerError) {
         try core.startStat(directory.number, name, arena, metadata, nil, index, token: token)
     }
-}
 
-/// Metadata of many names of one directory, by plain calls or through a ring, with the same arguments and results.
-///
-/// Name i of `names` goes to place `first + i` of both results: `metadata`, and `outcomes` (0, or the negated errno
-/// of a name that could not be looked up, whose metadata is left as it was).
-public enum StatBatch {
-    /// By plain calls, one after the other: the faster way where the names are in memory.
-    public static func fill(
-        _ directory: borrowing OwnedDescriptor, _ names: Span<NameRef>, in arena: NameArena,
-        into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at first: Int
-    ) {
-        for index in names.indices {
-            let name = arena.pointer(names[index])
-            var result = ldl_stat()
-            // Reason: the name is NUL-terminated, the result a local of the right type. 0x100 is AT_SYMLINK_NOFOLLOW.
-            let outcome = unsafe ldl_statx(directory.number, name.address, 0x100, &result)
-            outcomes[first + index] = outcome
-            if outcome == 0 { metadata[first + index] = EntryMetadata(result) }
-        }
-    }
-
-    /// Through `ring`, with as many in flight as it has slots; returns when all are done.
-    ///
-    /// Operations that the caller has in flight there go on; their completions wait for `nextCompletion`.
-    /// Throws only when the ring itself fails.
-    public static func fill(
-        _ directory: borrowing OwnedDescriptor, _ names: Span<NameRef>, in arena: NameArena,
-        into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at first: Int, through ring: inout Ring
+    /// The same, with 0 or the negated errno in `outcomes[index]` instead of a completion; `finishStats` waits for it. A name
+    /// that cannot be looked up leaves its metadata as they were.
+    public mutating func stat(
+        _ directory: borrowing OwnedDescriptor, _ name: NameRef, in arena: NameArena,
+        into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at index: Int
     ) throws(LayerError) {
-        for index in names.indices {
-            try ring.core.startStat(
-                directory.number, names[index], arena, metadata, outcomes, first + index, token: 0)
-        }
-        try ring.core.finishBatch()
+        try core.startStat(directory.number, name, arena, metadata, outcomes, index, token: 0)
     }
+
+    /// Waits until all names are looked up whose outcomes are collected; other operations go on, and their completions wait
+    /// for `nextCompletion`.
+    public mutating func finishStats() throws(LayerError) { try core.finishBatch() }
+
+    /// Lets the kernel carry out so many operations at once that block; without it that is four for each core. Older kernels
+    /// (before 5.15) keep that.
+    public mutating func limitKernelThreads(_ count: Int) { core.limitKernelThreads(count) }
 }
 
 extension RingCore {
@@ -105,6 +86,16 @@ extension RingCore {
     mutating func finishBatch() throws(LayerError) {
         while batchPending > 0 {
             if try reap() == 0 { try wait() }
+        }
+    }
+
+    mutating func limitKernelThreads(_ count: Int) {
+        var limits: (UInt32, UInt32) = (UInt32(count), 0)
+        // Reason: a local, used inside of the closure only.
+        unsafe withUnsafeMutableBytes(of: &limits) { bytes in
+            // Reason: two numbers, which the kernel reads and writes during the call.
+            guard let address = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt32.self) else { return }
+            _ = unsafe io_uring_register_iowq_max_workers(ringAddress, address)
         }
     }
 }

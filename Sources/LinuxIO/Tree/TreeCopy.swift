@@ -114,7 +114,7 @@ public enum TreeCopy {
         // A worker that fails must not leave the others waiting. The flag is the pool's own: the caller's says what
         // the caller wants, and may serve the next job.
         do throws(LayerError) {
-            try WorkerPool(count: options.workers).run(cancel: CancelFlag()) { (_) throws(LayerError) in
+            try WorkerPool(count: options.workers).run(cancel: CancelFlag()) { () throws(LayerError) in
                 var copier = TreeCopier(plan)
                 try copier.run()
             }

@@ -91,7 +91,7 @@ public struct TreeRemover: ~Copyable {
             var worker = DirectoryRemover(plan)
             try worker.run(&reader)
         } else {
-            try WorkerPool(count: count).run(cancel: CancelFlag()) { (_) throws(LayerError) in
+            try WorkerPool(count: count).run(cancel: CancelFlag()) { () throws(LayerError) in
                 var worker = DirectoryRemover(plan)
                 var reader = DirectoryReader()
                 try worker.run(&reader)
