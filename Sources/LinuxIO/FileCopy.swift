@@ -28,10 +28,12 @@ public struct CopyOutcome: Sendable, BitwiseCopyable, Equatable {
 ///
 /// For one thread. Remembers what the file systems of the last copies refused, so use one for each pair of trees.
 public struct FileCopier: ~Copyable {
-    let usesRing: Bool
+    /// What must be read and written is read through a ring from now on.
+    var usesRing: Bool
     let sparse: SparsePolicy
     let cancel: CancelFlag?
-    private var mayClone = true
+    /// No file system has refused to share blocks yet.
+    private(set) var mayClone = true
     private var mayCopyInKernel = true
     var slab: Slab?
     var ring: Ring?
@@ -209,7 +211,11 @@ public struct FileCopier: ~Copyable {
 
     // MARK: through this program
 
-    func makeSlab() -> Slab { slab ?? Slab(capacity: Self.chunk * (usesRing ? Self.window : 1)) }
+    func makeSlab() -> Slab {
+        let needed = Self.chunk * (usesRing ? Self.window : 1)
+        if let slab, slab.capacity >= needed { return slab }
+        return Slab(capacity: needed)
+    }
 
     /// Reads and writes; with `untilData`, only as far as zeros are found.
     mutating func copyPlainly(

@@ -11,6 +11,7 @@ public final class Helpers: Sendable {
         /// What Dispatch has not begun, by the number of its start; nil where it has.
         var waiting: [(@Sendable () -> Void)?] = []
         var running = 0
+        var isOver = false
     }
 
     private let state = Monitor(State())
@@ -52,10 +53,12 @@ public final class Helpers: Sendable {
         // Where the system gives no thread, Dispatch tries for ever, and the caller with it.
         guard let probe = try? WorkerThread({}) else { return }
         probe.join()
-        let number = state.update { state in
+        let number = state.update { state -> (result: Int?, wake: Bool) in
+            if state.isOver { return (nil, false) }
             state.waiting.append(body)
             return (state.waiting.count - 1, false)
         }
+        guard let number else { return }
         let isBeyondCores = number + 1 >= WorkerPool.availableCores
         let queue =
             width == .one ? Self.narrow : isBeyondCores ? DispatchQueue(label: "ldiff.helper.\(number)") : Self.pool
@@ -77,9 +80,10 @@ public final class Helpers: Sendable {
         state.change { $0.running -= 1 }
     }
 
-    /// Waits for the helpers that have begun; the others never do.
+    /// Waits for the helpers that have begun; the others never do, nor do any that are started later.
     public func join() {
         let abandoned = state.update { state in
+            state.isOver = true
             defer { state.waiting = [] }
             return (state.waiting, false)
         }

@@ -17,7 +17,7 @@ public struct IOCounters: Sendable, Equatable {
     /// Names looked up many at a time through the ring, and how many times.
     public var batchedStats: UInt64 = 0
     public var statBatches: UInt64 = 0
-    /// statx calls whose time was taken and that waited for a disk: after two in a row `auto` looks up through the ring.
+    /// statx calls whose time was taken and that waited for a disk: after two of them `auto` looks up through the ring.
     public var slowStats: UInt64 = 0
     /// getdents64 calls.
     public var directoryReads: UInt64 = 0

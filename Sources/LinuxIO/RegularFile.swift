@@ -123,7 +123,7 @@ extension EntryMetadata {
         throw SystemCallError("openat", errno: kind == .directory ? 21 : 6)
     }
 
-    fileprivate func isRegular(_ expected: FileIdentity) -> Bool {
+    func isRegular(_ expected: FileIdentity) -> Bool {
         kind == .regular && FileIdentity(self) == expected
     }
 }

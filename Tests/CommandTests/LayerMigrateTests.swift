@@ -45,6 +45,23 @@ import Testing
             """)
     }
 
+    @Test func `attributes that the administrator keeps out of copies are left out and named`() throws {
+        let scratch = try Scratch()
+        let done = try scratch.make(
+            """
+            mkdir t from to; echo x > t/f; H="--driver overlay2 --home from/overlay2 --quiet"
+            tar -C t -czf base.tar.gz .; $L layer apply base base.tar.gz $H
+            $L layer create box --parent base --read-write $H; M=$($L layer mount box $H)
+            echo y > $M/g; setfattr -n user.Beagle.Uid -v 1 $M/g; setfattr -n user.mine -v 2 $M/g; $L layer unmount box $H
+            mkdir to/overlay2
+            $L layer migrate --from overlay2 --from-home from/overlay2 --to overlay2 --home to/overlay2 --json > report
+            M=$($L layer mount box --driver overlay2 --home to/overlay2); getfattr --absolute-names -dm - $M/g
+            $L layer unmount box --driver overlay2 --home to/overlay2; cat report
+            """)
+        #expect(done.text.contains("user.mine=") && !done.text.contains("user.Beagle.Uid=\""), "\(done)")
+        #expect(done.text.contains(#""leftOutAttributes":{"user.Beagle.Uid":1}"#), "\(done)")
+    }
+
     @Test(arguments: [
         ("overlay2", "overlay2"), ("overlay", "overlay2"), ("overlay2", "overlay"), ("fuse-overlayfs", "overlay2"),
         ("overlay2", "fuse-overlayfs"),

@@ -116,6 +116,37 @@ import Testing
         #expect(copied.differences(from: original) == [])
     }
 
+    /// /etc/xattr.conf of libattr says `skip` for these.
+    @Test(arguments: [true, false])
+    func `attributes that the administrator keeps out of copies are left out and counted`(
+        _ follows: Bool
+    ) throws {
+        let scratch = try TemporaryDirectory()
+        try TreeBuilder.make(scratch.path + "/source") { tree in
+            try tree.file("a", "a")
+            try tree.directory("d")
+            for name in ["a", "d"] {
+                try tree.attribute(name, "user.Beagle.Uid", "1")
+                try tree.attribute(name, "user.mine", "2")
+            }
+            try tree.attribute("a", "trusted.SGI_DMI_X", "3")
+        }
+        let target = try scratch.directory("target")
+        let report = try Self.copy(scratch.path + "/source", to: target) {
+            $0.attributes = .all
+            $0.followsAttributeRules = follows
+        }
+        let copied = try TreeSnapshot(target)
+        let mine = ["user.mine": Array("2".utf8)]
+        if follows {
+            #expect(copied["a"]?.attributes == mine && copied["d"]?.attributes == mine)
+            #expect(report.leftOutAttributes.counts == ["user.Beagle.Uid": 2, "trusted.SGI_DMI_X": 1])
+            #expect(report.leftOutAttributes.text == "trusted.SGI_DMI_X of 1 file, user.Beagle.Uid of 2 files")
+        } else {
+            #expect(copied["a"]?.attributes.count == 3 && report.leftOutAttributes.isEmpty)
+        }
+    }
+
     @Test(arguments: ["/var/tmp", "/dev/shm"]) func `CopyDir: modes and times at random, inodes differ`(place: String)
         throws
     {
@@ -157,9 +188,41 @@ import Testing
         }
         for usesRing in [false, true] {
             let directory = try target.directory("copy\(usesRing)")
-            let report = try Self.copy(source.path, to: directory) { $0.usesRing = usesRing }
+            let report = try Self.copy(source.path, to: directory) { $0.io = usesRing ? .ring : .sync }
             #expect(report.contentBytes == 50_000_000 && report.clones == 0)
             for index in 0..<10 { #expect(try readFile(directory + "/f\(index)") == bytes) }
+        }
+    }
+
+    /// Every way to the same copy: from one file system to another, with files of many sizes, holes, links and attributes.
+    @Test(arguments: [IOMode.sync, .auto, .ring], [1, 2, 5]) func `copies through a ring equal those by plain calls`(
+        _ io: IOMode, workers: Int
+    ) throws {
+        let scratch = try TemporaryDirectory(in: "/dev/shm")
+        let other = try TemporaryDirectory()
+        for seed in 1...3 {
+            let source = try scratch.directory("source\(seed)")
+            var tree = RandomTree(source, seed: UInt64(seed))
+            tree.change(200)
+            let builder = try TreeBuilder(source)
+            try builder.directory("many")
+            for index in 0..<300 {
+                try builder.file("many/f\(index)", bytes: pattern(index, count: index * 977))
+                if index % 9 == 0 { try builder.attribute("many/f\(index)", "user.mine", "\(index)") }
+            }
+            try builder.file("many/zeros", bytes: [UInt8](repeating: 0, count: 200_000))
+            try builder.link("many/second", to: "many/f3")
+            let target = try other.directory("target\(seed)")
+            let report = try Self.copy(source, to: target) {
+                $0.attributes = .all
+                $0.io = io
+                $0.workers = workers
+            }
+            let (original, copied) = (try TreeSnapshot(source), try TreeSnapshot(target))
+            #expect(copied.differences(from: original) == [], "seed \(seed)")
+            if io == .ring { #expect(report.filesAhead > 200 && report.io.batchedStats > 300) }
+            if io == .sync { #expect(report.filesAhead == 0 && report.io.ringSubmissions == 0) }
+            #expect(try #require(copied["many/zeros"]).blocks < 100)
         }
     }
 

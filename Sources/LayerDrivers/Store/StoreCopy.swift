@@ -12,6 +12,8 @@ extension StoreWriter {
         options.mode = linking ? .hardLink : .content
         // Docker keeps capabilities only (K13). The other marks of overlayfs belong to the copied upper directory alone.
         options.attributes = [.portable, .opaque]
+        // Inside of a store a layer stays what it is, as it does where names are linked.
+        options.followsAttributeRules = false
         options.workers = workers
         options.sourcePath = source
         let from = try attempt("open", source) { () throws(SystemCallError) in try source.open([.readOnly, .directory])

@@ -33,6 +33,7 @@ public enum DiffEngine {
         report.skippedUnreadable = walked.skippedUnreadable + tally.skippedUnreadable
         report.skippedVanished = tally.skippedVanished
         report.warnings = walked.warnings + tally.warnings
+        report.leftOutAttributes = tally.leftOutAttributes
         report.indexedFiles = walked.indexed.count
         if let warning = walked.indexed.warning { report.warnings.append(warning) }
         report.sawRedirect = walked.sawRedirect || tally.sawRedirect

@@ -60,6 +60,8 @@ public struct DiffReport: Sendable {
     public var skippedSockets = 0
     /// Names that begin with `.wh.`: see `ReservedNamesPolicy`.
     public var reservedNames = 0
+    /// Of a copy that stays on this host (`isExact`): attributes that /etc/xattr.conf keeps out of copies.
+    package var leftOutAttributes = LeftOutAttributes()
     public var skippedUnreadable = 0
     /// Files of an overlay's upper directory that the mount, having an index, shows under names of lower directories too.
     /// The result lacks these; a warning names the first file.

@@ -22,7 +22,8 @@ enum RootEntry {
                 let name = reader.name(at: position).copied()
                 let start = position
                 position += name.count + 1
-                guard rules.attributes.exports(name.rawBytes), try reader.readValue(at: start, of: root) != nil
+                guard rules.attributes.exports(name.rawBytes), !AttributeRules.leavesOut(name.rawBytes),
+                    try reader.readValue(at: start, of: root) != nil
                 else { continue }
                 attributes.append((name, reader.lastValue.copied()))
             }

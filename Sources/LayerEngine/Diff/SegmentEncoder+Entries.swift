@@ -82,6 +82,11 @@ extension SegmentEncoder {
 
     /// Collects one attribute, whose value was just read, for the next header.
     mutating func addAttribute(_ label: [UInt8]) {
+        // A copy that stays on this host: what does not go along with copies does not go along with this one.
+        if job.rules.attributes.contains(.host), AttributeRules.leavesOut(label.rawBytes) {
+            tally.leftOutAttributes.add(label.rawBytes)
+            return
+        }
         // Written in another spelling it would be two attributes to readers that know only one.
         guard TarEncoder.canWriteAttribute(named: label.rawBytes) else {
             tally.warn("left out the attribute \(PathBytes(label)) of \(PathBytes(name)): no layer can hold its name")

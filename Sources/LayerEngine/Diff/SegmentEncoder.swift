@@ -233,6 +233,7 @@ struct ExportTally: Sendable {
     /// A metadata-only copy was met.
     var sawRedirect = false
     var warnings: [String] = []
+    var leftOutAttributes = LeftOutAttributes()
     var io = IOCounters()
     var walk = WalkTally()
 
@@ -254,6 +255,7 @@ struct ExportTally: Sendable {
         skippedVanished += other.skippedVanished
         sawRedirect = sawRedirect || other.sawRedirect
         for warning in other.warnings { warn(warning) }
+        leftOutAttributes.add(other.leftOutAttributes)
         io.add(other.io)
         walk.add(other.walk)
     }

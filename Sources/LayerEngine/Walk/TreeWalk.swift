@@ -1,24 +1,29 @@
 import LayerModel
 import LinuxIO
+import Synchronization
 
 /// Runs a walk on all workers and leaves its tables filled.
 enum TreeWalk {
+    /// Workers a core on a cold tree, where the caller names no number.
+    static let coldWorkersPerCore = 4
+
     /// Walks from the root down; throws the first error of any worker.
     static func run(_ plan: WalkPlan, workers: Int?) throws(LayerError) -> WalkTally {
         try addRoot(plan)
         plan.stack.push([0])
         let tallies = Tallies()
-        let pool = WorkerPool(count: min(WorkerPool(count: workers).count, plan.descriptors.workers))
-        // A worker that fails elsewhere must not leave the others waiting for work that never comes. The flag is the
-        // pool's own: the caller's says what the caller wants, and may serve the next job.
-        try pool.run(cancel: CancelFlag()) { () throws(LayerError) in
+        let crew = WalkCrew(plan, workers: workers) { () throws(LayerError) in
             var worker = WalkWorker(plan)
             do throws(LayerError) { try worker.run() } catch {
+                // A worker that fails elsewhere must not leave the others waiting for work that never comes.
                 plan.stack.stop()
                 throw error
             }
             tallies.add(worker.finishTally())
         }
+        plan.onCold.withLock { $0 = { crew.grow() } }
+        defer { plan.onCold.withLock { $0 = nil } }
+        try crew.run()
         try plan.cancel.check()
         propagateChanges(plan.store)
         return tallies.sum
@@ -40,6 +45,48 @@ enum TreeWalk {
                 store.directories[Int(record.parent)].flags.insert(.changed)
             }
         }
+    }
+}
+
+/// The workers of a walk: as many as cores, and more of them when the tree turns out to be cold, since reading a directory, or
+/// opening one, waits for the disk and is nothing that the ring does.
+private final class WalkCrew: Sendable {
+    private let body: @Sendable () throws(LayerError) -> Void
+    private let helpers = Helpers()
+    private let failure = FirstError()
+    private let count: Int
+    private let coldCount: Int
+    private let started = Atomic<Int>(0)
+
+    init(_ plan: WalkPlan, workers: Int?, _ body: @escaping @Sendable () throws(LayerError) -> Void) {
+        self.body = body
+        let most = plan.descriptors.workers
+        count = min(WorkerPool(count: workers).count, most)
+        coldCount = min(workers == nil ? TreeWalk.coldWorkersPerCore * count : count, most)
+    }
+
+    /// Does the work; throws the first error of any worker when all have ended.
+    func run() throws(LayerError) {
+        start(count)
+        perform()
+        helpers.join()
+        if let error = failure.value { throw error }
+    }
+
+    /// The tree is cold.
+    func grow() { start(coldCount) }
+
+    private func start(_ count: Int) {
+        // The calling thread is one.
+        while started.load(ordering: .relaxed) < count - 1 {
+            let number = started.add(1, ordering: .relaxed).oldValue
+            guard number < count - 1 else { return }
+            helpers.start { [self] in perform() }
+        }
+    }
+
+    private func perform() {
+        do throws(LayerError) { try body() } catch { failure.record(error) }
     }
 }
 

@@ -1,5 +1,6 @@
 import LayerModel
 import LinuxIO
+import Synchronization
 
 /// What a walk is for; it decides what is looked at in each directory.
 enum WalkPurpose: Sendable {
@@ -43,6 +44,8 @@ final class WalkPlan: Sendable {
     let store: TreeStore
     let roots: LayerRoots
     let stack = WorkStack()
+    /// Hears, once, that the tree is cold.
+    let onCold = Mutex<(@Sendable () -> Void)?>(nil)
     /// The lower roots as physical directories.
     let lowerRoots: StackRange
     /// The roots of what is compared with: the lower ones, or others.
@@ -69,9 +72,11 @@ final class WalkPlan: Sendable {
         if case .never = equality.contents {} else { readsContents = true }
         roots = try LayerRoots(
             source, withoutDevices: readsContents && (source.dialect.name != .tree || source.hasNoMounts))
-        // An export of a cold tree takes two workers a core.
+        // A cold tree takes more workers than there are cores; an export has the ring to wait for what it reads.
+        let perCore = purpose == .changes || purpose == .size ? TreeWalk.coldWorkersPerCore : 2
         descriptors = DescriptorShare(
-            workers: source.workers ?? 2 * WorkerPool.availableCores, directories: DirectoryOpener.largeCacheSize,
+            workers: source.workers ?? perCore * WorkerPool.availableCores,
+            directories: DirectoryOpener.largeCacheSize,
             reads: source.ringWindow)
         store = try TreeStore()
         for layer in 0..<roots.count {
@@ -93,6 +98,15 @@ final class WalkPlan: Sendable {
             store.stacks[first + index] = UInt32(layer)
         }
         baseRoots = StackRange(start: UInt32(first), count: UInt32(base.count))
+    }
+
+    /// Says that the tree is cold: names wait for a disk.
+    func isCold() {
+        let hear = onCold.withLock { hear in
+            defer { hear = nil }
+            return hear
+        }
+        hear?()
     }
 
     /// The directories that lie behind one layer's, as a stack and the position in it of the next.

@@ -42,6 +42,7 @@ struct WalkWorker: ~Copyable {
                 try plan.cancel.check()
                 try visit(directory)
                 plan.stack.push(found)
+                if ahead.isCold { plan.isCold() }
             } catch {
                 plan.stack.stop()
                 throw error

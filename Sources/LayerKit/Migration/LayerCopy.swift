@@ -128,6 +128,7 @@ struct LayerCopy {
         report.entries += UInt64(sent.diff.entries)
         report.skippedSockets += sent.diff.skippedSockets
         report.reservedNames += sent.diff.reservedNames
+        report.leftOutAttributes.add(sent.diff.leftOutAttributes)
     }
 
     private func send(into pipe: SlabPipe, _ progress: Progress) throws(LayerError) -> Sent {

@@ -25,6 +25,8 @@ public struct MigrationReport: Sendable {
     public var skippedSockets = 0
     /// Nor have names that begin with `.wh.`, but in aufs and fuse-overlayfs, where nobody can have made them.
     public var reservedNames = 0
+    /// Attributes that the administrator keeps out of copies, in /etc/xattr.conf.
+    public var leftOutAttributes = LeftOutAttributes()
     /// Layers that may hold as much as they like in the target, whose driver cannot limit them as the source does.
     public var lostLimits: [LayerID] = []
 

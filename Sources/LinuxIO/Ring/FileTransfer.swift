@@ -23,6 +23,14 @@ extension Ring {
             mode: 0, token: token)
     }
 
+    /// Starts opening `name` of `directory`. The completion's result is the descriptor, which belongs to whoever takes the
+    /// completion, or the negated errno. The caller keeps the directory open until then.
+    public mutating func open(
+        _ directory: borrowing OwnedDescriptor, _ name: NameRef, in arena: NameArena, _ flags: OpenFlags, token: UInt64
+    ) throws(LayerError) {
+        try core.startOpen(directory.number, name, arena, flags: flags.rawValue, token: token)
+    }
+
     /// Starts making the regular file `name` in `directory` with `mode` and the bytes of a part of `slab`.
     ///
     /// The completion's result is the byte count, or the negated errno of the first step that failed: EEXIST where
@@ -59,6 +67,18 @@ extension RingCore {
         slots[index].mode = mode
         if useFileTable() { return try queueChain(index) }
         slots[index].operation = operation == .readFile ? .openForRead : .openForWrite
+        try queueOpen(index)
+    }
+
+    mutating func startOpen(
+        _ directory: Int32, _ name: NameRef, _ arena: NameArena, flags: Int32, token: UInt64
+    ) throws(LayerError) {
+        let index = try takeSlot(.open, token: token)
+        slots[index].directory = directory
+        slots[index].name = name
+        slots[index].arena = arena
+        slots[index].flags = flags
+        slots[index].mode = 0
         try queueOpen(index)
     }
 
@@ -140,6 +160,7 @@ extension RingCore {
             if result == -EINTR, !isClosing { return try queueOpen(index) }
             return finish(index, result)
         }
+        if slots[index].operation == .open, !isClosing { return finish(index, result) }
         slots[index].descriptor = OwnedDescriptor(adopting: result)
         if isClosing { return finish(index, -ECANCELED) }
         let reads = slots[index].operation == .openForRead

@@ -37,7 +37,7 @@ extension RingCore {
             try statCompleted(index, result)
         case .readFile, .writeFile:
             try chainCompleted(index, step: step, result)
-        case .openForRead, .openForWrite:
+        case .openForRead, .openForWrite, .open:
             try openCompleted(index, result)
         case .write:
             try writeCompleted(index, result)

@@ -14,6 +14,8 @@ enum RingOperation: UInt8, BitwiseCopyable {
     /// The first step of readFile and writeFile where there is no file table; they go on as read and write.
     case openForRead
     case openForWrite
+    /// An open alone; its descriptor goes to whoever takes the completion.
+    case open
     case write
 
     var isChain: Bool { self == .readFile || self == .writeFile }

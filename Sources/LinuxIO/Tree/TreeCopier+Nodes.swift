@@ -105,19 +105,24 @@ extension TreeCopier {
         do throws(LayerError) {
             let outcome = try files.copy(source, metadata, to: target)
             try finish(target, source, metadata)
-            tally.files += 1
-            tally.io.creates += 1
-            tally.contentBytes += UInt64(outcome.size)
-            tally.io.bytesWritten += UInt64(outcome.movedBytes)
-            if outcome.method == .clone { tally.clones += 1 }
-            plan.options.progress?.bytes.add(UInt64(outcome.size), ordering: .relaxed)
+            count(outcome)
         } catch {
             try? place.target.descriptor.unlink(name)
             throw error
         }
     }
 
-    private mutating func finish(
+    /// Counts a file that is copied.
+    mutating func count(_ outcome: CopyOutcome) {
+        tally.files += 1
+        tally.io.creates += 1
+        tally.contentBytes += UInt64(outcome.size)
+        tally.io.bytesWritten += UInt64(outcome.movedBytes)
+        if outcome.method == .clone { tally.clones += 1 }
+        plan.options.progress?.bytes.add(UInt64(outcome.size), ordering: .relaxed)
+    }
+
+    mutating func finish(
         _ target: consuming OwnedDescriptor, _ source: borrowing OwnedDescriptor, _ metadata: EntryMetadata
     ) throws(LayerError) {
         do throws(SystemCallError) {
@@ -160,7 +165,9 @@ extension TreeCopier {
         var found = false
         while position < total {
             let next = position + attributes.name(at: position).byteCount + 1
-            if wanted.copies(attributes.name(at: position)), try attributes.readValue(at: position, of: source) != nil {
+            if wanted.copies(attributes.name(at: position)), !isLeftOut(position),
+                try attributes.readValue(at: position, of: source) != nil
+            {
                 do throws(SystemCallError) {
                     try target.setAttribute(attributes.pointer(at: position), attributes.lastValue)
                 } catch { try tolerate(error) }
@@ -182,7 +189,7 @@ extension TreeCopier {
         var found = false
         while position < total {
             let next = position + attributes.name(at: position).byteCount + 1
-            if try attributes.readValue(at: position, of: name, in: source.descriptor) != nil {
+            if !isLeftOut(position), try attributes.readValue(at: position, of: name, in: source.descriptor) != nil {
                 do throws(SystemCallError) {
                     try place.target.descriptor.setAttribute(
                         attributes.pointer(at: position), attributes.lastValue, of: name)
@@ -192,6 +199,16 @@ extension TreeCopier {
             position = next
         }
         return found
+    }
+
+    /// Whether the administrator's rules leave the listed attribute out; it is counted then.
+    private mutating func isLeftOut(_ position: Int) -> Bool {
+        guard plan.options.followsAttributeRules, AttributeRules.leavesOut(attributes.pointer(at: position)) else {
+            return false
+        }
+        let name = attributes.name(at: position).copied()
+        tally.leftOutAttributes.add(name.rawBytes)
+        return true
     }
 
     private func tolerate(_ error: SystemCallError) throws(SystemCallError) {

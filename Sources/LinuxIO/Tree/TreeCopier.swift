@@ -18,13 +18,19 @@ struct TreeCopier: ~Copyable {
     var files: FileCopier
     let scratch = Slab(capacity: 4096 + 1)
     var tally = TreeCopyReport()
+    /// For names and contents that wait for a disk.
+    var ahead: LookAhead
+    var filesAhead = FileAhead()
+    /// Names of the directory at hand that are kept to be looked at together.
+    var waiting: [NameRef] = []
 
     init(_ plan: CopyPlan) {
         self.plan = plan
         sources = TreeOpener(plan.directories, root: plan.source)
         targets = TreeOpener(plan.directories, root: plan.target)
+        ahead = LookAhead(plan.options.io)
         files = FileCopier(
-            usesRing: plan.options.usesRing, sparse: plan.options.sparse, cancel: plan.options.cancel)
+            usesRing: plan.options.io == .ring, sparse: plan.options.sparse, cancel: plan.options.cancel)
     }
 
     /// Copies directories until none are left.
@@ -41,6 +47,8 @@ struct TreeCopier: ~Copyable {
         }
         tally.io.opens += sources.opens + targets.opens
         tally.io.directoryReads += UInt64(reader.calls)
+        ahead.count(into: &tally.io)
+        tally.batchesAhead = filesAhead.batches
         let tally = tally
         plan.report.change { $0.add(tally) }
     }
@@ -51,8 +59,10 @@ struct TreeCopier: ~Copyable {
             let place = try open(index)
             let metadata = try look(at: place)
             reader.restart()
+            beginDirectory()
             while let entry = try next(&reader, place) {
                 try plan.options.cancel.check("copy")
+                if try keeps(entry.kind, reader.name(of: entry), place) { continue }
                 do throws(LayerError) {
                     try copyEntry(entry.kind, reader.pointer(of: entry), reader.name(of: entry), place)
                 } catch {
@@ -61,6 +71,7 @@ struct TreeCopier: ~Copyable {
                     throw error
                 }
             }
+            try copyWaiting(place)
             try finish(place, metadata)
         } catch {
             var error = error
@@ -94,12 +105,17 @@ struct TreeCopier: ~Copyable {
         let isLinked = plan.options.mode == .hardLink
         if kind == .regular, isLinked, try link(name, place) { return }
         let metadata: EntryMetadata
-        tally.io.stats += 1
-        do throws(SystemCallError) { metadata = try place.source.descriptor.metadata(name) } catch {
-            throw copyError(error)
-        }
+        do throws(SystemCallError) { metadata = try look(at: name, place) } catch { throw copyError(error) }
+        try copyEntry(metadata, name, bytes, place, mayLink: isLinked && kind != .regular)
+    }
+
+    /// Copies an entry whose metadata are known; with `mayLink`, a file may become a further name of the source's.
+    mutating func copyEntry(
+        _ metadata: EntryMetadata, _ name: borrowing NamePointer, _ bytes: RawSpan, _ place: CopyPlace,
+        mayLink: Bool = false
+    ) throws(LayerError) {
         if metadata.kind == .directory { return try makeDirectory(name, bytes, place) }
-        if kind != .regular, metadata.kind == .regular, isLinked, try link(name, place) { return }
+        if metadata.kind == .regular, mayLink, try link(name, place) { return }
         guard metadata.linkCount > 1 else { return try make(name, bytes, metadata, place, nil) }
         let key = CopiedLinks.Key(metadata)
         switch plan.links.claim(key) {

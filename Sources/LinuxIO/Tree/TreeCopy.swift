@@ -43,10 +43,13 @@ public struct TreeCopyOptions: Sendable {
     public var attributes: TreeCopyAttributes = [.capability]
     /// The target's root gets owner, mode, attributes and times of the source's.
     public var copiesRootMetadata = true
+    /// Attributes that /etc/xattr.conf keeps out of copies are left out (`AttributeRules`), as cp(1) does.
+    public var followsAttributeRules = true
     /// Attributes that the target's file system does not know (ENOTSUP) are left out instead of being an error.
     public var toleratesUnsupportedAttributes = false
-    /// Contents that must be read and written are read through a ring, for data that come from a disk.
-    public var usesRing = false
+    /// Whether names are looked up, and contents read that no block can be shared of, many at a time through a ring: `auto`
+    /// does where looks at names wait for a disk.
+    public var io = IOMode.auto
     /// Whether long runs of zeros in contents that must be copied become holes.
     public var sparse = SparsePolicy.auto
     /// Worker threads; nil means one a core.
@@ -74,6 +77,11 @@ public struct TreeCopyReport: Sendable, Equatable {
     public var skippedDevices = 0
     /// Files whose blocks are shared with the source.
     public var clones = 0
+    /// Files whose contents came through a ring, many at a time, and how many times.
+    public var filesAhead = 0
+    public var batchesAhead: UInt64 = 0
+    /// Attributes that /etc/xattr.conf keeps out of copies.
+    public var leftOutAttributes = LeftOutAttributes()
     /// Bytes of the contents of `files`.
     public var contentBytes: UInt64 = 0
     public var io = IOCounters()
@@ -91,6 +99,9 @@ public struct TreeCopyReport: Sendable, Equatable {
         nodes += other.nodes
         skippedDevices += other.skippedDevices
         clones += other.clones
+        filesAhead += other.filesAhead
+        batchesAhead += other.batchesAhead
+        leftOutAttributes.add(other.leftOutAttributes)
         contentBytes += other.contentBytes
         io.add(other.io)
     }

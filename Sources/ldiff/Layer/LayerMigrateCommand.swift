@@ -200,6 +200,11 @@ struct LayerMigrateCommand: ParsableCommand {
         report.json.add("bytes", result.copiedBytes)
         report.json.add("skippedSockets", result.skippedSockets)
         report.json.add("reservedNames", result.reservedNames)
+        var leftOut = JSONObject()
+        for (name, count) in result.leftOutAttributes.counts.sorted(by: { $0.key < $1.key }) {
+            leftOut.add(name, count)
+        }
+        report.json.add("leftOutAttributes", leftOut)
         report.json.add("lostLimits", result.lostLimits.map(\.description))
         if let containers { report.json.add("containers", containers) }
         report.json.add("seconds", seconds: seconds)
@@ -210,6 +215,9 @@ struct LayerMigrateCommand: ParsableCommand {
         if result.skippedSockets > 0 { report.summary += "; left out \(result.skippedSockets) sockets" }
         if result.reservedNames > 0 {
             report.summary += "; left out \(result.reservedNames) names that mean deletions"
+        }
+        if !result.leftOutAttributes.isEmpty {
+            report.summary += "; left out as /etc/xattr.conf says: \(result.leftOutAttributes.text)"
         }
         if !result.lostLimits.isEmpty {
             report.summary +=

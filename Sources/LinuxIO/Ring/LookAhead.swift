@@ -1,11 +1,10 @@
-import LayerModel
-import LinuxIO
+package import LayerModel
 
 /// Metadata that a walk will need soon, looked up many at a time through a ring, where each look alone would wait for a disk.
 ///
 /// Where the names are in memory plain calls are twice as fast, so `auto` begins with them, takes the time of a few, and
 /// changes over while they wait. What it gives is what the plain call gives. One per worker.
-struct LookAhead: ~Copyable {
+package struct LookAhead: ~Copyable {
     /// A name in a physical directory. Offsets in the arena tell names apart, since each is written once.
     private struct Key: Hashable {
         var directory: UInt32
@@ -22,11 +21,11 @@ struct LookAhead: ~Copyable {
 
     /// Directories for which the looks are still taken to wait.
     private var coldDirectories = 0
-    private var slowLooks = 0
+    private var suspicion = 0
     private var looksSinceTimed = 0
 
     /// Names looked up in one go.
-    static let window = 1024
+    package static let window = 1024
     /// Operations in flight, and threads of the kernel that carry them out.
     private static let depth = 128
     private static let kernelThreads = 64
@@ -34,6 +33,8 @@ struct LookAhead: ~Copyable {
     private static let slow = Duration.microseconds(80)
     /// Looks between two whose time is taken, besides the first of each directory.
     private static let sampling = 64
+    /// What a slow look counts is 2, a fast one -1; so much means that the tree is cold.
+    private static let certain = 3
     /// How long the answer counts, in directories.
     private static let coldFor = 64
 
@@ -41,27 +42,30 @@ struct LookAhead: ~Copyable {
     private var batched: UInt64 = 0
     private var timedSlow: UInt64 = 0
 
-    init(_ mode: IOMode) { self.mode = mode }
+    package init(_ mode: IOMode) { self.mode = mode }
 
     /// Whether names are to be looked up ahead now.
-    var isOn: Bool { !isRefused && mode != .sync && (mode == .ring || coldDirectories > 0) }
+    package var isOn: Bool { !isRefused && mode != .sync && (mode == .ring || coldDirectories > 0) }
+
+    /// Whether looks wait for a disk.
+    package var isCold: Bool { coldDirectories > 0 }
 
     /// A directory begins: the first look in it is timed, and what was found for the last one is forgotten.
-    mutating func begin() {
+    package mutating func begin() {
         looksSinceTimed = Self.sampling
         if coldDirectories > 0 { coldDirectories -= 1 }
         forget()
     }
 
     /// Forgets what was found.
-    mutating func forget() {
+    package mutating func forget() {
         guard count > 0 else { return }
         found.removeAll(keepingCapacity: true)
         count = 0
     }
 
     /// Whether the next plain look is to be timed.
-    mutating func times() -> Bool {
+    package mutating func times() -> Bool {
         guard mode == .auto, !isRefused else { return false }
         looksSinceTimed += 1
         guard looksSinceTimed > Self.sampling else { return false }
@@ -69,21 +73,22 @@ struct LookAhead: ~Copyable {
         return true
     }
 
-    /// Takes the time of a plain look: two slow ones in a row of those timed turn the ring on.
-    mutating func note(_ time: Duration) {
+    /// Takes the time of a plain look: slow ones turn the ring on, also where every other one is fast because only one side of
+    /// a comparison is cold; a single one does not.
+    package mutating func note(_ time: Duration) {
         guard time > Self.slow else {
-            slowLooks = 0
+            suspicion = max(0, suspicion - 1)
             return
         }
         timedSlow += 1
-        slowLooks += 1
+        suspicion = min(suspicion + 2, Self.certain + 1)
         // The next one is timed at once, so that a large directory is found out soon.
         looksSinceTimed = Self.sampling
-        if slowLooks >= 2 { coldDirectories = Self.coldFor }
+        if suspicion >= Self.certain { coldDirectories = Self.coldFor }
     }
 
     /// What was looked up ahead of `name` in a directory: 0 or the negated errno, and the metadata. Nil where it was not.
-    func result(_ name: NameRef, in directory: UInt32) -> (outcome: Int32, metadata: EntryMetadata)? {
+    package func result(_ name: NameRef, in directory: UInt32) -> (outcome: Int32, metadata: EntryMetadata)? {
         guard count > 0, let index = found[Key(directory: directory, name: name.offset)], let outcomes, let metadata
         else { return nil }
         return (outcomes[Int(index)], metadata[Int(index)])
@@ -91,7 +96,9 @@ struct LookAhead: ~Copyable {
 
     /// Has a name looked up; its directory stays open until `finish`. Where the ring fails, or all places are taken, it is not,
     /// and a plain call will do it.
-    mutating func queue(_ name: NameRef, origin: UInt32, in directory: borrowing OwnedDescriptor, _ arena: NameArena) {
+    package mutating func queue(
+        _ name: NameRef, origin: UInt32, in directory: borrowing OwnedDescriptor, _ arena: NameArena
+    ) {
         guard isOn, count < 2 * Self.window else { return }
         do throws(LayerError) { try prepare() } catch { return refuse() }
         guard var ring = ring.take(), let metadata, let outcomes else { return }
@@ -105,7 +112,7 @@ struct LookAhead: ~Copyable {
     }
 
     /// Waits until everything queued is looked up.
-    mutating func finish() {
+    package mutating func finish() {
         guard count > 0, var ring = ring.take() else { return }
         do throws(LayerError) { try ring.finishStats() } catch { return refuse() }
         batches += 1
@@ -113,7 +120,7 @@ struct LookAhead: ~Copyable {
     }
 
     /// Plain calls from now on. What the kernel still writes goes where nobody looks.
-    private mutating func refuse() {
+    package mutating func refuse() {
         isRefused = true
         forget()
     }
@@ -133,7 +140,7 @@ struct LookAhead: ~Copyable {
     }
 
     /// Adds what was done to the counts.
-    func count(into counters: inout IOCounters) {
+    package func count(into counters: inout IOCounters) {
         counters.batchedStats += batched
         counters.statBatches += batches
         counters.slowStats += timedSlow
