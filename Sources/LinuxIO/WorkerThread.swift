@@ -35,7 +35,9 @@ public struct WorkerThread: ~Copyable {
             }, retained.toOpaque())
         guard result == 0 else {
             unsafe retained.release()
-            throw LayerError(SystemCallError("pthread_create", errno: result), "start a worker thread", path: nil)
+            throw LayerError(
+                SystemCallError("pthread_create", errno: result), "start a worker thread", path: nil,
+                hint: "raise the limit of processes and threads (ulimit -u, TasksMax=, pids.max)")
         }
         self.thread = thread
     }

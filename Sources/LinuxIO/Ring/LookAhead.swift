@@ -23,6 +23,7 @@ package struct LookAhead: ~Copyable {
     private var coldDirectories = 0
     private var suspicion = 0
     private var looksSinceTimed = 0
+    private var readsSinceTimed = 0
 
     /// Names looked up in one go.
     package static let window = 1024
@@ -31,6 +32,9 @@ package struct LookAhead: ~Copyable {
     private static let kernelThreads = 64
     /// A look that takes longer was not answered from memory.
     private static let slow = Duration.microseconds(80)
+    /// The same of a file of up to 256 KiB that is read and written.
+    private static let slowRead = Duration.microseconds(250)
+    private static let readSampling = 4
     /// Looks between two whose time is taken, besides the first of each directory.
     private static let sampling = 64
     /// What a slow look counts is 2, a fast one -1; so much means that the tree is cold.
@@ -75,8 +79,23 @@ package struct LookAhead: ~Copyable {
 
     /// Takes the time of a plain look: slow ones turn the ring on, also where every other one is fast because only one side of
     /// a comparison is cold; a single one does not.
-    package mutating func note(_ time: Duration) {
-        guard time > Self.slow else {
+    package mutating func note(_ time: Duration) { note(time, slowFrom: Self.slow) }
+
+    /// Whether the reading of a small file is to be timed: names may be in memory, or come in the wake of one another, while
+    /// each file's contents wait for the disk.
+    mutating func timesRead() -> Bool {
+        guard mode == .auto, !isRefused else { return false }
+        readsSinceTimed += 1
+        guard readsSinceTimed >= Self.readSampling else { return false }
+        readsSinceTimed = 0
+        return true
+    }
+
+    /// Takes the time in which a small file was read and its copy written.
+    mutating func noteRead(_ time: Duration) { note(time, slowFrom: Self.slowRead) }
+
+    private mutating func note(_ time: Duration, slowFrom limit: Duration) {
+        guard time > limit else {
             suspicion = max(0, suspicion - 1)
             return
         }

@@ -103,7 +103,9 @@ extension TreeCopier {
                 name, [.create, .exclusive, .noFollow, .writeOnly], mode: metadata.mode & 0o777)
         } catch { throw copyError(error) }
         do throws(LayerError) {
+            let start = metadata.size <= FileAhead.largest && ahead.timesRead() ? ContinuousClock.now : nil
             let outcome = try files.copy(source, metadata, to: target)
+            if let start { ahead.noteRead(start.duration(to: .now)) }
             try finish(target, source, metadata)
             count(outcome)
         } catch {
