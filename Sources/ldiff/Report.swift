@@ -19,6 +19,7 @@ struct Report {
     func write(_ global: GlobalOptions, layerOnOutput: Bool) throws(LayerError) {
         if global.verbose { Console.error(details(global)) }
         if !global.json {
+            if !global.verbose, !global.quiet { Console.error(firstWarnings) }
             if !global.quiet { Console.error("ldiff: " + summary + notes(global) + "\n") }
         } else if layerOnOutput {
             Console.error(json.text + "\n")
@@ -29,7 +30,7 @@ struct Report {
 
     /// For verbs whose result went out already: on standard error what is left to say, if there is anything.
     func writeNotes(_ global: GlobalOptions) {
-        if global.verbose { Console.error(details(global)) }
+        if global.verbose { Console.error(details(global)) } else if !global.quiet { Console.error(firstWarnings) }
         let notes = notes(global)
         if global.verbose || (!global.quiet && !notes.isEmpty) { Console.error("ldiff: " + summary + notes + "\n") }
     }
@@ -37,15 +38,24 @@ struct Report {
     private func notes(_ global: GlobalOptions) -> String {
         var text = ""
         if skippedUnreadable > 0 { text += "; left out \(skippedUnreadable) that could not be read" }
-        if warningCount > 0, !global.verbose {
-            text += "; " + (warningCount == 1 ? "1 warning" : "\(warningCount) warnings") + ", shown by --verbose"
+        if warningCount > Self.warningsShown, !global.verbose {
+            text += "; \(warningCount) warnings, all shown by --verbose"
         }
         return text
     }
 
+    /// Warnings that are shown without being asked for: what was left out has its name there.
+    private static let warningsShown = 5
+
+    private var firstWarnings: String {
+        warnings.prefix(Self.warningsShown).map(Self.line).joined()
+    }
+
+    private static func line(_ warning: String) -> String { "ldiff: warning: " + RawArguments.oneLine(warning) + "\n" }
+
     private func details(_ global: GlobalOptions) -> String {
         var text = ""
-        for warning in warnings { text += "ldiff: warning: " + RawArguments.oneLine(warning) + "\n" }
+        for warning in warnings { text += Self.line(warning) }
         if warningCount > warnings.count { text += "ldiff: warning: and \(warningCount - warnings.count) more\n" }
         text += "ldiff: io \(global.io.rawValue): "
         text += io.fields.filter { $0.1 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: ", ") + "\n"

@@ -120,4 +120,27 @@ private let otherFailures = [
         let denied = try scratch.run("\(user) diff t -o y --skip-unreadable")
         #expect(denied.status == 73, "\(denied)")
     }
+
+    /// The kernel tries for fifty milliseconds to get a thread for each directory's names, and then gives up.
+    @Test func `a process that may have no more threads is not slowed down by the ring`() throws {
+        let scratch = try scratch()
+        let outcome = try scratch.make(
+            """
+            cp $L program; chmod 755 program; mkdir many
+            for i in $(seq 200); do mkdir many/$i; echo x > many/$i/x; done
+            for io in ring auto sync; do timeout 8 setpriv --reuid=54321 --regid=54321 --clear-groups \
+                prlimit --nproc=1 ./program size many --io $io --workers 4 --quiet; done
+            """)
+        #expect(outcome.text == "400\n400\n400\n", "\(outcome)")
+    }
+
+    @Test func `what is left out is named without being asked for`() throws {
+        let scratch = try scratch()
+        let outcome = try scratch.make(
+            "mkdir n; touch n/.wh.sbin; setfattr -n user.a=b -v 1 n/.wh.sbin; touch n/f; setfattr -n user.a=b -v 1 n/f; $L diff n -o n.tar"
+        )
+        #expect(outcome.errors.contains(".wh.sbin") && outcome.errors.contains("user.a=b"), "\(outcome)")
+        let quiet = try scratch.make("$L diff n -o n.tar --quiet")
+        #expect(quiet.errors.isEmpty, "\(quiet)")
+    }
 }

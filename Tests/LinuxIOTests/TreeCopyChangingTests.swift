@@ -114,8 +114,10 @@ import Testing
             ? nil : "was filled up with zeros"
     }
 
-    @Test(arguments: ["/var/tmp", "/dev/shm"])
-    func `copies of a tree that changes are errors, or made of states that its files had`(place: String) throws {
+    @Test(arguments: ["/var/tmp", "/dev/shm"], [IOMode.sync, .ring])
+    func `copies of a tree that changes are errors, or made of states that its files had`(
+        place: String, io: IOMode
+    ) throws {
         let scratch = try TemporaryDirectory(in: place)
         let other = try TemporaryDirectory()
         let root = scratch.path
@@ -137,7 +139,10 @@ import Testing
             while time(nil) <= begin + (results.copies > 0 ? 2 : 30) {
                 let target = try other.directory("copy\(results.copies + results.errors)")
                 do {
-                    _ = try TreeCopyTests.copy(root + "/tree", to: target) { $0.workers = 2 }
+                    _ = try TreeCopyTests.copy(root + "/tree", to: target) {
+                        $0.workers = 2
+                        $0.io = io
+                    }
                     results.copies += 1
                 } catch let error as LayerError {
                     results.errors += 1

@@ -85,6 +85,8 @@ import Testing
             try tree.file("d/f", "contents", 0o4711, uid: 2)
             try tree.attribute("d/f", "security.capability", capability(revision: 2))
             try tree.link("h", to: "d/f")
+            try tree.file("s", "small")
+            try tree.file("t", "small, too")
             try tree.link(symbolic: "l", to: "d/f")
             try tree.fifo("p", 0o600)
             try tree.whiteout("w")
@@ -92,7 +94,9 @@ import Testing
         // A file that can have no more names is copied anew.
         let ignored: TreeSnapshot.Ignored = code == EMLINK ? .linkGroups : []
         let original = try TreeSnapshot(source, ignoring: ignored)
-        for (mode, workers) in [(TreeCopyMode.content, 1), (.hardLink, 1), (.content, 2)] {
+        for (mode, workers, io) in [
+            (TreeCopyMode.content, 1, IOMode.sync), (.hardLink, 1, .sync), (.content, 2, .sync), (.content, 1, .ring),
+        ] {
             var call: UInt64 = 0
             var (errors, successes, calls) = (0, 0, UInt64(1))
             while call <= calls {
@@ -100,11 +104,13 @@ import Testing
                 let before = try openFiles()
                 FaultPlan.fail(call: call, errno: code)
                 let result = Result {
-                    try TreeCopyTests.copy(source, to: target) { ($0.mode, $0.workers) = (mode, workers) }
+                    try TreeCopyTests.copy(source, to: target) {
+                        ($0.mode, $0.workers, $0.io) = (mode, workers, io)
+                    }
                 }
                 if call == 0 { calls = FaultPlan.calls }
                 FaultPlan.fail(call: 0, errno: 0)
-                let place = "\(mode), \(workers) workers, call \(call), errno \(code)"
+                let place = "\(mode), \(workers) workers, \(io), call \(call), errno \(code)"
                 if let leak = try leak(since: before) { throw TestFailure("\(place): \(leak)") }
                 let copied = try TreeSnapshot(target, ignoring: ignored)
                 switch result {

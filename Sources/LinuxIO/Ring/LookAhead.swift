@@ -136,6 +136,16 @@ package struct LookAhead: ~Copyable {
         do throws(LayerError) { try ring.finishStats() } catch { return refuse() }
         batches += 1
         self.ring = consume ring
+        if hasGivenUp { refuse() }
+    }
+
+    /// Whether the kernel could not carry out some of what it took: it has no thread for it, at a limit of processes, or no
+    /// memory, and tries for a while each time before it says so.
+    private var hasGivenUp: Bool {
+        guard let outcomes else { return false }
+        // ECANCELED, EAGAIN, ENOMEM
+        for index in 0..<count where [-125, -11, -12].contains(outcomes[index]) { return true }
+        return false
     }
 
     /// Plain calls from now on. What the kernel still writes goes where nobody looks.

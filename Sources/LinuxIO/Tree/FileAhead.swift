@@ -26,6 +26,8 @@ struct FileAhead: ~Copyable {
     private var ring: Ring?
     let slab = Slab(capacity: FileAhead.slabByteCount)
     private(set) var batches: UInt64 = 0
+    /// The kernel could not carry out some of what it took, having no thread or no memory for it; it tries for a while each time.
+    private(set) var hasGivenUp = false
 
     /// The largest file that is read so.
     static let largest: Int64 = 256 << 10
@@ -55,7 +57,11 @@ struct FileAhead: ~Copyable {
             try ring.open(directory, items[index].name, in: arena, .contents, token: UInt64(index))
         }
         while let completion = try ring.nextCompletion(wait: true) {
-            guard completion.result >= 0 else { continue }
+            guard completion.result >= 0 else {
+                // ECANCELED, EAGAIN, ENOMEM
+                if [-125, -11, -12].contains(completion.result) { hasGivenUp = true }
+                continue
+            }
             items[Int(completion.token)].file = SharedDescriptor(OwnedDescriptor(adopting: completion.result))
         }
         var next = 0

@@ -73,6 +73,7 @@ extension TreeCopier {
             filesAhead = FileAhead()
             ahead.refuse()
         }
+        if filesAhead.hasGivenUp { ahead.refuse() }
         for item in batch {
             try named(item.name, place) { (copier) throws(LayerError) in
                 guard let file = item.file, let count = item.count, !item.isChanged else {
