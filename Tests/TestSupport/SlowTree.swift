@@ -199,12 +199,11 @@ private final class SlowServer: Sendable {
     }
 
     private func target(_ path: String, into body: inout [UInt8]) -> Int32 {
-        body = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
-            count = max(
-                0,
-                readlink(path, UnsafeMutableRawPointer(buffer.baseAddress!).assumingMemoryBound(to: CChar.self), 4096))
-        }
-        return body.isEmpty ? EINVAL : 0
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink(path, &buffer, buffer.count)
+        guard count >= 0 else { return errno }
+        body = buffer.prefix(count).map { UInt8(bitPattern: $0) }
+        return 0
     }
 
     private func text(_ request: UnsafeRawBufferPointer, _ start: Int) -> String {
