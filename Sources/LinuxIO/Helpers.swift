@@ -29,9 +29,6 @@ public final class Helpers: Sendable {
         case none
     }
 
-    /// Workers on Dispatch's pool share the cores with those of all jobs. What is more than the cores waits for a disk most of
-    /// the time, and gets a queue of its own, for which Dispatch makes a thread at once.
-    private static let pool = DispatchQueue(label: "ldiff.helpers", attributes: .concurrent)
     private static let narrow = DispatchQueue(label: "ldiff.helper")
     private static let pretended = Atomic<UInt8>(Width.real.rawValue)
 
@@ -47,7 +44,11 @@ public final class Helpers: Sendable {
         if width == .none { return }
         // Dispatch keeps its threads, and they inherit what the one has that makes them.
         if ldl_is_apart_thread() != 0 {
-            try? threads.start(body)
+            try? threads.start {
+                // It may start others.
+                ldl_set_apart_thread()
+                body()
+            }
             return
         }
         // Where the system gives no thread, Dispatch tries for ever, and the caller with it.
@@ -59,9 +60,10 @@ public final class Helpers: Sendable {
             return (state.waiting.count - 1, false)
         }
         guard let number else { return }
-        let isBeyondCores = number + 1 >= WorkerPool.availableCores
-        let queue =
-            width == .one ? Self.narrow : isBeyondCores ? DispatchQueue(label: "ldiff.helper.\(number)") : Self.pool
+        // One queue each, for which Dispatch makes a thread at once. On a concurrent queue they would take the few threads of
+        // its common pool, where also the tasks of Swift's concurrency run: helpers that wait for a slow reader kept a daemon
+        // from answering anybody.
+        let queue = width == .one ? Self.narrow : DispatchQueue(label: "ldiff.helper.\(number)")
         let state = state
         queue.async { Self.run(number, state) }
     }

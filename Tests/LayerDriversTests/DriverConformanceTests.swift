@@ -30,18 +30,27 @@ import Testing
         try FaultCases.run(operation, facts, error: 5)
     }
 
-    /// Of each driver, operation and fault.
+    /// Of each driver, operation and fault; of the faults one for each of the others, in turn, unless LDIFF_EVERY_CALL is set.
     struct Lasting: Sendable, CustomTestStringConvertible {
         var facts: DriverFacts
         var operation: InterruptedOperation
         var fault: LastingFaultCases.Fault
         var testDescription: String { "\(facts.name.rawValue): \(operation.testDescription), \(fault.testDescription)" }
 
-        static let all = LastingFaultCases.drivers.flatMap { facts in
-            FaultCases.operations.possible.flatMap { operation in
-                LastingFaultCases.Fault.allCases.map { Lasting(facts: facts, operation: operation, fault: $0) }
+        static let all: [Lasting] = {
+            let faults = LastingFaultCases.Fault.allCases
+            let whole = LastingFaultCases.drivers.flatMap { facts in
+                FaultCases.operations.possible.flatMap { operation in
+                    faults.map { Lasting(facts: facts, operation: operation, fault: $0) }
+                }
             }
-        }
+            guard setting("LDIFF_EVERY_CALL") == nil else { return whole }
+            let operations = FaultCases.operations.possible.count
+            return whole.enumerated().filter { number, _ in
+                let pair = number / faults.count
+                return number % faults.count == (pair / operations + pair % operations) % faults.count
+            }.map(\.element)
+        }()
     }
 
     @Test(.timeLimit(.minutes(60)), arguments: Lasting.all)

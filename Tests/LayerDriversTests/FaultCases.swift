@@ -135,7 +135,7 @@ enum FaultCases {
         try TreeBuilder(store.ground.root).write("layer.tar", layer)
         let words = operation.words.map { $0 == "LAYER" ? file : $0 }
         let empty = try store.listing()
-        let step = setting("LDIFF_EVERY_CALL") == nil ? operation.step * facts.faultStep * (error == kill ? 1 : 2) : 1
+        let step = setting("LDIFF_EVERY_CALL") == nil ? operation.step * facts.faultStep * (error == kill ? 2 : 3) : 1
         let first = 1 + (DriverName.allCases.firstIndex(of: facts.name) ?? 0) * (operation.step + 1) % step
 
         var calls = 0

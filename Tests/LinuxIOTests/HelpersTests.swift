@@ -86,7 +86,15 @@ import Testing
             guard ldl_unshare_mounts() == 0 else { return }
             own.withLock { $0 = mountNamespace() }
             let helpers = Helpers()
-            for _ in 0..<4 { helpers.start { seen.withLock { _ = $0.insert(mountNamespace()) } } }
+            for _ in 0..<4 {
+                helpers.start {
+                    seen.withLock { _ = $0.insert(mountNamespace()) }
+                    // As a walk does that finds out that the tree is cold.
+                    let more = Helpers()
+                    for _ in 0..<4 { more.start { seen.withLock { _ = $0.insert(mountNamespace()) } } }
+                    more.join()
+                }
+            }
             helpers.join()
         }
         thread.join()

@@ -10,8 +10,7 @@ import Testing
     func `all workers run at once where there are threads`(count: Int) throws {
         let pool = WorkerPool(count: count)
         #expect(pool.count == count)
-        // Those on Dispatch's pool, as many as cores, may have to wait for other tests.
-        let needed = max(1, count - WorkerPool.availableCores + 1)
+        let needed = count
         let arrived = Atomic<Int>(0)
         let threads = Mutex<Set<pthread_t>>([])
         let deadline = clockSeconds() + 20
@@ -34,8 +33,7 @@ import Testing
         let begun = Atomic<Int>(0)
         let ended = Atomic<Int>(0)
         let error = #expect(throws: LayerError.self) {
-            // As many beyond the cores, so that four run whatever else does.
-            try WorkerPool(count: WorkerPool.availableCores + 4).run(cancel: cancel) { () throws(LayerError) in
+            try WorkerPool(count: 4).run(cancel: cancel) { () throws(LayerError) in
                 if begun.add(1, ordering: .sequentiallyConsistent).oldValue == failing {
                     throw LayerError(.noSpace, "write")
                 }
@@ -57,7 +55,7 @@ import Testing
             cancel.cancel()
         }
         let error = #expect(throws: LayerError.self) {
-            try WorkerPool(count: WorkerPool.availableCores + 2).run(cancel: cancel) { () throws(LayerError) in
+            try WorkerPool(count: 2).run(cancel: cancel) { () throws(LayerError) in
                 started.add(1, ordering: .relaxed)
                 while true {
                     try cancel.check()
