@@ -83,7 +83,7 @@ soak: setup
 	@$(BUILD_TESTS)
 	LDIFF_SOAK_MINUTES=$(if $(MINUTES),$(MINUTES),30) scripts/swift-test --skip-build --no-parallel --filter EndToEndTests.SoakTests
 
-# Each call of each operation of the drivers, which takes long. The default suite tries every sixth or so.
+# Each call of each operation of the drivers, which takes long. The default suite tries every twelfth or so.
 test-faults: setup
 	@$(BUILD_TESTS)
 	LDIFF_EVERY_CALL=1 scripts/swift-test --skip-build --no-parallel --filter 'DriverConformanceTests/.*(killed at any|any call fails|all calls fail)'
