@@ -42,8 +42,9 @@ public final class Helpers: Sendable {
     /// Has `body` run by another thread, if there is one before `join`.
     public func start(_ body: @escaping @Sendable () -> Void) {
         if width == .none { return }
-        // Dispatch keeps its threads, and they inherit what the one has that makes them.
-        if ldl_is_apart_thread() != 0 {
+        // Dispatch keeps its threads, and they inherit what the one has that makes them: mounts, and rights. A thread that
+        // acts for another user has helpers that do so, too.
+        if ldl_is_apart_thread() != 0 || Self.rights != Rights() {
             try? threads.start {
                 // It may start others.
                 ldl_set_apart_thread()
@@ -68,7 +69,24 @@ public final class Helpers: Sendable {
         queue.async { Self.run(number, state) }
     }
 
+    /// What a thread may do, of which each has its own.
+    private struct Rights: Equatable {
+        private let user: UInt32
+        private let group: UInt32
+        private let capabilities: UInt64
+
+        /// Those of the calling thread.
+        init() {
+            let rights = ldl_thread_rights()
+            (user, group, capabilities) = (rights.user, rights.group, rights.capabilities)
+        }
+    }
+
+    /// Those of the first thread that has helpers, which Dispatch's threads must have as well.
+    private static let rights = Rights()
+
     private static func run(_ number: Int, _ state: Monitor<State>) {
+        guard Self.rights == Rights() else { return }
         var body = state.update { state -> (result: (@Sendable () -> Void)?, wake: Bool) in
             guard number < state.waiting.count, let body = state.waiting[number] else { return (nil, false) }
             state.waiting[number] = nil

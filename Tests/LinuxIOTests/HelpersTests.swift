@@ -78,6 +78,24 @@ import Testing
         #expect(ran.load(ordering: .relaxed) == 0)
     }
 
+    @Test func `helpers of a thread that acts for another user do so too, and no others`() throws {
+        let own = ldl_thread_rights().user
+        // Threads of Dispatch are there to be used again.
+        #expect(helped(8) == [own])
+        let other = Mutex<Set<UInt32>>([])
+        let thread = try WorkerThread {
+            // Of this thread alone.
+            typealias Call = @convention(c) (UInt32) -> Int32
+            guard let call = dlsym(nil, "setfsuid") else { return }
+            _ = unsafeBitCast(call, to: Call.self)(54321)
+            let seen = helped(8)
+            other.withLock { $0 = seen }
+        }
+        thread.join()
+        #expect(other.withLock { $0 } == [54321])
+        #expect(helped(8) == [own])
+    }
+
     @Test func `helpers of a thread that has mounts of its own share them, and end with it`() throws {
         let seen = Mutex<Set<String>>([])
         let own = Mutex<String>("")
@@ -110,6 +128,22 @@ import Testing
         }
         #expect(!elsewhere.withLock { $0 }.contains(ownName))
     }
+}
+
+/// The users that helpers act for.
+private func helped(_ count: Int) -> Set<UInt32> {
+    let seen = Mutex<Set<UInt32>>([])
+    let ran = Atomic<Int>(0)
+    let helpers = Helpers()
+    for _ in 0..<count {
+        helpers.start {
+            seen.withLock { _ = $0.insert(ldl_thread_rights().user) }
+            ran.add(1, ordering: .relaxed)
+        }
+    }
+    for _ in 0..<2000 where ran.load(ordering: .relaxed) < count { usleep(1000) }
+    helpers.join()
+    return seen.withLock { $0 }
 }
 
 private func mountNamespace() -> String {

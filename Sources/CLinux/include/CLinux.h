@@ -58,6 +58,14 @@ void ldl_stat_from_statx(const struct statx *source, struct ldl_stat *result);
 void ldl_set_apart_thread(void);
 /// 1 where that was said, else 0.
 int ldl_is_apart_thread(void);
+/// Who the calling thread is to file systems: its user and group there, and what it may do besides. Threads of one process may
+/// differ; a new one is as the one that made it.
+struct ldl_thread_rights {
+    uint32_t user;
+    uint32_t group;
+    uint64_t capabilities;
+};
+struct ldl_thread_rights ldl_thread_rights(void);
 
 int64_t ldl_read(int descriptor, void *buffer, size_t count);
 int64_t ldl_pread(int descriptor, void *buffer, size_t count, int64_t offset);
