@@ -12,13 +12,13 @@ public struct AccessLimit: Sendable {
     private var groups: UInt32?
 
     /// The tags of a list's entries, as the kernel has them.
-    enum Tag {
-        static let owner: UInt16 = 1
-        static let user: UInt16 = 2
-        static let owningGroup: UInt16 = 4
-        static let group: UInt16 = 8
-        static let mask: UInt16 = 16
-        static let other: UInt16 = 32
+    package enum Tag {
+        package static let owner: UInt16 = 1
+        package static let user: UInt16 = 2
+        package static let owningGroup: UInt16 = 4
+        package static let group: UInt16 = 8
+        package static let mask: UInt16 = 16
+        package static let other: UInt16 = 32
     }
 
     /// The limit of a list without entries, which gives nobody but the owner anything.

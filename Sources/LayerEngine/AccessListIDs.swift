@@ -1,31 +1,32 @@
-public import LayerModel
+import LayerModel
+import TarCodec
 
 /// The users and groups that access control lists name (acl(5)), which are ids of the host on disk and ids of the container
 /// in a layer, as owners are.
 ///
 /// A list is kept in an attribute as LE32 version 2, then LE16 tag, LE16 permissions, LE32 id for each entry.
-public enum AccessListIDs {
+enum AccessListIDs {
     /// An id that the map has no place for.
-    public struct Unmapped: Error, Equatable, Sendable {
+    struct Unmapped: Error, Equatable, Sendable {
         /// "user" or "group".
-        public let what: String
-        public let id: UInt32
+        let what: String
+        let id: UInt32
     }
 
     /// Whether the attribute of that name holds an access list.
-    public static func isList(_ attribute: RawSpan) -> Bool {
+    static func isList(_ attribute: RawSpan) -> Bool {
         bytes(attribute, equal: "system.posix_acl_access") || bytes(attribute, equal: "system.posix_acl_default")
     }
 
     /// The list with the container's ids in the place of the host's.
     ///
     /// A value of another form is returned as it is: the kernel refuses it.
-    public static func container(_ value: [UInt8], users: IDMap, groups: IDMap) throws(Unmapped) -> [UInt8] {
+    static func container(_ value: [UInt8], users: IDMap, groups: IDMap) throws(Unmapped) -> [UInt8] {
         try map(value, users: { users.containerID(forHost: $0) }, groups: { groups.containerID(forHost: $0) })
     }
 
     /// The list with the host's ids in the place of the container's; else as `container`.
-    public static func host(_ value: [UInt8], users: IDMap, groups: IDMap) throws(Unmapped) -> [UInt8] {
+    static func host(_ value: [UInt8], users: IDMap, groups: IDMap) throws(Unmapped) -> [UInt8] {
         try map(value, users: { users.hostID(forContainer: $0) }, groups: { groups.hostID(forContainer: $0) })
     }
 
