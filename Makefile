@@ -36,10 +36,13 @@ TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2
     xfsprogs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
 PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
+# A target that imports what it does not name as a dependency builds by luck, where the other was built before.
+BUILD := $(SWIFT) build --explicit-target-dependency-import-check error
+
 # The tests and the programs they start, one after the other: --build-tests would compile every product of the packages too,
 # among them a thousand files of protobuf's own compiler.
 BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault ldiff-deep docker-ldiff-graphdriver containerd-ldiff-grpc; do \
-    $(SWIFT) build --product $$product; done
+    $(BUILD) --product $$product; done
 
 # Where inputs are kept that are made once.
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
@@ -55,12 +58,12 @@ swift:
 	    echo "Swift 6.3 or newer is needed and '$(SWIFT)' is not there: https://www.swift.org/install/linux/" >&2; exit 69; }
 
 build: setup
-	$(SWIFT) build -c release --product ldiff --static-swift-stdlib
+	$(BUILD) -c release --product ldiff --static-swift-stdlib
 	@echo "built $(PROGRAM)"
 
 daemons: build
-	$(SWIFT) build -c release --product docker-ldiff-graphdriver --static-swift-stdlib
-	$(SWIFT) build -c release --product containerd-ldiff-grpc --static-swift-stdlib
+	$(BUILD) -c release --product docker-ldiff-graphdriver --static-swift-stdlib
+	$(BUILD) -c release --product containerd-ldiff-grpc --static-swift-stdlib
 
 peers:
 	@perf/peers/build
@@ -101,15 +104,15 @@ test-kernel: setup
 
 # Threads in one store of each driver, with every access to memory watched; a build of its own, some ten times slower.
 test-threads: setup
-	$(SWIFT) build --product ldiffPackageTests --sanitize=thread --scratch-path .build/tsan
+	$(BUILD) --product ldiffPackageTests --sanitize=thread --scratch-path .build/tsan
 	LDIFF_CASES='from many threads' TSAN_OPTIONS=exitcode=66 \
 	    scripts/swift-test --skip-build --sanitize=thread --scratch-path .build/tsan --no-parallel \
 	    --filter 'DriverConformanceTests/.*(many threads|edges)'
 
 # A release program under release nets, so that an hour meets as many trees as it can.
 test-deep: setup
-	$(SWIFT) build -c release --product ldiff
-	$(SWIFT) build -c release --product ldiff-deep
+	$(BUILD) -c release --product ldiff
+	$(BUILD) -c release --product ldiff-deep
 	.build/release/ldiff-deep $(if $(NETS),--nets $(NETS)) $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) \
 	    $(if $(MINUTES),--minutes $(MINUTES))
 
@@ -121,7 +124,7 @@ bench: build peers
 	$(PROGRAM) bench --report bench.html --json bench.json
 
 budget: build
-	$(SWIFT) build -c release --product MallocCounter
+	$(BUILD) -c release --product MallocCounter
 	$(PROGRAM) bench --quick --runs 1 --against tar,bsdtar,du --budget perf/budgets.json \
 	    --allocation-counter .build/release/libMallocCounter.so
 

@@ -134,6 +134,23 @@ private let otherFailures = [
         #expect(outcome.text == "400\n400\n400\n", "\(outcome)")
     }
 
+    /// The kernel reads from a FUSE file system on threads of its own, for which such a process has no room.
+    @Test func `reads that the kernel has no thread for are made plainly`() throws {
+        let scratch = try scratch()
+        let outcome = try scratch.make(
+            """
+            cp $L program; chmod 755 program; mkdir l u w m
+            for i in $(seq 60); do head -c $((i * 3000)) /dev/urandom > l/f$i; done; chmod -R a+rX l
+            fuse-overlayfs -o lowerdir=l,upperdir=u,workdir=w,allow_other m 2> /dev/null; trap 'umount m' EXIT
+            ./program diff m --io sync --quiet -o reference.tar
+            umount m; fuse-overlayfs -o lowerdir=l,upperdir=u,workdir=w,allow_other m 2> /dev/null
+            timeout 30 setpriv --reuid=54322 --regid=54322 --clear-groups \\
+                prlimit --nproc=1 ./program diff m --io ring --workers 1 > limited.tar
+            cmp reference.tar limited.tar && echo same
+            """)
+        #expect(outcome.text.hasPrefix("same\n"), "\(outcome)")
+    }
+
     @Test func `what is left out is named without being asked for`() throws {
         let scratch = try scratch()
         let outcome = try scratch.make(

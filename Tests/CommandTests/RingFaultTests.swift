@@ -25,8 +25,8 @@
             return scratch
         }
 
-        /// 1 late and in any order, 2 short, 4 EINTR and EAGAIN, 16 refused in the middle, and sums of them.
-        @Test(arguments: [1, 2, 4, 7, 16, 23])
+        /// 1 late and in any order, 2 short, 4 EINTR and EAGAIN, 16 refused in the middle, 32 not carried out, and sums of them.
+        @Test(arguments: [1, 2, 4, 7, 16, 23, 32, 39])
         func `completions that are late, short, interrupted or refused change no byte`(kinds: Int) throws {
             let scratch = try scratch()
             let outcome = try scratch.make(
@@ -44,6 +44,13 @@
             let outcome = try scratch.make(
                 "for seed in 1 2 3 4 5 6; do LDIFF_RING_FAULTS=$seed:16 $L diff t --io ring -o x --json; rm x; done")
             #expect(outcome.text.contains("io_uring stopped working"))
+        }
+
+        @Test func `a kernel without a thread for the ring is said in a warning`() throws {
+            let scratch = try scratch()
+            let outcome = try scratch.make(
+                "for seed in 1 2 3; do LDIFF_RING_FAULTS=$seed:32 $L diff t --io ring -o x --json; rm x; done")
+            #expect(outcome.text.contains("io_uring has no thread or no memory"))
         }
 
         @Test func `a read that fails on the ring fails the diff and leaves nothing`() throws {

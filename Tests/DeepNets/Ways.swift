@@ -59,7 +59,7 @@ struct Way: CustomStringConvertible {
         if numbers.isTrue(oneIn: 4), hasFaults {
             io = "ring"
             // Late, short, asked for again, refused; not failed, which is an error and no layer.
-            faults = "\(numbers.below(1 << 20)):\(numbers.pick([1, 2, 4, 7, 16, 19, 23]))"
+            faults = "\(numbers.below(1 << 20)):\(numbers.pick([1, 2, 4, 7, 16, 19, 23, 32, 39]))"
         }
         // A slow disk shows only where the disk is asked.
         if cache == .remounted, numbers.isTrue(oneIn: 3) { readsPerSecond = numbers.pick([2000, 8000]) }

@@ -3,7 +3,7 @@ import Testing
 /// What the files of each target may import. A target that is not named here fails: it must be placed first.
 private let mayImport: [String: Set<String>] = [
     "LayerModel": ["Glibc", "Synchronization", "SystemPackage", "BasicContainers"],
-    "TarCodec": ["LayerModel"],
+    "TarCodec": [],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],

@@ -39,8 +39,7 @@ struct ApplyAttributePolicy: Sendable {
     func isPortable(_ name: RawSpan) -> Bool {
         guard verdict(name) == .set else { return false }
         return bytes(name, startWith: "user.") || bytes(name, equal: "security.capability")
-            || bytes(name, equal: "security.ima") || bytes(name, equal: "system.posix_acl_access")
-            || bytes(name, equal: "system.posix_acl_default")
+            || bytes(name, equal: "security.ima") || AccessListIDs.isList(name)
     }
 
     /// XATTR_SIZE_MAX.

@@ -75,10 +75,8 @@ extension ApplyJob {
         if entry.extendedAttributeCount > 0, job.part == .whole || job.part == .first {
             job.firstAttribute = open.attributes.count
             for index in 0..<entry.extendedAttributeCount {
-                let name = entry.extendedAttributeName(index)
-                guard accepts(name, of: entry) else { continue }
-                let value = try attributeValue(index, of: entry)
-                open.attributes.append(name: name, value: value.rawBytes)
+                guard accepts(entry.extendedAttributeName(index), of: entry) else { continue }
+                try append(index, of: entry, to: &open.attributes)
                 job.attributeCount += 1
             }
         }

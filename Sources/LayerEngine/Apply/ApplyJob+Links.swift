@@ -11,8 +11,7 @@ extension ApplyJob {
             mode: entry.fields.mode & 0o7777, uid: ids.uid, gid: ids.gid, access: times.access,
             modification: times.modification)
         for index in 0..<entry.extendedAttributeCount where accepts(entry.extendedAttributeName(index), of: entry) {
-            let value = try attributeValue(index, of: entry)
-            metadata.attributes.append(name: entry.extendedAttributeName(index), value: value.rawBytes)
+            try append(index, of: entry, to: &metadata.attributes)
         }
         let target = entry.linkName
         if try linkMetadataFile(target, record, in: node) { return }

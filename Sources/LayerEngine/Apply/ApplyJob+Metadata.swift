@@ -28,14 +28,25 @@ extension ApplyJob {
             hint: "add a range that covers it")
     }
 
-    /// The value to set for an attribute of the entry: an access list names ids of the host, as owners do.
-    func attributeValue(_ index: Int, of entry: borrowing TarDecoder) throws(LayerError) -> [UInt8] {
-        let value = entry.extendedAttributeValue(index).copied()
-        guard mapsIDs, AccessListIDs.isList(entry.extendedAttributeName(index)) else { return value }
+    /// An attribute's value with the host's ids, where it is an access list and ids are mapped; nil where it is to be taken as
+    /// it is.
+    private func mappedList(_ index: Int, of entry: borrowing TarDecoder) throws(LayerError) -> [UInt8]? {
+        guard mapsIDs, AccessListIDs.isList(entry.extendedAttributeName(index)) else { return nil }
         do throws(AccessListIDs.Unmapped) {
-            return try AccessListIDs.host(value, users: options.uidMap, groups: options.gidMap)
+            return try AccessListIDs.host(
+                entry.extendedAttributeValue(index).copied(), users: options.uidMap, groups: options.gidMap)
         } catch {
             throw unmapped("the \(error.what) \(error.id), whom an access list names,")
+        }
+    }
+
+    /// Adds an attribute of the entry to those that a writer will set.
+    func append(_ index: Int, of entry: borrowing TarDecoder, to attributes: inout AttributeSet) throws(LayerError) {
+        let name = entry.extendedAttributeName(index)
+        if let list = try mappedList(index, of: entry) {
+            attributes.append(name: name, value: list.rawBytes)
+        } else {
+            attributes.append(name: name, value: entry.extendedAttributeValue(index))
         }
     }
 
@@ -117,9 +128,13 @@ extension ApplyJob {
             let attribute = entry.extendedAttributeName(index)
             guard accepts(attribute, of: entry) else { continue }
             let terminated = attribute.copied() + [0]
-            let value = try attributeValue(index, of: entry)
-            mode = try setAttribute(
-                terminated.rawBytes, value.rawBytes, of: name, in: node, kind: kind, mode: mode)
+            if let list = try mappedList(index, of: entry) {
+                mode = try setAttribute(terminated.rawBytes, list.rawBytes, of: name, in: node, kind: kind, mode: mode)
+            } else {
+                mode = try setAttribute(
+                    terminated.rawBytes, entry.extendedAttributeValue(index), of: name, in: node, kind: kind, mode: mode
+                )
+            }
         }
         if mode != entry.fields.mode & 0o7777 { tree.limit(record) }
         return mode

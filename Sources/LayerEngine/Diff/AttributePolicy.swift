@@ -31,11 +31,7 @@ struct AttributePolicy: OptionSet, Sendable {
         case UInt8(ascii: "s"):
             if bytes(name, equal: "security.capability") { return contains(.capabilities) }
             if bytes(name, equal: "security.ima") { return contains(.integrity) }
-            if contains(.accessControl) {
-                if bytes(name, equal: "system.posix_acl_access") || bytes(name, equal: "system.posix_acl_default") {
-                    return true
-                }
-            }
+            if contains(.accessControl), AccessListIDs.isList(name) { return true }
             // Labels are those of the place, and the signature is over the inode.
             return contains(.host) && bytes(name, startWith: "security.")
                 && !bytes(name, startWith: "security.overlay.")

@@ -123,6 +123,14 @@ struct OpenSegments: ~Copyable {
         }
     }
 
+    /// Whether the kernel could not carry out a read, which a plain call did then.
+    var ringHasGivenUp: Bool {
+        switch ring {
+        case .some(let ring): ring.hasGivenUp
+        case .none: false
+        }
+    }
+
     mutating func makeRing(entries: Int) throws(LayerError) { ring = try Ring(entries: entries) }
 
     /// Reads into a part of the current segment through the ring, which closes the file.

@@ -127,8 +127,14 @@ extension SegmentEncoder {
 
     /// Makes the ring on first need; false where the kernel gives none.
     private mutating func prepareRing() -> Bool {
-        if segments.hasRing { return true }
         guard !ringRefused else { return false }
+        if segments.hasRing {
+            guard segments.ringHasGivenUp else { return true }
+            // What is in flight ends; nothing more is given to it.
+            ringRefused = true
+            tally.warn("io_uring has no thread or no memory: the rest is read with plain calls")
+            return false
+        }
         do throws(LayerError) {
             try segments.makeRing(entries: job.walk.descriptors.readsInFlight)
             return true

@@ -135,17 +135,9 @@ package struct LookAhead: ~Copyable {
         guard count > 0, var ring = ring.take() else { return }
         do throws(LayerError) { try ring.finishStats() } catch { return refuse() }
         batches += 1
+        let hasGivenUp = ring.hasGivenUp
         self.ring = consume ring
         if hasGivenUp { refuse() }
-    }
-
-    /// Whether the kernel could not carry out some of what it took: it has no thread for it, at a limit of processes, or no
-    /// memory, and tries for a while each time before it says so.
-    private var hasGivenUp: Bool {
-        guard let outcomes else { return false }
-        // ECANCELED, EAGAIN, ENOMEM
-        for index in 0..<count where [-125, -11, -12].contains(outcomes[index]) { return true }
-        return false
     }
 
     /// Plain calls from now on. What the kernel still writes goes where nobody looks.
@@ -174,9 +166,7 @@ package struct LookAhead: ~Copyable {
         counters.statBatches += batches
         counters.slowStats += timedSlow
         switch ring {
-        case .some(let ring):
-            counters.ringSubmissions += ring.counters.submissions
-            counters.ringEnters += ring.counters.enters
+        case .some(let ring): ring.count(into: &counters)
         case .none: return
         }
     }

@@ -47,8 +47,18 @@ public struct Ring: ~Copyable {
     /// will never be reported. Released then, the ring leaves their memory allocated for ever.
     public var hasFailed: Bool { core.hasFailed }
 
+    /// Whether the kernel could not carry out something that it took, having no thread or no memory for it. It tries for fifty
+    /// milliseconds before it says so, each time, so plain calls are better from then on.
+    public var hasGivenUp: Bool { core.hasGivenUp }
+
     /// Entries handed to the kernel, and calls of io_uring_enter(2) that this took.
     public var counters: (submissions: UInt64, enters: UInt64) { (core.submissions, core.enters) }
+
+    /// Adds both to a job's.
+    func count(into job: inout IOCounters) {
+        job.ringSubmissions += counters.submissions
+        job.ringEnters += counters.enters
+    }
 
     /// Starts reading `range.count` bytes at `offset` of `descriptor` into a part of `slab`.
     ///

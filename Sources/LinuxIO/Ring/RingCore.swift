@@ -18,6 +18,9 @@ struct RingCore: ~Copyable {
     var hasFileTable: Bool?
     /// Set when the kernel refuses the ring: nothing that is in flight will be reported any more.
     private(set) var hasFailed = false
+    /// Set when the kernel could not carry out something that it took, having no thread for it, at a limit of processes, or no
+    /// memory. It tries for fifty milliseconds before it says so, each time: whoever can do without the ring does from then on.
+    var hasGivenUp = false
     /// Always nil in release builds.
     private var mischief = RingMischief.planned
 
@@ -168,7 +171,10 @@ struct RingCore: ~Copyable {
             let (index, step) = slots.slot(of: userData)
             slots[index].pending -= 1
             var outcome = result
-            if mischief != nil, slots[index].operation == .read { outcome = mischief?.change(result) ?? result }
+            if mischief != nil, slots[index].operation == .read || slots[index].operation == .stat {
+                outcome = mischief?.serve(result) ?? result
+                if outcome == result, slots[index].operation == .read { outcome = mischief?.change(result) ?? result }
+            }
             try completed(index, step: step, result: outcome)
         }
         return count

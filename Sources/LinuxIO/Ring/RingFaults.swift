@@ -20,6 +20,8 @@ public enum RingFaults {
         public static let failing = Kinds(rawValue: 8)
         /// After a number of submissions the kernel refuses the ring.
         public static let refused = Kinds(rawValue: 16)
+        /// Some reads and looks are not carried out: the kernel has no thread or no memory for them.
+        public static let unserved = Kinds(rawValue: 32)
     }
 
     /// The plan of rings made from now on: the seed above, the kinds in the lowest byte. 0 is none.
@@ -76,6 +78,12 @@ struct RingMischief {
         guard mustGive || !kinds.contains(.late) || random(3) == 0 else { return nil }
         mustGive = false
         return held.remove(at: kinds.contains(.late) ? Int(random(UInt64(held.count))) : 0)
+    }
+
+    /// What becomes of a result that may be "not carried out": ECANCELED, ENOMEM.
+    mutating func serve(_ result: Int32) -> Int32 {
+        guard kinds.contains(.unserved), random(8) == 0 else { return result }
+        return random(2) == 0 ? -125 : -12
     }
 
     /// What becomes of a read's result.

@@ -28,6 +28,8 @@ extension RingCore {
 
     /// Takes one completion of a slot. Calls no code of the ring's owner.
     mutating func completed(_ index: Int, step: UInt8, result: Int32) throws(LayerError) {
+        // The later steps of a chain are cancelled where an earlier one failed.
+        if result == -ECANCELED || result == -ENOMEM, !isClosing, !slots[index].operation.isChain { hasGivenUp = true }
         switch slots[index].operation {
         case .free:
             preconditionFailure("a completion for a free slot")
@@ -51,13 +53,14 @@ extension RingCore {
             if slots[index].done < wanted, !isClosing { return try startRead(index) }
         } else if result < 0 {
             if result == -EINTR, !isClosing { return try startRead(index) }
-            return finish(index, result == -EAGAIN && !isClosing ? readPlainly(index) : result)
+            let canBePlain = result == -EAGAIN || result == -ECANCELED || result == -ENOMEM
+            return finish(index, canBePlain && !isClosing ? readPlainly(index) : result)
         }
         finish(index, Int32(slots[index].done))
     }
 
-    /// Some file systems refuse to be read without waiting when the descriptor is non-blocking; then the plain call
-    /// has to do it. Returns bytes in all or the negated errno.
+    /// Some file systems refuse to be read without waiting when the descriptor is non-blocking, and the kernel may have no
+    /// thread for it; then the plain call has to do it. Returns bytes in all or the negated errno.
     private mutating func readPlainly(_ index: Int) -> Int32 {
         let wanted = slots[index].end - slots[index].start
         guard let slab = slots[index].slab else { return -EINVAL }

@@ -25,8 +25,7 @@ struct FileAhead: ~Copyable {
 
     private var ring: Ring?
     let slab = Slab(capacity: FileAhead.slabByteCount)
-    private(set) var batches: UInt64 = 0
-    /// The kernel could not carry out some of what it took, having no thread or no memory for it; it tries for a while each time.
+    /// See `Ring`.
     private(set) var hasGivenUp = false
 
     /// The largest file that is read so.
@@ -57,11 +56,7 @@ struct FileAhead: ~Copyable {
             try ring.open(directory, items[index].name, in: arena, .contents, token: UInt64(index))
         }
         while let completion = try ring.nextCompletion(wait: true) {
-            guard completion.result >= 0 else {
-                // ECANCELED, EAGAIN, ENOMEM
-                if [-125, -11, -12].contains(completion.result) { hasGivenUp = true }
-                continue
-            }
+            guard completion.result >= 0 else { continue }
             items[Int(completion.token)].file = SharedDescriptor(OwnedDescriptor(adopting: completion.result))
         }
         var next = 0
@@ -82,7 +77,15 @@ struct FileAhead: ~Copyable {
         while let completion = try ring.nextCompletion(wait: true) {
             if completion.result >= 0 { items[Int(completion.token)].count = Int(completion.result) }
         }
-        batches += 1
+        hasGivenUp = ring.hasGivenUp
         self.ring = consume ring
+    }
+
+    /// Adds what went through the ring to the counts.
+    func count(into counters: inout IOCounters) {
+        switch ring {
+        case .some(let ring): ring.count(into: &counters)
+        case .none: return
+        }
     }
 }

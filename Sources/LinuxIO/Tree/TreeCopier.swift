@@ -48,7 +48,7 @@ struct TreeCopier: ~Copyable {
         tally.io.opens += sources.opens + targets.opens
         tally.io.directoryReads += UInt64(reader.calls)
         ahead.count(into: &tally.io)
-        tally.batchesAhead = filesAhead.batches
+        filesAhead.count(into: &tally.io)
         let tally = tally
         plan.report.change { $0.add(tally) }
     }

@@ -77,9 +77,8 @@ public struct TreeCopyReport: Sendable, Equatable {
     public var skippedDevices = 0
     /// Files whose blocks are shared with the source.
     public var clones = 0
-    /// Files whose contents came through a ring, many at a time, and how many times.
+    /// Files whose contents came through a ring, many at a time.
     public var filesAhead = 0
-    public var batchesAhead: UInt64 = 0
     /// Attributes that /etc/xattr.conf keeps out of copies.
     public var leftOutAttributes = LeftOutAttributes()
     /// Bytes of the contents of `files`.
@@ -100,7 +99,6 @@ public struct TreeCopyReport: Sendable, Equatable {
         skippedDevices += other.skippedDevices
         clones += other.clones
         filesAhead += other.filesAhead
-        batchesAhead += other.batchesAhead
         leftOutAttributes.add(other.leftOutAttributes)
         contentBytes += other.contentBytes
         io.add(other.io)
