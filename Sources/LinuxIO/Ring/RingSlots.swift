@@ -95,26 +95,27 @@ struct RingSlots: ~Copyable {
         unsafe cells?.deallocate()
     }
 
+    /// By address: for `_read` and `_modify` Swift 6.3 allocates a frame wherever it does not inline them, which was one
+    /// allocation per read.
     subscript(index: Int) -> RingSlot {
-        _read {
+        @unsafe
+        unsafeAddress {
             precondition(index >= 0 && index < capacity)
             // Reason: the index was checked; the slots live as long as the table.
-            yield unsafe base[index]
+            return unsafe UnsafePointer(base + index)
         }
-        _modify {
+        @unsafe
+        unsafeMutableAddress {
             precondition(index >= 0 && index < capacity)
-            // Reason: as above. A constant of its own: with the thread sanitizer, Swift 6.3 stops at an access through a
-            // field of self.
-            let slots = unsafe base
-            yield unsafe &slots[index]
+            // Reason: as above.
+            return unsafe base + index
         }
     }
 
-    /// The number of the slot's descriptor, -1 where it has none. Not asked through the subscript: Swift 6.3 allocates
-    /// a frame for its accessor there, which was one allocation per read.
+    /// The number of the slot's descriptor, -1 where it has none.
     func descriptorNumber(_ index: Int) -> Int32 {
         precondition(index >= 0 && index < capacity)
-        // Reason: as in the subscript.
+        // Reason: as in the subscript, through which an optional owner cannot be looked into.
         let owned = unsafe base[index].descriptor?.number
         return unsafe owned ?? base[index].shared?.descriptor.number ?? -1
     }
@@ -122,10 +123,7 @@ struct RingSlots: ~Copyable {
     /// Gives an operation a part of a slab, which counts as used by the kernel until the slot is freed.
     mutating func hold(_ index: Int, _ slab: Slab, _ range: Range<Int>) {
         precondition(range.lowerBound >= 0 && range.upperBound <= slab.capacity && range.count <= Int(Int32.max))
-        precondition(index >= 0 && index < capacity)
-        // Reason: as in `descriptorNumber`.
-        let isFree = unsafe base[index].slab == nil
-        precondition(isFree, "an operation has memory already")
+        precondition(self[index].slab == nil, "an operation has memory already")
         slab.beginKernelUse()
         self[index].slab = slab
         self[index].start = range.lowerBound
@@ -153,8 +151,7 @@ struct RingSlots: ~Copyable {
         self[index].operation = .free
         self[index].descriptor = nil
         self[index].shared = nil
-        // Reason: as in `descriptorNumber`, where the index is checked too; the subscript's accessor would allocate.
-        unsafe base[index].slab?.endKernelUse()
+        self[index].slab?.endKernelUse()
         self[index].slab = nil
         self[index].arena = nil
         self[index].metadata = nil
