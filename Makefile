@@ -33,7 +33,7 @@ BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev li
 RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
-    xfsprogs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
+    xfsprogs btrfs-progs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
 PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 # A target that imports what it does not name as a dependency builds by luck, where the other was built before.

@@ -3,14 +3,19 @@ public enum BenchJob: String, CaseIterable, Sendable {
     case diff
     case diffCold = "diff-cold"
     case size
+    case sizeCold = "size-cold"
     case changes
+    case changesCold = "changes-cold"
     case treeChanges = "tree-changes"
     case apply
+    case applyCold = "apply-cold"
     case applyGzip = "apply-gz"
     case applyZstd = "apply-zst"
     case diffGzip = "diff-gz"
     case diffZstd = "diff-zst"
     case copy
+    case copyCold = "copy-cold"
+    case copyWithin = "copy-within"
     case smallLayers = "small-layers"
     case scale
 
@@ -20,14 +25,19 @@ public enum BenchJob: String, CaseIterable, Sendable {
         case .diff: "Diff: the whole tree as a plain layer, to a null sink"
         case .diffCold: "Diff with a cold cache"
         case .size: "DiffSize"
+        case .sizeCold: "DiffSize with a cold cache"
         case .changes: "Changes of an overlay layer"
+        case .changesCold: "Changes of an overlay layer with a cold cache"
         case .treeChanges: "Changes of two full trees with five differences"
         case .apply: "ApplyDiff of a plain layer"
+        case .applyCold: "ApplyDiff of a plain layer that is not in memory"
         case .applyGzip: "ApplyDiff of a gzip layer"
         case .applyZstd: "ApplyDiff of a zstd layer"
         case .diffGzip: "Diff to gzip"
         case .diffZstd: "Diff to zstd, level 3"
-        case .copy: "Copy of a tree"
+        case .copy: "Copy of a tree into another file system"
+        case .copyCold: "Copy of a tree with a cold cache into another file system"
+        case .copyWithin: "Copy of a tree within a file system"
         case .smallLayers: "Diff of ten entries, process start included"
         case .scale: "Diff against the number of entries"
         }
@@ -39,13 +49,18 @@ public enum BenchJob: String, CaseIterable, Sendable {
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
         switch self {
-        case .apply, .applyGzip, .applyZstd, .copy: true
+        case .apply, .applyCold, .applyGzip, .applyZstd, .copy, .copyCold, .copyWithin: true
         default: false
         }
     }
 
     /// Whether caches are dropped before each run, even without `--cold`.
-    var isAlwaysCold: Bool { self == .diffCold }
+    var isAlwaysCold: Bool {
+        switch self {
+        case .diffCold, .sizeCold, .changesCold, .applyCold, .copyCold: true
+        default: false
+        }
+    }
 }
 
 /// What a run of the harness is to do.
@@ -60,6 +75,10 @@ public struct BenchOptions: Sendable {
     public var driver: String?
     /// Where the driver's store is made, for a driver that needs a file system of its own; nil for the cache.
     public var driverHome: String?
+    /// Another ldiff, which takes part in every job: the version before.
+    public var baseline: String?
+    /// What new trees go to.
+    public var target = TargetFileSystem.ext4
     /// Timed runs of each contender; nil for what `quick` implies.
     public var runs: Int?
     /// Drop caches before every run.

@@ -48,7 +48,12 @@ public enum BenchProbe {
             let report = try TreeCopy.copy(
                 from, to: try PathBytes(target).open([.readOnly, .directory]), options: options)
             // The harness looks for a report of this form in what ldiff prints.
-            return "{\"entries\":\(report.entries),\"bytes\":\(report.contentBytes)}\n"
+            let io = report.io.fields.map { ($0.0, JSONValue.number(Double($0.1))) }
+            let said = JSONValue.object([
+                ("entries", .number(Double(report.entries))), ("bytes", .number(Double(report.contentBytes))),
+                ("clones", .number(Double(report.clones))), ("io", .object(io)),
+            ])
+            return said.text + "\n"
         } catch { throw BenchFailure(.failed, "copy: \(error)") }
     }
 

@@ -16,31 +16,44 @@ public enum Bench {
             // Better now than after an hour.
             try TextFile.check(path)
         }
+        if let baseline = options.baseline { try check(baseline: baseline) }
         let peers = Peers(program: BenchProbe.program)
         let input = try BenchInput(options.effectiveInput, peers: peers, console)
         var result = BenchResult(
-            machine: Machine(version: version, input: input, peers: peers), input: input.description,
+            machine: Machine(version: version, input: input, peers: peers, target: options.target),
+            input: input.description,
             isReference: input.isReference)
         for (name, value) in result.machine.facts { console.line("\(name): \(value)") }
         let start = ContinuousClock.now
         let builder = ScenarioBuilder(
             input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick,
-            driver: options.driver, driverHome: options.driverHome)
+            driver: options.driver, driverHome: options.driverHome, baseline: options.baseline, target: options.target)
         for job in options.jobs {
             let runner = JobRunner(job: job, options: options, console: console, start: start)
             let found = runner.run(builder)
             console.line("")
-            for line in TextTable.lines(found, colors: options.colors) { console.line(line) }
+            for line in TextTable.lines(found, processors: result.processors, colors: options.colors) {
+                console.line(line)
+            }
             result.jobs.append(found)
-            // After every job, so that an interrupted run keeps what it has.
-            try write(result, options)
+            // After every job, so that an interrupted run leaves what it has, beside what an earlier one left.
+            try write(result, options, TextFile.writeUnfinished)
         }
         if let path = options.budgetPath {
             let budget = try Budget(path: path).check(result, options, input)
             result.budget = budget
             console.line("")
             for line in budget.lines { console.line(line) }
-            try write(result, options)
+        }
+        let outcome = result.outcome(asked: options.peers)
+        // A run that failed replaces no earlier one.
+        if outcome == .failed {
+            try write(result, options, TextFile.writeUnfinished)
+            for path in [options.jsonPath, options.htmlPath].compactMap({ $0 }) where TextFile.isReplaceable(path) {
+                console.line("what was measured is in \(TextFile.unfinished(path)); \(path) is left as it was")
+            }
+        } else {
+            try write(result, options, TextFile.write)
         }
         let targets = result.targets
         if result.isReference, !targets.isEmpty {
@@ -48,12 +61,22 @@ public enum Bench {
             console.line("targets (for two cores; times fail nothing)")
             for target in targets { console.line(target.line) }
         }
-        return result.outcome(asked: options.peers)
+        return outcome
     }
 
-    private static func write(_ result: BenchResult, _ options: BenchOptions) throws(BenchFailure) {
-        if let path = options.jsonPath { try TextFile.write(result.json.prettyText + "\n", to: path) }
-        if let path = options.htmlPath { try TextFile.write(HTMLReport.page(result), to: path) }
+    private static func write(
+        _ result: BenchResult, _ options: BenchOptions, _ write: (String, String) throws(BenchFailure) -> Void
+    ) throws(BenchFailure) {
+        if let path = options.jsonPath { try write(result.json.prettyText + "\n", path) }
+        if let path = options.htmlPath { try write(HTMLReport.page(result), path) }
+    }
+
+    /// Whether another ldiff can take part.
+    private static func check(baseline: String) throws(BenchFailure) {
+        guard access(baseline, X_OK) == 0, !TextFile.isDirectory(baseline) else {
+            throw BenchFailure(.noInput, "run the baseline \(baseline): \(errorText(errno == 0 ? EISDIR : errno))")
+        }
+        _ = try Pipeline([baseline, "--version"]).run()
     }
 }
 
@@ -153,7 +176,11 @@ struct JobRunner {
 
     private func time(_ contender: Contender, _ scenario: Scenario, _ row: inout Row) throws(BenchFailure) -> Sample {
         var target: FreshTarget?
-        if job.fillsTarget { target = try FreshTarget(entries: scenario.entries, bytes: scenario.bytes) }
+        if job.fillsTarget {
+            let factor = scenario.targetFactor
+            target = try FreshTarget(
+                entries: scenario.entries * factor, bytes: scenario.bytes * factor, on: options.target)
+        }
         let path = target?.path ?? ""
         for preparation in contender.prepare(path) { _ = try preparation.run() }
         if isCold { try Caches.drop() }

@@ -2,7 +2,7 @@ import CBench
 import Glibc
 import LayerModel
 
-/// An empty directory that a run fills: a just-made ext4 in memory when this is root, otherwise a plain directory.
+/// An empty directory that a run fills: a just-made file system in memory when this is root, otherwise a plain directory.
 ///
 /// For five seconds after a deletion ext4 looks past recently freed inodes, which makes creation many times slower. So
 /// each run gets a file system of its own, in which nothing was ever deleted.
@@ -16,12 +16,11 @@ final class FreshTarget {
     static let makesFileSystems = geteuid() == 0
 
     /// Space for `bytes` of files in `entries` entries.
-    init(entries: UInt64, bytes: UInt64) throws(BenchFailure) {
+    init(
+        entries: UInt64, bytes: UInt64, on fileSystem: TargetFileSystem = .ext4
+    ) throws(BenchFailure) {
         let scratch = try ScratchDirectory(in: Self.memory)
         var undo = [scratch.undo]
-        // What ext4 itself takes: 256 bytes an inode, a block a small file or directory, its journal.
-        let inodes = entries + entries / 4 + 4096
-        let size = (bytes + bytes / 8 + entries * 5120 + (256 << 20)) / 4096 * 4096
         var space = statvfs()
         let free = statvfs(scratch.path, &space) == 0 ? UInt64(space.f_bavail) * UInt64(space.f_frsize) : 0
         let needed = bytes + entries * 4500 + (64 << 20)
@@ -36,7 +35,10 @@ final class FreshTarget {
             return
         }
         do {
-            undo.append(try Self.mountImage(scratch.path, inodes: inodes, size: size))
+            let size = fileSystem.size(entries: entries, bytes: bytes)
+            // What ext4 takes beside: 256 bytes an inode.
+            let inodes = entries + entries / 4 + 4096
+            undo.append(try Self.mountNew(fileSystem, scratch.path, inodes: inodes, size: size))
         } catch {
             Self.release(undo)
             throw error
@@ -52,39 +54,48 @@ final class FreshTarget {
 
     private static func release(_ undo: [Int]) { for number in undo.reversed() { Cleanup.shared.takeBack(number) } }
 
-    private static func mountImage(_ scratch: String, inodes: UInt64, size: UInt64) throws(BenchFailure) -> Int {
+    private static func mountNew(
+        _ fileSystem: TargetFileSystem, _ scratch: String, inodes: UInt64, size: UInt64
+    ) throws(BenchFailure) -> Int {
         let (image, root) = (scratch + "/image", scratch + "/root")
+        guard mkdir(root, 0o755) == 0 else {
+            throw BenchFailure(.unavailable, "prepare \(scratch): \(errorText(errno))")
+        }
+        let kind = fileSystem.rawValue
+        guard let maker = fileSystem.maker(image: image, inodes: inodes) else {
+            return try mounted(root, kind) { mount(kind, root, kind, 0, "size=\(size)") == 0 ? 0 : errno }
+        }
         let file = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw BenchFailure(.unavailable, "create \(image): \(errorText(errno))") }
         let isSized = ftruncate(file, Int(size)) == 0
         close(file)
-        guard isSized, mkdir(root, 0o755) == 0 else {
-            throw BenchFailure(.unavailable, "prepare \(scratch): \(errorText(errno))")
-        }
-        // Tables are written now, not by a kernel thread during the measured run.
-        let features = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
-        _ = try Pipeline(["mkfs.ext4", "-q", "-F", "-N", String(inodes), "-E", features, image]).run()
-        var problem: Int32 = 0
-        let number = Cleanup.shared.make {
+        guard isSized else { throw BenchFailure(.unavailable, "prepare \(image): \(errorText(errno))") }
+        _ = try Pipeline(maker).run()
+        defer { unlink(image) }
+        return try mounted(root, kind) {
             var device: Int32 = -1
             let loop = cbench_attach_loop(image, &device)
-            guard loop >= 0 else {
-                problem = -loop
-                return false
-            }
+            guard loop >= 0 else { return -loop }
             // The device goes when this descriptor and the mount are gone.
             defer { close(device) }
-            guard mount("/dev/loop\(loop)", root, "ext4", UInt(MS_NOATIME), nil) == 0 else {
-                problem = errno
-                return false
-            }
-            return true
+            return mount("/dev/loop\(loop)", root, kind, UInt(MS_NOATIME), nil) == 0 ? 0 : errno
+        }
+    }
+
+    /// Mounts by `body`, which returns an errno or 0; the number with which that is taken back.
+    private static func mounted(
+        _ root: String, _ kind: String, _ body: () -> Int32
+    ) throws(BenchFailure) -> Int {
+        var problem: Int32 = 0
+        let number = Cleanup.shared.make {
+            problem = body()
+            return problem == 0
         } undo: {
             if umount2(root, 0) != 0 { umount2(root, Int32(MNT_DETACH)) }
         }
-        unlink(image)
         guard let number else {
-            throw BenchFailure(.unavailable, "mount a fresh ext4: \(errorText(problem)) (loop devices, mount rights?)")
+            throw BenchFailure(
+                .unavailable, "mount a fresh \(kind): \(errorText(problem)) (loop devices, mount rights?)")
         }
         return number
     }

@@ -22,7 +22,7 @@ enum HTMLReport {
         for job in result.jobs { page += "<a href=\"#\(job.job.rawValue)\">\(job.job.rawValue)</a>\n" }
         page += "<a href=\"#memory\">memory</a>\n<a href=\"#machine\">machine</a>\n</nav>\n"
         page += overview(result) + targets(result)
-        for job in result.jobs { page += section(job) }
+        for job in result.jobs { page += section(job, processors: result.processors) }
         page += memory(result) + budget(result) + machine(result)
         return page + "</main>\n</body>\n</html>\n"
     }
@@ -77,7 +77,7 @@ enum HTMLReport {
             """
     }
 
-    private static func section(_ result: JobResult) -> String {
+    private static func section(_ result: JobResult, processors: Int) -> String {
         let conditions = result.isCold ? "Cold caches." : "Warm."
         var html = "<section>\n<h2 id=\"\(result.job.rawValue)\">\(result.job.rawValue)</h2>\n"
         html += "<p>\(escaped(result.job.title)). \(conditions)</p>\n"
@@ -86,6 +86,10 @@ enum HTMLReport {
         for group in result.groups {
             if result.groups.count > 1 { html += "<h3>\(escaped(group.title))</h3>\n" }
             html += bars(group, title: result.job.rawValue) + table(group)
+            if let spending = group.spending(processors: processors) { html += "<p>\(escaped(spending.line))</p>\n" }
+            if let difference = group.againstBaseline {
+                html += "<p>\(escaped(TextTable.against(difference)))</p>\n"
+            }
             for warning in group.warnings { html += "<p class=\"warning\">\(escaped(warning))</p>\n" }
         }
         if let failure = result.failure {
@@ -96,7 +100,7 @@ enum HTMLReport {
 
     private static func style(_ row: Row) -> String {
         switch row.role {
-        case .own: "own"
+        case .own, .baseline: "own"
         case .peer, .driver: "peer"
         case .floor: "floor"
         }

@@ -8,7 +8,7 @@ struct Machine: Sendable {
     init(facts: [(name: String, value: String)]) { self.facts = facts }
 
     /// Looks around.
-    init(version: String, input: BenchInput, peers: Peers) {
+    init(version: String, input: BenchInput, peers: Peers, target: TargetFileSystem) {
         var names = utsname()
         uname(&names)
         let release = withUnsafeBytes(of: &names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
@@ -29,8 +29,8 @@ struct Machine: Sendable {
             (
                 "new trees go to",
                 FreshTarget.makesFileSystems
-                    ? "a fresh ext4 on a loop device over \(FreshTarget.memory) for each run"
-                    : "a new directory in \(FreshTarget.memory) for each run (no root: no fresh ext4)"
+                    ? "a fresh \(target.rawValue) in \(FreshTarget.memory) for each run"
+                    : "a new directory in \(FreshTarget.memory) for each run (no root: no fresh file system)"
             ),
             ("least memory that shows", Self.launcherMemory()),
         ]

@@ -78,13 +78,14 @@ extension Pipeline {
         cbench_trim_memory()
         let start = ContinuousClock.now
         try startAll(from: source, to: target, errors: errors.descriptor) { children.append($0) }
-        var sample = Sample(seconds: 0, processorSeconds: 0, peakKiB: 0, writtenBytes: 0)
+        var sample = Sample(seconds: 0, userSeconds: 0, systemSeconds: 0, peakKiB: 0, writtenBytes: 0)
         var failure: String?
         while let child = children.first {
             let ended = try Self.wait(for: child)
             Cleanup.shared.forget(child)
             children.removeFirst()
-            sample.processorSeconds += ended.processorSeconds
+            sample.userSeconds += ended.userSeconds
+            sample.systemSeconds += ended.systemSeconds
             sample.peakKiB = max(sample.peakKiB, ended.peakKiB)
             sample.writtenBytes = ended.writtenBytes
             if let text = ended.failure, failure == nil {
@@ -137,7 +138,8 @@ extension Pipeline {
     }
 
     private struct Ended {
-        var processorSeconds: Double
+        var userSeconds: Double
+        var systemSeconds: Double
         var peakKiB: Int
         var writtenBytes: UInt64?
         var failure: String?
@@ -159,7 +161,7 @@ extension Pipeline {
         let code = (status >> 8) & 0xff
         let failure = signal != 0 ? "was ended by signal \(signal)" : code != 0 ? "ended with status \(code)" : nil
         return Ended(
-            processorSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime), peakKiB: usage.ru_maxrss,
+            userSeconds: seconds(usage.ru_utime), systemSeconds: seconds(usage.ru_stime), peakKiB: usage.ru_maxrss,
             writtenBytes: written, failure: failure)
     }
 

@@ -4,7 +4,7 @@ extension BenchResult {
     var json: JSONValue {
         var members: [(String, JSONValue)] = [
             ("format", .number(1)), ("machine", .object(machine.facts.map { ($0.name, .string($0.value)) })),
-            ("input", .string(input)), ("jobs", .array(jobs.map(\.json))),
+            ("input", .string(input)), ("jobs", .array(jobs.map { $0.json(processors: processors) })),
         ]
         if let budget { members.append(("budget", budget.json)) }
         if isReference {
@@ -21,32 +21,36 @@ extension BenchResult {
 }
 
 extension JobResult {
-    fileprivate var json: JSONValue {
+    fileprivate func json(processors: Int) -> JSONValue {
         var members: [(String, JSONValue)] = [
             ("job", .string(job.rawValue)), ("title", .string(job.title)), ("cold", .bool(isCold)),
             ("runs", .number(Double(runs))),
         ]
         if let note { members.append(("note", .string(note))) }
         if let failure { members.append(("failure", .string(failure.description))) }
-        members.append(("groups", .array(groups.map(\.json))))
+        members.append(("groups", .array(groups.map { $0.json(processors: processors) })))
         return .object(members)
     }
 }
 
 extension Group {
-    fileprivate var json: JSONValue {
-        .object([
+    fileprivate func json(processors: Int) -> JSONValue {
+        var members: [(String, JSONValue)] = [
             ("title", .string(title)), ("entries", .number(Double(entries))), ("bytes", .number(Double(bytes))),
             ("best", best.map { .string(rows[$0].name) } ?? .null),
             ("warnings", .array(warnings.map { .string($0) })),
             ("rows", .array(rows.map(json(of:)))),
-        ])
+        ]
+        if let spending = spending(processors: processors) { members.append(("spending", spending.json)) }
+        if let difference = againstBaseline { members.append(("againstBaseline", difference.json)) }
+        return .object(members)
     }
 
     private func json(of row: Row) -> JSONValue {
         var members: [(String, JSONValue)] = [("name", .string(row.name))]
         switch row.role {
         case .own: members.append(("role", .string("ldiff")))
+        case .baseline: members.append(("role", .string("baseline")))
         case .driver: members.append(("role", .string("driver")))
         case .floor: members.append(("role", .string("floor")))
         case .peer(let peer):
@@ -67,6 +71,7 @@ extension Group {
         var members: [(String, JSONValue)] = [
             ("median", rounded(series.median)), ("min", rounded(series.minimum)), ("max", rounded(series.maximum)),
             ("spread", rounded(series.spread)), ("processorSeconds", rounded(series.processorSeconds)),
+            ("userSeconds", rounded(series.userSeconds)), ("systemSeconds", rounded(series.systemSeconds)),
             ("peakKiB", .number(Double(series.peakKiB))),
         ]
         if row.outputBytes > 0 { members.append(("outputBytes", .number(Double(row.outputBytes)))) }

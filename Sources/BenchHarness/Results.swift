@@ -1,3 +1,5 @@
+import LinuxIO
+
 /// What came of one contender.
 struct Row: Sendable {
     enum Outcome: Sendable, Equatable {
@@ -36,10 +38,20 @@ struct Group: Sendable {
     var rows: [Row]
 
     var own: Series? { rows.first { $0.role == .own }?.series }
+    /// Where ldiff's time went.
+    func spending(processors: Int) -> Spending? {
+        guard let row = rows.first(where: { $0.role == .own }), let series = row.series else { return nil }
+        return Spending(series, processors: processors, report: row.report)
+    }
+    /// Whether this ldiff differs from the other one that took part; nil where none did.
+    var againstBaseline: Difference? {
+        guard let own, let baseline = rows.first(where: { $0.role == .baseline })?.series else { return nil }
+        return Difference(from: baseline.samples.map(\.seconds), to: own.samples.map(\.seconds))
+    }
     var floor: Series? { rows.first { $0.isFloor }?.series }
     /// The row with the least median, floors aside.
     var best: Int? {
-        rows.indices.filter { !rows[$0].isFloor && rows[$0].series != nil }
+        rows.indices.filter { rows[$0].role != .baseline && !rows[$0].isFloor && rows[$0].series != nil }
             .min { (rows[$0].series?.median ?? 0) < (rows[$1].series?.median ?? 0) }
     }
 
@@ -52,7 +64,10 @@ struct Group: Sendable {
     /// What a reader should know before believing the figures.
     var warnings: [String] {
         rows.compactMap { row in
-            guard let ratio = ratio(row), !row.isFloor, ratio.overlaps || ratio.isNoisy else { return nil }
+            // The other ldiff is judged by a test of its own.
+            guard let ratio = ratio(row), !row.isFloor, row.role != .baseline, ratio.overlaps || ratio.isNoisy else {
+                return nil
+            }
             if ratio.runs < Ratio.fewest { return "\(row.name): too few runs for a ratio (\(ratio.runs))" }
             let range = Format.fixed(ratio.range.lowerBound, 2) + " to " + Format.fixed(ratio.range.upperBound, 2)
             let doubt = ratio.overlaps ? "which of the two is faster is not proven" : "the ratio is uncertain"
@@ -77,6 +92,8 @@ struct JobResult: Sendable {
 struct BenchResult: Sendable {
     var machine: Machine
     var input: String
+    /// How many processors ldiff takes.
+    var processors = WorkerPool.availableCores
     /// Whether the input is the tree for which the targets are meant.
     var isReference = false
     var jobs: [JobResult] = []
@@ -97,7 +114,7 @@ struct BenchResult: Sendable {
                 switch row.outcome {
                 case .measured: continue
                 case .failed:
-                    if row.role == .own || row.role == .driver { return .failed }
+                    if row.role == .own || row.role == .driver || row.role == .baseline { return .failed }
                     outcome = .incomplete
                 case .unavailable:
                     // A peer that nobody asked for may be missing.

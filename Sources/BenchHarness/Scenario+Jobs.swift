@@ -196,4 +196,23 @@ extension ScenarioBuilder {
             }
             + [floor("copy") { [tree, $0] }]
     }
+    /// As a driver copies a layer of its own store. The source is made in each run's file system, before the clock runs.
+    func copyWithin() -> [Contender] {
+        let (program, tree) = (program, input.tree)
+        let (from, to) = ({ (target: String) in target + "/source" }, { (target: String) in target + "/copy" })
+        var rows = [
+            Contender(.own, "ldiff tree copy", .tree) { Pipeline([program, "bench-probe", "copy", from($0), to($0)]) }
+        ]
+        rows += peer(.cp, "cp -a", .tree) { Pipeline([$0, "-aT", from($1), to($1)]) }
+        rows += peer(.rsync, "rsync -a", .tree) { Pipeline([$0, "-aH", from($1) + "/", to($1) + "/"]) }
+        rows += peer(.tar, "GNU tar | GNU tar", .tree) {
+            let fill = "mkdir \"$1\" && exec \"$0\" -xpf - -C \"$1\""
+            return Pipeline([$0, "-cf", "-", "-C", from($1), "."], ["sh", "-c", fill, $0, to($1)])
+        }
+        for index in rows.indices {
+            rows[index].prepare = { [Pipeline(["cp", "-aT", tree, from($0)]), Pipeline(["sync"])] }
+            rows[index].filled = to
+        }
+        return rows
+    }
 }

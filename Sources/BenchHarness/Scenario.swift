@@ -12,12 +12,16 @@ struct Scenario {
     var expected: Summary
     /// Runs of each for every one asked for: short jobs take more.
     var runFactor = 1
+    /// How many times the tree must fit into what a run fills.
+    var targetFactor: UInt64 = 1
 }
 
 /// A pipeline that does a job, and how its result is checked.
 struct Contender {
     enum Role: Equatable {
         case own
+        /// Another version of ldiff.
+        case baseline
         /// ldiff too, through a driver; compared with the engine alone.
         case driver
         case peer(PeerName)
@@ -62,6 +66,21 @@ struct Contender {
         self.pipeline = pipeline
     }
 
+    /// The same work, done by another program.
+    func done(by baseline: String, insteadOf program: String) -> Contender {
+        var other = self
+        other.role = .baseline
+        other.name = "baseline"
+        other.pipeline = { target in
+            var pipeline = self.pipeline(target)
+            for index in pipeline.stages.indices where pipeline.stages[index].first == program {
+                pipeline.stages[index][0] = baseline
+            }
+            return pipeline
+        }
+        return other
+    }
+
     init(missing why: String, _ role: Role, _ name: String) {
         self.role = role
         self.name = name
@@ -81,23 +100,41 @@ struct ScenarioBuilder {
     /// The driver whose operations are measured, if one is.
     var driver: String?
     var driverHome: String?
+    /// Another ldiff that does what this one does.
+    var baseline: String?
+    var target = TargetFileSystem.ext4
 
     let program = BenchProbe.program
     let workers = String(WorkerPool.availableCores)
 
     func scenarios(_ job: BenchJob) throws(BenchFailure) -> [Scenario] {
-        if let driver { return try scenarios(job, through: driver) }
+        var scenarios: [Scenario]
+        if let driver { scenarios = try self.scenarios(job, through: driver) } else { scenarios = try alone(job) }
+        guard let baseline else { return scenarios }
+        for index in scenarios.indices {
+            scenarios[index].contenders = scenarios[index].contenders.flatMap { contender in
+                contender.role == .own ? [contender, contender.done(by: baseline, insteadOf: program)] : [contender]
+            }
+        }
+        return scenarios
+    }
+
+    private func alone(_ job: BenchJob) throws(BenchFailure) -> [Scenario] {
         switch job {
         case .diff, .diffCold: return [scenario(diff(tree: input.tree))]
-        case .size: return [scenario(size())]
-        case .changes: return [scenario(changes())]
+        case .size, .sizeCold: return [scenario(size())]
+        case .changes, .changesCold: return [scenario(changes())]
         case .treeChanges: return [scenario(try treeChanges())]
-        case .apply: return [scenario(try apply())]
+        case .apply, .applyCold: return [scenario(try apply())]
         case .applyGzip: return [scenario(try applyGzip())]
         case .applyZstd: return [scenario(try applyZstd())]
         case .diffGzip: return [scenario(diffGzip())]
         case .diffZstd: return [scenario(try diffZstd())]
-        case .copy: return [scenario(copy())]
+        case .copy, .copyCold: return [scenario(copy())]
+        case .copyWithin:
+            var within = scenario(copyWithin())
+            within.targetFactor = 2
+            return [within]
         case .smallLayers: return [try smallLayers()]
         case .scale: return try scale()
         }

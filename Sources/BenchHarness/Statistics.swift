@@ -2,8 +2,10 @@
 struct Sample: Sendable, Equatable {
     /// From the first program's start to the last one's end.
     var seconds: Double
-    /// User and system time of all programs.
-    var processorSeconds: Double
+    /// What all programs took of processors in their own code, and in the kernel.
+    var userSeconds: Double
+    var systemSeconds: Double
+    var processorSeconds: Double { userSeconds + systemSeconds }
     /// The largest resident size that one of the programs reached, in KiB.
     var peakKiB: Int
     /// Bytes written by the last program; nil where that cannot be known.
@@ -28,6 +30,8 @@ struct Series: Sendable, Equatable {
     /// Largest less smallest, in parts of the median.
     var spread: Double { median > 0 ? (maximum - minimum) / median : 0 }
     var processorSeconds: Double { BenchHarness.median(samples.map(\.processorSeconds)) ?? 0 }
+    var userSeconds: Double { BenchHarness.median(samples.map(\.userSeconds)) ?? 0 }
+    var systemSeconds: Double { BenchHarness.median(samples.map(\.systemSeconds)) ?? 0 }
     var peakKiB: Int { samples.map(\.peakKiB).max() ?? 0 }
 }
 

@@ -21,10 +21,29 @@ enum TextFile {
     /// A file's text; empty where it cannot be read.
     static func read(_ path: String) -> String { bytes(path).map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
+    /// Where the results of a run lie until it has ended.
+    static func unfinished(_ path: String) -> String { path + ".unfinished" }
+
+    /// Whether a file of that name would be replaced: not a pipe or a device, which is written to as it is.
+    static func isReplaceable(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
+    }
+
+    /// Writes what a run that goes on has so far, beside the file.
+    static func writeUnfinished(_ text: String, to path: String) throws(BenchFailure) {
+        if isReplaceable(path) { try put(text, under: unfinished(path)) }
+    }
+
+    /// Writes what a whole run has; a pipe or device is written to as it is.
+    static func write(_ text: String, to path: String) throws(BenchFailure) {
+        try put(text, under: path)
+        if isReplaceable(path) { unlink(unfinished(path)) }
+    }
+
     /// Throws where `write` to `path` would fail at once; what is there stays as it is.
     static func check(_ path: String) throws(BenchFailure) {
-        var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+        if !isReplaceable(path) {
             guard access(path, W_OK) == 0 else {
                 throw BenchFailure(.cannotWrite, "write \(path): \(errorText(errno))")
             }
@@ -38,9 +57,8 @@ enum TextFile {
     }
 
     /// Writes a file so that it appears under its name only when it is complete; a pipe or device is written to as it is.
-    static func write(_ text: String, to path: String) throws(BenchFailure) {
-        var status = stat()
-        let replaces = stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
+    private static func put(_ text: String, under path: String) throws(BenchFailure) {
+        let replaces = isReplaceable(path)
         let partial = replaces ? "\(path).partial-\(getpid())" : path
         let file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard file >= 0 else { throw BenchFailure(.cannotWrite, "create \(path): \(errorText(errno))") }

@@ -1,12 +1,12 @@
 /// Results as aligned text.
 enum TextTable {
     /// One job's tables; the best of each is marked with `*`, and bold where the terminal can.
-    static func lines(_ result: JobResult, colors: Bool) -> [String] {
+    static func lines(_ result: JobResult, processors: Int, colors: Bool) -> [String] {
         let bold = { (text: String) in colors ? "\u{1b}[1m\(text)\u{1b}[0m" : text }
         let conditions = "\(result.isCold ? "cold" : "warm"), in turn"
         var lines = [bold("\(result.job.rawValue)") + "  \(result.job.title) (\(conditions))"]
         if let note = result.note { lines.append("  note: " + note) }
-        for group in result.groups { lines += table(group, bold) }
+        for group in result.groups { lines += table(group, processors, bold) }
         if let failure = result.failure { lines.append("  not measured: \(failure.description)") }
         return lines
     }
@@ -15,7 +15,7 @@ enum TextTable {
         "", "runs", "median", "min", "max", "spread", "x ldiff", "CPU s", "peak MiB", "output",
     ]
 
-    private static func table(_ group: Group, _ bold: (String) -> String) -> [String] {
+    private static func table(_ group: Group, _ processors: Int, _ bold: (String) -> String) -> [String] {
         var cells = [[group.title] + headings.dropFirst()]
         for row in group.rows { cells.append(Self.cells(row, in: group)) }
         let widths = (0..<headings.count).map { column in cells.map { $0.count > 2 ? $0[column].count : 0 }.max() ?? 0 }
@@ -34,7 +34,15 @@ enum TextTable {
         if let own = group.own, let floor = group.floor, floor.median > 0 {
             lines.append("  ldiff takes \(Format.fixed(own.median / floor.median, 2)) times the floor")
         }
+        if let spending = group.spending(processors: processors) { lines.append("  " + spending.line) }
+        if let difference = group.againstBaseline { lines.append("  " + against(difference)) }
         return lines + group.warnings.map { "  warning: " + $0 }
+    }
+
+    /// What became of ldiff since the other one that took part.
+    static func against(_ difference: Difference) -> String {
+        "against the baseline: \(Format.fixed(difference.ratio, 3)) times its time, \(difference.verdict) "
+            + "(p \(Format.fixed(difference.test.probability, 3)))"
     }
 
     /// A row's cells under `headings`; name and reason only, where there are no figures.

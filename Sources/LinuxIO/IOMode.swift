@@ -51,4 +51,15 @@ public struct IOCounters: Sendable, Equatable {
         ringSubmissions += other.ringSubmissions
         ringEnters += other.ringEnters
     }
+
+    /// The counters with their names in reports.
+    public var fields: [(String, UInt64)] {
+        [
+            ("opens", opens), ("stats", stats), ("batchedStats", batchedStats), ("statBatches", statBatches),
+            ("slowStats", slowStats), ("directoryReads", directoryReads),
+            ("attributeCalls", attributeCalls), ("inlineReads", inlineReads), ("bytesRead", bytesRead),
+            ("bytesWritten", bytesWritten), ("creates", creates), ("ringSubmissions", ringSubmissions),
+            ("ringEnters", ringEnters),
+        ]
+    }
 }

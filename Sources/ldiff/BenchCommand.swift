@@ -25,6 +25,9 @@ struct BenchCommand: ParsableCommand {
               ldiff bench diff apply --input /srv/rootfs --runs 9 --report bench.html
               ldiff bench diff --against tar,bsdtar --cold --json bench.json
               ldiff bench --driver overlay2
+              ldiff bench apply copy-within --target xfs
+              ldiff bench diff --runs 15 --baseline /usr/bin/ldiff
+              ldiff bench --compare before.json after.json
             """)
 
     @Argument(help: "What to measure.")
@@ -50,6 +53,23 @@ struct BenchCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Where the driver's store is made; in the cache if not given.", valueName: "dir"))
     var driverHome: String?
+
+    @Option(
+        help: ArgumentHelp("Another ldiff, which takes part in every job: the version before.", valueName: "program"))
+    var baseline: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What new trees go to, made anew in memory for each run (root).",
+            valueName: TargetFileSystem.allCases.map(\.rawValue).joined(separator: "|")))
+    var target: TargetFileSystem = .ext4
+
+    @Option(
+        parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Measure nothing: compare two files that --json wrote, and say which differences are noise.",
+            valueName: "before.json after.json"))
+    var compare: [String] = []
 
     @Flag(help: "Drop the caches before every run (root).")
     var cold = false
@@ -80,7 +100,14 @@ struct BenchCommand: ParsableCommand {
             throw ValidationError("\(other.rawValue) is not done by drivers")
         }
         if driver == nil, driverHome != nil { throw ValidationError("--driver-home needs --driver") }
-        for path in [input, jsonFile, report, budget, allocationCounter, driverHome].compactMap({ $0 }) {
+        if !compare.isEmpty {
+            guard compare.count == 2 else { throw ValidationError("--compare takes two files, before and after") }
+            guard job.isEmpty, input == nil, against == nil, runs == nil, driver == nil, baseline == nil, budget == nil,
+                report == nil, !cold, !quick
+            else { throw ValidationError("--compare measures nothing, and takes only --json") }
+        }
+        let paths = [input, jsonFile, report, budget, allocationCounter, driverHome, baseline].compactMap { $0 }
+        for path in paths + compare {
             guard !path.isEmpty, String(validating: RawArguments.bytes(path), as: UTF8.self) == path else {
                 throw ValidationError("bench takes only paths that are UTF-8 and not empty")
             }
@@ -88,7 +115,10 @@ struct BenchCommand: ParsableCommand {
     }
 
     func run() throws {
+        if compare.count == 2 { return try printComparison() }
         var options = BenchOptions()
+        options.baseline = baseline
+        options.target = target
         options.driver = driver?.rawValue
         options.driverHome = driverHome
         options.jobs = job.isEmpty ? (driver == nil ? BenchJob.allCases : BenchJob.ofDrivers) : job
@@ -114,6 +144,16 @@ struct BenchCommand: ParsableCommand {
             throw LayerError(.unsupported, "bench", cause: .reason("not everything could be measured, see above"))
         case .failed:
             throw LayerError(.limitExceeded, "bench", cause: .reason("ldiff failed or exceeded its budget, see above"))
+        }
+    }
+
+    private func printComparison() throws {
+        do {
+            let comparison = try BenchComparison(compare[0], compare[1])
+            for line in comparison.text { Console.output(line + "\n") }
+            if let jsonFile { try comparison.write(to: jsonFile) }
+        } catch {
+            throw error.layerError("bench")
         }
     }
 
@@ -157,6 +197,7 @@ struct BenchProbeCommand: ParsableCommand {
 }
 
 extension BenchJob: ExpressibleByArgument {}
+extension TargetFileSystem: ExpressibleByArgument {}
 
 /// What `--against` takes.
 struct PeerList: ExpressibleByArgument {

@@ -64,17 +64,6 @@ struct Report {
 }
 
 extension IOCounters {
-    /// The counters with their names in reports.
-    var fields: [(String, UInt64)] {
-        [
-            ("opens", opens), ("stats", stats), ("batchedStats", batchedStats), ("statBatches", statBatches),
-            ("slowStats", slowStats), ("directoryReads", directoryReads),
-            ("attributeCalls", attributeCalls), ("inlineReads", inlineReads), ("bytesRead", bytesRead),
-            ("bytesWritten", bytesWritten), ("creates", creates), ("ringSubmissions", ringSubmissions),
-            ("ringEnters", ringEnters),
-        ]
-    }
-
     /// The counters as an object, with the mode that was asked for.
     func json(_ mode: IOMode) -> JSONObject {
         var object = JSONObject()

@@ -28,7 +28,9 @@ private func leftovers(of process: String) throws -> [String] {
 @Suite(.serialized) struct BenchCommandTests {
     @Test(arguments: [
         ("nonsense", "job"), ("diff --against tar,rar", "bsdtar"), ("--runs 0", "--runs"), ("--runs x", "--runs"),
-        ("--input ''", "UTF-8"),
+        ("--input ''", "UTF-8"), ("--compare one.json", "two files"),
+        ("diff --compare a.json b.json", "measures nothing"),
+        ("apply --target ntfs", "btrfs"),
     ])
     func `wrong usage is refused and the choices are named`(arguments: String, text: String) throws {
         let outcome = try ldiff(arguments)
@@ -90,6 +92,57 @@ private func leftovers(of process: String) throws -> [String] {
         #expect(outcome.status != 0)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["r.html", "r.json"])
         for name in ["r.json", "r.html"] { #expect(TextFile.read(folder.path + "/" + name) == "earlier") }
+    }
+
+    @Test func `a run that fails leaves the results of an earlier one, and its own beside them`() throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .mixed, entries: 50).make(at: folder.path + "/tree") { _ in }
+        try TextFile.write("earlier", to: folder.path + "/r.json")
+        let fake = folder.path + "/other"
+        try "#!/bin/sh\n[ \"$1\" = --version ] || exit 5\n".write(toFile: fake, atomically: true, encoding: .utf8)
+        chmod(fake, 0o755)
+        let outcome = try ldiff(
+            "diff --against tar --runs 1 --input \(folder.path)/tree --json \(folder.path)/r.json --baseline \(fake)",
+            environment: "LDIFF_CACHE=\(folder.path)/cache")
+        #expect(outcome.status == 65, "\(outcome.output)\n\(outcome.errors)")
+        #expect(outcome.output.contains("r.json.unfinished"))
+        #expect(TextFile.read(folder.path + "/r.json") == "earlier")
+        let unfinished = TextFile.read(folder.path + "/r.json.unfinished")
+        #expect(unfinished.contains("baseline") && unfinished.contains("ended with status 5"))
+        let missing = try ldiff("diff --input \(folder.path)/tree --baseline \(folder.path)/none")
+        #expect(missing.status == 66 && missing.errors.contains("baseline"))
+    }
+
+    @Test func `another ldiff takes part, and two results are compared`() throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .mixed, entries: 100).make(at: folder.path + "/tree") { _ in }
+        let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+            .appending(path: "ldiff").path
+        for name in ["a", "b"] {
+            let outcome = try ldiff(
+                "diff size copy --against tar --runs 4 --input \(folder.path)/tree --json \(folder.path)/\(name).json --baseline \(program)",
+                environment: "LDIFF_CACHE=\(folder.path)/cache")
+            #expect(outcome.status == 0, "\(outcome.output)\n\(outcome.errors)")
+            #expect(outcome.output.contains("against the baseline: ") && outcome.output.contains(" waiting; ring: "))
+            #expect(!TextFile.exists(folder.path + "/\(name).json.unfinished"))
+        }
+        let compared = try ldiff("--compare \(folder.path)/a.json \(folder.path)/b.json --json \(folder.path)/c.json")
+        #expect(compared.status == 0, "\(compared.errors)")
+        let value = try #require(JSONValue(parsing: TextFile.bytes(folder.path + "/c.json") ?? []))
+        let lines = value["lines"]?.elements ?? []
+        #expect(Set(lines.compactMap { $0["role"]?.string }) == ["ldiff", "baseline", "peer", "floor"])
+        #expect(lines.allSatisfy { ($0["probability"]?.number ?? 0) > 0 })
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "needs root"), arguments: TargetFileSystem.allCases)
+    func `trees are copied into and within every file system, and checked`(target: TargetFileSystem) throws {
+        let folder = try TestFolder()
+        try SyntheticTree(shape: .mixed, entries: 100).make(at: folder.path + "/tree") { _ in }
+        let outcome = try ldiff(
+            "copy copy-within apply-cold --target \(target.rawValue) --against cp,rsync,tar --runs 1 --input \(folder.path)/tree",
+            environment: "LDIFF_CACHE=\(folder.path)/cache")
+        #expect(outcome.status == 0, "\(outcome.output)\n\(outcome.errors)")
+        #expect(outcome.output.contains("cp -a") && outcome.output.contains("apply-cold"))
     }
 
     @Test(arguments: ["overlay2", "overlay"])

@@ -39,7 +39,7 @@ func sampleResult() -> BenchResult {
 
 @Suite struct TableTests {
     @Test func `columns are aligned and the best row is marked`() throws {
-        let lines = TextTable.lines(sampleResult().jobs[0], colors: false)
+        let lines = TextTable.lines(sampleResult().jobs[0], processors: 2, colors: false)
         let heading = try #require(lines.first { $0.contains("linux-source") && $0.contains("median") })
         let own = try #require(lines.first { $0.contains("ldiff ") && $0.contains("0.310 s") })
         let tar = try #require(lines.first { $0.contains("GNU tar") && $0.contains("0.950 s") })
@@ -50,7 +50,7 @@ func sampleResult() -> BenchResult {
     }
 
     @Test func `reasons, warnings and the floor are told`() {
-        let text = TextTable.lines(sampleResult().jobs[0], colors: false).joined(separator: "\n")
+        let text = TextTable.lines(sampleResult().jobs[0], processors: 2, colors: false).joined(separator: "\n")
         #expect(text.contains("Docker 20.10") && text.contains("not built: perf/peers/build"))
         #expect(text.contains("failed: its layer has other contents"))
         #expect(text.contains("warning: bsdtar: runs vary, which of the two is faster is not proven"))
@@ -59,7 +59,7 @@ func sampleResult() -> BenchResult {
     }
 
     @Test func `a job that could not run says why`() {
-        let text = TextTable.lines(sampleResult().jobs[1], colors: true).joined(separator: "\n")
+        let text = TextTable.lines(sampleResult().jobs[1], processors: 2, colors: true).joined(separator: "\n")
         #expect(text.contains("not measured: cold runs need root"))
     }
 

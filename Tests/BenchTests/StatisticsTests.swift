@@ -5,7 +5,7 @@ import Testing
 func series(_ seconds: Double..., peakKiB: Int = 1024) -> Series {
     Series(
         samples: seconds.map {
-            Sample(seconds: $0, processorSeconds: $0 * 2, peakKiB: peakKiB, writtenBytes: 10)
+            Sample(seconds: $0, userSeconds: $0 * 0.5, systemSeconds: $0 * 1.5, peakKiB: peakKiB, writtenBytes: 10)
         })
 }
 
@@ -61,4 +61,42 @@ func series(_ seconds: Double..., peakKiB: Int = 1024) -> Series {
     func `decimals are rounded`(value: Double, decimals: Int, text: String) {
         #expect(Format.fixed(value, decimals) == text)
     }
+}
+
+@Suite struct RankTestTests {
+    /// Exact values, from the tables of the rank-sum test: 2 of C(n + m, n) orders lie as far out as the outermost.
+    @Test(
+        arguments: [
+            ([1, 2, 3, 4, 5], [6, 7, 8, 9, 10], 2.0 / 252, true),
+            ([6, 7, 8, 9, 10], [1, 2, 3, 4, 5], 2.0 / 252, true),
+            ([1, 2, 3, 4, 6], [5, 7, 8, 9, 10], 4.0 / 252, true),
+            ([1, 3, 5, 7, 9], [2, 4, 6, 8, 10], 174.0 / 252, false),
+            ([1, 2, 3], [4, 5, 6], 2.0 / 20, false),
+            ([1], [2], 1, false),
+            ([3, 3, 3, 3, 3], [3, 3, 3, 3, 3], 1, false),
+        ] as [([Double], [Double], Double, Bool)])
+    func `few runs are judged exactly`(first: [Double], second: [Double], probability: Double, differs: Bool) throws {
+        let test = try #require(RankTest(first, second))
+        #expect(abs(test.probability - probability) < 1e-9, "\(test.probability)")
+        #expect(test.isDifferent == differs)
+    }
+
+    @Test func `three runs of each can show nothing, four can`() {
+        #expect(RankTest([1, 2, 3], [4, 5, 6])?.canDecide == false)
+        #expect(RankTest([1, 2, 3, 4], [5, 6, 7, 8])?.isDifferent == true)
+    }
+
+    /// The normal approximation goes on where the exact count ends.
+    @Test func `many runs are judged as few are`() throws {
+        let runs = { (count: Int, first: Double) in (0..<count).map { first + 2 * Double($0) } }
+        let exact = try #require(RankTest(runs(20, 0), runs(20, 9)))
+        let normal = try #require(RankTest(runs(21, 0), runs(21, 9)))
+        #expect(abs(exact.probability - normal.probability) < 0.05, "\(exact.probability), \(normal.probability)")
+        let apart = try #require(RankTest(runs(30, 0), runs(30, 100)))
+        #expect(apart.probability < 1e-6 && apart.isDifferent)
+        let same = try #require(RankTest([Double](repeating: 1, count: 30), [Double](repeating: 1, count: 30)))
+        #expect(!same.isDifferent)
+    }
+
+    @Test func `without runs there is nothing to judge`() { #expect(RankTest([], [1]) == nil) }
 }
