@@ -37,6 +37,19 @@ struct Machine: Sendable {
         for (name, version) in peers.versions() { facts.append((name, version)) }
     }
 
+    /// Seconds that all processors together were idle or waited for disks since the start; nil where that is not told.
+    static var idleSeconds: Double? {
+        // cpu user nice system idle iowait irq softirq steal ..., see proc(5).
+        let words = TextFile.read("/proc/stat").prefix { $0 != "\n" }.split(separator: " ")
+        guard words.count > 5, words[0] == "cpu", let idle = Double(words[4]), let waiting = Double(words[5]) else {
+            return nil
+        }
+        return (idle + waiting) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
+    /// How many processors those are.
+    static var processors: Int { Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
     /// The name of the file system that holds a path, from the longest mount point above it.
     private static func fileSystem(of path: String) -> String {
         guard let whole = realpath(path, nil) else { return "unknown" }

@@ -76,6 +76,7 @@ extension Pipeline {
         defer { for child in children { Cleanup.shared.endProcess(child) } }
         // What this process still holds of earlier results would count as the children's peak.
         cbench_trim_memory()
+        let idle = Machine.idleSeconds
         let start = ContinuousClock.now
         try startAll(from: source, to: target, errors: errors.descriptor) { children.append($0) }
         var sample = Sample(seconds: 0, userSeconds: 0, systemSeconds: 0, peakKiB: 0, writtenBytes: 0)
@@ -93,6 +94,7 @@ extension Pipeline {
             }
         }
         sample.seconds = start.duration(to: .now) / .seconds(1)
+        if let idle, let now = Machine.idleSeconds { sample.idleSeconds = now - idle }
         let said = errors.tail()
         if let failure {
             let last = String(decoding: said, as: UTF8.self).split(separator: "\n").last.map { ": " + String($0) } ?? ""

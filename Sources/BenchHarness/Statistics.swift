@@ -6,6 +6,8 @@ struct Sample: Sendable, Equatable {
     var userSeconds: Double
     var systemSeconds: Double
     var processorSeconds: Double { userSeconds + systemSeconds }
+    /// What all processors of the machine together had nothing to do, or waited for a disk; nil where that is not told.
+    var idleSeconds: Double?
     /// The largest resident size that one of the programs reached, in KiB.
     var peakKiB: Int
     /// Bytes written by the last program; nil where that cannot be known.
@@ -32,6 +34,11 @@ struct Series: Sendable, Equatable {
     var processorSeconds: Double { BenchHarness.median(samples.map(\.processorSeconds)) ?? 0 }
     var userSeconds: Double { BenchHarness.median(samples.map(\.userSeconds)) ?? 0 }
     var systemSeconds: Double { BenchHarness.median(samples.map(\.systemSeconds)) ?? 0 }
+    /// nil where a run's is not known.
+    var idleSeconds: Double? {
+        let known = samples.compactMap(\.idleSeconds)
+        return known.count == samples.count ? BenchHarness.median(known) : nil
+    }
     var peakKiB: Int { samples.map(\.peakKiB).max() ?? 0 }
 }
 

@@ -123,7 +123,7 @@ private func leftovers(of process: String) throws -> [String] {
                 "diff size copy --against tar --runs 4 --input \(folder.path)/tree --json \(folder.path)/\(name).json --baseline \(program)",
                 environment: "LDIFF_CACHE=\(folder.path)/cache")
             #expect(outcome.status == 0, "\(outcome.output)\n\(outcome.errors)")
-            #expect(outcome.output.contains("against the baseline: ") && outcome.output.contains(" waiting; ring: "))
+            #expect(outcome.output.contains("against the baseline: ") && outcome.output.contains(" idle; ring: "))
             #expect(!TextFile.exists(folder.path + "/\(name).json.unfinished"))
         }
         let compared = try ldiff("--compare \(folder.path)/a.json \(folder.path)/b.json --json \(folder.path)/c.json")

@@ -76,12 +76,18 @@ import Testing
             )
         ])
         let spending = try #require(Spending(series(1, 1, 1), processors: 4, report: report))
-        #expect(abs(spending.own + spending.kernel + spending.waiting - 1) < 1e-9)
+        #expect(abs(spending.own + spending.kernel + spending.idle - 1) < 1e-9)
         #expect(
             spending.line
-                == "time of ldiff's, of 4 processors: 13 % own code, 38 % kernel, 50 % waiting; "
+                == "time of ldiff's, of 4 processors: 13 % own code, 38 % kernel, 50 % idle; "
                 + "ring: 1,200 operations in 30 calls, 1,000 of them looks")
+        // Half of what two processors had is idle, a quarter is others'.
+        var sample = Sample(seconds: 1, userSeconds: 0.25, systemSeconds: 0.25, peakKiB: 1, writtenBytes: nil)
+        sample.idleSeconds = 0.5 * Double(Machine.processors)
+        let all = try #require(Spending(Series(samples: [sample]), processors: Machine.processors, report: nil))
+        #expect(abs(all.idle - 0.5) < 1e-9)
+        #expect(abs(all.own + all.kernel + (all.others ?? 0) + all.idle - 1) < 1e-9)
         #expect(Spending(Series(), processors: 2, report: nil) == nil)
-        #expect(try #require(Spending(series(1), processors: 1, report: nil)).waiting == 0)
+        #expect(try #require(Spending(series(1), processors: 1, report: nil)).idle == 0)
     }
 }
