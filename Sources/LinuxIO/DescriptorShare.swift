@@ -11,6 +11,8 @@ public struct DescriptorShare: Sendable {
     public let total: Int
     /// Workers that may run at once.
     public let workers: Int
+    /// Workers that may run where each mostly waits: more than `workers` only if that takes nothing from any of them.
+    public let slowWorkers: Int
     /// Directories that each may keep open.
     public let directories: Int
     /// Reads that each may have in flight.
@@ -19,15 +21,17 @@ public struct DescriptorShare: Sendable {
     /// Descriptors that a worker needs to get on at all: its ring, a directory being read, one on the way to it, a file.
     private static let leastPerWorker = 10
 
-    /// Shares out for at most `workers` workers that would like to have `directories` and `reads` each.
-    public init(workers wanted: Int, directories: Int, reads: Int) {
-        self.init(free: Self.free, workers: wanted, directories: directories, reads: reads)
+    /// Shares out for at most `workers` workers that would like to have `directories` and `reads` each, or `slow` of them
+    /// where there is plenty.
+    public init(workers wanted: Int, slow: Int = 0, directories: Int, reads: Int) {
+        self.init(free: Self.free, workers: wanted, slow: slow, directories: directories, reads: reads)
     }
 
-    init(free: Int, workers wanted: Int, directories: Int, reads: Int) {
+    init(free: Int, workers wanted: Int, slow: Int = 0, directories: Int, reads: Int) {
         let share = free / 2
         total = share
         workers = max(1, min(wanted, share / Self.leastPerWorker))
+        slowWorkers = max(workers, min(slow, share / (directories + reads + 4)))
         let each = max(Self.leastPerWorker, share / workers) - 4
         self.directories = max(2, min(directories, each / 2))
         readsInFlight = max(1, min(reads, each - self.directories))

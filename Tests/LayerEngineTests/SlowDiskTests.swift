@@ -82,6 +82,18 @@ import Testing
         }
     }
 
+    @Test func `where opening a file takes long many more workers than cores do it, if nobody says how many`() throws {
+        let expected = try layer(source(fast, io: .sync))
+        let two = try timed { try layer(source($0, workers: 2, io: .sync)) }
+        for io in [IOMode.sync, .auto, .ring] {
+            let many = try timed { try layer(source($0, io: io)) }
+            print("diff, \(io): \(two.seconds) s with two workers, \(many.seconds) s with as many as it takes")
+            #expect(firstDifference(many.result, expected) == nil)
+            #expect(many.atOnce >= 12)
+            #expect(many.seconds * 2 < two.seconds)
+        }
+    }
+
     @Test func `where the tree is cold more workers than cores walk it, if nobody says how many`() throws {
         let some = try timed { try DiffEngine.size(source($0, workers: 2, io: .auto)) }
         let many = try timed { try DiffEngine.size(source($0, io: .auto)) }

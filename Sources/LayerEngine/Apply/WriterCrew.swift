@@ -2,7 +2,9 @@ import LayerModel
 import LinuxIO
 import Synchronization
 
-/// The queue of one writing thread.
+/// The queue of one writing thread, filled and waited for by one other, the decoder.
+///
+/// Each wakes the other only for what it waits for: a wake-up a batch would cost more than writing the batch's smallest files.
 final class WriterLane: Sendable {
     private struct State {
         var waiting: [FileBatch] = []
@@ -13,6 +15,10 @@ final class WriterLane: Sendable {
         /// Jobs of the completed batches that were done.
         var done: UInt64 = 0
         var isClosed = false
+        /// The decoder waits for room: it is woken when half of the queue is free.
+        var lacksRoom = false
+        /// The number of completed batches for which the decoder waits.
+        var awaited = UInt64.max
     }
 
     private let state = Monitor(State())
@@ -28,7 +34,8 @@ final class WriterLane: Sendable {
     func push(_ batch: FileBatch) {
         outstanding.add(1, ordering: .relaxed)
         state.waitFor { [bound] (state) -> (result: Void, wake: Bool)? in
-            guard state.waiting.count - state.next < bound else { return nil }
+            state.lacksRoom = state.waiting.count - state.next >= bound
+            guard !state.lacksRoom else { return nil }
             if state.next == state.waiting.count {
                 state.waiting.removeAll(keepingCapacity: true)
                 state.next = 0
@@ -46,7 +53,8 @@ final class WriterLane: Sendable {
         state.waitFor { [bound] (state) -> (result: FileBatch?, wake: Bool)? in
             if state.next < state.waiting.count {
                 state.next += 1
-                return (state.waiting[state.next - 1], state.waiting.count - state.next >= bound - 1)
+                let left = state.waiting.count - state.next
+                return (state.waiting[state.next - 1], state.lacksRoom && left <= bound / 2)
             }
             return state.isClosed ? (nil, false) : nil
         }
@@ -61,7 +69,7 @@ final class WriterLane: Sendable {
             state.completed += 1
             state.done += UInt64(done)
             if state.spare.count < bound { state.spare.append(batch) }
-            return ((), true)
+            return ((), state.completed >= state.awaited)
         }
     }
 
@@ -78,7 +86,11 @@ final class WriterLane: Sendable {
 
     /// Waits until that many batches are given back.
     func wait(until count: UInt64) {
-        state.waitFor { $0.completed >= count ? ((), false) : nil }
+        state.waitFor { (state) -> (result: Void, wake: Bool)? in
+            let isReached = state.completed >= count
+            state.awaited = isReached ? .max : count
+            return isReached ? ((), false) : nil
+        }
     }
 
     func close() {

@@ -21,6 +21,8 @@ enum ExportDemand: Comparable {
     case several
     /// More threads than cores: metadata come from a disk, and each thread can only wait for one inode.
     case cold
+    /// Far more threads than cores: opening a file takes a disk so long that it answers many at once, or none would use it.
+    case slow
 }
 
 /// Hands out the work of an export: walking, planning, encoding and writing go on side by side.
@@ -35,6 +37,9 @@ final class ExportFlow: Sendable {
         var walking = 0
         /// Directories whose walk took so long that it must have waited for a disk.
         var slowWalks = 0
+        /// Segments whose files took so long to open.
+        var slowSegments = 0
+        var isSlow: Bool { slowSegments >= 2 }
         /// By index: whether the directory's names are in the tables.
         var walked: [Bool] = []
         var isPlanning = false
@@ -82,7 +87,7 @@ final class ExportFlow: Sendable {
                 }
                 if state.isPlanned, state.written == state.planned { return (.done, false) }
             }
-            let window = inFlight == 0 ? Self.warmWindow : Self.window
+            let window = inFlight == 0 && !state.isSlow ? Self.warmWindow : Self.window
             if inFlight < Self.depth, state.claimed < min(state.planned, state.written + window) {
                 state.claimed += 1
                 return (.encode(state.claimed - 1), false)
@@ -114,6 +119,7 @@ final class ExportFlow: Sendable {
     /// How much there is to do at once.
     var demand: ExportDemand {
         state.update { state in
+            if state.isSlow { return (.slow, false) }
             if state.slowWalks >= 4 { return (.cold, false) }
             return (state.directories.count > 1 || state.planned - state.claimed > 1 ? .several : .one, false)
         }
@@ -152,6 +158,9 @@ final class ExportFlow: Sendable {
             return ((), true)
         }
     }
+
+    /// Says that a segment's files took long to open.
+    func encodedSlowly() { state.change { $0.slowSegments += 1 } }
 
     /// Hands in an encoded segment.
     func publish(_ index: Int, _ segment: EncodedSegment) {

@@ -42,6 +42,8 @@ final class ExportPlan: Sendable {
 
     /// Bytes that a segment aims at: enough that handing it over costs nothing, little enough to stay in cache.
     static let segmentSize = 256 << 10
+    /// Items of a segment at most: where each must be waited for, many workers share them.
+    static let segmentItems = 64
     /// Files above this are cut into pieces of this size.
     static let pieceSize: Int64 = 256 << 10
 
@@ -80,7 +82,8 @@ struct SegmentCutter {
                 continue
             }
             let bytes = headerByteCount(item, entry, store) + (Int(size) + 511) & ~511
-            if current.byteCount + bytes > ExportPlan.segmentSize, current.count > 0 {
+            let isFull = current.byteCount + bytes > ExportPlan.segmentSize || current.count == ExportPlan.segmentItems
+            if isFull, current.count > 0 {
                 try close(plan, next: index)
             }
             current.count += 1

@@ -25,7 +25,8 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         let most = job.walk.descriptors.workers
         let count = WorkerPool(count: workers).count
         let crew = ExportCrew(
-            job, cancel, count: min(count, most), coldCount: min(workers == nil ? 2 * count : count, most))
+            job, cancel, count: min(count, most), coldCount: min(workers == nil ? 2 * count : count, most),
+            slowCount: job.walk.descriptors.slowWorkers)
         do throws(LayerError) {
             crew.tallies.add(try writeAll(into: &sink, crew))
         } catch {
@@ -105,19 +106,26 @@ private final class ExportCrew {
     private let cancel: CancelFlag
     private let count: Int
     private let coldCount: Int
+    private let slowCount: Int
     private var started = 1
 
-    init(_ job: ExportJob, _ cancel: CancelFlag, count: Int, coldCount: Int) {
+    init(_ job: ExportJob, _ cancel: CancelFlag, count: Int, coldCount: Int, slowCount: Int) {
         self.job = job
         self.cancel = cancel
         self.count = count
         self.coldCount = coldCount
+        self.slowCount = slowCount
     }
 
     func startHelpers() {
-        guard started < coldCount else { return }
-        let demand = job.flow.demand
-        let wanted = demand == .one ? 1 : demand == .several ? count : coldCount
+        guard started < slowCount else { return }
+        let wanted =
+            switch job.flow.demand {
+            case .one: 1
+            case .several: count
+            case .cold: coldCount
+            case .slow: slowCount
+            }
         let (job, cancel, tallies, failure) = (job, cancel, tallies, failure)
         while started < wanted {
             started += 1
@@ -146,13 +154,19 @@ extension SegmentEncoder {
         }
     }
 
+    /// What an entry takes at least where a disk is slow. The one here takes 0.1 ms for a file that is not in memory.
+    private static var slowOpening: Duration { .microseconds(500) }
+
     /// Does one task; writing is the writer's own.
     mutating func perform(_ task: ExportTask) throws(LayerError) {
         switch task {
         case .encode(let index):
+            let start = ContinuousClock.now
             try orWithoutRing { (encoder) throws(LayerError) in
                 if let encoded = try encoder.encode(index) { encoder.publish(index, encoded) }
             }
+            let opened = max(1, Int(job.plan.segments[index].count))
+            if start.duration(to: .now) > Self.slowOpening * opened { job.flow.encodedSlowly() }
         case .plan: try job.decideItems()
         case .walk(let directory):
             let start = ContinuousClock.now

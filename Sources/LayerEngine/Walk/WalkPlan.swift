@@ -76,6 +76,7 @@ final class WalkPlan: Sendable {
         let perCore = purpose == .changes || purpose == .size ? TreeWalk.coldWorkersPerCore : 2
         descriptors = DescriptorShare(
             workers: source.workers ?? perCore * WorkerPool.availableCores,
+            slow: source.workers ?? Self.slowWorkersPerCore * WorkerPool.availableCores,
             directories: DirectoryOpener.largeCacheSize,
             reads: source.ringWindow)
         store = try TreeStore()
@@ -99,6 +100,9 @@ final class WalkPlan: Sendable {
         }
         baseRoots = StackRange(start: UInt32(first), count: UInt32(base.count))
     }
+
+    /// Workers a core at most where each file must be waited for, and the caller names no number.
+    private static let slowWorkersPerCore = 8
 
     /// Says that the tree is cold: names wait for a disk.
     func isCold() {
