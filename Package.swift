@@ -92,7 +92,8 @@ let package = Package(
             swiftSettings: engineSettings),
         .target(name: "CBench"),
         .target(
-            name: "BenchHarness", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench"],
+            name: "BenchHarness",
+            dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench"],
             swiftSettings: programSettings),
         .target(name: "CMallocCounter"),
         .executableTarget(

@@ -18,6 +18,7 @@ public enum BenchJob: String, CaseIterable, Sendable {
     case copyWithin = "copy-within"
     case smallLayers = "small-layers"
     case scale
+    case latency
 
     /// A heading.
     public var title: String {
@@ -40,11 +41,12 @@ public enum BenchJob: String, CaseIterable, Sendable {
         case .copyWithin: "Copy of a tree within a file system"
         case .smallLayers: "Diff of ten entries, process start included"
         case .scale: "Diff against the number of entries"
+        case .latency: "Single calls of the snapshotter, or of a driver"
         }
     }
 
     /// The jobs that a driver does too.
-    public static let ofDrivers: [BenchJob] = [.diff, .changes, .size, .apply]
+    public static let ofDrivers: [BenchJob] = [.diff, .changes, .size, .apply, .latency]
 
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
@@ -65,8 +67,8 @@ public enum BenchJob: String, CaseIterable, Sendable {
 
 /// What a run of the harness is to do.
 public struct BenchOptions: Sendable {
-    /// The jobs, in the order in which they run.
-    public var jobs: [BenchJob] = BenchJob.allCases
+    /// The jobs, in the order in which they run; those that `quick` and `driver` imply if empty.
+    public var jobs: [BenchJob] = []
     /// A directory, a tar, or a recipe's name; nil for what `quick` implies.
     public var input: String?
     /// Which peers take part; nil for all that are found.
@@ -98,6 +100,18 @@ public struct BenchOptions: Sendable {
     /// Every job on the Linux source tree, five runs each.
     public init() {}
 
+    var effectiveJobs: [BenchJob] {
+        if !jobs.isEmpty { return jobs }
+        if driver != nil { return BenchJob.ofDrivers }
+        return BenchJob.allCases.filter { job in
+            switch job {
+            // The snapshotter is a program of its own, and may not be there.
+            case .latency: !quick && TextFile.exists(ScenarioBuilder.daemon)
+            case .sizeCold, .changesCold, .applyCold, .copyCold, .copyWithin: !quick
+            default: true
+            }
+        }
+    }
     var effectiveRuns: Int { runs ?? (quick ? 3 : 5) }
     var effectiveInput: String { input ?? (quick ? "synthetic" : "linux-source") }
 }

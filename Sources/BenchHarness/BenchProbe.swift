@@ -9,7 +9,7 @@ public enum BenchProbe {
     ///
     /// `floor KIND WORKERS PATH [PATH]` does only the system calls of a job; `copy TREE DIRECTORY` is the tree copy that
     /// drivers use, with all attributes, as cp -a; `tree PATH` and `archive` (of standard input) sum up what is there;
-    /// `recipe NAME` makes an input tree and prints its path.
+    /// `latency DRIVER HOME COUNT` times a driver's calls; `recipe NAME` makes an input tree and prints its path.
     public static func run(_ arguments: [String]) throws(BenchFailure) -> String {
         switch arguments.first {
         case "floor" where (4...5).contains(arguments.count):
@@ -28,6 +28,8 @@ public enum BenchProbe {
             } catch {
                 throw BenchFailure(.failed, "archive: \(error)")
             }
+        case "latency" where arguments.count == 4:
+            return try latency(arguments[1], home: arguments[2], count: Int(arguments[3]) ?? 0)
         case "recipe" where arguments.count == 2:
             guard let recipe = Recipe(rawValue: arguments[1]) else { break }
             return try recipe.tree(BenchConsole(line: { _ in }, status: { _, _ in })) + "\n"
@@ -35,7 +37,8 @@ public enum BenchProbe {
         }
         throw BenchFailure(
             .usage,
-            "a probe is floor KIND WORKERS PATH [PATH], copy TREE DIRECTORY, tree PATH, archive, or recipe NAME")
+            "a probe is floor KIND WORKERS PATH [PATH], copy TREE DIRECTORY, tree PATH, archive, latency DRIVER HOME COUNT, or recipe NAME"
+        )
     }
 
     private static func copy(_ source: String, to target: String) throws(BenchFailure) -> String {

@@ -28,7 +28,7 @@ public enum Bench {
         let builder = ScenarioBuilder(
             input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick,
             driver: options.driver, driverHome: options.driverHome, baseline: options.baseline, target: options.target)
-        for job in options.jobs {
+        for job in options.effectiveJobs {
             let runner = JobRunner(job: job, options: options, console: console, start: start)
             let found = runner.run(builder)
             console.line("")
@@ -101,6 +101,10 @@ struct JobRunner {
         var result = JobResult(job: job, isCold: isCold, runs: options.effectiveRuns, groups: [])
         if isCold, let refusal = Caches.refusal {
             result.failure = BenchFailure(.unavailable, refusal)
+            return result
+        }
+        if job == .latency {
+            result.groups = runLatency(builder.latencyWithBaseline())
             return result
         }
         do throws(BenchFailure) {

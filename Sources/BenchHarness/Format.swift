@@ -1,7 +1,8 @@
 /// Numbers as people read them, in tables and plots.
 enum Format {
-    /// `0.300 s`, `12.3 ms`.
+    /// `0.300 s`, `12.30 ms`, `87 µs`.
     static func seconds(_ value: Double) -> String {
+        if value > 0, value < 0.001 { return fixed(value * 1_000_000, 0) + " µs" }
         if value >= 100 { return fixed(value, 1) + " s" }
         return value >= 0.1 ? fixed(value, 3) + " s" : fixed(value * 1000, 2) + " ms"
     }

@@ -6,6 +6,8 @@ public enum PeerName: String, CaseIterable, Sendable {
     case containersStorage = "containers-storage"
     case docker = "peer-docker"
     case containerd = "peer-containerd"
+    case drivers = "peer-drivers"
+    case snapshots = "peer-snapshots"
 
     /// How reports call it.
     var title: String {
@@ -13,6 +15,8 @@ public enum PeerName: String, CaseIterable, Sendable {
         case .tar: "GNU tar"
         case .docker: "Docker 20.10"
         case .containerd: "containerd 1.6"
+        case .drivers: "Docker 20.10's driver"
+        case .snapshots: "containerd 1.6 overlayfs"
         default: rawValue
         }
     }
@@ -21,6 +25,7 @@ public enum PeerName: String, CaseIterable, Sendable {
     var installation: String {
         switch self {
         case .docker, .containerd: "not built: perf/peers/build"
+        case .drivers, .snapshots: "not built: perf/peers/build \(rawValue)"
         case .bsdtar: "not installed: apt-get install libarchive-tools"
         case .igzip: "not installed: apt-get install isal"
         case .du, .cp: "not installed: apt-get install coreutils"
@@ -59,6 +64,7 @@ struct Peers: Sendable {
         PeerName.allCases.compactMap { peer in
             guard let path = self[peer] else { return nil }
             switch peer {
+            case .drivers, .snapshots: return nil
             case .docker: return (peer.rawValue, packageVersion("golang-github-docker-docker-dev"))
             case .containerd: return (peer.rawValue, packageVersion("golang-github-containerd-containerd-dev"))
             case .containersStorage: return (peer.rawValue, packageVersion("containers-storage"))

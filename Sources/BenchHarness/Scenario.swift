@@ -112,11 +112,21 @@ struct ScenarioBuilder {
         if let driver { scenarios = try self.scenarios(job, through: driver) } else { scenarios = try alone(job) }
         guard let baseline else { return scenarios }
         for index in scenarios.indices {
-            scenarios[index].contenders = scenarios[index].contenders.flatMap { contender in
-                contender.role == .own ? [contender, contender.done(by: baseline, insteadOf: program)] : [contender]
-            }
+            scenarios[index].contenders = withBaseline(scenarios[index].contenders, baseline)
         }
         return scenarios
+    }
+
+    private func withBaseline(_ contenders: [Contender], _ baseline: String) -> [Contender] {
+        contenders.flatMap { contender in
+            contender.role == .own ? [contender, contender.done(by: baseline, insteadOf: program)] : [contender]
+        }
+    }
+
+    /// The contenders of the job `latency`. Another ldiff takes part where the program makes the calls itself.
+    func latencyWithBaseline() -> [Contender] {
+        guard let baseline, driver != nil else { return latency() }
+        return withBaseline(latency(), baseline)
     }
 
     private func alone(_ job: BenchJob) throws(BenchFailure) -> [Scenario] {
@@ -137,6 +147,7 @@ struct ScenarioBuilder {
             return [within]
         case .smallLayers: return [try smallLayers()]
         case .scale: return try scale()
+        case .latency: return []
         }
     }
 

@@ -17,7 +17,7 @@ struct Spending: Sendable, Equatable {
 
     /// nil without runs.
     init?(_ series: Series, processors: Int, report: JSONValue?) {
-        guard !series.samples.isEmpty, series.median > 0, processors > 0 else { return nil }
+        guard !series.samples.isEmpty, series.median > 0, processors > 0, series.peakKiB > 0 else { return nil }
         let all = series.median * Double(processors)
         own = min(1, series.userSeconds / all)
         kernel = min(1 - own, series.systemSeconds / all)

@@ -121,7 +121,7 @@ struct BenchCommand: ParsableCommand {
         options.target = target
         options.driver = driver?.rawValue
         options.driverHome = driverHome
-        options.jobs = job.isEmpty ? (driver == nil ? BenchJob.allCases : BenchJob.ofDrivers) : job
+        options.jobs = job
         options.input = input
         options.peers = against?.peers
         options.runs = runs

@@ -9,7 +9,6 @@ import Testing
     /// What a refused ring must come to: no ring, a clear reason, and everything else works.
     static func expectRefusal(_ reason: String) throws {
         #expect(!RingCapabilities.current.isUsable)
-        #expect(!RingCapabilities.current.hasDirectDescriptors)
         #expect(RingCapabilities.current.reason == reason)
         let error = #expect(throws: LayerError.self) {
             let ring = try Ring(entries: 8)

@@ -116,7 +116,7 @@ private enum StatBatch {
         }
     }
 
-    @Test func `single operations report by token, beside reads in flight and a batch`() throws {
+    @Test func `reads and opens report by token, beside a batch`() throws {
         let scratch = try Scratch()
         try scratch.write("file", pattern(3, count: 500))
         let arena = try NameArena()
@@ -128,16 +128,19 @@ private enum StatBatch {
         try outcomes.makeUsable(100)
         let slab = Slab(capacity: 500)
         var ring = try Ring(entries: 8)
-        try ring.stat(scratch.directory, name, in: arena, into: metadata, at: 3, token: 30)
+        try ring.open(scratch.directory, name, in: arena, [.readOnly], token: 30)
         try ring.read(scratch.open("file"), into: slab, 0..<500, at: 0, token: 31)
-        try ring.stat(scratch.directory, missing, in: arena, into: metadata, at: 4, token: 32)
+        try ring.open(scratch.directory, missing, in: arena, [.readOnly], token: 32)
         let names = [NameRef](repeating: name, count: 40)
         try StatBatch.fill(
             scratch.directory, names.span, in: arena, into: metadata, outcomes: outcomes, at: 10, through: &ring)
         #expect((10..<50).allSatisfy { metadata[$0].size == 500 })
         var results: [UInt64: Int32] = [:]
         while let completion = try ring.nextCompletion(wait: true) { results[completion.token] = completion.result }
-        #expect(results == [30: 0, 31: 500, 32: -ENOENT])
-        #expect(metadata[3].size == 500 && metadata[4] == EntryMetadata())
+        let opened = results.removeValue(forKey: 30) ?? -1
+        try #require(opened >= 0)
+        let file = OwnedDescriptor(adopting: opened)
+        #expect(try contents(file) == pattern(3, count: 500))
+        #expect(results == [31: 500, 32: -ENOENT])
     }
 }

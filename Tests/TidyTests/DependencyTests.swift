@@ -17,7 +17,7 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
     ],
     "BenchHarness": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "CBench", "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc", "Synchronization",
     ],
     "DaemonSupport": [
         "LayerModel", "LinuxIO", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc", "Synchronization",

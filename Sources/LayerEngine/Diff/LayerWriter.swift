@@ -154,19 +154,15 @@ extension SegmentEncoder {
         }
     }
 
-    /// What an entry takes at least where a disk is slow. The one here takes 0.1 ms for a file that is not in memory.
-    private static var slowOpening: Duration { .microseconds(500) }
-
     /// Does one task; writing is the writer's own.
     mutating func perform(_ task: ExportTask) throws(LayerError) {
         switch task {
         case .encode(let index):
-            let start = ContinuousClock.now
+            opening.begin()
             try orWithoutRing { (encoder) throws(LayerError) in
                 if let encoded = try encoder.encode(index) { encoder.publish(index, encoded) }
             }
-            let opened = max(1, Int(job.plan.segments[index].count))
-            if start.duration(to: .now) > Self.slowOpening * opened { job.flow.encodedSlowly() }
+            if opening.isSlow(entries: Int(job.plan.segments[index].count)) { job.flow.encodedSlowly() }
         case .plan: try job.decideItems()
         case .walk(let directory):
             let start = ContinuousClock.now

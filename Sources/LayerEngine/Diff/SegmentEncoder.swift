@@ -25,6 +25,7 @@ struct SegmentEncoder: ~Copyable {
     /// What is begun, with the reads that the ring carries out for it.
     var segments: OpenSegments
     var ringRefused = false
+    var opening = SlowOpening()
     /// Files in a row whose bytes memory did not hold, and files read since without asking it.
     var missesInARow = 0
     var coldReads: UInt64 = 0

@@ -4,8 +4,10 @@ public import LayerModel
 public struct RingCompletion: BitwiseCopyable, Sendable {
     /// What the caller gave when it started the operation.
     public var token: UInt64
-    /// Bytes in all, or the negated errno.
+    /// Bytes in all, or the descriptor; the negated errno.
     public var result: Int32
+    /// Whether the result is a descriptor, which has to be closed if nobody takes the completion.
+    var isDescriptor = false
 
     /// Throws the error of a failed operation, with the name of the system call that it stands for.
     public func check(_ call: StaticCallName) throws(SystemCallError) -> Int {
@@ -25,12 +27,8 @@ public struct Ring: ~Copyable {
 
     /// A ring for `entries` operations in flight (4 to 4,096, rounded up to a power of two by the kernel).
     ///
-    /// `directDescriptors` false makes `readFile` and `writeFile` do without linked chains, as on older kernels.
     /// Throws `.unsupported` with the reason where io_uring cannot be used; see `RingCapabilities`.
-    public init(entries: Int, directDescriptors: Bool = true) throws(LayerError) {
-        core = try RingCore(entries: entries)
-        if !directDescriptors { core.hasFileTable = false }
-    }
+    public init(entries: Int) throws(LayerError) { core = try RingCore(entries: entries) }
 
     deinit {
         let core = core

@@ -30,12 +30,6 @@ public struct RingCapabilities: Sendable, BitwiseCopyable {
     /// Whether `Ring.init` can succeed.
     public var isUsable: Bool { refusal == 0 }
 
-    /// Whether files can be opened into the ring's own table, and chains use them (Linux 5.19).
-    public var hasDirectDescriptors: Bool {
-        isUsable && features & Kernel.featureLinkedFile != 0 && supports(opcode: Kernel.opcodeOpen)
-            && supports(opcode: Kernel.opcodeClose)
-    }
-
     func supports(opcode: UInt32) -> Bool { opcode < 64 && opcodes & (1 << UInt64(opcode)) != 0 }
 
     /// Why plain system calls are used instead; nil when the ring can be used.
@@ -155,20 +149,11 @@ enum Kernel {
 
     static let featureNoDrop: UInt32 = 1 << 1
     static let featureSubmitStable: UInt32 = 1 << 2
-    static let featureLinkedFile: UInt32 = 1 << 12
 
     static let opcodeCancel: UInt32 = 14
     static let opcodeOpen: UInt32 = 18
-    static let opcodeClose: UInt32 = 19
     static let opcodeStat: UInt32 = 21
     static let opcodeRead: UInt32 = 22
-
-    /// The descriptor of the entry is an index into the ring's file table.
-    static let entryFixedFile: UInt8 = 1 << 0
-    /// The next entry starts when this one has succeeded.
-    static let entryLink: UInt8 = 1 << 2
-    /// The next entry starts when this one has ended, however.
-    static let entryHardLink: UInt8 = 1 << 3
 
     /// Bits of the submission queue's flags word: work or overflowed completions wait for an enter.
     static let queueNeedsEnter: UInt32 = 1 << 1 | 1 << 2

@@ -14,8 +14,6 @@ struct RingCore: ~Copyable {
     private(set) var enters: UInt64 = 0
     /// Batched operations that have not completed, see `RingSlot.outcomes`.
     var batchPending = 0
-    /// Whether the ring has a file table of its own: nil until first asked.
-    var hasFileTable: Bool?
     /// Set when the kernel refuses the ring: nothing that is in flight will be reported any more.
     private(set) var hasFailed = false
     /// Set when the kernel could not carry out something that it took, having no thread for it, at a limit of processes, or no
@@ -33,21 +31,21 @@ struct RingCore: ~Copyable {
 
     /// A cancel request's own completion.
     private static let cancelMark = UInt64.max
-    /// The most entries a slot's chain has.
-    static let chainLength = 3
+    /// The fewest slots of a ring.
+    private static let fewest = 4
 
     init(entries: Int) throws(LayerError) {
         let capabilities = RingCapabilities.current
         if let reason = capabilities.reason { throw Self.unavailable(reason) }
-        let wanted = UInt32(min(max(entries, RingCore.chainLength + 1), 4096))
+        let wanted = UInt32(min(max(entries, Self.fewest), 4096))
         var parameters = io_uring_params()
         parameters.flags = Kernel.setupCompletionQueueSize
         if capabilities.defersWork {
             parameters.flags |=
                 Kernel.setupSingleIssuer | Kernel.setupDeferTaskRun | Kernel.setupTaskRunFlag
         }
-        // Every slot has at most `chainLength` completions on the way (and one cancel), so the queue cannot overflow.
-        parameters.cq_entries = wanted * UInt32(RingCore.chainLength + 1)
+        // Every slot has at most one completion on the way, and one of a cancel, so the queue cannot overflow.
+        parameters.cq_entries = wanted * 2
         // Reason: the ring's memory stays in place until `shutDown`; liburing fills it.
         let made = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
         unsafe made.initialize(to: io_uring())
@@ -79,7 +77,7 @@ struct RingCore: ~Copyable {
         }
     }
 
-    /// Makes sure that `count` entries can be prepared one after the other, so that a chain is never torn.
+    /// Makes sure that `count` entries can be prepared.
     mutating func makeSpace(_ count: Int) throws(LayerError) {
         // Reason, here and below: the ring is set up and belongs to this thread.
         while unsafe Int(io_uring_sq_space_left(ring)) < count { try submit() }
@@ -87,13 +85,12 @@ struct RingCore: ~Copyable {
 
     /// Prepares one entry for a slot; `makeSpace` has been called.
     mutating func prepare(
-        _ index: Int, step: UInt8 = 0, flags: UInt8 = 0, _ fill: (UnsafeMutablePointer<io_uring_sqe>) -> Void
+        _ index: Int, _ fill: (UnsafeMutablePointer<io_uring_sqe>) -> Void
     ) {
         // Reason: liburing gives an entry that is ours until submitted; it is filled at once.
         guard let entry = unsafe io_uring_get_sqe(ring) else { preconditionFailure("no space was made for an entry") }
         unsafe fill(entry)
-        unsafe entry.pointee.flags |= flags
-        unsafe io_uring_sqe_set_data64(entry, slots.userData(index, step: step))
+        unsafe io_uring_sqe_set_data64(entry, slots.userData(index))
         slots[index].pending += 1
         owed += 1
     }
@@ -168,14 +165,14 @@ struct RingCore: ~Copyable {
             guard userData != Self.cancelMark else { continue }
             precondition(owed > 0, "more completions than operations")
             owed -= 1
-            let (index, step) = slots.slot(of: userData)
+            let index = slots.slot(of: userData)
             slots[index].pending -= 1
             var outcome = result
             if mischief != nil, slots[index].operation == .read || slots[index].operation == .stat {
                 outcome = mischief?.serve(result) ?? result
                 if outcome == result, slots[index].operation == .read { outcome = mischief?.change(result) ?? result }
             }
-            try completed(index, step: step, result: outcome)
+            try completed(index, result: outcome)
         }
         return count
     }
@@ -204,20 +201,11 @@ struct RingCore: ~Copyable {
 
     /// Reports a finished operation and frees its slot.
     mutating func finish(_ index: Int, _ result: Int32) {
-        finished.append(RingCompletion(token: slots[index].token, result: result))
+        finished.append(
+            RingCompletion(
+                token: slots[index].token, result: result,
+                isDescriptor: slots[index].operation == .open && result >= 0))
         slots.free(index)
-    }
-
-    // MARK: The file table
-
-    /// Whether chains may open into the ring's own table; sets it up at first use.
-    mutating func useFileTable() -> Bool {
-        if let hasFileTable { return hasFileTable }
-        // Reason: as above. The table has one place per slot.
-        var made = RingCapabilities.current.hasDirectDescriptors
-        if made { unsafe made = io_uring_register_files_sparse(ring, UInt32(slots.capacity)) == 0 }
-        hasFileTable = made
-        return made
     }
 
     // MARK: The end
@@ -232,6 +220,9 @@ struct RingCore: ~Copyable {
         unsafe io_uring_queue_exit(ring)
         unsafe ring.deallocate()
         unsafe peeked.deallocate()
+        while let completion = finished.takeFirst() {
+            if completion.isDescriptor { _ = OwnedDescriptor(adopting: completion.result) }
+        }
         if drained { slots.destroy() }
     }
 
@@ -241,14 +232,11 @@ struct RingCore: ~Copyable {
             isClosing = true
             try submit()
             for index in 0..<slots.capacity where slots[index].operation != .free {
-                // What has completed of a chain is not found any more, which is an answer too.
-                for step in 0..<UInt8(slots[index].operation.isChain ? Self.chainLength : 1) {
-                    try makeSpace(1)
-                    // Reason: space was made, and the entry is filled at once.
-                    guard let entry = unsafe io_uring_get_sqe(ring) else { continue }
-                    unsafe io_uring_prep_cancel64(entry, slots.userData(index, step: step), 0)
-                    unsafe io_uring_sqe_set_data64(entry, Self.cancelMark)
-                }
+                try makeSpace(1)
+                // Reason: space was made, and the entry is filled at once.
+                guard let entry = unsafe io_uring_get_sqe(ring) else { continue }
+                unsafe io_uring_prep_cancel64(entry, slots.userData(index), 0)
+                unsafe io_uring_sqe_set_data64(entry, Self.cancelMark)
             }
             try submit()
             while owed > 0 {

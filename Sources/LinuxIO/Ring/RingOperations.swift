@@ -27,9 +27,8 @@ extension RingCore {
     }
 
     /// Takes one completion of a slot. Calls no code of the ring's owner.
-    mutating func completed(_ index: Int, step: UInt8, result: Int32) throws(LayerError) {
-        // The later steps of a chain are cancelled where an earlier one failed.
-        if result == -ECANCELED || result == -ENOMEM, !isClosing, !slots[index].operation.isChain { hasGivenUp = true }
+    mutating func completed(_ index: Int, result: Int32) throws(LayerError) {
+        if result == -ECANCELED || result == -ENOMEM, !isClosing { hasGivenUp = true }
         switch slots[index].operation {
         case .free:
             preconditionFailure("a completion for a free slot")
@@ -37,12 +36,8 @@ extension RingCore {
             try readCompleted(index, result)
         case .stat:
             try statCompleted(index, result)
-        case .readFile, .writeFile:
-            try chainCompleted(index, step: step, result)
-        case .openForRead, .openForWrite, .open:
+        case .open:
             try openCompleted(index, result)
-        case .write:
-            try writeCompleted(index, result)
         }
     }
 

@@ -7,18 +7,8 @@ enum RingOperation: UInt8, BitwiseCopyable {
     case read
     /// statx of a name, result into the caller's storage.
     case stat
-    /// open, read, close in one chain.
-    case readFile
-    /// open, write, close in one chain.
-    case writeFile
-    /// The first step of readFile and writeFile where there is no file table; they go on as read and write.
-    case openForRead
-    case openForWrite
-    /// An open alone; its descriptor goes to whoever takes the completion.
+    /// An open, whose descriptor goes to whoever takes the completion.
     case open
-    case write
-
-    var isChain: Bool { self == .readFile || self == .writeFile }
 }
 
 /// One operation in flight and everything the kernel may touch for it.
@@ -50,11 +40,6 @@ struct RingSlot: ~Copyable {
     /// Offset in the file of `start`.
     var offset: Int64 = 0
     var flags: Int32 = 0
-    var mode: UInt32 = 0
-    /// The first error of a chain, or 0.
-    var failure: Int32 = 0
-    /// Bytes of the chain's data step.
-    var moved: Int32 = 0
     var metadata: StableArray<EntryMetadata>?
     /// Where a batch collects its results instead of reporting completions.
     var outcomes: StableArray<Int32>?
@@ -140,8 +125,6 @@ struct RingSlots: ~Copyable {
         self[index].token = token
         self[index].pending = 0
         self[index].done = 0
-        self[index].failure = 0
-        self[index].moved = 0
         return index
     }
 
@@ -162,17 +145,15 @@ struct RingSlots: ~Copyable {
         used -= 1
     }
 
-    /// What identifies a slot's submission: its index, the step of its chain, and its generation.
-    func userData(_ index: Int, step: UInt8 = 0) -> UInt64 {
-        UInt64(self[index].generation) << 32 | UInt64(step) << 24 | UInt64(index)
-    }
+    /// What identifies a slot's submission: its index and its generation.
+    func userData(_ index: Int) -> UInt64 { UInt64(self[index].generation) << 32 | UInt64(index) }
 
-    /// The slot and step of a completion. A stale or foreign one means that the table is corrupt, and ends the process.
-    func slot(of userData: UInt64) -> (index: Int, step: UInt8) {
-        let index = Int(userData & 0xff_ffff)
+    /// The slot of a completion. A stale or foreign one means that the table is corrupt, and ends the process.
+    func slot(of userData: UInt64) -> Int {
+        let index = Int(userData & 0xffff_ffff)
         precondition(index < capacity && self[index].generation == UInt32(userData >> 32), "stale completion")
         precondition(self[index].pending > 0, "unexpected completion")
-        return (index, UInt8(truncatingIfNeeded: userData >> 24))
+        return index
     }
 
     /// Where statx(2) writes for a slot.

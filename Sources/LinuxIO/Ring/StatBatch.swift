@@ -3,25 +3,22 @@ internal import CUring
 public import LayerModel
 
 extension Ring {
-    /// Starts statx(2) of `name` in `directory`, links not followed, into `metadata[index]`.
+    /// Starts statx(2) of `name` in `directory`, links not followed, into `metadata[index]`, with 0 or the negated errno in
+    /// `outcomes[index]`; `finishStats` waits for it. A name that cannot be looked up leaves its metadata as they were.
     ///
-    /// The completion's result is 0 or the negated errno. The caller keeps the directory open until then; the arena
-    /// and the result storage are kept by the ring. The kernel gives every statx to one of its worker threads, which
-    /// pays off where names must come from a disk and costs twice the plain call where they are in memory.
-    public mutating func stat(
-        _ directory: borrowing OwnedDescriptor, _ name: NameRef, in arena: NameArena,
-        into metadata: StableArray<EntryMetadata>, at index: Int, token: UInt64
-    ) throws(LayerError) {
-        try core.startStat(directory.number, name, arena, metadata, nil, index, token: token)
-    }
-
-    /// The same, with 0 or the negated errno in `outcomes[index]` instead of a completion; `finishStats` waits for it. A name
-    /// that cannot be looked up leaves its metadata as they were.
+    /// The caller keeps the directory open until then; the arena and the result storage are kept by the ring. The kernel gives
+    /// every statx to one of its worker threads, which pays off where names must come from a disk and costs twice the plain
+    /// call where they are in memory.
     public mutating func stat(
         _ directory: borrowing OwnedDescriptor, _ name: NameRef, in arena: NameArena,
         into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at index: Int
     ) throws(LayerError) {
-        try core.startStat(directory.number, name, arena, metadata, outcomes, index, token: 0)
+        let slot = try core.takeSlot(.stat, directory.number, name, arena, token: 0)
+        core.slots[slot].metadata = metadata
+        core.slots[slot].outcomes = outcomes
+        core.slots[slot].index = index
+        core.batchPending += 1
+        try core.queueStat(slot)
     }
 
     /// Waits until all names are looked up whose outcomes are collected; other operations go on, and their completions wait
@@ -34,23 +31,7 @@ extension Ring {
 }
 
 extension RingCore {
-    /// Queues one statx; with `outcomes` it belongs to a batch and reports there.
-    mutating func startStat(
-        _ directory: Int32, _ name: NameRef, _ arena: NameArena, _ metadata: StableArray<EntryMetadata>,
-        _ outcomes: StableArray<Int32>?, _ index: Int, token: UInt64
-    ) throws(LayerError) {
-        let slot = try takeSlot(.stat, token: token)
-        slots[slot].directory = directory
-        slots[slot].arena = arena
-        slots[slot].name = name
-        slots[slot].metadata = metadata
-        slots[slot].outcomes = outcomes
-        slots[slot].index = index
-        if outcomes != nil { batchPending += 1 }
-        try queueStat(slot)
-    }
-
-    private mutating func queueStat(_ slot: Int) throws(LayerError) {
+    mutating func queueStat(_ slot: Int) throws(LayerError) {
         try makeSpace(1)
         guard let arena = slots[slot].arena else { return }
         let directory = slots[slot].directory
@@ -73,13 +54,9 @@ extension RingCore {
             unsafe ldl_stat_from_statx(slots.cell(slot), &stat)
             slots[slot].metadata?[index] = EntryMetadata(stat)
         }
-        if let outcomes = slots[slot].outcomes {
-            outcomes[index] = result
-            batchPending -= 1
-            slots.free(slot)
-        } else {
-            finish(slot, result)
-        }
+        slots[slot].outcomes?[index] = result
+        batchPending -= 1
+        slots.free(slot)
     }
 
     /// Waits until no batched operation is in flight.

@@ -23,8 +23,8 @@ import (
 const usage = `usage: peer-snapshots VERB ARGUMENT...
   calls SOCKET SNAPSHOTTER MARK [CALLERS [ROUNDS]]
                       seconds that CALLERS (16) take who each Prepare, Stat and Commit ROUNDS (20) snapshots, one after the
-                      other, all on one connection, as containerd's are; then microseconds of the calls: median, slowest
-                      tenth, slowest. MARK is the beginning of the names and containerd's namespace.
+                      other, all on one connection, as containerd's are; then, with the Removes that follow, microseconds
+                      of the calls: median, slowest tenth, slowest. MARK is the beginning of the names and containerd's namespace.
   serve SOCKET ROOT   containerd's overlayfs snapshotter, until it is killed
 `
 
@@ -122,8 +122,20 @@ func calls(socket, snapshotter, mark string, callers, rounds int) error {
 			return err
 		}
 	}
-	fmt.Printf("%.3f", time.Since(start).Seconds())
-	for _, name := range []string{"Prepare", "Stat", "Commit"} {
+	seconds := time.Since(start).Seconds()
+	for caller := 0; caller < callers; caller++ {
+		for round := 0; round < rounds; round++ {
+			name := fmt.Sprintf("%s-%d-%d", mark, caller, round)
+			if err := seen.measure("Remove", func() error {
+				_, err := client.Remove(ctx, &api.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: name})
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Printf("%.3f", seconds)
+	for _, name := range []string{"Prepare", "Stat", "Commit", "Remove"} {
 		taken := seen.taken[name]
 		sort.Slice(taken, func(i, j int) bool { return taken[i] < taken[j] })
 		fmt.Printf("  %s %d %d %d", name, taken[len(taken)/2].Microseconds(),
