@@ -160,8 +160,10 @@ let package = Package(
             ],
             swiftSettings: programSettings),
 
+        // Fails or kills a program at a chosen call of its own, whoever makes it: SQLite, too.
+        .target(name: "CCallWatch", path: "Tests/CallWatch"),
         .target(
-            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts", "LinuxIO"],
+            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts", "LinuxIO", "CCallWatch"],
             path: "Tests/TestSupport",
             swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),

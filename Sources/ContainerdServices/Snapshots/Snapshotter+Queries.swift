@@ -112,13 +112,16 @@ extension Snapshotter {
     }
 
     private func cleanUp(isStart: Bool, _ flag: CancelFlag) throws(LayerError) {
-        var candidates = removed.withLock { Array($0) }
+        let proven = removed.withLock { $0 }
+        var candidates = Array(proven)
         if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
         var first: LayerError?
         // The youngest first: a dataset can go only after its clones.
         for id in Set(store.strays(among: candidates)).sorted(by: >) {
             try flag.check("clean up")
             do throws(LayerError) {
+                let isOurs = proven.contains(id) ? true : try backend.isOwn(id)
+                guard isOurs else { continue }
                 try backend.discard(id)
                 removed.withLock { _ = $0.remove(id) }
             } catch {
