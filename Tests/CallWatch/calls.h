@@ -23,6 +23,7 @@ struct call {
     const char *name;
 };
 
+#define SYNCS (WATCH_ALLOCATING | WATCH_CHANGING | WATCH_SYNCING)
 #define NEEDS_ROOM (WATCH_ALLOCATING | WATCH_CHANGING)
 #define CALL_OF(name, shape, kind) {SYS_##name, shape, kind, #name}
 
@@ -53,9 +54,9 @@ static const struct call calls[] = {
     CALL_OF(pwritev2, BY_DESCRIPTOR, NEEDS_ROOM),
     CALL_OF(fallocate, BY_DESCRIPTOR, NEEDS_ROOM),
     CALL_OF(ftruncate, BY_DESCRIPTOR, WATCH_CHANGING),
-    CALL_OF(fsync, BY_DESCRIPTOR, NEEDS_ROOM),
-    CALL_OF(fdatasync, BY_DESCRIPTOR, NEEDS_ROOM),
-    CALL_OF(syncfs, BY_DESCRIPTOR, NEEDS_ROOM),
+    CALL_OF(fsync, BY_DESCRIPTOR, SYNCS),
+    CALL_OF(fdatasync, BY_DESCRIPTOR, SYNCS),
+    CALL_OF(syncfs, BY_DESCRIPTOR, SYNCS),
     CALL_OF(copy_file_range, BY_DESCRIPTOR, WATCH_LOOKING),
     CALL_OF(read, BY_DESCRIPTOR, WATCH_LOOKING),
     CALL_OF(pread64, BY_DESCRIPTOR, WATCH_LOOKING),

@@ -12,6 +12,8 @@ public final class CallWatch: @unchecked Sendable {
         case full
         case readOnly = "read-only"
         case broken
+        /// What was written does not reach the disk: few calls, each with more that hangs on it than others.
+        case unsynced
         /// The program is killed.
         case kill
 
@@ -19,7 +21,7 @@ public final class CallWatch: @unchecked Sendable {
             switch self {
             case .full: ENOSPC
             case .readOnly: EROFS
-            case .broken: EIO
+            case .broken, .unsynced: EIO
             case .kill: 100_000
             }
         }
@@ -30,6 +32,7 @@ public final class CallWatch: @unchecked Sendable {
             case .full: 1
             case .readOnly, .kill: 2
             case .broken: 2 | 4
+            case .unsynced: 8
             }
         }
     }

@@ -3,6 +3,10 @@ import Glibc
 /// What others keep in a directory that a daemon uses: files, directories, links, names like the daemon's own, a mount. Whatever
 /// the daemon does, none of it changes.
 public final class ForeignThings {
+    /// What lies in each of the directories.
+    public let names: Set<String> = [
+        "photos", "901", "902", "903", "904", "ldiff-new-0123456789abcdef", "0123", "notes.txt", "dangling",
+    ]
     private let places: [String]
     private var before: [String] = []
     private var mounted: [String] = []
@@ -38,9 +42,7 @@ public final class ForeignThings {
     private func record() throws -> [String] {
         var lines: [String] = []
         for place in places {
-            for name in [
-                "photos", "901", "902", "903", "904", "ldiff-new-0123456789abcdef", "0123", "notes.txt", "dangling",
-            ] {
+            for name in names.sorted() {
                 let found = try runProgram(
                     ["find", "\(place)/\(name)", "-printf", "%p %y %i %m %U %G %l %s %T@ %C@\\n"])
                 lines += found.lines + (found.status == 0 ? [] : ["\(place)/\(name): \(found.errors)"])

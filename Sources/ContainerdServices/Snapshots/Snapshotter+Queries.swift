@@ -106,6 +106,7 @@ extension Snapshotter {
     ///
     /// Goes on behind what cannot be removed; the first such error is thrown at the end.
     func cleanUp(isStart: Bool = false) async throws {
+        await store.clearDoubts()
         try await bridge.runLong { [self] flag in
             try cleaning.withLock { _ in try cleanUp(isStart: isStart, flag) }
         }

@@ -27,6 +27,8 @@ enum watch_kind {
     WATCH_CHANGING = 2,
     /// Those that only look.
     WATCH_LOOKING = 4,
+    /// Those that wait until what was written is on the disk.
+    WATCH_SYNCING = 8,
 };
 
 /// The process is killed instead of having the call fail.
