@@ -9,6 +9,11 @@ enum ProcessCases {
     /// Drivers whose processes can work in one store. Not zfs on zfs-fuse, which answers nobody any more when many mount and unmount.
     static let drivers = DriverFacts.chosen.filter { $0.name != .zfs || ZFSPool.isKernel }
 
+    /// The same, and zfs wherever it is named: what zfs-fuse bears is tried by `make test-zfs`.
+    static let randomDrivers = DriverFacts.chosen.filter {
+        $0.name != .zfs || ZFSPool.isKernel || getenv("LDIFF_DRIVERS") != nil
+    }
+
     private static let program = Result { try programBesideTests("driver-fault") }
 
     /// A store with a layer to build upon, and a file with a layer that comes out of it as it went in.
@@ -139,11 +144,12 @@ enum ProcessCases {
                     "Base",
                 ], log: "\(store.ground.root)/log-\(index)")
         }
-        var workers = try (0..<8).map { try start($0) }
+        let processes = setting("LDIFF_PROCESSES") ?? 8
+        var workers = try (0..<processes).map { try start($0) }
         let end = ContinuousClock.now + .seconds(seconds)
         while ContinuousClock.now < end {
             usleep(useconds_t(50_000 + random.below(200_000)))
-            let victim = Int(random.below(8))
+            let victim = random.below(processes)
             #expect(workers[victim].isRunning, "ended by itself: \(workers[victim].tail)")
             workers[victim].kill()
             workers[victim] = try start(victim)
@@ -151,21 +157,21 @@ enum ProcessCases {
         for worker in workers { worker.kill() }
         try facts.afterKill(store.ground)
         try store.restart()
-        try compare(store, random.next())
-        for index in 0..<8 { unlink("\(store.ground.root)/log-\(index)") }
+        try compare(store, processes)
+        for index in 0..<processes { unlink("\(store.ground.root)/log-\(index)") }
         unlink(layer)
         try store.finish()
     }
 
     /// What each process was told must be what is there.
-    private static func compare(_ store: DriverStore, _ seed: UInt64) throws {
+    private static func compare(_ store: DriverStore, _ processes: Int) throws {
         let left = try store.driver.repair().filter { $0.state != .repaired }
         #expect(left.isEmpty, "\(left)")
         #expect(try store.driver.check().isEmpty)
         try store.driver.cleanup()
         #expect(try mountPoints(below: store.home).isEmpty)
         var things = 0
-        for index in 0..<8 {
+        for index in 0..<processes {
             let lines = try fileText("\(store.ground.root)/log-\(index)").split(separator: "\n")
             var model = StoreModel(owner: "p\(index)-")
             for line in lines {
