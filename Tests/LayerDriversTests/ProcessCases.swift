@@ -128,8 +128,13 @@ enum ProcessCases {
 
     /// Eight processes do random things and are killed at random; LDIFF_STRESS_SECONDS says how long, LDIFF_SEED how they begin.
     static func randomWork(_ facts: DriverFacts) throws {
-        let (store, layer) = try store(facts)
+        let (store, inStore) = try store(facts)
         store.close()
+        // What they say and read lies elsewhere: it is no part of the store's load.
+        let place = try TemporaryDirectory()
+        let layer = place.path + "/layer.tar"
+        try writeFile(layer, readFile(inStore))
+        unlink(inStore)
         let seconds = setting("LDIFF_STRESS_SECONDS") ?? 3
         let seed = setting("LDIFF_SEED") ?? Int.random(in: 1...1_000_000)
         print("\(facts.name.rawValue): LDIFF_SEED=\(seed)")
@@ -142,7 +147,7 @@ enum ProcessCases {
                 [
                     program, facts.name.rawValue, store.home, "0", "0", "random", "p\(index)", "\(seed + count)", layer,
                     "Base",
-                ], log: "\(store.ground.root)/log-\(index)")
+                ], log: "\(place.path)/log-\(index)")
         }
         let processes = setting("LDIFF_PROCESSES") ?? 8
         var workers = try (0..<processes).map { try start($0) }
@@ -157,14 +162,12 @@ enum ProcessCases {
         for worker in workers { worker.kill() }
         try facts.afterKill(store.ground)
         try store.restart()
-        try compare(store, processes)
-        for index in 0..<processes { unlink("\(store.ground.root)/log-\(index)") }
-        unlink(layer)
+        try compare(store, place.path, processes)
         try store.finish()
     }
 
     /// What each process was told must be what is there.
-    private static func compare(_ store: DriverStore, _ processes: Int) throws {
+    private static func compare(_ store: DriverStore, _ logs: String, _ processes: Int) throws {
         let left = try store.driver.repair().filter { $0.state != .repaired }
         #expect(left.isEmpty, "\(left)")
         #expect(try store.driver.check().isEmpty)
@@ -172,7 +175,7 @@ enum ProcessCases {
         #expect(try mountPoints(below: store.home).isEmpty)
         var things = 0
         for index in 0..<processes {
-            let lines = try fileText("\(store.ground.root)/log-\(index)").split(separator: "\n")
+            let lines = try fileText("\(logs)/log-\(index)").split(separator: "\n")
             var model = StoreModel(owner: "p\(index)-")
             for line in lines {
                 for wrong in model.take(line) { Issue.record("process \(index): \(line): \(wrong)") }
