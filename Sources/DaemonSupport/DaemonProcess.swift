@@ -12,6 +12,7 @@ public enum DaemonProcess {
     /// Entries get the modes that layers say, so the umask is 0 from here on; whatever a daemon makes itself gets its mode
     /// explicitly. A peer that goes away is an error and not a signal.
     public static func prepare() {
+        MemoryUpkeep.limitArenas()
         signal(SIGPIPE, SIG_IGN)
         umask(0)
         ProcessState.raiseDescriptorLimit()
@@ -29,7 +30,7 @@ public enum DaemonProcess {
         let last = SignalWatch(manager: manager, logger: logger, limit: limit, abandon: abandon)
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: (services + [last]).map {
+                services: (services + [MemoryUpkeep(), last]).map {
                     .init(
                         service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
                         failureTerminationBehavior: .gracefullyShutdownGroup)

@@ -72,6 +72,10 @@ func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws ->
 }
 
 let words = CommandLine.arguments
+// driver-fault watched PROGRAM WORDS...: becomes a program of which a test watches every call.
+if words.count > 2, words[1] == "watched" {
+    CallWatch.becomeWatched(Array(words[2...]))
+}
 guard words.count > 6, let name = DriverName(rawValue: words[1]), let call = UInt64(words[3]),
     let error = Int32(words[4])
 else {

@@ -40,12 +40,14 @@ struct OCIArchive {
 
     var name: String
     var layers: [Layer]
+    /// What a container of it runs.
+    var command = ["/bin/sh"]
 
     /// The tar that `ctr image import` takes.
     var bytes: [UInt8] {
         let diffIDs = layers.map { "\"\($0.diffID)\"" }.joined(separator: ",")
         let configuration = Array(
-            (#"{"architecture":"amd64","os":"linux","created":"2023-11-14T22:13:20Z","config":{"Cmd":["/bin/sh"]},"#
+            (#"{"architecture":"amd64","os":"linux","created":"2023-11-14T22:13:20Z","config":{"Cmd":\#(command)},"#
                 + #""rootfs":{"type":"layers","diff_ids":["# + diffIDs + "]}}").utf8)
         let descriptors = layers.map { descriptor($0.mediaType, $0.blob) }.joined(separator: ",")
         let manifestType = "application/vnd.oci.image.manifest.v1+json"

@@ -13,16 +13,21 @@ final class Plugin {
     private let ground: PluginGround
     private var connection: PluginClient?
     private var hasStopped = false
+    private let isWatched: Bool
+    private var disk: Mount?
+    /// Watches the calls of one that was made so, to the store's file system.
+    private(set) var watch: CallWatch?
 
     static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
         .appending(path: "docker-ldiff-graphdriver").path
 
     var home: String { root + "/ldiff" }
 
-    /// Starts it and, unless told otherwise, opens the store as Docker does.
+    /// Starts it and, unless told otherwise, opens the store as Docker does. With `isWatched` Docker's root is a file system of
+    /// its own, in memory.
     init(
         _ driver: String = "overlay2", opens: Bool = true, options: [String] = [], words: [String] = [],
-        descriptorLimit: Int? = nil
+        descriptorLimit: Int? = nil, isWatched: Bool = false
     ) throws {
         self.driver = driver
         ground = try PluginGround.make(driver)
@@ -31,16 +36,38 @@ final class Plugin {
         // In a directory that it has to make.
         socket = directory + "/run/ldiff.sock"
         log = directory + "/plugin.log"
-        let limit = descriptorLimit.map { ["prlimit", "--nofile=\($0)"] } ?? []
+        self.isWatched = isWatched
+        if isWatched { disk = try Mount("tmpfs", at: root, options: "size=64m") }
+        let limit = try isWatched ? CallWatch.prefix() : descriptorLimit.map { ["prlimit", "--nofile=\($0)"] } ?? []
         self.words = limit + [Self.program, "--driver", driver, "--address", socket, "--log-level", "debug"] + words
-        daemon = try Self.start(self.words, socket, log)
+        daemon = try Daemon(self.words, log: log)
+        try settle()
         if opens { try open(options) }
     }
 
-    private static func start(_ words: [String], _ socket: String, _ log: String) throws -> Daemon {
-        let daemon = try Daemon(words, log: log)
-        try daemon.wait(until: "listening") { accepts(socket: socket) }
-        return daemon
+    /// Starts another process, after one that has ended; `plan` is for its very first calls where it is watched.
+    func start(_ plan: (CallWatch) -> Void = { _ in }) throws {
+        connection = nil
+        daemon = try Daemon(words, log: log)
+        try settle(plan)
+    }
+
+    /// Waits until the process that was just started listens.
+    private func settle(_ plan: (CallWatch) -> Void = { _ in }) throws {
+        if isWatched {
+            watch = nil
+            let new = try CallWatch(daemon.process, store: root)
+            plan(new)
+            new.go()
+            watch = new
+        }
+        try daemon.wait(until: "listening") { [socket] in accepts(socket: socket) }
+    }
+
+    /// Ends the process at once.
+    func kill() {
+        connection = nil
+        daemon.kill()
     }
 
     /// The connection that is kept open.
@@ -66,16 +93,15 @@ final class Plugin {
 
     /// Ends the process at once and starts another.
     func crash() throws {
-        connection = nil
-        daemon.kill()
-        daemon = try Self.start(words, socket, log)
+        kill()
+        try start()
     }
 
     /// Ends the process as systemd does and starts another.
     func restart() throws {
         connection = nil
         try daemon.stop()
-        daemon = try Self.start(words, socket, log)
+        try start()
     }
 
     /// Waits until the process has written down that it unpacks a layer, which is what the next process knows.
@@ -100,6 +126,7 @@ final class Plugin {
         #expect(access(socket, F_OK) != 0, "the socket is left", sourceLocation: sourceLocation)
         let left = try Leftovers.clear(below: home, seconds: 20)
         #expect(left.isEmpty, "left: \(left)", sourceLocation: sourceLocation)
+        try disk?.unmount()
         try ground.takeDown()
     }
 
@@ -108,6 +135,7 @@ final class Plugin {
         daemon.kill()
         guard !hasStopped else { return }
         _ = try? Leftovers.clear(below: home, seconds: 1)
+        if isWatched { umount2(root, Int32(MNT_DETACH)) }
         try? ground.takeDown()
     }
 

@@ -68,7 +68,7 @@ import Testing
         try ProcessCases.killedMaker(facts)
     }
 
-    @Test(arguments: ProcessCases.drivers)
+    @Test(arguments: ProcessCases.randomDrivers)
     func `many processes, killed at random, leave what they were told`(_ facts: DriverFacts) throws {
         try ProcessCases.randomWork(facts)
     }

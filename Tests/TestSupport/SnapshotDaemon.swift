@@ -8,33 +8,43 @@ public final class SnapshotDaemon {
     private var daemon: Daemon
     private let words: [String]
     private let owned: TemporaryDirectory?
+    private let isWatched: Bool
+    /// Watches the calls of one that was started so, to the root's file system.
+    public private(set) var watch: CallWatch?
 
     /// The program, next to the tests that run it.
-    public static var program: String {
-        var buffer = [CChar](repeating: 0, count: 4096)
-        let count = readlink("/proc/self/exe", &buffer, buffer.count)
-        let path = String(decoding: buffer[..<max(0, count)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return path[..<(path.lastIndex(of: "/") ?? path.startIndex)] + "/containerd-ldiff-grpc"
-    }
+    public static var program: String { (try? programBesideTests("containerd-ldiff-grpc")) ?? "containerd-ldiff-grpc" }
 
     /// Starts it and waits until it answers. `settings` is its configuration file; `place` an existing directory for
-    /// everything, or nil for one of its own.
+    /// everything, or nil for one of its own. With `isWatched` the root must be a file system of its own.
     public init(
         driver: String = "overlay2", settings: String = "", in place: String? = nil, containerd: String? = nil,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], isWatched: Bool = false
     ) throws {
         owned = place == nil ? try TemporaryDirectory() : nil
         directory = place ?? owned?.path ?? ""
         root = directory + "/root"
         socket = directory + "/run/ldiff.sock"
         self.environment = environment
+        self.isWatched = isWatched
         try writeFile(directory + "/config.toml", Array(settings.utf8))
-        words = [
-            Self.program, "--root", root, "--address", socket, "--driver", driver, "--log-level", "debug",
-            "--config", directory + "/config.toml", "--containerd-address", containerd ?? directory + "/none.sock",
-        ]
+        words =
+            (isWatched ? try CallWatch.prefix() : []) + [
+                Self.program, "--root", root, "--address", socket, "--driver", driver, "--log-level", "debug",
+                "--config", directory + "/config.toml", "--containerd-address", containerd ?? directory + "/none.sock",
+            ]
         daemon = try Daemon(words, environment: environment, log: directory + "/daemon.log")
+        try beginWatching { _ in }
         try waitUntilReady()
+    }
+
+    private func beginWatching(_ plan: (CallWatch) -> Void) throws {
+        guard isWatched else { return }
+        watch = nil
+        let new = try CallWatch(daemon.process, store: root)
+        plan(new)
+        new.go()
+        watch = new
     }
 
     private let environment: [String: String]
@@ -53,8 +63,12 @@ public final class SnapshotDaemon {
     public func kill() { daemon.kill() }
 
     /// Starts it once more, after `stop` or `kill`.
-    public func start() throws {
+    public func start() throws { try start { _ in } }
+
+    /// The same, with a plan for its very first calls.
+    public func start(_ plan: (CallWatch) -> Void) throws {
         daemon = try Daemon(words, environment: environment, log: directory + "/daemon.log")
+        try beginWatching(plan)
         try waitUntilReady()
     }
 

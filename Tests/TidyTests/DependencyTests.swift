@@ -20,7 +20,8 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc", "Synchronization",
     ],
     "DaemonSupport": [
-        "LayerModel", "LinuxIO", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "CAllocator", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc",
+        "Synchronization",
     ],
     "GraphDriverMessages": ["LayerModel", "FoundationEssentials"],
     "GraphDriverPlugin": [

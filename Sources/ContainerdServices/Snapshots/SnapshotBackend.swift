@@ -47,8 +47,11 @@ protocol SnapshotBackend: Sendable {
     /// What a snapshot's own data occupies.
     func measure(_ id: Int64, cancel: CancelFlag) throws(LayerError) -> SnapshotUsage
 
-    /// Ids that have storage, of whatever snapshots.
+    /// Ids that have storage, of whatever snapshots, and those under which others keep something.
     func storedIDs() throws(LayerError) -> [Int64]
+
+    /// Whether what is stored under an id has the form of what `create` makes; what has not is somebody else's.
+    func isOwn(_ id: Int64) throws(LayerError) -> Bool
 
     /// Removes what a killed process left half made, and completes the storage of recorded snapshots that a power failure
     /// undid in part. Only before the first `create`.
@@ -73,4 +76,5 @@ extension SnapshotBackend {
     func freeze(_ id: Int64) throws(LayerError) {}
     func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { nil }
     func sync() throws(LayerError) {}
+    func isOwn(_ id: Int64) throws(LayerError) -> Bool { true }
 }

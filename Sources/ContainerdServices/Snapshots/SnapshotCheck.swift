@@ -66,6 +66,16 @@ public struct SnapshotCheck {
         return Set(names.compactMap { SnapshotDirectories.id(Array($0.utf8)[...]) })
     }
 
+    /// Those below `snapshots` that no record speaks of, and that have the form of a snapshot's.
+    private func strays(_ known: [SnapshotRecord]) -> Set<Int64> {
+        let place = PathBytes("\(home)/snapshots")
+        guard let opened = try? place.open([.readOnly, .directory, .noFollow]) else { return [] }
+        var found: Set<Int64> = []
+        for id in ids(in: "snapshots").subtracting(known.map(\.id))
+        where (try? SnapshotDirectories.isOwn(id, in: opened)) == true { found.insert(id) }
+        return found
+    }
+
     // MARK: records and directories
 
     private mutating func compare(_ records: [SnapshotRecord]) throws {
@@ -88,7 +98,7 @@ public struct SnapshotCheck {
             try opened.write([.remove(id: record.id)])
             findings[findings.count - 1].isMended = true
         }
-        for id in ids(in: "snapshots").subtracting(records.map(\.id)).sorted() where !repairs {
+        for id in strays(records).sorted() where !repairs {
             findings.append(
                 Finding(
                     driver: driver,
@@ -111,7 +121,7 @@ public struct SnapshotCheck {
         let stored = driver == .zfs ? [] : ids(in: "snapshots")
         try install(kept, highest: max(saved.highest, stored.max() ?? 0))
         findings[findings.count - 1].isMended = true
-        try putAside(stored.subtracting(kept.map(\.id)))
+        try putAside(driver == .zfs ? [] : strays(kept))
     }
 
     /// The records whose directories and parents are there, parents first.

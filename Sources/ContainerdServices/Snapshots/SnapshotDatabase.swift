@@ -130,7 +130,12 @@ struct SnapshotDatabase: Sendable {
         }
     }
 
-    /// Makes the changes in one transaction; they are on disk when this returns. All or none.
+    /// Whether the next one who opens the database may find a transaction that failed with this error: when its sync failed. One
+    /// for which there was no room lacks a page.
+    static func mayBeWritten(_ error: any Error) -> Bool { (error as? DatabaseError)?.resultCode != .SQLITE_FULL }
+
+    /// Makes the changes in one transaction; they are on disk when this returns. All or none. Without changes something is
+    /// written all the same.
     ///
     /// Where the disk is full, the log may hold the room that is missing: what it says goes into the database, and all is
     /// tried again from its beginning, so that snapshots can be removed to make room. It keeps its length: what it gave back,
@@ -148,6 +153,8 @@ struct SnapshotDatabase: Sendable {
         try queue.writeWithoutTransaction { database in
             try database.inTransaction(.immediate) {
                 for change in changes { try write(change, database) }
+                // A page, whatever is in it.
+                if changes.isEmpty { try database.execute(sql: "PRAGMA user_version = \(Self.version)") }
                 return .commit
             }
         }
@@ -194,6 +201,11 @@ struct SnapshotDatabase: Sendable {
                 (
                     .dataLoss,
                     "the file is damaged: stop the daemon, and mend it with `containerd-ldiff-grpc check --repair`"
+                )
+            case .SQLITE_IOERR:
+                (
+                    .internalError,
+                    "its file system fails, or lets nothing be written any more: look into the kernel's log (dmesg) and mend it"
                 )
             default: (.internalError, nil)
             }

@@ -138,6 +138,30 @@ final class SnapshotDirectories: Sendable {
         try Self.names(in: directory, path).compactMap { Self.id($0.bytes[...]) }
     }
 
+    func isOwn(_ id: Int64) throws(LayerError) -> Bool {
+        try attempt("look at", path.appending(String(id))) { () throws(SystemCallError) in
+            try Self.isOwn(id, in: directory)
+        }
+    }
+
+    /// Whether what has this number has the whole form of what `make` makes, or of what a crash left of that: a directory that
+    /// is this user's alone and holds nothing but `fs` and `work`. The number itself is no proof: others count, too.
+    static func isOwn(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+        try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
+            guard let found = try place.metadataIfPresent(name), found.kind == .directory,
+                found.mode & 0o7777 == 0o700, found.uid == ProcessState.effectiveUser
+            else { return false }
+            let opened = try place.open(name, [.readOnly, .directory, .noFollow])
+            var reader = DirectoryReader(capacity: 4096)
+            while let entry = try reader.next(of: opened) {
+                guard parts.contains(reader.name(of: entry).copied()) else { return false }
+            }
+            return true
+        }
+    }
+
+    private static let parts = ["fs", "work"].map { Array($0.utf8) }
+
     /// What one that nothing was put into occupies; nil where something was.
     func emptyUsage(_ id: Int64) throws(LayerError) -> SnapshotUsage? {
         try attempt("measure", contents(id)) { () throws(SystemCallError) in

@@ -15,7 +15,23 @@ final class SnapshotStore: Sendable {
     }
 
     /// Makes its changes, and says what to answer once they are on disk or failed.
-    private typealias Job = @Sendable (inout SnapshotEdit) -> (@Sendable (ServiceFailure?) -> Void)
+    private typealias Job = @Sendable (inout SnapshotEdit) -> (@Sendable (Outcome) -> Void)
+
+    /// What became of a transaction.
+    private enum Outcome {
+        case written
+        case failed(ServiceFailure)
+        /// It failed, and the next start may find it done all the same: its last page was in the log when the sync failed, and
+        /// stays there until another transaction is written over it.
+        case unknown(ServiceFailure)
+
+        var failure: ServiceFailure? {
+            switch self {
+            case .written: nil
+            case .failed(let failure), .unknown(let failure): failure
+            }
+        }
+    }
 
     let ids: SnapshotIDs
     private let database: SnapshotDatabase
@@ -23,6 +39,9 @@ final class SnapshotStore: Sendable {
     private let queue = Mutex(Queue())
     /// The newest state; held by the thread that writes.
     private let newest: Mutex<SnapshotIndex>
+    /// What is to be taken back of transactions whose outcome is unknown, once another one is on disk. Until then their storage
+    /// stays: a record that the next start finds must have it.
+    private let doubtful = Mutex<[@Sendable () -> Void]>([])
     /// Whether there is something that the copy of the records does not say.
     private let hasChanged = Atomic<Bool>(false)
     private let bridge: BlockingBridge
@@ -64,7 +83,8 @@ final class SnapshotStore: Sendable {
 
     /// Runs `body` on the newest state, alone, and waits until what it changed is on disk.
     ///
-    /// `make` runs before, beside others, on a thread that may block; `undo` takes back what it made if the change fails.
+    /// `make` runs before, beside others, on a thread that may block; `undo` takes back what it made if the change fails, and when
+    /// that is certain.
     /// `body` must look at everything before its first change: what it throws leaves no trace.
     func change<Made: Sendable, Value: Sendable>(
         after make: @escaping @Sendable () throws -> Made, undo: @escaping @Sendable (Made) -> Void = { _ in },
@@ -77,9 +97,13 @@ final class SnapshotStore: Sendable {
                         let made = try make()
                         add { edit in
                             let outcome = Result { () throws(ServiceFailure) in try body(&edit, made) }
-                            return { failure in
-                                let outcome = failure.map { .failure($0) } ?? outcome
-                                if case .failure = outcome { undo(made) }
+                            return { [self] written in
+                                let outcome = written.failure.map { .failure($0) } ?? outcome
+                                if case .unknown = written {
+                                    doubtful.withLock { $0.append { undo(made) } }
+                                } else if case .failure = outcome {
+                                    undo(made)
+                                }
                                 continuation.resume(returning: outcome.mapError { $0 })
                             }
                         }
@@ -99,6 +123,13 @@ final class SnapshotStore: Sendable {
         _ body: @escaping @Sendable (inout SnapshotEdit) throws(ServiceFailure) -> Value
     ) async throws -> Value {
         try await change(after: {}) { (edit, _) throws(ServiceFailure) in try body(&edit) }
+    }
+
+    /// Writes something where the outcome of an earlier transaction is unknown, so that it is known. What fails leaves that to
+    /// the next one.
+    func clearDoubts() async {
+        guard doubtful.withLock({ !$0.isEmpty }) else { return }
+        try? await change { (edit) throws(ServiceFailure) in edit.confirms = true }
     }
 
     /// Lets what has begun end, copies the records for whoever has to read them without this program, and closes the
@@ -124,7 +155,7 @@ final class SnapshotStore: Sendable {
         }
         guard isOpen else {
             var none = SnapshotEdit(index: SnapshotIndex(), now: 0)
-            return job(&none)(ServiceFailure(.unavailable, "the daemon is stopping"))
+            return job(&none)(.failed(ServiceFailure(.unavailable, "the daemon is stopping")))
         }
         // Whoever held it may have looked for the last time before this job came; then it looks again.
         while newest.withLockIfAvailable({ write(&$0) }) != nil, queue.withLock({ !$0.jobs.isEmpty }) {}
@@ -146,21 +177,32 @@ final class SnapshotStore: Sendable {
         // One owner, so that changes do not copy the tables.
         newest = SnapshotIndex()
         let answers = jobs.map { $0(&edit) }
-        var failure: ServiceFailure?
-        if !edit.changes.isEmpty {
-            do {
-                if edit.needsSync { try syncDirectories() }
-                try database.write(edit.changes)
-                hasChanged.store(true, ordering: .relaxed)
-                visible.withLock { index in for change in edit.changes { index.apply(change) } }
-            } catch let error as LayerError {
-                failure = ServiceFailure(error, "sync the snapshots' directory")
-            } catch {
-                failure = SnapshotDatabase.failure(error, "write the records in", database.path)
-            }
+        let outcome = write(edit)
+        newest = outcome.failure == nil ? edit.index : index
+        for answer in answers { answer(outcome) }
+    }
+
+    private func write(_ edit: SnapshotEdit) -> Outcome {
+        if edit.changes.isEmpty, !edit.confirms { return .written }
+        do {
+            if edit.needsSync { try syncDirectories() }
+        } catch {
+            return .failed(ServiceFailure(error, "sync the snapshots' directory"))
         }
-        newest = failure == nil ? edit.index : index
-        for answer in answers { answer(failure) }
+        do {
+            try database.write(edit.changes)
+        } catch {
+            let failure = SnapshotDatabase.failure(error, "write the records in", database.path)
+            return SnapshotDatabase.mayBeWritten(error) ? .unknown(failure) : .failed(failure)
+        }
+        hasChanged.store(true, ordering: .relaxed)
+        visible.withLock { index in for change in edit.changes { index.apply(change) } }
+        let undos = doubtful.withLock { doubtful in
+            defer { doubtful = [] }
+            return doubtful
+        }
+        for undo in undos { undo() }
+        return .written
     }
 
     /// Nanoseconds since 1970.
@@ -176,6 +218,8 @@ struct SnapshotEdit {
     fileprivate(set) var index: SnapshotIndex
     fileprivate(set) var changes: [SnapshotChange] = []
     fileprivate(set) var needsSync = false
+    /// Whether something is written even where nothing changes.
+    fileprivate(set) var confirms = false
     /// Nanoseconds since 1970: when the transaction began.
     let now: Int64
 

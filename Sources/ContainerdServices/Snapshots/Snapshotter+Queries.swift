@@ -106,19 +106,23 @@ extension Snapshotter {
     ///
     /// Goes on behind what cannot be removed; the first such error is thrown at the end.
     func cleanUp(isStart: Bool = false) async throws {
+        await store.clearDoubts()
         try await bridge.runLong { [self] flag in
             try cleaning.withLock { _ in try cleanUp(isStart: isStart, flag) }
         }
     }
 
     private func cleanUp(isStart: Bool, _ flag: CancelFlag) throws(LayerError) {
-        var candidates = removed.withLock { Array($0) }
+        let proven = removed.withLock { $0 }
+        var candidates = Array(proven)
         if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
         var first: LayerError?
         // The youngest first: a dataset can go only after its clones.
         for id in Set(store.strays(among: candidates)).sorted(by: >) {
             try flag.check("clean up")
             do throws(LayerError) {
+                let isOurs = proven.contains(id) ? true : try backend.isOwn(id)
+                guard isOurs else { continue }
                 try backend.discard(id)
                 removed.withLock { _ = $0.remove(id) }
             } catch {

@@ -41,7 +41,7 @@ final class Snapshotter: Sendable {
     let unpacked = Mutex<[Int64: SnapshotUsage]>([:])
     /// Snapshots that a Commit is at work on.
     private let commits = CommitTurns()
-    /// Removed ones whose storage is still there, where that cannot be listed.
+    /// Removed ones whose storage is still there: ours, since there was a record, whatever has become of its form.
     let removed = Mutex<Set<Int64>>([])
     let isPrepared = Mutex(false)
     /// Held by the thread that cleans up: two would remove the same.
@@ -222,7 +222,7 @@ final class Snapshotter: Sendable {
         if options.removesAtOnce {
             // A large tree takes its time, and short calls do not wait for it.
             try await bridge.runLong { [self] _ in discard(id) }
-        } else if !backend.listsQuickly {
+        } else {
             removed.withLock { _ = $0.insert(id) }
         }
     }

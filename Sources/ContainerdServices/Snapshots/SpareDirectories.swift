@@ -151,10 +151,11 @@ final class SpareDirectories: Sendable {
         ids.release(id)
     }
 
-    /// At the start: moves those of recorded snapshots to their place, and removes the others.
+    /// At the start: moves those of recorded snapshots to their place, and removes the others; what others keep there stays.
     func settle(_ recorded: Set<Int64>) throws(LayerError) {
         for name in try SnapshotDirectories.names(in: directory, path) {
-            if let id = SnapshotDirectories.id(name.bytes[...]), recorded.contains(id) {
+            guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
+            if recorded.contains(id) {
                 do throws(SystemCallError) {
                     try snapshots.take(id, from: directory)
                     continue
@@ -165,6 +166,7 @@ final class SpareDirectories: Sendable {
                 }
             }
             // One that cannot be removed keeps nobody from anything.
+            guard (try? SnapshotDirectories.isOwn(id, in: directory)) == true else { continue }
             try? SnapshotDirectories.remove(name, in: directory, path)
         }
     }

@@ -105,6 +105,7 @@ final class UnionBackend: SnapshotBackend {
 
     func discard(_ id: Int64) throws(LayerError) { try directories.discard(id) }
     func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
+    func isOwn(_ id: Int64) throws(LayerError) -> Bool { try directories.isOwn(id) }
     func settle(_ recorded: Set<Int64>) throws(LayerError) {
         // One that cannot be removed keeps nobody from anything.
         for left in try ProbeLeftovers.find(in: directories.home) { try? ProbeLeftovers.remove(left) }

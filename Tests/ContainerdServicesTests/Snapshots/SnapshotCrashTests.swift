@@ -1,7 +1,6 @@
 import GRPCCore
 import Glibc
 import LayerKit
-import Synchronization
 import TestSupport
 import Testing
 
@@ -9,18 +8,6 @@ import Testing
 
 /// The daemon ends at any moment, and callers give up at any moment.
 @Suite(.serialized) struct SnapshotCrashTests {
-    /// What callers were told, so that it must hold after a crash.
-    private final class Told: Sendable {
-        /// Names that must be there, must not be there, or may be either.
-        enum Expectation { case present, absent, open }
-        private let held = Mutex<[String: Expectation]>([:])
-
-        func set(_ name: String, _ expectation: Expectation) { held.withLock { $0[name] = expectation } }
-        var all: [String: Expectation] { held.withLock { $0 } }
-        /// Whether a caller got as far as a committed layer.
-        var hasCommitted: Bool { all.contains { !$0.key.hasSuffix("-key") && $0.value == .present } }
-    }
-
     @Test func `killed ten times in the midst of parallel calls, metadata and directories agree and nothing leaks`()
         async throws
     {
@@ -30,7 +17,7 @@ import Testing
         let layer = try Layer(in: containerd)
         let daemon = try SnapshotDaemon(
             settings: "[snapshot]\nupperdir_label = true\n", in: place.directory("l"), containerd: containerd.socket)
-        let told = Told()
+        let told = SnapshotPromises()
         for round in 0..<10 {
             try await SnapshotClient.connected(to: daemon.socket) { client in
                 try await withThrowingTaskGroup { group in
@@ -93,7 +80,7 @@ import Testing
     }
 
     /// Prepare, Apply, Commit, Remove of some, and what was promised by their answers. Ends with the first failure.
-    private static func work(_ client: SnapshotClient, _ name: String, _ layer: Layer, _ told: Told) async {
+    private static func work(_ client: SnapshotClient, _ name: String, _ layer: Layer, _ told: SnapshotPromises) async {
         let key = name + "-key"
         told.set(key, .open)
         guard let mounts = try? await client.prepare(key) else { return }
@@ -116,7 +103,7 @@ import Testing
 
     /// A caller that goes away in the midst of a call. Another program: cancelling calls of gRPC's own client in a debug build
     /// trips an assertion of it (a stream that is closed before it was open).
-    private static func giveUp(_ socket: String, _ name: String, _ told: Told) async throws {
+    private static func giveUp(_ socket: String, _ name: String, _ told: SnapshotPromises) async throws {
         told.set(name + "-key", .open)
         let words = ["ctr", "--address", socket, "snapshots", "--snapshotter", "ldiff", "prepare", name + "-key"]
         let caller = try Daemon(words, log: "/dev/null")
@@ -125,16 +112,10 @@ import Testing
     }
 
     private func check(
-        _ daemon: SnapshotDaemon, _ client: SnapshotClient, _ told: Told, _ when: String
+        _ daemon: SnapshotDaemon, _ client: SnapshotClient, _ told: SnapshotPromises, _ when: String
     ) async throws {
         let records = try await client.list()
-        for (name, expectation) in told.all {
-            switch expectation {
-            case .present: #expect(records[name] != nil, "\(when): \(name) was promised")
-            case .absent: #expect(records[name] == nil, "\(when): \(name) was gone")
-            case .open: break
-            }
-        }
+        told.check(Set(records.keys), when)
         let snapshots = daemon.root + "/overlay2/snapshots"
         var directories: Set<String> = []
         for (name, info) in records {
