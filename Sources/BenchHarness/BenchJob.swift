@@ -100,13 +100,14 @@ public struct BenchOptions: Sendable {
     /// Every job on the Linux source tree, five runs each.
     public init() {}
 
-    var effectiveJobs: [BenchJob] {
+    /// The jobs that run, with the peers that are there.
+    func effectiveJobs(_ peers: Peers) -> [BenchJob] {
         if !jobs.isEmpty { return jobs }
         if driver != nil { return BenchJob.ofDrivers }
         return BenchJob.allCases.filter { job in
             switch job {
-            // The snapshotter is a program of its own, and may not be there.
-            case .latency: !quick && TextFile.exists(ScenarioBuilder.daemon)
+            // The snapshotter and who calls it are programs of their own, which `make bench` does not build.
+            case .latency: !quick && peers[.snapshots] != nil && TextFile.exists(ScenarioBuilder.daemon)
             case .sizeCold, .changesCold, .applyCold, .copyCold, .copyWithin: !quick
             default: true
             }

@@ -28,7 +28,7 @@ public enum Bench {
         let builder = ScenarioBuilder(
             input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick,
             driver: options.driver, driverHome: options.driverHome, baseline: options.baseline, target: options.target)
-        for job in options.effectiveJobs {
+        for job in options.effectiveJobs(peers) {
             let runner = JobRunner(job: job, options: options, console: console, start: start)
             let found = runner.run(builder)
             console.line("")

@@ -9,7 +9,7 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Measures every job beside the peers that are found on this machine.",
         discussion: """
-            JOBs: \(BenchJob.allCases.map(\.rawValue).joined(separator: ", ")); all if none is named.
+            JOBs: \(BenchJob.allCases.map(\.rawValue).joined(separator: ", ")); all if none is named, with --quick fewer.
             Recipes for --input: \(Recipe.allCases.map(\.rawValue).joined(separator: ", ")); made once, in \
             $LDIFF_CACHE, $XDG_CACHE_HOME/ldiff or ~/.cache/ldiff. Without --input: linux-source, with --quick synthetic.
             Peers: \(PeerName.allCases.map(\.rawValue).joined(separator: ", ")); found on PATH or in perf/peers/bin.

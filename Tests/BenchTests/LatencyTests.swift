@@ -18,4 +18,17 @@ import Testing
     @Test func `short times read well`() {
         #expect(Format.seconds(0.000087) == "87 µs" && Format.seconds(0.0012) == "1.20 ms")
     }
+
+    /// Nobody who asks for nothing in particular is told that something is missing.
+    @Test func `single calls are timed unasked only where both programs are there`() {
+        let none = Peers(paths: [:])
+        let caller = Peers(paths: [.snapshots: "/bin/true"])
+        var options = BenchOptions()
+        #expect(!options.effectiveJobs(none).contains(.latency))
+        #expect(options.effectiveJobs(caller).contains(.latency) == TextFile.exists(ScenarioBuilder.daemon))
+        options.quick = true
+        #expect(!options.effectiveJobs(caller).contains { [.latency, .copyWithin, .applyCold].contains($0) })
+        options.jobs = [.latency]
+        #expect(options.effectiveJobs(none) == [.latency])
+    }
 }
