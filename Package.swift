@@ -24,6 +24,13 @@ func systemLibrary(_ name: String, pkgConfig: String?, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
+/// What a layer passes on its way out or in.
+let engine: [Target.Dependency] = [
+    "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+]
+/// The same with the pipelines over it, for programs and their tests.
+let pipeline: [Target.Dependency] = engine + ["LayerPipeline"]
+
 let package = Package(
     name: "ldiff",
     products: [
@@ -41,6 +48,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         // For the daemons only.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
@@ -81,11 +89,11 @@ let package = Package(
         .target(
             name: "LayerFormats", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
             swiftSettings: engineSettings),
+        // Layers out and in: what the library, the command and both daemons do is done here.
+        .target(name: "LayerPipeline", dependencies: engine, swiftSettings: engineSettings),
+        // The face for other packages. Nothing of the house depends on it but its own tests and the C library.
         .target(
-            name: "LayerKit",
-            dependencies: [
-                "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
-            ],
+            name: "LayerKit", dependencies: pipeline + [.product(name: "SystemPackage", package: "swift-system")],
             swiftSettings: engineSettings),
         .target(
             name: "LayerDrivers", dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts"],
@@ -98,8 +106,8 @@ let package = Package(
         .target(name: "CMallocCounter"),
         .executableTarget(
             name: "ldiff",
-            dependencies: [
-                "LayerKit", "BenchHarness", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            dependencies: pipeline + [
+                "BenchHarness", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: programSettings),
 
@@ -118,8 +126,8 @@ let package = Package(
         .target(name: "GraphDriverMessages", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .target(
             name: "GraphDriverPlugin",
-            dependencies: [
-                "GraphDriverMessages", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
+            dependencies: pipeline + [
+                "GraphDriverMessages", "DaemonSupport", "LayerMounts",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
@@ -142,10 +150,8 @@ let package = Package(
         .target(name: "FilterLanguage", swiftSettings: engineSettings),
         .target(
             name: "ContainerdServices",
-            dependencies: [
-                "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerMounts",
-                "LayerEngine",
-                "LayerCompression",
+            dependencies: pipeline + [
+                "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerMounts",
                 .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
@@ -165,47 +171,47 @@ let package = Package(
         // Fails or kills a program at a chosen call of its own, whoever makes it: SQLite, too.
         .target(name: "CCallWatch", path: "Tests/CallWatch"),
         .target(
-            name: "TestSupport", dependencies: ["LayerKit", "LayerDrivers", "LayerMounts", "LinuxIO", "CCallWatch"],
+            name: "TestSupport", dependencies: pipeline + ["LayerMounts", "CCallWatch"],
             path: "Tests/TestSupport",
             swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(
-            name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel", "CLinux", "TestSupport"],
+            name: "LinuxIOTests", dependencies: pipeline + ["CLinux", "TestSupport"],
             swiftSettings: programSettings
         ),
         .testTarget(
-            name: "LayerMountsTests", dependencies: ["LayerMounts", "LinuxIO", "TestSupport"],
+            name: "LayerMountsTests", dependencies: pipeline + ["LayerMounts", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "LayerEngineTests", dependencies: ["LayerEngine", "LayerKit", "LinuxIO", "TestSupport"],
+            name: "LayerEngineTests", dependencies: pipeline + ["TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "LayerCompressionTests", dependencies: ["LayerCompression", "TestSupport"],
+            name: "LayerCompressionTests", dependencies: pipeline + ["TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "BenchTests", dependencies: ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
+            name: "BenchTests", dependencies: pipeline + ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
         .testTarget(
-            name: "LayerFormatsTests", dependencies: ["LayerFormats", "TestSupport"], swiftSettings: programSettings),
+            name: "LayerFormatsTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
         .testTarget(
-            name: "LayerDriversTests", dependencies: ["LayerDrivers", "LayerMounts", "LayerKit", "TestSupport"],
+            name: "LayerDriversTests", dependencies: pipeline + ["LayerMounts", "TestSupport"],
             exclude: ["README.md"], swiftSettings: programSettings),
-        .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: programSettings),
+        .testTarget(name: "CommandTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
         // Does one thing in a store and is killed at a chosen system call: for the tests of crashes.
         .executableTarget(
-            name: "driver-fault", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"], path: "Tests/DriverFault",
+            name: "driver-fault", dependencies: pipeline + ["TestSupport"], path: "Tests/DriverFault",
             swiftSettings: programSettings),
         .testTarget(
-            name: "StoreInteropTests", dependencies: ["LayerDrivers", "LayerKit", "TestSupport"],
+            name: "StoreInteropTests", dependencies: pipeline + ["TestSupport"],
             swiftSettings: programSettings),
         .testTarget(name: "FilterLanguageTests", dependencies: ["FilterLanguage"], swiftSettings: programSettings),
         .testTarget(
             name: "GraphDriverPluginTests",
-            dependencies: ["GraphDriverPlugin", "DaemonSupport", "DeepNets", "TestSupport"],
+            dependencies: pipeline + ["GraphDriverPlugin", "DaemonSupport", "DeepNets", "TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
             name: "ContainerdServicesTests",
-            dependencies: [
+            dependencies: pipeline + [
                 "ContainerdServices", "ContainerdAPI", "DeepNets", "TestSupport",
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
@@ -213,13 +219,13 @@ let package = Package(
             swiftSettings: programSettings),
         // Debian's dockerd and containerd on the two daemons: `make test-e2e`.
         .testTarget(
-            name: "EndToEndTests", dependencies: ["TestSupport", "LayerKit", "ContainerdAPI"],
+            name: "EndToEndTests", dependencies: pipeline + ["TestSupport", "ContainerdAPI"],
             exclude: ["systemd-machine", "pod"], swiftSettings: programSettings),
         // The nets for wrong layers, of which nothing is ldiff's own, and the program that runs them: `make test-deep`.
         .target(name: "DeepNets", path: "Tests/DeepNets", swiftSettings: programSettings),
         .executableTarget(
             name: "ldiff-deep", dependencies: ["DeepNets"], path: "Tests/DeepProgram", swiftSettings: programSettings),
-        .testTarget(name: "DeepTests", dependencies: ["DeepNets", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(name: "DeepTests", dependencies: pipeline + ["DeepNets", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

@@ -1,7 +1,7 @@
 import DaemonSupport
 import GraphDriverMessages
 import LayerEngine
-import LayerKit
+import LayerDrivers
 import LayerModel
 import LinuxIO
 

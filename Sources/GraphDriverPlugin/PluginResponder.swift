@@ -2,7 +2,6 @@ import DaemonSupport
 import GraphDriverMessages
 import Hummingbird
 import HummingbirdCore
-import LayerKit
 import LayerModel
 import Logging
 

@@ -3,7 +3,6 @@ import Glibc
 import GraphDriverMessages
 import LayerDrivers
 import LayerEngine
-import LayerKit
 import LayerModel
 import LayerMounts
 import LinuxIO

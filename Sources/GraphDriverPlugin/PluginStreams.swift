@@ -1,9 +1,9 @@
 import DaemonSupport
-import Glibc
 import GraphDriverMessages
 import Hummingbird
-import LayerKit
+import LayerDrivers
 import LayerModel
+import LayerPipeline
 import LinuxIO
 
 /// The two calls that carry layers. Neither holds more of a layer than a few slabs.
@@ -24,14 +24,10 @@ struct PluginStreams: Sendable {
         do {
             try await bridge.runLong(.outgoing) { cancel in
                 let opened = try store.current()
-                var options = DifferenceOptions()
-                options.cancel = cancel
+                var options = LayerExportOptions()
                 options.diff.profile = opened.profile
-                options.diff.now = Int64(time(nil))
-                var sink = stream.sink
-                _ = try opened.driver.diff(
-                    try request.layer(), since: try request.parentLayer(), options: options, into: &sink)
-                try sink.finish()
+                let layer = StoreLayer(try request.layer(), since: try request.parentLayer(), in: opened.driver)
+                _ = try LayerExport.write(layerOf: StoreProducer(layer, cancel), into: stream.sink, options)
             }
             stream.finish()
         } catch let error as LayerError {

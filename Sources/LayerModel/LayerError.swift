@@ -37,7 +37,7 @@ public struct PathBytes: Equatable, Hashable, Sendable, CustomStringConvertible 
 }
 
 /// Text of `bytes` in which control bytes, the backslash and bytes that are not valid UTF-8 read `\xNN`.
-public func escapedText(_ bytes: [UInt8]) -> String {
+package func escapedText(_ bytes: [UInt8]) -> String {
     var text = ""
     var rest = bytes[...]
     while let first = rest.first {
@@ -59,36 +59,77 @@ public func escapedText(_ bytes: [UInt8]) -> String {
 
 /// What every part above the system calls throws: the operation, the path, the cause.
 public struct LayerError: Error, Sendable {
-    /// The kinds of failure that callers treat differently; `ldiff` maps each to an exit status.
-    public enum Code: Sendable, Equatable {
+    /// A kind of failure that callers treat differently; `ldiff` maps each to an exit status.
+    ///
+    /// A structure and no enumeration, so that a new kind breaks nobody: a `switch` over it has a `default`.
+    public struct Code: Sendable, Hashable, CustomStringConvertible {
+        /// All kinds there are, with the numbers that C knows, negative there. A number is never given anew.
+        package enum Kind: Int32, Sendable, CaseIterable {
+            case invalidArchive = 1
+            case unsafePath = 2
+            case digestMismatch = 3
+            case limitExceeded = 4
+            case notFound = 5
+            case alreadyExists = 6
+            case cannotCreate = 7
+            case inUse = 8
+            case unsupported = 9
+            case notPermitted = 10
+            case noSpace = 11
+            case io = 12
+            case fileChanged = 13
+            case idUnmapped = 14
+            case cancelled = 15
+            case invalidArgument = 16
+            case corruptLayer = 17
+            case driverUnavailable = 18
+            case callback = 19
+        }
+
+        package let kind: Kind
+        package init(_ kind: Kind) { self.kind = kind }
+
+        /// The name of its constant.
+        public var description: String { "\(kind)" }
+
         /// The archive is malformed: damaged header, truncated stream, number out of range.
-        case invalidArchive
+        public static let invalidArchive = Code(.invalidArchive)
         /// The archive asks for something outside the root, or otherwise unsafe.
-        case unsafePath
+        public static let unsafePath = Code(.unsafePath)
         /// The bytes do not have the expected digest.
-        case digestMismatch
+        public static let digestMismatch = Code(.digestMismatch)
         /// A bound (sizes, counts) was exceeded.
-        case limitExceeded
+        public static let limitExceeded = Code(.limitExceeded)
         /// An input does not exist.
-        case notFound
-        case alreadyExists
+        public static let notFound = Code(.notFound)
+        /// Something of that name is there.
+        public static let alreadyExists = Code(.alreadyExists)
         /// The output cannot be made where it was asked for, whatever the reason.
-        case cannotCreate
-        case inUse
+        public static let cannotCreate = Code(.cannotCreate)
+        /// Something is mounted, open or being made by somebody else.
+        public static let inUse = Code(.inUse)
         /// The kernel, file system or a driver lacks something needed.
-        case unsupported
-        case notPermitted
-        case noSpace
+        public static let unsupported = Code(.unsupported)
+        /// The caller may not do that.
+        public static let notPermitted = Code(.notPermitted)
+        /// The file system or its quota is full.
+        public static let noSpace = Code(.noSpace)
         /// Reading or writing failed.
-        case io
+        public static let io = Code(.io)
         /// A file changed while it was being read.
-        case fileChanged
+        public static let fileChanged = Code(.fileChanged)
         /// An id has no place in the id map.
-        case idUnmapped
-        case cancelled
-        case invalidArgument
-        case corruptLayer
-        case driverUnavailable
+        public static let idUnmapped = Code(.idUnmapped)
+        /// It was stopped on request.
+        public static let cancelled = Code(.cancelled)
+        /// What was asked for makes no sense; nothing was done.
+        public static let invalidArgument = Code(.invalidArgument)
+        /// A layer of a store, or what is kept of one, is damaged.
+        public static let corruptLayer = Code(.corruptLayer)
+        /// A driver cannot work on this machine, or in this place.
+        public static let driverUnavailable = Code(.driverUnavailable)
+        /// A caller's own source, sink or filter failed, with an error of its own kind.
+        public static let callback = Code(.callback)
     }
 
     /// Why it failed.

@@ -103,6 +103,19 @@ public final class Slab: @unchecked Sendable {
         end += count
     }
 
+    /// Lets `body` write into a part of the memory, from its beginning, and returns how many bytes it wrote. What is valid
+    /// stays as it is.
+    public func fill<Failure: Error>(
+        _ range: Range<Int>, _ body: (inout OutputRawSpan) throws(Failure) -> Void
+    ) throws(Failure) -> Int {
+        precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+        // Reason: the range was checked, the memory lives as long as self, and the count is asked back before it is used.
+        let memory = unsafe UnsafeMutableRawBufferPointer(start: base + range.lowerBound, count: range.count)
+        var output = unsafe OutputRawSpan(buffer: memory, initializedCount: 0)
+        try body(&output)
+        return unsafe output.finalize(for: memory)
+    }
+
     /// Fills a part of the memory with zeros; what is valid stays as it is.
     @inlinable
     public func zero(_ range: Range<Int>) {

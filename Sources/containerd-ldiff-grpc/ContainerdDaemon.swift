@@ -3,7 +3,6 @@ import ContainerdServices
 import DaemonSupport
 import Glibc
 import LayerDrivers
-import LayerKit
 import LayerModel
 import Logging
 

@@ -1,7 +1,7 @@
 import ArgumentParser
 import DaemonSupport
 import GraphDriverPlugin
-import LayerKit
+import LayerModel
 import Logging
 
 extension DriverName: ExpressibleByArgument {}

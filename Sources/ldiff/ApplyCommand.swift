@@ -1,5 +1,6 @@
 import ArgumentParser
-import LayerKit
+import LayerModel
+import LayerPipeline
 
 /// `ldiff apply`: unpacks a layer.
 struct ApplyCommand: ParsableCommand {

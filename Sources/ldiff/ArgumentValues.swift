@@ -1,5 +1,8 @@
 import ArgumentParser
-import LayerKit
+import LayerCompression
+import LayerEngine
+import LayerModel
+import LinuxIO
 
 extension IOMode: ExpressibleByArgument {}
 extension LayerProfile: ExpressibleByArgument {}

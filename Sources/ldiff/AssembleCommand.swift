@@ -1,6 +1,6 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerPipeline
 
 /// `ldiff assemble`: the original tar of an unpacked layer.
 struct AssembleCommand: ParsableCommand {
@@ -43,9 +43,9 @@ struct AssembleCommand: ParsableCommand {
         Interrupts.watch(interruption)
         let target =
             if let output, !output.isDash {
-                try LayerOutput.file(at: output.path, mode: ProcessSetup.fileMode)
+                try OutputFile.file(at: output.path, mode: ProcessSetup.fileMode)
             } else {
-                try LayerOutput.standardOutput()
+                try OutputFile.standardOutput()
             }
         let assembled = try LayerAssembly.assemble(
             tarSplit.isDash ? .standardInput : .file(tarSplit.path), root: root.path, to: target,

@@ -1,7 +1,7 @@
 import ArgumentParser
 import BenchHarness
 import Glibc
-import LayerKit
+import LayerModel
 
 /// `ldiff bench`: measures ldiff beside other programs.
 struct BenchCommand: ParsableCommand {

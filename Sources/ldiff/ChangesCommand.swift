@@ -1,5 +1,6 @@
 import ArgumentParser
-import LayerKit
+import LayerPipeline
+import LinuxIO
 
 /// `ldiff changes`: lists what changed.
 struct ChangesCommand: ParsableCommand {
@@ -39,7 +40,7 @@ struct ChangesCommand: ParsableCommand {
         let global = global
         let listed = try LayerDifference.list(
             source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable,
-            format: ChangeListFormat(global, null: null), to: try LayerOutput.standardOutput(),
+            format: ChangeListFormat(global, null: null), to: try OutputFile.standardOutput(),
             prefix: ChangeListFrame.prefix(global),
             suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
         bar?.stop()

@@ -1,4 +1,3 @@
-import LayerKit
 
 /// What a daemon's metrics say, in Prometheus's text form, as far as `ldiff status` shows it.
 struct DaemonMetrics {

@@ -1,5 +1,6 @@
 import ArgumentParser
-import LayerKit
+import LayerPipeline
+import LinuxIO
 
 /// `ldiff diff`: writes a layer.
 struct DiffCommand: ParsableCommand {

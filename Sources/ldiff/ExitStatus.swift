@@ -1,4 +1,4 @@
-import LayerKit
+import LayerModel
 
 /// The statuses of the command, named as sysexits.h does; the only place that knows which failure gives which.
 enum ExitStatus: Int32 {
@@ -13,13 +13,13 @@ enum ExitStatus: Int32 {
     case interrupted = 130
 
     init(_ code: LayerError.Code) {
-        switch code {
+        switch code.kind {
         case .invalidArchive, .unsafePath, .digestMismatch, .limitExceeded, .corruptLayer, .idUnmapped:
             self = .badData
         case .notFound: self = .noInput
         case .unsupported, .driverUnavailable: self = .unavailable
         case .alreadyExists, .inUse, .cannotCreate: self = .cannotCreate
-        case .io, .noSpace, .fileChanged: self = .inputOutput
+        case .io, .noSpace, .fileChanged, .callback: self = .inputOutput
         case .notPermitted: self = .notPermitted
         case .cancelled: self = .interrupted
         case .invalidArgument: self = .usage

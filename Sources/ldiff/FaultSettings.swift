@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LinuxIO
 
 /// Debug builds only: `LDIFF_FAULT=K:ERRNO` makes the K-th system call fail, `LDIFF_FAULT_COUNT=FILE` has the number of
 /// calls written to a file at the end. Tests fail every call of a small job with these.

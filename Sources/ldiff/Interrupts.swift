@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LayerPipeline
 import Synchronization
 
 /// SIGINT, SIGTERM and SIGHUP: the job is asked to stop and cleans up; one that is stuck in a write is ended.

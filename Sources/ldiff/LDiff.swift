@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerModel
+import LinuxIO
 import Synchronization
 
 /// The command `ldiff`.

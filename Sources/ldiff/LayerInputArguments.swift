@@ -1,6 +1,9 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerEngine
+import LayerModel
+import LayerPipeline
+import LinuxIO
 
 /// The layer that is unpacked and what it must be: the flags of `apply` and `layer apply`.
 struct LayerInputArguments: ParsableArguments {
@@ -45,9 +48,9 @@ struct LayerInputArguments: ParsableArguments {
     }
 
     /// The output for the metadata, opened.
-    func openTarSplit() throws(LayerError) -> LayerOutput? {
+    func openTarSplit() throws(LayerError) -> OutputFile? {
         guard let tarSplit else { return nil }
-        return try LayerOutput.file(at: tarSplit.path, mode: ProcessSetup.fileMode)
+        return try OutputFile.file(at: tarSplit.path, mode: ProcessSetup.fileMode)
     }
 
     func importOptions(_ global: GlobalOptions) -> LayerImportOptions {

@@ -1,6 +1,9 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerEngine
+import LayerModel
+import LayerPipeline
+import LinuxIO
 
 /// Where a layer goes and what it looks like: the flags of `diff` and `layer diff`.
 struct LayerOutputArguments: ParsableArguments {
@@ -55,15 +58,15 @@ struct LayerOutputArguments: ParsableArguments {
     }
 
     /// The outputs for the layer and for its metadata, opened.
-    func open() throws(LayerError) -> (layer: LayerOutput, tarSplit: LayerOutput?) {
+    func open() throws(LayerError) -> (layer: OutputFile, tarSplit: OutputFile?) {
         let layer =
             if let output, !output.isDash {
-                try LayerOutput.file(at: output.path, mode: ProcessSetup.fileMode)
+                try OutputFile.file(at: output.path, mode: ProcessSetup.fileMode)
             } else {
-                try LayerOutput.standardOutput()
+                try OutputFile.standardOutput()
             }
         guard let tarSplit else { return (layer, nil) }
-        return (layer, try LayerOutput.file(at: tarSplit.path, mode: ProcessSetup.fileMode))
+        return (layer, try OutputFile.file(at: tarSplit.path, mode: ProcessSetup.fileMode))
     }
 
     func exportOptions(_ global: GlobalOptions) throws -> LayerExportOptions {

@@ -1,4 +1,6 @@
-import LayerKit
+import LayerCompression
+import LayerEngine
+import LayerPipeline
 
 /// The reports of jobs on layers, the same for directories and stores.
 extension Report {

@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LayerModel
 
 /// Asks a daemon for its metrics: one HTTP request on a unix socket.
 enum MetricsClient {

@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 import Synchronization
 
 /// One line on standard error that tells how far a job is, redrawn by a thread ten times a second.

@@ -1,5 +1,5 @@
 import ArgumentParser
-import LayerKit
+import LayerModel
 
 /// The command line, byte for byte.
 ///

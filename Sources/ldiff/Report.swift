@@ -1,5 +1,7 @@
 import Glibc
-import LayerKit
+import LayerModel
+import LayerPipeline
+import LinuxIO
 
 /// What a verb tells when it is done: a JSON object, or lines for people on standard error.
 struct Report {
@@ -24,7 +26,7 @@ struct Report {
         } else if layerOnOutput {
             Console.error(json.text + "\n")
         } else {
-            try LayerOutput.standardOutput().writeText(json.text + "\n")
+            try OutputFile.standardOutput().writeText(json.text + "\n")
         }
     }
 

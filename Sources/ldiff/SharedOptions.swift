@@ -1,5 +1,8 @@
 import ArgumentParser
-import LayerKit
+import LayerEngine
+import LayerModel
+import LayerPipeline
+import LinuxIO
 
 /// The flags that every verb takes.
 struct GlobalOptions: ParsableArguments {

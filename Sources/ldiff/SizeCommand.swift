@@ -1,5 +1,6 @@
 import ArgumentParser
-import LayerKit
+import LayerPipeline
+import LinuxIO
 
 /// `ldiff size`: how large a difference is.
 struct SizeCommand: ParsableCommand {
@@ -33,7 +34,7 @@ struct SizeCommand: ParsableCommand {
             source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable)
         bar?.stop()
         let seconds = stopwatch.seconds
-        if !global.json { try LayerOutput.standardOutput().writeText("\(size.bytes)\n") }
+        if !global.json { try OutputFile.standardOutput().writeText("\(size.bytes)\n") }
         var report = Report()
         report.json.add("bytes", size.bytes)
         report.json.add("size", size.bytes)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerModel
+import LayerPipeline
 
 /// `ldiff status`: how a daemon does.
 struct StatusCommand: ParsableCommand {
@@ -47,7 +48,7 @@ struct StatusCommand: ParsableCommand {
                 hint: "name the socket with --address")
         }
         let texts = found.map { global.json ? json($0.metrics, $0.address) : table($0.metrics, $0.address) }
-        try LayerOutput.standardOutput().writeText(texts.joined(separator: global.json ? "" : "\n"))
+        try OutputFile.standardOutput().writeText(texts.joined(separator: global.json ? "" : "\n"))
     }
 
     private func uptime(_ metrics: DaemonMetrics) -> UInt64 {

@@ -1,5 +1,7 @@
 import Glibc
-import LayerKit
+import LayerCompression
+import LayerModel
+import LinuxIO
 
 /// `ldiff` under the name `unpigz`: inflates standard input to standard output as `unpigz -d -c` does, for dockerd and
 /// containerd, which look that program up and run it for every gzip layer.

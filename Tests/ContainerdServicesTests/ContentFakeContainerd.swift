@@ -2,7 +2,8 @@ import ContainerdAPI
 import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
-import LayerKit
+import LayerDrivers
+import LayerModel
 import SwiftProtobuf
 import Synchronization
 import TestSupport

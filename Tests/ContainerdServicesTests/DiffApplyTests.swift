@@ -2,7 +2,8 @@ import ContainerdAPI
 import Foundation
 import GRPCCore
 import Glibc
-import LayerKit
+import LayerModel
+import LayerPipeline
 import TestSupport
 import Testing
 

@@ -2,7 +2,7 @@ import ContainerdAPI
 import Foundation
 import GRPCCore
 import Glibc
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

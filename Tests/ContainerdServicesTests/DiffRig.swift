@@ -4,7 +4,7 @@ import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
-import LayerKit
+import LayerModel
 import Logging
 import Metrics
 import TestSupport

@@ -1,6 +1,5 @@
 import DeepNets
 import Foundation
-import LayerKit
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// Does random things to the layers of a store that other processes use, too, until it is killed. Each thing is done in a store

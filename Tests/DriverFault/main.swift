@@ -5,7 +5,8 @@
 // The tests of crashes run it; only debug builds count calls.
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerModel
+import LinuxIO
 import TestSupport
 
 /// A parent's id, or `-` for none.

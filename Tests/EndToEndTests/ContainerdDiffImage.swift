@@ -1,4 +1,4 @@
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// An image as an OCI layout in one tar, with layers compressed and labelled in any way.

@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// `containerd-ldiff-grpc` of this build, in a directory of its own.

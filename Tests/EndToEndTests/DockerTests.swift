@@ -1,5 +1,5 @@
 import Foundation
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

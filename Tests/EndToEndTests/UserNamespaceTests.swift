@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 import TestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import Glibc
-import LayerKit
+import LayerCompression
+import LayerModel
 import LayerMounts
 import Synchronization
 import TestSupport

@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LayerModel
 import LayerMounts
 import TestSupport
 import Testing

@@ -1,6 +1,5 @@
 import Glibc
 import LayerDrivers
-import LayerKit
 import TestSupport
 import Testing
 

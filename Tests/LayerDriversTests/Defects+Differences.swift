@@ -1,6 +1,6 @@
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// The five drivers, as the shared tables must know them.

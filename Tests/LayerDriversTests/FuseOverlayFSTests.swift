@@ -1,6 +1,7 @@
 import Glibc
 import LayerEngine
-import LayerKit
+import LayerCompression
+import LayerModel
 import LayerMounts
 import TestSupport
 import Testing

@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 import TestSupport
 
 /// What the tests know of the layout that overlay2 and fuse-overlayfs share.

@@ -1,6 +1,7 @@
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerCompression
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 import TestSupport
 
 /// A store of overlay2's layout written by hand, in the ways of the programs that write such stores.

@@ -1,6 +1,7 @@
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerModel
+import LayerPipeline
 import TestSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 import Glibc
 import LayerDrivers
-import LayerKit
+import LayerEngine
+import LayerModel
 import TestSupport
 import Testing
 

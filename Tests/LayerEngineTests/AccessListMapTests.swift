@@ -1,5 +1,6 @@
 import Glibc
-import LayerKit
+import LayerEngine
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,5 +1,7 @@
 import Glibc
-import LayerKit
+import LayerEngine
+import LayerModel
+import LinuxIO
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 import Glibc
 import LayerEngine
-import LayerKit
+import LayerModel
+import LinuxIO
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
 import LayerEngine
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import Glibc
 import LayerEngine
-import LayerKit
+import LayerModel
 import LinuxIO
 import TestSupport
 import Testing

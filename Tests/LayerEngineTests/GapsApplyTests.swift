@@ -1,6 +1,8 @@
 import Dispatch
 import Glibc
-import LayerKit
+import LayerEngine
+import LayerModel
+import LinuxIO
 import Synchronization
 import TestSupport
 import Testing

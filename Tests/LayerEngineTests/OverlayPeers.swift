@@ -1,5 +1,4 @@
 import LayerEngine
-import LayerKit
 import TestSupport
 
 extension RandomStack {

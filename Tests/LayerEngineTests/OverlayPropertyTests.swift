@@ -1,6 +1,5 @@
 import Glibc
 import LayerEngine
-import LayerKit
 import TestSupport
 import Testing
 

@@ -1,6 +1,6 @@
 import Glibc
 import LayerEngine
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// An upper directory over lower ones, all of them made by random changes through real overlay mounts.

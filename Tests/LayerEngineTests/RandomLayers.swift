@@ -1,4 +1,3 @@
-import LayerKit
 import TestSupport
 
 /// Layers at random in which entries of all kinds, deletions and links stand in any order, on top of each other.

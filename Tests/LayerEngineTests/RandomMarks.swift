@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// Puts attributes of every name that overlayfs, fuse-overlayfs and containers/storage know on random files and directories.

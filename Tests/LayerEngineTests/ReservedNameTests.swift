@@ -1,6 +1,6 @@
 import Glibc
 import LayerEngine
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import LayerKit
+import LayerModel
 import TestSupport
 
 /// What a layer makes of a tree, in plain code over dictionaries that does one entry after the other. It shares nothing

@@ -1,5 +1,5 @@
 import LayerDrivers
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import LayerDrivers
-import LayerKit
+import LayerModel
+import LayerPipeline
 import TestSupport
 import Testing
 

@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 import Synchronization
 
 /// A containerd to test with: this machine's, or a newer Debian's, unpacked into the cache.

@@ -1,4 +1,4 @@
-import LayerKit
+import LayerModel
 
 /// An image as `docker load` takes it: its layers' tars, made by hand, and the two JSON files about them.
 public struct DockerArchive {

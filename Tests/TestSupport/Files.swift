@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 
 /// Writes a file anew.
 public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws {

@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 
 /// What programs leave behind that work below a directory of a test's own: mounts and processes. Nothing else of the
 /// machine is looked at or touched.

@@ -1,5 +1,6 @@
 import Glibc
-import LayerKit
+import LayerModel
+import LinuxIO
 
 /// What the descriptors of this process lead to, sorted: a path, or the kernel's word for what has none.
 ///

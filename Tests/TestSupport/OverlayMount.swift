@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 
 /// A mounted file system, unmounted when nobody holds it any more. Needs root.
 public final class Mount {

@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 
 /// Numbers that are the same in every run with one seed.
 public struct SeededNumbers: RandomNumberGenerator {

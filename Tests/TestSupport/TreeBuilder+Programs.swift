@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LayerModel
 
 /// Collects a stream in memory.
 public struct CollectingSink: ByteSink, ~Copyable {

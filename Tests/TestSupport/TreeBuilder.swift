@@ -1,5 +1,5 @@
 import Glibc
-import LayerKit
+import LayerModel
 
 /// A system call of a test's own that failed.
 public struct TestFailure: Error, CustomStringConvertible {

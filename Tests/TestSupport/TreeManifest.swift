@@ -1,5 +1,4 @@
 import Glibc
-import LayerKit
 
 /// A tree described as text, one line an entry; Fixtures/README.md says how a manifest reads.
 public struct TreeManifest {

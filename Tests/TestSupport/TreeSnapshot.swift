@@ -1,5 +1,6 @@
 import Glibc
-import LayerKit
+import LayerModel
+import LinuxIO
 
 /// All that a tree holds, for comparing two of them: kinds, modes, owners, times, contents, links, attributes.
 public struct TreeSnapshot: Equatable, CustomStringConvertible {

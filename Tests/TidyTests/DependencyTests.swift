@@ -9,9 +9,13 @@ private let mayImport: [String: Set<String>] = [
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
-    "LayerKit": [
+    "LayerPipeline": [
         "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
         "Glibc", "Synchronization",
+    ],
+    "LayerKit": [
+        "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
+        "SystemPackage", "Dispatch", "Synchronization",
     ],
     "LayerDrivers": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
@@ -25,16 +29,16 @@ private let mayImport: [String: Set<String>] = [
     ],
     "GraphDriverMessages": ["LayerModel", "FoundationEssentials"],
     "GraphDriverPlugin": [
-        "GraphDriverMessages", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine", "LayerDrivers",
+        "GraphDriverMessages", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO", "LayerEngine", "LayerDrivers",
         "LayerMounts",
         "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle", "FoundationEssentials",
         "Glibc", "Synchronization",
     ],
-    "docker-ldiff-graphdriver": ["GraphDriverPlugin", "DaemonSupport", "LayerKit", "ArgumentParser", "Logging"],
+    "docker-ldiff-graphdriver": ["GraphDriverPlugin", "DaemonSupport", "LayerModel", "LayerDrivers", "LayerPipeline", "LinuxIO", "ArgumentParser", "Logging"],
     "ContainerdAPI": ["GRPCCore", "GRPCProtobuf", "SwiftProtobuf", "Foundation"],
     "FilterLanguage": [],
     "ContainerdServices": [
-        "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerKit", "LayerModel", "LinuxIO", "LayerEngine",
+        "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO", "LayerEngine",
         "LayerCompression",
         "LayerDrivers", "LayerMounts", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf",
         "GRDB", "GRDBSQLite",
@@ -42,10 +46,13 @@ private let mayImport: [String: Set<String>] = [
         "Synchronization",
     ],
     "containerd-ldiff-grpc": [
-        "ContainerdServices", "DaemonSupport", "LayerKit", "LayerDrivers", "LayerModel", "LinuxIO", "TOMLKit",
+        "ContainerdServices", "DaemonSupport", "LayerPipeline", "LayerDrivers", "LayerModel", "LinuxIO", "TOMLKit",
         "ArgumentParser", "Logging", "Glibc",
     ],
-    "ldiff": ["LayerKit", "BenchHarness", "ArgumentParser", "Glibc", "Synchronization"],
+    "ldiff": [
+        "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
+        "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
+    ],
 ]
 
 /// Folders whose code runs once per entry or per block.

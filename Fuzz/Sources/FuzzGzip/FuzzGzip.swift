@@ -88,7 +88,7 @@ private func decode<Decoder: StreamDecoder & ~Copyable>(
     }
     close(ends[1])
     var decoder = make()
-    let input = CompressedInput(descriptor: ends[0], stop: stop, cancel: nil, progress: nil)
+    let input = CompressedInput(.descriptor(ends[0]), stop: stop, cancel: nil, progress: nil)
     var result = Decoded()
     var turn = 0
     do throws(LayerError) {

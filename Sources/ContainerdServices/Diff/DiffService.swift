@@ -3,6 +3,7 @@ import DaemonSupport
 import GRPCCore
 import LayerCompression
 import LayerModel
+import LayerPipeline
 import LinuxIO
 import Logging
 
@@ -133,8 +134,8 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let (layer, written) = try await job("Diff", operation, context) { [self] in
             try await produce(production, hint, reference, lease: request.lease, labels: message.labels)
         }
-        metrics.sent(Int(clamping: layer.byteCount))
-        for warning in layer.report.warnings { logger.warning("diff \(written.digest): \(warning)") }
+        metrics.sent(Int(clamping: layer.outputBytes))
+        for warning in layer.layer.warnings { logger.warning("diff \(written.digest): \(warning)") }
         return ServerResponse(
             message: .with {
                 $0.diff = .with {
@@ -149,7 +150,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private func produce(
         _ production: LayerProduction, _ hint: NamespaceHint, _ reference: String, lease: String?,
         labels: [String: String]
-    ) async throws -> (ProducedLayer, BlobWriter.Written) {
+    ) async throws -> (LayerExportReport, BlobWriter.Written) {
         let queue = PieceQueue()
         return try await containerd.withConnection { [self] connection in
             let namespace = try await namespaces.namespace(hint, showing: production.right, connection)
@@ -165,9 +166,12 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
                 let written = try await writer.write(queue) {
                     let layer = try await producing.value
                     var labels = labels
-                    if production.format != .none { labels[BlobWriter.uncompressedLabel] = layer.diffID.description }
+                    guard let digest = layer.outputDigest, let diffID = layer.diffID else {
+                        preconditionFailure("digests were asked for")
+                    }
+                    if production.format != .none { labels[BlobWriter.uncompressedLabel] = diffID.description }
                     return BlobWriter.Ending(
-                        digest: layer.digest.description, byteCount: Int64(clamping: layer.byteCount), labels: labels)
+                        digest: digest.description, byteCount: Int64(clamping: layer.outputBytes), labels: labels)
                 }
                 return (try await producing.value, written)
             } catch {

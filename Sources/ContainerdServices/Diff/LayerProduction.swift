@@ -2,17 +2,8 @@ import LayerCompression
 import LayerEngine
 import LayerModel
 import LayerMounts
+import LayerPipeline
 import LinuxIO
-
-/// What was written of a difference.
-struct ProducedLayer: Sendable {
-    /// Of the bytes as they were written.
-    var digest: Digest
-    var byteCount: UInt64
-    /// Of the uncompressed tar.
-    var diffID: Digest
-    var report: DiffReport
-}
 
 /// Writes a difference into a queue of pieces. Blocks: it runs on a thread of its own.
 struct LayerProduction: Sendable {
@@ -27,7 +18,7 @@ struct LayerProduction: Sendable {
     var workers: Int?
 
     /// Writes all of it into `queue`, which it does not end.
-    func run(into queue: PieceQueue, cancel: CancelFlag) throws(LayerError) -> ProducedLayer {
+    func run(into queue: PieceQueue, cancel: CancelFlag) throws(LayerError) -> LayerExportReport {
         switch try DiffPlan(left: left, right: right) {
         case .upper(let upper, let lowers, let dialect, let isServedByFuse):
             // A live mount keeps what was written for a while; the directory that is read here must have it.
@@ -49,7 +40,7 @@ struct LayerProduction: Sendable {
 
     private func writeMounted(
         _ left: [MountSpec], _ right: [MountSpec], into queue: PieceQueue, _ cancel: CancelFlag
-    ) throws(LayerError) -> ProducedLayer {
+    ) throws(LayerError) -> LayerExportReport {
         try PrivateMounts.run(in: mountDirectory) { () throws(LayerError) in
             let (below, tree) = (mountDirectory.appending("left"), mountDirectory.appending("right"))
             try MountPoint.make(tree)
@@ -75,32 +66,12 @@ struct LayerProduction: Sendable {
         return source
     }
 
-    private func write(_ source: SourceOptions, into queue: PieceQueue) throws(LayerError) -> ProducedLayer {
-        var options = DiffOptions()
-        options.profile = .containerd
-        options.sourceDateEpoch = sourceDateEpoch
-        let threads = WorkerPool(count: workers).count
-        switch format {
-        case .gzip:
-            var sink = DigestSink(
-                try GzipSink(DigestSink(PieceSink(queue)), level: nil, workers: threads))
-            let report = try DiffEngine.write(source, options: options, into: &sink)
-            try sink.finish()
-            return ProducedLayer(
-                digest: sink.base.base.digest, byteCount: sink.base.base.byteCount, diffID: sink.digest, report: report)
-        case .zstd:
-            var sink = DigestSink(
-                try ZstdSink(DigestSink(PieceSink(queue)), level: nil, workers: threads))
-            let report = try DiffEngine.write(source, options: options, into: &sink)
-            try sink.finish()
-            return ProducedLayer(
-                digest: sink.base.base.digest, byteCount: sink.base.base.byteCount, diffID: sink.digest, report: report)
-        default:
-            precondition(format == LayerFormat.none, "only what containerd asks for is written")
-            var sink = DigestSink(PieceSink(queue))
-            let report = try DiffEngine.write(source, options: options, into: &sink)
-            try sink.finish()
-            return ProducedLayer(digest: sink.digest, byteCount: sink.byteCount, diffID: sink.digest, report: report)
-        }
+    private func write(_ source: SourceOptions, into queue: PieceQueue) throws(LayerError) -> LayerExportReport {
+        var options = LayerExportOptions()
+        options.compression = format
+        options.digests = true
+        options.diff.profile = .containerd
+        options.diff.sourceDateEpoch = sourceDateEpoch
+        return try LayerExport.write(layerOf: source, into: PieceSink(queue), options)
     }
 }

@@ -1,6 +1,6 @@
 import LayerCompression
 import LayerEngine
-import LayerKit
+import LayerPipeline
 import LayerModel
 import LayerMounts
 import LinuxIO

@@ -1,8 +1,23 @@
 import Glibc
-import LayerModel
+public import LayerModel
 import LinuxIO
 
-/// Reads a borrowed descriptor in large pieces, and counts, hashes and cancels on the way.
+/// Bytes of a layer from somewhere else than a descriptor, such as a library user's own reader.
+///
+/// Called from one thread at a time, which may be any.
+public protocol ForeignInput: Sendable {
+    /// Appends the next bytes, as many as there is room for at most; none at the end. May wait.
+    func read(into buffer: inout OutputRawSpan) throws(LayerError)
+}
+
+/// Where the bytes of a layer come from.
+enum InputBytes {
+    /// A descriptor that somebody else keeps open.
+    case descriptor(Int32)
+    case foreign(any ForeignInput)
+}
+
+/// Reads the bytes of a layer in large pieces, and counts, hashes and cancels on the way.
 ///
 /// Used by one thread at a time.
 final class CompressedInput: @unchecked Sendable {
@@ -18,18 +33,22 @@ final class CompressedInput: @unchecked Sendable {
     /// Set to hash what is read from here on; bytes already buffered are taken in at once.
     private(set) var digest: DigestState?
 
-    private let descriptor: Int32
+    private let source: InputBytes
     /// Whether reading can wait for somebody: pipes, sockets, terminals.
     private let mayBlock: Bool
     private let stop: CancelFlag
     private let cancel: CancelFlag?
     private let progress: ByteCounter?
 
-    init(descriptor: Int32, stop: CancelFlag, cancel: CancelFlag?, progress: ByteCounter?) {
-        self.descriptor = descriptor
+    init(_ source: InputBytes, stop: CancelFlag, cancel: CancelFlag?, progress: ByteCounter?) {
+        self.source = source
         self.stop = stop
         self.cancel = cancel
         self.progress = progress
+        guard case .descriptor(let descriptor) = source else {
+            mayBlock = false
+            return
+        }
         var status = stat()
         // Reason: fstat fills the one structure it is given.
         let isKnown = unsafe fstat(descriptor, &status) == 0
@@ -93,28 +112,40 @@ final class CompressedInput: @unchecked Sendable {
     /// One read of at most `limit` bytes behind the valid bytes of `slab`.
     private func readMore(into slab: Slab, limit: Int) throws(LayerError) {
         let begin = slab.end
+        let count: Int
+        switch source {
+        case .descriptor(let descriptor): count = try read(descriptor, into: slab, begin..<begin + limit)
+        case .foreign(let input):
+            try check()
+            count = try slab.fill(begin..<begin + limit) { (buffer) throws(LayerError) in try input.read(into: &buffer) }
+        }
+        isAtEnd = count == 0
+        slab.end += count
+        byteCount += UInt64(count)
+        progress?.add(count)
+        digest?.update(slab.span(begin..<slab.end))
+    }
+
+    private func read(_ descriptor: Int32, into slab: Slab, _ range: Range<Int>) throws(LayerError) -> Int {
         while true {
-            try waitUntilReadable()
-            // Reason: the kernel writes at most `limit` bytes, all inside the slab, which nobody else holds.
-            let count = unsafe slab.withUnsafeAddress(begin..<begin + limit) { unsafe read(descriptor, $0, limit) }
-            if count < 0 {
-                let error = errno
-                if error == EINTR || error == EAGAIN { continue }
-                throw LayerError(SystemCallError("read", errno: error), "read the layer", path: nil)
-            }
-            isAtEnd = count == 0
-            slab.end += count
-            byteCount += UInt64(count)
-            progress?.add(count)
-            digest?.update(slab.span(begin..<slab.end))
-            return
+            try waitUntilReadable(descriptor)
+            // Reason: the kernel writes at most as many bytes as the range has, all inside the slab, which nobody else holds.
+            let count = unsafe slab.withUnsafeAddress(range) { unsafe Glibc.read(descriptor, $0, range.count) }
+            if count >= 0 { return count }
+            let error = errno
+            if error == EINTR || error == EAGAIN { continue }
+            throw LayerError(SystemCallError("read", errno: error), "read the layer", path: nil)
         }
     }
 
-    /// Blocks until the descriptor has bytes, an end or an error; throws `cancelled` when told to stop.
-    private func waitUntilReadable() throws(LayerError) {
+    private func check() throws(LayerError) {
         try stop.check("read the layer")
         try cancel?.check("read the layer")
+    }
+
+    /// Blocks until the descriptor has bytes, an end or an error; throws `cancelled` when told to stop.
+    private func waitUntilReadable(_ descriptor: Int32) throws(LayerError) {
+        try check()
         guard mayBlock else { return }
         var entries = [
             pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
@@ -125,8 +156,7 @@ final class CompressedInput: @unchecked Sendable {
             // Reason: the kernel reads and writes the three entries during the call.
             let ready = unsafe poll(&entries, 3, -1)
             if ready < 0, errno != EINTR { return }
-            try stop.check("read the layer")
-            try cancel?.check("read the layer")
+            try check()
             if entries[0].revents != 0 { return }
         }
     }

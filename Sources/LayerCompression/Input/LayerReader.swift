@@ -20,7 +20,18 @@ public struct LayerReader: SlabSource, ~Copyable {
     public init(
         descriptor: Int32, format: LayerFormat? = nil, options: LayerReaderOptions = LayerReaderOptions()
     ) throws(LayerError) {
-        pipeline = try ReaderPipeline(descriptor: descriptor, format: format, options: options)
+        try self.init(.descriptor(descriptor), format, options)
+    }
+
+    /// The same for bytes that `input` reads, on a thread of the reader's.
+    public init(
+        _ input: any ForeignInput, format: LayerFormat? = nil, options: LayerReaderOptions = LayerReaderOptions()
+    ) throws(LayerError) {
+        try self.init(.foreign(input), format, options)
+    }
+
+    private init(_ source: InputBytes, _ format: LayerFormat?, _ options: LayerReaderOptions) throws(LayerError) {
+        pipeline = try ReaderPipeline(source, format: format, options: options)
         maxTrailingBytes = options.maxTrailingBytes
         cancel = options.cancel
     }

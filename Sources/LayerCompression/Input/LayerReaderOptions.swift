@@ -1,3 +1,4 @@
+public import LayerModel
 public import LinuxIO
 
 /// What a `LayerReader` computes on the way, and what bounds it keeps.

@@ -14,11 +14,11 @@ final class ReaderPipeline: Sendable {
         var diffID: Digest?
     }
 
-    /// Starts reading `descriptor`, which must stay open until `shutDown` returns.
-    init(descriptor: Int32, format: LayerFormat?, options: LayerReaderOptions) throws(LayerError) {
+    /// Starts reading; a descriptor must stay open until `shutDown` returns.
+    init(_ source: InputBytes, format: LayerFormat?, options: LayerReaderOptions) throws(LayerError) {
         self.options = options
         let input = CompressedInput(
-            descriptor: descriptor, stop: stopFlag, cancel: options.cancel, progress: options.progress)
+            source, stop: stopFlag, cancel: options.cancel, progress: options.progress)
         try threads.start { [self] in
             do throws(LayerError) {
                 try decode(input, as: format)

@@ -13,15 +13,18 @@ public struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     private var state = DigestState()
     private var thread: HashThread?
     private var result: Digest?
+    private let hashes: Bool
 
-    /// Takes over `base`.
-    public init(_ base: consuming Base) {
+    /// Takes over `base`. Without `hashes` it only counts, and slabs go on as they are.
+    public init(_ base: consuming Base, hashes: Bool = true) {
         self.base = base
+        self.hashes = hashes
     }
 
     public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         byteCount += UInt64(bytes.byteCount)
         try base.write(bytes)
+        guard hashes else { return }
         guard let thread = try hashThread() else { return state.update(bytes) }
         var start = 0
         while start < bytes.byteCount {
@@ -35,6 +38,7 @@ public struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
 
     public mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
         byteCount += UInt64(slab.count)
+        guard hashes else { return try base.write(slab, returningTo: pool) }
         try base.write(slab.bytes)
         if let thread = try hashThread() {
             thread.submit(slab, pool)
@@ -46,11 +50,11 @@ public struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
 
     public mutating func finish() throws(LayerError) {
         try base.finish()
-        result = thread?.finish() ?? state.finalize()
+        if hashes { result = thread?.finish() ?? state.finalize() }
     }
 
-    /// The digest of the whole stream, after `finish`; before, of what was hashed on the caller's thread.
-    public var digest: Digest { result ?? state.finalize() }
+    /// The digest of the whole stream, after `finish`; nil before, and where nothing is hashed.
+    public var digest: Digest? { result }
 
     /// The thread that hashes, started once the stream proves long.
     private mutating func hashThread() throws(LayerError) -> HashThread? {

@@ -1,14 +1,5 @@
 public import LayerModel
-public import LinuxIO
-
-/// The drivers, by the names that Docker gives them.
-public enum DriverName: String, Sendable, CaseIterable {
-    case overlay2
-    case overlay
-    case fuseOverlayFS = "fuse-overlayfs"
-    case aufs
-    case zfs
-}
+import LinuxIO
 
 /// What a driver is opened with.
 public struct DriverConfiguration: Sendable {

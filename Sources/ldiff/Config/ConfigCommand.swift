@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerModel
+import LayerPipeline
 
 /// `ldiff config`: what other programs must be told.
 struct ConfigCommand: ParsableCommand {
@@ -71,7 +72,7 @@ struct ConfigContainerdCommand: ParsableCommand {
         var snippet = ContainerdSnippet(
             version: release, address: address, root: root, snapshotter: snapshotter, onlyDiffer: onlyDiffer)
         snippet.remapsIDs = remapsIDs
-        try LayerOutput.standardOutput().writeText(snippet.text)
+        try OutputFile.standardOutput().writeText(snippet.text)
     }
 
     /// Without the capability containerd makes a copy with other ids, which works everywhere.

@@ -1,5 +1,7 @@
 import ArgumentParser
-import LayerKit
+import LayerDrivers
+import LayerModel
+import LayerPipeline
 
 /// `ldiff layer check`: looks for what a crash left.
 struct LayerCheckCommand: ParsableCommand {
@@ -29,7 +31,7 @@ struct LayerCheckCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let (findings, home) = try find()
         let left = findings.filter { $0.state != .repaired }
-        let output = try LayerOutput.standardOutput()
+        let output = try OutputFile.standardOutput()
         if global.json {
             try output.writeText(json(findings, left.count, stopwatch.seconds).text + "\n")
         } else {

@@ -1,5 +1,4 @@
 import ArgumentParser
-import LayerKit
 
 /// `ldiff layer`: the operations of the graph drivers on a store of layers.
 struct LayerCommand: ParsableCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
-import LayerKit
+import LayerDrivers
+import LayerModel
 
 /// `ldiff layer create`: makes an empty layer.
 struct LayerCreateCommand: ParsableCommand {

@@ -1,5 +1,8 @@
 import ArgumentParser
-import LayerKit
+import LayerDrivers
+import LayerModel
+import LayerPipeline
+import LinuxIO
 
 /// `ldiff layer diff`: a layer of a store as an archive.
 struct LayerDiffCommand: ParsableCommand {
@@ -153,7 +156,7 @@ struct LayerChangesCommand: ParsableCommand {
         let global = global
         let listed = try StoreExport.list(
             layer, options: job.options, format: ChangeListFormat(global, null: null),
-            to: try LayerOutput.standardOutput(), prefix: ChangeListFrame.prefix(global),
+            to: try OutputFile.standardOutput(), prefix: ChangeListFrame.prefix(global),
             suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
         job.stop()
         Report(listed, global, seconds: stopwatch.seconds).writeNotes(global)
@@ -191,7 +194,7 @@ struct LayerSizeCommand: ParsableCommand {
         let isRecorded = layer.store.recordedSize(of: layer.id, since: layer.parent) != nil
         let size = try layer.store.diffSize(layer.id, since: layer.parent, options: job.options)
         job.stop()
-        let output = try LayerOutput.standardOutput()
+        let output = try OutputFile.standardOutput()
         guard global.json else { return try output.writeText("\(size)\n") }
         var object = JSONObject()
         object.add("bytes", size)

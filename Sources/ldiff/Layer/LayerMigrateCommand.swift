@@ -1,5 +1,8 @@
 import ArgumentParser
-import LayerKit
+import LayerDrivers
+import LayerModel
+import LayerPipeline
+import LinuxIO
 
 /// `ldiff layer migrate`: copies layers from one store to another.
 struct LayerMigrateCommand: ParsableCommand {

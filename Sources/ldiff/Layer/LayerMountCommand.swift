@@ -1,5 +1,7 @@
 import ArgumentParser
-import LayerKit
+import LayerDrivers
+import LayerModel
+import LayerPipeline
 
 /// `ldiff layer mount`: mounts a layer.
 struct LayerMountCommand: ParsableCommand {
@@ -32,7 +34,7 @@ struct LayerMountCommand: ParsableCommand {
         let path = try driver.get(
             id, options: MountOptions(label: mountLabel, access: readOnly ? .readOnly : .readWrite))
         do throws(LayerError) {
-            let output = try LayerOutput.standardOutput()
+            let output = try OutputFile.standardOutput()
             guard global.json else { return try output.write(path.bytes + Array("\n".utf8)) }
             var object = JSONObject()
             object.add("id", id.description)
@@ -73,7 +75,7 @@ struct LayerUnmountCommand: ParsableCommand {
         guard global.json else { return }
         var object = JSONObject()
         object.add("unmounted", id.map(\.bytes.description))
-        try LayerOutput.standardOutput().writeText(object.text + "\n")
+        try OutputFile.standardOutput().writeText(object.text + "\n")
     }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
-import LayerKit
+import LayerModel
+import LayerPipeline
 
 /// `ldiff layer exists`: whether a layer is there.
 struct LayerExistsCommand: ParsableCommand {
@@ -28,7 +29,7 @@ struct LayerExistsCommand: ParsableCommand {
             var object = JSONObject()
             object.add("id", id.description)
             object.add("exists", isThere)
-            try LayerOutput.standardOutput().writeText(object.text + "\n")
+            try OutputFile.standardOutput().writeText(object.text + "\n")
         }
         if !isThere { throw SilentExit(status: .noInput) }
     }
@@ -53,7 +54,7 @@ struct LayerListCommand: ParsableCommand {
     func run() throws {
         let driver = try store.read(global)
         let ids = try driver.layers()
-        let output = try LayerOutput.standardOutput()
+        let output = try OutputFile.standardOutput()
         guard global.json else {
             return try output.writeText(ids.map { $0.description + "\n" }.joined())
         }
@@ -132,7 +133,7 @@ private struct Row {
 
     /// Writes the rows aligned, or as one JSON object.
     static func write(_ rows: [Row], _ global: GlobalOptions) throws(LayerError) {
-        let output = try LayerOutput.standardOutput()
+        let output = try OutputFile.standardOutput()
         if global.json {
             var object = JSONObject()
             for row in rows { object.add(row.name, row.value) }

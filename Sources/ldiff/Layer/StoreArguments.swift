@@ -1,6 +1,8 @@
 import ArgumentParser
 import Glibc
-import LayerKit
+import LayerDrivers
+import LayerModel
+import LayerPipeline
 
 extension DriverName: ExpressibleByArgument {}
 

@@ -1,6 +1,6 @@
 import GRPCCore
 import Glibc
-import LayerKit
+import LayerModel
 import TestSupport
 import Testing
 

@@ -10,7 +10,7 @@ public enum LayerAssembly {
     /// The metadata may be compressed in any way. Throws `digestMismatch` for a file that changed; nothing is left of an
     /// output file then.
     public static func assemble(
-        _ metadata: LayerInput, root: PathBytes, to output: LayerOutput, interruption: Interruption = Interruption()
+        _ metadata: LayerInput, root: PathBytes, to output: OutputFile, interruption: Interruption = Interruption()
     ) throws(LayerError) -> TarSplitAssembly {
         let layer = try OpenLayer(metadata)
         let tree = try attempt("open the root", root) { () throws(SystemCallError) in
@@ -20,7 +20,7 @@ public enum LayerAssembly {
         readerOptions.cancel = interruption.flag
         var options = TarSplitAssemblerOptions()
         options.cancel = interruption.flag
-        var reader = try LayerReader(descriptor: layer.descriptor.number, options: readerOptions)
+        var reader = try layer.reader(options: readerOptions)
         var sink = OutputSink(output)
         let report: TarSplitAssembly
         do throws(LayerError) {

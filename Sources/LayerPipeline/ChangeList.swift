@@ -1,5 +1,6 @@
 public import LayerEngine
 public import LayerModel
+import LinuxIO
 
 /// How a list of changes is written.
 public enum ChangeListFormat: Sendable {
@@ -18,7 +19,7 @@ extension LayerDifference {
     @discardableResult
     public static func list(
         _ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false,
-        format: ChangeListFormat, to output: LayerOutput, prefix: String = "",
+        format: ChangeListFormat, to output: OutputFile, prefix: String = "",
         suffix: (ChangesReport) -> String = { _ in "" }
     ) throws(LayerError) -> ChangesReport {
         try list(format: format, to: output, source.cancel, prefix: prefix, suffix: suffix) {
@@ -29,7 +30,7 @@ extension LayerDifference {
 
     /// Writes the changes that `find` calls its argument with.
     static func list(
-        format: ChangeListFormat, to output: LayerOutput, _ cancel: CancelFlag, prefix: String,
+        format: ChangeListFormat, to output: OutputFile, _ cancel: CancelFlag, prefix: String,
         suffix: (ChangesReport) -> String,
         _ find: ((ChangeKind, RawSpan) throws(LayerError) -> Void) throws(LayerError) -> ChangesReport
     ) throws(LayerError) -> ChangesReport {
@@ -51,7 +52,7 @@ private struct ChangeListWriter: ~Copyable {
     private var isFirst = true
     private var escaped: [UInt8] = []
 
-    init(_ output: LayerOutput, _ format: ChangeListFormat) {
+    init(_ output: OutputFile, _ format: ChangeListFormat) {
         sink = OutputSink(output)
         self.format = format
     }

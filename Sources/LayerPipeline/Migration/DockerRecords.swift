@@ -1,4 +1,4 @@
-import LayerDrivers
+public import LayerDrivers
 public import LayerModel
 import LinuxIO
 

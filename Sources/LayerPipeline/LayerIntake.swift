@@ -11,7 +11,7 @@ struct LayerIntake {
     private let options: LayerImportOptions
 
     /// Prepares to unpack `layer` and to write its tar-split metadata to `tarSplit`.
-    init(_ layer: OpenLayer, tarSplit: LayerOutput?, options: LayerImportOptions) throws(LayerError) {
+    init(_ layer: OpenLayer, tarSplit: OutputFile?, options: LayerImportOptions) throws(LayerError) {
         self.layer = layer
         self.options = options
         packing = try tarSplit.map { (output) throws(LayerError) in
@@ -23,9 +23,8 @@ struct LayerIntake {
     ///
     /// Without a DiffID to check nothing has to be decompressed.
     func verifyAhead() throws(LayerError) {
-        var reader = try LayerReader(
-            descriptor: layer.descriptor.number, format: options.expectedDiffID == nil ? LayerFormat.none : nil,
-            options: readerOptions)
+        var reader = try layer.reader(
+            format: options.expectedDiffID == nil ? LayerFormat.none : nil, options: readerOptions)
         do throws(LayerError) {
             while let slab = try reader.next() { reader.recycle(slab) }
             try check(try reader.finish())
@@ -40,7 +39,7 @@ struct LayerIntake {
         var apply = options.apply
         apply.cancel = options.interruption.flag
         apply.progress = options.progress.layer
-        let box = SourceBox(try LayerReader(descriptor: layer.descriptor.number, options: readerOptions))
+        let box = SourceBox(try layer.reader(options: readerOptions))
         var summary: LayerSummary?
         let finish = { () throws(LayerError) in
             do throws(LayerError) {

@@ -9,12 +9,12 @@ import LinuxIO
 /// A name that comes again after contents is rare, and shows too late: then the stream is read a second time. So that
 /// this is possible for a pipe, its uncompressed bytes are kept in a file without a name beside the output.
 final class ImportPacking {
-    private let output: LayerOutput
+    private let output: OutputFile
     private let spool: Spool?
     private let cancel: CancelFlag
     private var summary = TarSplitSummary()
 
-    init(_ output: LayerOutput, _ layer: OpenLayer, cancel: CancelFlag) throws(LayerError) {
+    init(_ output: OutputFile, _ layer: OpenLayer, cancel: CancelFlag) throws(LayerError) {
         self.output = output
         self.cancel = cancel
         spool = layer.start == nil ? try Spool(beside: output) : nil
@@ -43,21 +43,19 @@ final class ImportPacking {
         let again: TarSplitSummary
         if let spool {
             try spool.rewind()
-            again = try pack(spool.descriptor, LayerFormat.none, repeated, options)
+            again = try pack(
+                try LayerReader(descriptor: spool.descriptor.number, format: LayerFormat.none, options: options), repeated)
         } else {
             try layer.rewind()
-            again = try pack(layer.descriptor, nil, repeated, options)
+            again = try pack(try layer.reader(options: options), repeated)
         }
         guard again.bytes == summary.bytes, again.entries == summary.entries else {
             throw LayerError(.fileChanged, "read", path: layer.path, cause: .reason("it changed meanwhile"))
         }
     }
 
-    private func pack(
-        _ source: borrowing OwnedDescriptor, _ format: LayerFormat?, _ repeated: RepeatedNames,
-        _ options: LayerReaderOptions
-    ) throws(LayerError) -> TarSplitSummary {
-        var reader = try LayerReader(descriptor: source.number, format: format, options: options)
+    private func pack(_ source: consuming LayerReader, _ repeated: RepeatedNames) throws(LayerError) -> TarSplitSummary {
+        var reader = source
         var packer = try TarSplitPacker(OutputSink(output), repeated: repeated)
         while let slab = try reader.next() {
             try packer.write(slab.bytes)
@@ -72,7 +70,7 @@ private final class Spool {
     let descriptor: OwnedDescriptor
     private let path: PathBytes
 
-    init(beside output: LayerOutput) throws(LayerError) {
+    init(beside output: OutputFile) throws(LayerError) {
         descriptor = try output.scratchFile()
         path = output.displayPath
     }

@@ -5,12 +5,12 @@ import LinuxIO
 struct OutputSink: ByteSink, ~Copyable {
     /// Bytes taken so far.
     private(set) var byteCount: UInt64 = 0
-    private let output: LayerOutput
+    private let output: OutputFile
     private let buffer = Slab(capacity: 256 << 10)
     /// From here on a piece is not worth copying.
     private static let straight = 64 << 10
 
-    init(_ output: LayerOutput) {
+    init(_ output: OutputFile) {
         self.output = output
     }
 

@@ -30,6 +30,8 @@ public struct LayerExportReport: Sendable {
     public var diffID: Digest?
     /// Digest of the bytes that were written, if digests were asked for and the layer is compressed.
     public var digest: Digest?
+    /// Digest of the bytes that were written, compressed or not, if digests were asked for.
+    public var outputDigest: Digest? { digest ?? diffID }
     /// The OCI media type of what was written.
     public var mediaType: String
     /// Bytes written.
@@ -43,58 +45,52 @@ public enum LayerExport {
     /// Interrupted through `source.cancel`. Throws what went wrong with the source or the output; nothing is left of a
     /// file then. `unsupported` for a compression that is only read, `invalidArgument` for a level that is none.
     public static func write(
-        _ source: SourceOptions, to output: LayerOutput, tarSplit: LayerOutput? = nil,
+        _ source: SourceOptions, to output: OutputFile, tarSplit: OutputFile? = nil,
         options: LayerExportOptions = LayerExportOptions()
     ) throws(LayerError) -> LayerExportReport {
         try write(layerOf: source, to: output, tarSplit, options)
     }
 
     /// Writes the layer that `source` produces, whatever that is.
-    static func write(
-        layerOf source: some LayerProducer, to output: LayerOutput, _ tarSplit: LayerOutput?,
+    public static func write(
+        layerOf source: some LayerProducer, to output: OutputFile, _ tarSplit: OutputFile?,
         _ options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
-        let report = try writeStream(source, to: output, tarSplit, options: options)
+        let report = try write(layerOf: source, into: OutputSink(output), tarSplit, options)
         try source.cancel.check()
         try tarSplit?.commit()
         try output.commit()
         return report
     }
 
-    private static func writeStream(
-        _ source: some LayerProducer, to output: LayerOutput, _ tarSplit: LayerOutput?, options: LayerExportOptions
+    /// Writes the layer that `source` produces into `base`, which is finished then: the one way out, wherever it leads.
+    ///
+    /// The metadata in `tarSplit` is complete and not committed.
+    public static func write<Base: ByteSink & ~Copyable>(
+        layerOf source: some LayerProducer, into base: consuming Base, _ tarSplit: OutputFile? = nil,
+        _ options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
         let workers = WorkerPool(count: options.compressionWorkers ?? source.workers).count
-        switch (options.compression, options.digests) {
-        case (.none, false):
-            var sink = OutputSink(output)
+        switch options.compression {
+        case .none:
+            var sink = DigestSink(base, hashes: options.digests)
             let layer = try run(source, options, tarSplit, into: &sink)
-            return report(layer, .none, sink.byteCount)
-        case (.none, true):
-            var sink = DigestSink(OutputSink(output))
-            let layer = try run(source, options, tarSplit, into: &sink)
-            return report(layer, .none, sink.byteCount, diffID: sink.digest)
-        case (.gzip, false):
-            var sink = try GzipSink(OutputSink(output), level: options.level, workers: workers)
-            let layer = try run(source, options, tarSplit, into: &sink)
-            return report(layer, .gzip, sink.base.byteCount)
-        case (.gzip, true):
+            return report(layer, .none, sink.byteCount, diffID: sink.digest, digest: nil)
+        case .gzip:
             var sink = DigestSink(
-                try GzipSink(DigestSink(OutputSink(output)), level: options.level, workers: workers))
+                try GzipSink(DigestSink(base, hashes: options.digests), level: options.level, workers: workers),
+                hashes: options.digests)
             let layer = try run(source, options, tarSplit, into: &sink)
-            return report(
-                layer, .gzip, sink.base.base.byteCount, diffID: sink.digest, digest: sink.base.base.digest)
-        case (.zstd, false):
-            var sink = try ZstdSink(OutputSink(output), level: options.level, workers: workers)
-            let layer = try run(source, options, tarSplit, into: &sink)
-            return report(layer, .zstd, sink.base.byteCount)
-        case (.zstd, true):
+            let written = (byteCount: sink.base.base.byteCount, digest: sink.base.base.digest)
+            return report(layer, .gzip, written.byteCount, diffID: sink.digest, digest: written.digest)
+        case .zstd:
             var sink = DigestSink(
-                try ZstdSink(DigestSink(OutputSink(output)), level: options.level, workers: workers))
+                try ZstdSink(DigestSink(base, hashes: options.digests), level: options.level, workers: workers),
+                hashes: options.digests)
             let layer = try run(source, options, tarSplit, into: &sink)
-            return report(
-                layer, .zstd, sink.base.base.byteCount, diffID: sink.digest, digest: sink.base.base.digest)
-        case (.bzip2, _), (.xz, _), (.lz4, _):
+            let written = (byteCount: sink.base.base.byteCount, digest: sink.base.base.digest)
+            return report(layer, .zstd, written.byteCount, diffID: sink.digest, digest: written.digest)
+        case .bzip2, .xz, .lz4:
             throw LayerError(
                 .unsupported, "compress the layer", cause: .reason("\(options.compression.name) is only read"),
                 hint: "gzip and zstd can be written")
@@ -102,7 +98,7 @@ public enum LayerExport {
     }
 
     private static func run<Sink: ByteSink & ~Copyable>(
-        _ source: some LayerProducer, _ options: LayerExportOptions, _ tarSplit: LayerOutput?, into sink: inout Sink
+        _ source: some LayerProducer, _ options: LayerExportOptions, _ tarSplit: OutputFile?, into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
         var diff = options.diff
         diff.now = Int64(time(nil))
@@ -129,7 +125,7 @@ public enum LayerExport {
     }
 
     private static func report(
-        _ layer: DiffReport, _ format: LayerFormat, _ outputBytes: UInt64, diffID: Digest? = nil, digest: Digest? = nil
+        _ layer: DiffReport, _ format: LayerFormat, _ outputBytes: UInt64, diffID: Digest?, digest: Digest?
     ) -> LayerExportReport {
         LayerExportReport(
             layer: layer, diffID: diffID, digest: digest, mediaType: format.mediaType ?? "", outputBytes: outputBytes)

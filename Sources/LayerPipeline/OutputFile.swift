@@ -4,7 +4,7 @@ import LinuxIO
 /// Where a layer is written: a descriptor, or a file that appears under its name only when it is complete.
 ///
 /// An output that is dropped before `commit` leaves nothing behind, and what was there before stays.
-public final class LayerOutput {
+public final class OutputFile {
     /// What errors call this output.
     public let displayPath: PathBytes
     let descriptor: OwnedDescriptor
@@ -17,24 +17,28 @@ public final class LayerOutput {
     }
 
     /// Writes to standard output.
-    public static func standardOutput() throws(LayerError) -> LayerOutput {
-        let path = PathBytes("standard output")
-        let standard = OwnedDescriptor(adopting: 1)
-        let copy = try? standard.duplicate()
-        // Standard output stays open: this code does not own it.
-        _ = standard.relinquish()
+    public static func standardOutput() throws(LayerError) -> OutputFile {
+        try descriptor(1, called: PathBytes("standard output"))
+    }
+
+    /// Writes to an open descriptor from where it stands; it stays its owner's. Errors call it `path`.
+    public static func descriptor(_ number: Int32, called path: PathBytes) throws(LayerError) -> OutputFile {
+        let given = OwnedDescriptor(adopting: number)
+        let copy = try? given.duplicate()
+        // It stays open: this code does not own it.
+        _ = given.relinquish()
         guard let copy else {
             throw LayerError(.cannotCreate, "write", path: path, cause: .reason("it is closed"))
         }
         copy.widenPipe(to: 1 << 20)
-        return LayerOutput(copy, pending: nil, displayPath: path)
+        return OutputFile(copy, pending: nil, displayPath: path)
     }
 
     /// Writes to the file at `path`, which is replaced when `commit` is called and not before.
     ///
     /// A new file gets `mode` less the process's umask, one that replaces another keeps the other's permissions. A
     /// symbolic link is followed; pipes and devices are written to as they are. Throws `cannotCreate`.
-    public static func file(at path: PathBytes, mode: UInt32 = 0o666) throws(LayerError) -> LayerOutput {
+    public static func file(at path: PathBytes, mode: UInt32 = 0o666) throws(LayerError) -> OutputFile {
         let existing = try attempt("create", path, as: .cannotCreate) { () throws(SystemCallError) in
             try ExistingFile.find(path)
         }
@@ -57,13 +61,13 @@ public final class LayerOutput {
                 if let existing { try opened.setMode(existing.metadata.mode & 0o7777) }
                 return opened
             }
-            return LayerOutput(opened, pending: pending, displayPath: path)
+            return OutputFile(opened, pending: pending, displayPath: path)
         default:
             let opened = try attempt("open", path, as: .cannotCreate) { () throws(SystemCallError) in
                 try path.open(.writeOnly)
             }
             opened.widenPipe(to: 1 << 20)
-            return LayerOutput(opened, pending: nil, displayPath: path)
+            return OutputFile(opened, pending: nil, displayPath: path)
         }
     }
 
@@ -141,7 +145,7 @@ private struct ExistingFile {
     }
 }
 
-extension LayerOutput {
+extension OutputFile {
     /// Writes a short text as it is.
     public func writeText(_ text: String) throws(LayerError) { try write(Array(text.utf8)) }
 

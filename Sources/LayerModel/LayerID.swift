@@ -1,5 +1,3 @@
-public import LayerModel
-
 /// The name of a layer in a store: an opaque string that is also the name of a directory or dataset.
 ///
 /// Docker uses 64 hexadecimal digits, with `-init` for a container's first layer; BuildKit 25 letters and digits.
@@ -38,7 +36,7 @@ public struct LayerID: Hashable, Sendable, CustomStringConvertible {
     public init(_ text: String) throws(LayerError) { try self.init(PathBytes(text)) }
 
     /// An id read from a store's own directory or file.
-    init(trusted component: PathBytes) { self.component = component }
+    package init(trusted component: PathBytes) { self.component = component }
 
     public var description: String { component.description }
 }

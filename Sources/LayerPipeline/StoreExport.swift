@@ -1,5 +1,5 @@
 public import LayerDrivers
-import LayerEngine
+public import LayerEngine
 public import LayerModel
 public import LinuxIO
 
@@ -31,7 +31,7 @@ public enum StoreExport {
     ///
     /// The id maps are the store's. Throws `notFound` for an unknown layer, and what `LayerExport.write` throws.
     public static func write(
-        _ layer: StoreLayer, to output: LayerOutput, tarSplit: LayerOutput? = nil,
+        _ layer: StoreLayer, to output: OutputFile, tarSplit: OutputFile? = nil,
         options: LayerExportOptions = LayerExportOptions(), cancel: CancelFlag = CancelFlag(), progress: Progress? = nil
     ) throws(LayerError) -> LayerExportReport {
         try LayerExport.write(layerOf: StoreProducer(layer, cancel, progress), to: output, tarSplit, options)
@@ -41,7 +41,7 @@ public enum StoreExport {
     @discardableResult
     public static func list(
         _ layer: StoreLayer, options: DifferenceOptions = DifferenceOptions(), format: ChangeListFormat,
-        to output: LayerOutput, prefix: String = "", suffix: (ChangesReport) -> String = { _ in "" }
+        to output: OutputFile, prefix: String = "", suffix: (ChangesReport) -> String = { _ in "" }
     ) throws(LayerError) -> ChangesReport {
         try LayerDifference.list(format: format, to: output, options.cancel, prefix: prefix, suffix: suffix) {
             (body) throws(LayerError) in
@@ -51,20 +51,20 @@ public enum StoreExport {
 }
 
 /// A layer of a store on its way out.
-struct StoreProducer: LayerProducer {
+public struct StoreProducer: LayerProducer {
     let layer: StoreLayer
-    let cancel: CancelFlag
+    public let cancel: CancelFlag
     let progress: Progress?
 
-    init(_ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress?) {
+    public init(_ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress? = nil) {
         self.layer = layer
         self.cancel = cancel
         self.progress = progress
     }
 
-    var workers: Int? { layer.store.configuration.workers }
+    public var workers: Int? { layer.store.configuration.workers }
 
-    func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
+    public func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
         -> DiffReport
     {
         var difference = DifferenceOptions()

@@ -55,7 +55,7 @@ public enum LayerImport {
     /// until then; so that this does not happen for a wrong digest, the digests of a file are verified before it is
     /// touched. Only a pipe has to be trusted as it comes. Throws `digestMismatch` and whatever the engine throws.
     public static func apply(
-        _ input: LayerInput, to root: PathBytes, tarSplit: LayerOutput? = nil,
+        _ input: LayerInput, to root: PathBytes, tarSplit: OutputFile? = nil,
         options: LayerImportOptions = LayerImportOptions()
     ) throws(LayerError) -> LayerImportReport {
         let layer = try OpenLayer(input)

@@ -1,5 +1,5 @@
 public import LayerCompression
-import LayerDrivers
+public import LayerDrivers
 public import LayerEngine
 public import LayerModel
 import LinuxIO
@@ -28,7 +28,7 @@ public enum StoreImport {
     /// `options.apply` are not used: the store knows. Throws `digestMismatch`, and what the driver and engine throw.
     public static func apply(
         _ input: LayerInput, as id: LayerID, on parent: LayerID?, in driver: any LayerDriver,
-        tarSplit: LayerOutput? = nil, options: LayerImportOptions = LayerImportOptions()
+        tarSplit: OutputFile? = nil, options: LayerImportOptions = LayerImportOptions()
     ) throws(LayerError) -> StoreImportReport {
         let opened = try OpenLayer(input)
         let isNew = !driver.exists(id)

@@ -1,6 +1,3 @@
-import Crypto
-public import LayerModel
-
 /// A SHA-256 digest, the only kind that names layers here.
 public struct Digest: Sendable, Hashable, CustomStringConvertible {
     /// The 32 bytes as four numbers, most significant byte first.
@@ -78,34 +75,4 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
 
     /// `sha256:` and the 64 hexadecimal digits.
     public var description: String { "sha256:" + hexadecimal }
-
-    /// The digest of `bytes`.
-    public static func of(_ bytes: RawSpan) -> Digest {
-        var state = DigestState()
-        state.update(bytes)
-        return state.finalize()
-    }
-}
-
-/// A SHA-256 computation under way; a copy continues on its own.
-public struct DigestState: Sendable {
-    private var hash = SHA256()
-
-    /// Begins with no bytes.
-    public init() {}
-
-    /// Takes in the next bytes, without copying them.
-    public mutating func update(_ bytes: RawSpan) {
-        guard bytes.byteCount > 0 else { return }
-        // Reason: the buffer is only used during the call, and the span keeps its memory alive that long.
-        unsafe bytes.withUnsafeBytes { unsafe hash.update(bufferPointer: $0) }
-    }
-
-    /// The digest of all bytes taken in so far.
-    public func finalize() -> Digest {
-        guard let digest = Digest(bytes: hash.finalize()) else {
-            preconditionFailure("a SHA-256 digest has 32 bytes")
-        }
-        return digest
-    }
 }

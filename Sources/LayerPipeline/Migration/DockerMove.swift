@@ -1,4 +1,4 @@
-public import LayerDrivers
+import LayerDrivers
 public import LayerModel
 import LinuxIO
 

@@ -1,0 +1,100 @@
+public import LayerCompression
+public import LayerModel
+import LinuxIO
+
+/// Where a layer is read from.
+public enum LayerInput: Sendable {
+    /// Standard input: a pipe, or a file from where it stands.
+    case standardInput
+    case file(PathBytes)
+    /// An open descriptor, read from where it stands; it stays its owner's.
+    case descriptor(Int32)
+    /// Bytes that somebody else reads.
+    case foreign(any ForeignInput)
+}
+
+/// An input that is open.
+final class OpenLayer {
+    private enum Bytes {
+        case descriptor(SharedDescriptor)
+        case foreign(any ForeignInput)
+    }
+
+    private let bytes: Bytes
+    /// What errors call it.
+    let path: PathBytes
+    /// Bytes to read, 0 where nobody knows.
+    let size: UInt64
+    /// Where to begin again; nil where the input can be read only once.
+    let start: Int64?
+
+    init(_ input: LayerInput) throws(LayerError) {
+        path = Self.displayPath(input)
+        if case .foreign(let foreign) = input {
+            bytes = .foreign(foreign)
+            size = 0
+            start = nil
+            return
+        }
+        let opened = try Self.open(input)
+        let metadata = try attempt("look at", path) { () throws(SystemCallError) in try opened.metadata() }
+        guard metadata.kind != .directory else {
+            throw LayerError(.notFound, "read", path: path, cause: .reason("it is a directory, not a layer"))
+        }
+        if metadata.kind == .regular, let position = try? opened.seek(0, .current) {
+            start = position
+            size = UInt64(max(0, metadata.size - position))
+        } else {
+            opened.widenPipe(to: 1 << 20)
+            start = nil
+            size = 0
+        }
+        bytes = .descriptor(SharedDescriptor(opened))
+    }
+
+    /// Reads, decompresses and hashes it from where it stands.
+    func reader(format: LayerFormat? = nil, options: LayerReaderOptions) throws(LayerError) -> LayerReader {
+        switch bytes {
+        case .descriptor(let descriptor):
+            try LayerReader(descriptor: descriptor.descriptor.number, format: format, options: options)
+        case .foreign(let input): try LayerReader(input, format: format, options: options)
+        }
+    }
+
+    private static func displayPath(_ input: LayerInput) -> PathBytes {
+        switch input {
+        case .standardInput: PathBytes("standard input")
+        case .file(let path): path
+        case .descriptor(let number): PathBytes("descriptor \(number)")
+        case .foreign: PathBytes("the layer's source")
+        }
+    }
+
+    private static func open(_ input: LayerInput) throws(LayerError) -> OwnedDescriptor {
+        switch input {
+        case .file(let path):
+            return try attempt("open", path) { () throws(SystemCallError) in try path.open(.readOnly) }
+        case .standardInput: return try copy(of: 0, input)
+        case .descriptor(let number): return try copy(of: number, input)
+        case .foreign: preconditionFailure("it has no descriptor")
+        }
+    }
+
+    /// A descriptor of our own for one that is somebody else's.
+    private static func copy(of number: Int32, _ input: LayerInput) throws(LayerError) -> OwnedDescriptor {
+        let given = OwnedDescriptor(adopting: number)
+        let copy = try? given.duplicate()
+        // It stays open: this code does not own it.
+        _ = given.relinquish()
+        guard let copy else {
+            throw LayerError(.notFound, "read", path: displayPath(input), cause: .reason("it is closed"))
+        }
+        return copy
+    }
+
+    /// Goes back to the beginning of an input that can be read again.
+    func rewind() throws(LayerError) {
+        guard let start, case .descriptor(let descriptor) = bytes else { return }
+        _ = try attempt("read", path) { () throws(SystemCallError) in try descriptor.descriptor.seek(start, .start) }
+    }
+}
