@@ -1,5 +1,5 @@
 /// What can be measured; each gives one table in the report.
-public enum BenchJob: String, CaseIterable, Sendable {
+package enum BenchJob: String, CaseIterable, Sendable {
     case diff
     case diffCold = "diff-cold"
     case size
@@ -21,7 +21,7 @@ public enum BenchJob: String, CaseIterable, Sendable {
     case latency
 
     /// A heading.
-    public var title: String {
+    package var title: String {
         switch self {
         case .diff: "Diff: the whole tree as a plain layer, to a null sink"
         case .diffCold: "Diff with a cold cache"
@@ -46,7 +46,7 @@ public enum BenchJob: String, CaseIterable, Sendable {
     }
 
     /// The jobs that a driver does too.
-    public static let ofDrivers: [BenchJob] = [.diff, .changes, .size, .apply, .latency]
+    package static let ofDrivers: [BenchJob] = [.diff, .changes, .size, .apply, .latency]
 
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
@@ -66,39 +66,39 @@ public enum BenchJob: String, CaseIterable, Sendable {
 }
 
 /// What a run of the harness is to do.
-public struct BenchOptions: Sendable {
+package struct BenchOptions: Sendable {
     /// The jobs, in the order in which they run; those that `quick` and `driver` imply if empty.
-    public var jobs: [BenchJob] = []
+    package var jobs: [BenchJob] = []
     /// A directory, a tar, or a recipe's name; nil for what `quick` implies.
-    public var input: String?
+    package var input: String?
     /// Which peers take part; nil for all that are found.
-    public var peers: [PeerName]?
+    package var peers: [PeerName]?
     /// A driver, by its name: its operations are measured beside the engine alone, on the same directories.
-    public var driver: String?
+    package var driver: String?
     /// Where the driver's store is made, for a driver that needs a file system of its own; nil for the cache.
-    public var driverHome: String?
+    package var driverHome: String?
     /// Another ldiff, which takes part in every job: the version before.
-    public var baseline: String?
+    package var baseline: String?
     /// What new trees go to.
-    public var target = TargetFileSystem.ext4
+    package var target = TargetFileSystem.ext4
     /// Timed runs of each contender; nil for what `quick` implies.
-    public var runs: Int?
+    package var runs: Int?
     /// Drop caches before every run.
-    public var cold = false
+    package var cold = false
     /// A small input and few runs: under two minutes.
-    public var quick = false
+    package var quick = false
     /// Where the results go as JSON, and as HTML.
-    public var jsonPath: String?
-    public var htmlPath: String?
+    package var jsonPath: String?
+    package var htmlPath: String?
     /// Counted budgets to compare with, see `Budget`.
-    public var budgetPath: String?
+    package var budgetPath: String?
     /// The shared library that counts allocations (product `CMallocCounter`), for budgets that name them.
-    public var allocationCounter: String?
+    package var allocationCounter: String?
     /// Whether the terminal takes escape sequences.
-    public var colors = false
+    package var colors = false
 
     /// Every job on the Linux source tree, five runs each.
-    public init() {}
+    package init() {}
 
     /// The jobs that run, with the peers that are there.
     func effectiveJobs(_ peers: Peers) -> [BenchJob] {
@@ -118,9 +118,9 @@ public struct BenchOptions: Sendable {
 }
 
 /// Why the harness, a job or a contender cannot go on.
-public struct BenchFailure: Error, Equatable, Sendable, CustomStringConvertible {
+package struct BenchFailure: Error, Equatable, Sendable, CustomStringConvertible {
     /// Failures that the exit status tells apart.
-    public enum Kind: Sendable {
+    package enum Kind: Sendable {
         /// Something that was asked for is not there: a program, a right, space, an input.
         case unavailable
         case noInput
@@ -132,8 +132,8 @@ public struct BenchFailure: Error, Equatable, Sendable, CustomStringConvertible 
         case cannotWrite
     }
 
-    public var kind: Kind
-    public var description: String
+    package var kind: Kind
+    package var description: String
 
     init(_ kind: Kind, _ description: String) {
         self.kind = kind
@@ -142,7 +142,7 @@ public struct BenchFailure: Error, Equatable, Sendable, CustomStringConvertible 
 }
 
 /// How a run of the harness ended, for the exit status.
-public enum BenchOutcome: Sendable {
+package enum BenchOutcome: Sendable {
     case done
     /// Something asked for was not available, or a peer failed; everything else ran.
     case incomplete

@@ -4,13 +4,13 @@ import LayerModel
 import LinuxIO
 
 /// What the harness runs in processes of its own: the floor, and checks, whose memory must not count as anybody else's.
-public enum BenchProbe {
+package enum BenchProbe {
     /// Runs `arguments`; returns the lines for standard output.
     ///
     /// `floor KIND WORKERS PATH [PATH]` does only the system calls of a job; `copy TREE DIRECTORY` is the tree copy that
     /// drivers use, with all attributes, as cp -a; `tree PATH` and `archive` (of standard input) sum up what is there;
     /// `latency DRIVER HOME COUNT` times a driver's calls; `recipe NAME` makes an input tree and prints its path.
-    public static func run(_ arguments: [String]) throws(BenchFailure) -> String {
+    package static func run(_ arguments: [String]) throws(BenchFailure) -> String {
         switch arguments.first {
         case "floor" where (4...5).contains(arguments.count):
             guard let workers = Int32(arguments[2]) else { break }

@@ -3,9 +3,9 @@ import Glibc
 import LayerModel
 
 /// `ldiff bench`: runs jobs, checks what they made, and reports.
-public enum Bench {
+package enum Bench {
     /// Does what `options` say; `version` is the program's own. Throws only where nothing could be measured or written.
-    public static func run(
+    package static func run(
         _ options: BenchOptions, version: String, _ console: BenchConsole
     ) throws(BenchFailure) -> BenchOutcome {
         // Before any thread: mounts made from here on are seen by no other process and end with this one.

@@ -1,10 +1,10 @@
 /// Two results of the harness side by side: the same machine or another, the same ldiff or another.
-public struct BenchComparison {
+package struct BenchComparison {
     private let before: StoredResult
     private let after: StoredResult
 
     /// Reads two files that `--json` wrote.
-    public init(_ before: String, _ after: String) throws(BenchFailure) {
+    package init(_ before: String, _ after: String) throws(BenchFailure) {
         self.before = try StoredResult(path: before)
         self.after = try StoredResult(path: after)
     }
@@ -70,7 +70,7 @@ public struct BenchComparison {
     private static let passing: Set = ["load before", "least memory that shows"]
 
     /// The comparison as aligned text.
-    public var text: [String] {
+    package var text: [String] {
         let lines = lines
         guard !lines.isEmpty else { return ["nothing was measured in both"] + warnings.map { "warning: " + $0 } }
         var cells = [["job", "input", "program", "before", "after", "ratio", "beside peers", "spread", "p", ""]]
@@ -99,7 +99,7 @@ public struct BenchComparison {
     }
 
     /// Writes the comparison as JSON: `{"format": 1, "lines": [...], "warnings": [...]}`.
-    public func write(to path: String) throws(BenchFailure) { try TextFile.write(json, to: path) }
+    package func write(to path: String) throws(BenchFailure) { try TextFile.write(json, to: path) }
 
     var json: String {
         let lines = lines.map { line -> JSONValue in

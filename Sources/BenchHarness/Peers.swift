@@ -1,7 +1,7 @@
 import Glibc
 
 /// A program that ldiff is compared with, as `--against` names it.
-public enum PeerName: String, CaseIterable, Sendable {
+package enum PeerName: String, CaseIterable, Sendable {
     case tar, bsdtar, pigz, igzip, zstd, rsync, cp, du
     case containersStorage = "containers-storage"
     case docker = "peer-docker"

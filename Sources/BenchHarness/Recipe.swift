@@ -3,14 +3,14 @@ import Glibc
 import LayerModel
 
 /// What the harness says while it works.
-public struct BenchConsole: Sendable {
+package struct BenchConsole: Sendable {
     /// A line that stays.
-    public var line: @Sendable (String) -> Void
+    package var line: @Sendable (String) -> Void
     /// What is being done now, and how much of it as a part of 1 where that is known; nil when nothing is.
-    public var status: @Sendable (String?, Double?) -> Void
+    package var status: @Sendable (String?, Double?) -> Void
 
     /// Sends both where the caller wants them.
-    public init(
+    package init(
         line: @escaping @Sendable (String) -> Void, status: @escaping @Sendable (String?, Double?) -> Void
     ) {
         self.line = line
@@ -19,7 +19,7 @@ public struct BenchConsole: Sendable {
 }
 
 /// An input tree that can be made on any machine.
-public enum Recipe: String, CaseIterable, Sendable {
+package enum Recipe: String, CaseIterable, Sendable {
     /// An unpacked Linux 6.1 source tree: 83,731 entries, 1.3 GB (Debian package linux-source-6.1).
     case linuxSource = "linux-source"
     /// A Debian 12 minbase root file system: about 6,800 entries, 200 MB.

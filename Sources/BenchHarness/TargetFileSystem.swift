@@ -1,5 +1,5 @@
 /// The file systems that runs can fill, each made anew for every run.
-public enum TargetFileSystem: String, CaseIterable, Sendable {
+package enum TargetFileSystem: String, CaseIterable, Sendable {
     case ext4
     case xfs
     case btrfs

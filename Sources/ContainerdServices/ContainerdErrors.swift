@@ -4,9 +4,9 @@ import LayerModel
 /// What a service answers with instead of a result: containerd decides by the class, people read the text.
 ///
 /// The text begins with the operation and ends with the class's words, which containerd's client takes off again.
-public struct ServiceFailure: Error, Sendable, Equatable {
+package struct ServiceFailure: Error, Sendable, Equatable {
     /// containerd's classes of errors.
-    public enum Class: String, Sendable, CaseIterable {
+    package enum Class: String, Sendable, CaseIterable {
         case notFound = "not found"
         case alreadyExists = "already exists"
         case failedPrecondition = "failed precondition"
@@ -23,11 +23,11 @@ public struct ServiceFailure: Error, Sendable, Equatable {
         case internalError = "internal"
     }
 
-    public var `class`: Class
+    package var `class`: Class
     /// What was done to what, and why it failed; without the class's words.
-    public var text: String
+    package var text: String
 
-    public init(_ class: Class, _ text: String) {
+    package init(_ class: Class, _ text: String) {
         self.class = `class`
         self.text = text
     }
@@ -36,7 +36,7 @@ public struct ServiceFailure: Error, Sendable, Equatable {
     private static let longest = 3000
 
     /// `OPERATION: WHY: CLASS`.
-    public var message: String {
+    package var message: String {
         // Of scalars, which have four bytes at most: a character can be of any length.
         let start = String(String.UnicodeScalarView(self.text.unicodeScalars.prefix(Self.longest / 4)))
         let text = self.text.utf8.count > Self.longest ? start + "..." : self.text
@@ -46,13 +46,13 @@ public struct ServiceFailure: Error, Sendable, Equatable {
 
 extension ServiceFailure {
     /// What an error of the layers below means to containerd; `operation` says what the service was doing.
-    public init(_ error: LayerError, _ operation: String) {
+    package init(_ error: LayerError, _ operation: String) {
         let remedy = error.code == .noSpace ? "; remove snapshots, or other files of that file system" : ""
         self.init(Class(error.code), "\(operation): \(error)\(remedy)")
     }
 
     /// The status of gRPC for it.
-    public var status: RPCError { RPCError(code: `class`.code, message: message) }
+    package var status: RPCError { RPCError(code: `class`.code, message: message) }
 }
 
 extension ServiceFailure.Class {

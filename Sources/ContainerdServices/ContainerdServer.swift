@@ -10,21 +10,21 @@ import NIOPosix
 import ServiceLifecycle
 
 /// What the daemon for containerd is started with.
-public struct ContainerdSettings: Sendable {
-    public var snapshots: SnapshotSettings
+package struct ContainerdSettings: Sendable {
+    package var snapshots: SnapshotSettings
     /// containerd's own socket, for the content store.
-    public var containerdAddress: String
+    package var containerdAddress: String
     /// The namespace of calls that tell none and whose mounts tell none; nil looks in all of them.
-    public var defaultNamespace: String?
+    package var defaultNamespace: String?
 
-    public init(snapshots: SnapshotSettings, containerdAddress: String) {
+    package init(snapshots: SnapshotSettings, containerdAddress: String) {
         self.snapshots = snapshots
         self.containerdAddress = containerdAddress
     }
 }
 
 /// The daemon for containerd: Snapshots and Diff on one socket.
-public final class ContainerdServer: Service {
+package final class ContainerdServer: Service {
     private let socket: ListeningSocket
     private let snapshotters: SnapshotterSet
     private let bridge: BlockingBridge
@@ -40,7 +40,7 @@ public final class ContainerdServer: Service {
     private static let messageLimit = 16 << 20
 
     /// Opens the snapshots. Takes over the socket. Blocks.
-    public init(
+    package init(
         _ settings: ContainerdSettings, socket: ListeningSocket, bridge: BlockingBridge, metrics: CallMetrics,
         logger: Logger
     ) throws {
@@ -93,7 +93,7 @@ public final class ContainerdServer: Service {
     }
 
     /// Serves until the daemon is asked to end; then lets calls end, for a while.
-    public func run() async throws {
+    package func run() async throws {
         defer { socket.close() }
         try await withThrowingTaskGroup { group in
             group.addTask { [self] in

@@ -2,14 +2,14 @@ import LayerDrivers
 import LayerModel
 
 /// A mount as containerd's API carries it: the arguments of a mount(2) that somebody else makes.
-public struct MountSpec: Sendable, Equatable {
-    public var type: String
-    public var source: String
+package struct MountSpec: Sendable, Equatable {
+    package var type: String
+    package var source: String
     /// A directory below the root of the mount; empty for the root itself.
-    public var target: String
-    public var options: [String]
+    package var target: String
+    package var options: [String]
 
-    public init(type: String, source: String, target: String = "", options: [String] = []) {
+    package init(type: String, source: String, target: String = "", options: [String] = []) {
         self.type = type
         self.source = source
         self.target = target
@@ -18,31 +18,31 @@ public struct MountSpec: Sendable, Equatable {
 }
 
 /// A snapshot of ours, recognised by the mounts that we gave out for it.
-public struct OwnSnapshot: Sendable, Equatable {
-    public var driver: DriverName
+package struct OwnSnapshot: Sendable, Equatable {
+    package var driver: DriverName
     /// The number that names its directory or dataset. Never given out twice.
-    public var id: Int64
+    package var id: Int64
     /// Its key while it is active or a view, its name once it is committed.
-    public var key: String
-    public var kind: SnapshotKind
+    package var key: String
+    package var kind: SnapshotKind
     /// containerd's namespace: what its metadata layer puts before the first slash of a key; nil where there is no slash.
-    public var namespace: String?
+    package var namespace: String?
     /// Where its own changes lie; nil where nothing may be written (views of several layers), and for zfs.
-    public var upper: PathBytes?
+    package var upper: PathBytes?
     /// The directories below, nearest first. For a view these are all of its layers; for zfs there are none.
-    public var lowers: [PathBytes]
+    package var lowers: [PathBytes]
     /// zfs: the dataset.
-    public var dataset: String?
+    package var dataset: String?
     /// How `upper` and `lowers` spell deletions.
-    public var dialect: WhiteoutDialect
+    package var dialect: WhiteoutDialect
     /// Whether the mounts allow writing.
-    public var isWritable: Bool
+    package var isWritable: Bool
 }
 
 /// What the differ asks the snapshotter.
 ///
 /// None of it blocks: answers come from memory.
-public protocol SnapshotLookup: Sendable {
+package protocol SnapshotLookup: Sendable {
     /// The snapshot that these mounts show, or nil where they are not exactly what we gave out for one that exists.
     ///
     /// Every path is compared with what the metadata says, so that what comes back never lies outside of our root. Options

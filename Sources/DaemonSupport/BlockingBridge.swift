@@ -9,7 +9,7 @@ import Synchronization
 /// unpacking of a layer behind those that write the very layers that are to be unpacked, as Docker's commit has it, nor any
 /// call that needs nobody behind one whose peer is silent. Each has a bounded number of threads, which are started when
 /// they are needed; more work waits in order.
-public final class BlockingBridge: Sendable {
+package final class BlockingBridge: Sendable {
     private let short: ThreadLane
     private let long: ThreadLane
     private let incoming: ThreadLane
@@ -18,7 +18,7 @@ public final class BlockingBridge: Sendable {
     private let isStopped = Atomic<Bool>(false)
 
     /// Where long work runs.
-    public enum Lane: Sendable {
+    package enum Lane: Sendable {
         /// It needs nobody to go on.
         case own
         /// It unpacks a layer that somebody sends: a stream that waits for its peer holds a thread.
@@ -27,7 +27,7 @@ public final class BlockingBridge: Sendable {
         case outgoing
     }
 
-    public init(shortThreads: Int = 16, longThreads: Int = 64, incomingThreads: Int = 64) {
+    package init(shortThreads: Int = 16, longThreads: Int = 64, incomingThreads: Int = 64) {
         short = ThreadLane(limit: shortThreads, keep: shortThreads)
         long = ThreadLane(limit: longThreads, keep: 2)
         incoming = ThreadLane(limit: incomingThreads, keep: 2)
@@ -36,15 +36,15 @@ public final class BlockingBridge: Sendable {
 
     /// Runs a short piece of work and gives its result. Work that has begun is not stopped when the task is cancelled;
     /// work that has not is left out, with a `CancellationError`.
-    public func run<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+    package func run<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
         try await Job.perform(on: short, flag: nil, body)
     }
 
     /// Has a short piece of work done, which says itself when it is over. Throws `io` where the system gives no thread for it.
-    public func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) { try short.add(body) }
+    package func start(_ body: @escaping @Sendable () -> Void) throws(LayerError) { try short.add(body) }
 
     /// Runs long work on a lane. Its flag is set when the task is cancelled and by `cancelAll`.
-    public func runLong<Result: Sendable>(
+    package func runLong<Result: Sendable>(
         _ lane: Lane = .own, _ body: @escaping @Sendable (CancelFlag) throws -> Result
     ) async throws -> Result {
         let flag = CancelFlag()
@@ -63,13 +63,13 @@ public final class BlockingBridge: Sendable {
     }
 
     /// Asks all long work, also what comes later, to stop: for a shutdown that cannot wait.
-    public func cancelAll() {
+    package func cancelAll() {
         isStopped.store(true, ordering: .releasing)
         for flag in running.withLock({ Array($0.values) }) { flag.cancel() }
     }
 
     /// Long work that runs or waits.
-    public var longCount: Int { running.withLock { $0.count } }
+    package var longCount: Int { running.withLock { $0.count } }
 }
 
 /// One piece of work: waiting, then running; its continuation is resumed exactly once.

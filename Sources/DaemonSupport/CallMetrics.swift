@@ -13,7 +13,7 @@ import Synchronization
 /// | `ldiff_call_errors_total` | call | calls that failed |
 /// | `ldiff_calls_running` | | calls that have not ended |
 /// | `ldiff_stream_bytes_total` | direction (in, out) | bytes of layers |
-public final class CallMetrics: Sendable {
+package final class CallMetrics: Sendable {
     private struct Series {
         var timer: Metrics.Timer
         var errors: Counter
@@ -26,7 +26,7 @@ public final class CallMetrics: Sendable {
     private let factory: any MetricsFactory
 
     /// Counts in `factory`, the registry that the daemon shows.
-    public init(_ factory: any MetricsFactory, program: String, version: String, drivers: [String]) {
+    package init(_ factory: any MetricsFactory, program: String, version: String, drivers: [String]) {
         self.factory = factory
         running = Meter(label: "ldiff_calls_running", dimensions: [], factory: factory)
         bytesIn = Counter(label: "ldiff_stream_bytes_total", dimensions: [("direction", "in")], factory: factory)
@@ -40,7 +40,7 @@ public final class CallMetrics: Sendable {
     }
 
     /// Runs one call, whose name comes from a fixed list, and counts it.
-    public func measure<Result>(_ call: String, _ body: () async throws -> Result) async throws -> Result {
+    package func measure<Result>(_ call: String, _ body: () async throws -> Result) async throws -> Result {
         let series = find(call)
         let clock = ContinuousClock()
         let start = clock.now
@@ -58,13 +58,13 @@ public final class CallMetrics: Sendable {
     }
 
     /// Counts a failure that is told in the answer instead of being thrown.
-    public func countError(_ call: String) { find(call).errors.increment() }
+    package func countError(_ call: String) { find(call).errors.increment() }
 
     /// Counts bytes of layers that came in.
-    public func received(_ byteCount: Int) { bytesIn.increment(by: byteCount) }
+    package func received(_ byteCount: Int) { bytesIn.increment(by: byteCount) }
 
     /// Counts bytes of layers that went out.
-    public func sent(_ byteCount: Int) { bytesOut.increment(by: byteCount) }
+    package func sent(_ byteCount: Int) { bytesOut.increment(by: byteCount) }
 
     private func find(_ call: String) -> Series {
         series.withLock { all in

@@ -9,10 +9,10 @@ import Logging
 ///
 /// What clients do must not fill a disk: texts are cut, and lines that come too fast are left out (`LogPace`), but for those
 /// of debugging, which somebody asked for.
-public struct LineLogHandler: LogHandler {
-    public var metadata: Logger.Metadata = [:]
-    public var metadataProvider: Logger.MetadataProvider?
-    public var logLevel: Logger.Level
+package struct LineLogHandler: LogHandler {
+    package var metadata: Logger.Metadata = [:]
+    package var metadataProvider: Logger.MetadataProvider?
+    package var logLevel: Logger.Level
     private let forJournal: Bool
 
     /// Bytes of a line's text and of each value, at most: every message of our own fits.
@@ -23,7 +23,7 @@ public struct LineLogHandler: LogHandler {
     ]
 
     /// Has every logger of the process write such lines, from `level` on. Called once, before the first logger is made.
-    public static func install(level: Logger.Level) {
+    package static func install(level: Logger.Level) {
         let forJournal = standardErrorIsJournal()
         LoggingSystem.bootstrap { _ in LineLogHandler(logLevel: level, forJournal: forJournal) }
     }
@@ -33,12 +33,12 @@ public struct LineLogHandler: LogHandler {
         self.forJournal = forJournal
     }
 
-    public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
-    public func log(event: LogEvent) {
+    package func log(event: LogEvent) {
         var leftOut = 0
         if let pace = Self.paces[event.level] {
             guard let before = pace.admit() else { return }
@@ -124,5 +124,5 @@ public struct LineLogHandler: LogHandler {
 
 extension Logger.Level {
     /// The names that `--log-level` takes.
-    public static let names = allCases.map(\.rawValue)
+    package static let names = allCases.map(\.rawValue)
 }

@@ -6,12 +6,12 @@ import ServiceLifecycle
 import UnixSignals
 
 /// What every daemon does around its services.
-public enum DaemonProcess {
+package enum DaemonProcess {
     /// Sets the process up: called first, while there is one thread.
     ///
     /// Entries get the modes that layers say, so the umask is 0 from here on; whatever a daemon makes itself gets its mode
     /// explicitly. A peer that goes away is an error and not a signal.
-    public static func prepare() {
+    package static func prepare() {
         MemoryUpkeep.limitArenas()
         signal(SIGPIPE, SIG_IGN)
         umask(0)
@@ -23,7 +23,7 @@ public enum DaemonProcess {
     /// Runs the services until one of them ends or SIGTERM or SIGINT comes, then shuts them down in reverse order and
     /// returns. How long each may take for that is its own affair, up to `limit`: then the process ends, after `abandon`,
     /// whatever still runs. Only for services whose every answer is on disk when it is given.
-    public static func run(
+    package static func run(
         _ services: [any Service], manager: ServiceManager, logger: Logger, limit: Duration? = nil,
         abandon: @escaping @Sendable () -> Void = {}
     ) async throws {
@@ -40,7 +40,7 @@ public enum DaemonProcess {
     }
 
     /// Ends the process with the error as one line on standard error.
-    public static func fail(_ program: String, _ error: any Error) -> Never {
+    package static func fail(_ program: String, _ error: any Error) -> Never {
         let text = String("\(error)".map { $0.isNewline ? " " : $0 })
         var line = "\(program): \(text)\n"
         line.withUTF8 { _ = write(2, $0.baseAddress, $0.count) }

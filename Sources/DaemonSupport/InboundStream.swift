@@ -6,7 +6,7 @@ import LinuxIO
 /// that the reader holds do not count: the engine bounds those itself, and may need more to let go of any.
 ///
 /// One writer, one reader. The writer ends the stream with `finish`; the reader may leave at any time with `stop`.
-public final class InboundStream: Sendable {
+package final class InboundStream: Sendable {
     private struct State {
         var free: [Slab] = []
         var ready: [Slab] = []
@@ -28,13 +28,13 @@ public final class InboundStream: Sendable {
 
     private let monitor = Monitor(State())
 
-    public init() {}
+    package init() {}
 
     // MARK: Writer
 
     /// A slab with room behind its valid bytes, for the writer to append to; nil when the reader has left and the rest of
     /// the stream interests nobody. Call `advance` after appending.
-    public func room() async -> Slab? {
+    package func room() async -> Slab? {
         if let current = monitor.update({ ($0.isStopped ? nil : $0.current, false) }) { return current }
         let slab = await freeSlab()
         monitor.update { state in
@@ -45,7 +45,7 @@ public final class InboundStream: Sendable {
     }
 
     /// Hands what was appended to the reader if it is a full slab, or if the reader has nothing else to do.
-    public func advance() {
+    package func advance() {
         monitor.update { state in
             guard let slab = state.current else { return ((), false) }
             let isFull = slab.end == slab.capacity
@@ -57,7 +57,7 @@ public final class InboundStream: Sendable {
     }
 
     /// Says that the stream is complete, or why it is not. Called once.
-    public func finish(failure: LayerError? = nil) {
+    package func finish(failure: LayerError? = nil) {
         monitor.change { state in
             if let slab = state.current, slab.count > 0 { state.ready.append(slab) }
             state.current = nil
@@ -90,23 +90,23 @@ public final class InboundStream: Sendable {
     // MARK: Reader
 
     /// The blocking end, for one reader.
-    public var source: Source { Source(stream: self) }
+    package var source: Source { Source(stream: self) }
 
     /// The reader's view.
-    public struct Source: SlabSource, ~Copyable {
+    package struct Source: SlabSource, ~Copyable {
         private let stream: InboundStream
 
         fileprivate init(stream: InboundStream) { self.stream = stream }
 
-        public mutating func next() throws(LayerError) -> Slab? { try stream.next() }
-        public mutating func recycle(_ slab: consuming Slab) { stream.recycle(slab) }
+        package mutating func next() throws(LayerError) -> Slab? { try stream.next() }
+        package mutating func recycle(_ slab: consuming Slab) { stream.recycle(slab) }
     }
 
     /// Whether the writer said that the stream is not complete.
-    public var isBroken: Bool { monitor.update { ($0.failure != nil, false) } }
+    package var isBroken: Bool { monitor.update { ($0.failure != nil, false) } }
 
     /// Says that nothing more will be read.
-    public func stop() {
+    package func stop() {
         let writer = monitor.change { state in
             state.isStopped = true
             let writer = state.writer

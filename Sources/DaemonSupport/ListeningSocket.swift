@@ -6,12 +6,12 @@ import Synchronization
 ///
 /// Only the owner can connect to one that we made: the socket has mode 0600, and directories that were missing are made
 /// with mode 0700. It is unlinked by `close`, unless somebody else has put another there since.
-public final class ListeningSocket: Sendable {
-    public let path: String
+package final class ListeningSocket: Sendable {
+    package let path: String
     /// Bound and listening; it does not block. Owned by this object until `takeDescriptor`.
-    public let descriptor: Int32
+    package let descriptor: Int32
     /// Whether systemd made it and keeps it: then it is not unlinked, and clients wait in it while the daemon is away.
-    public let isInherited: Bool
+    package let isInherited: Bool
 
     private struct File: Equatable {
         var device: UInt
@@ -38,7 +38,7 @@ public final class ListeningSocket: Sendable {
     ///
     /// Throws `alreadyExists` where another daemon answers at `path` or something that is no socket lies there,
     /// `invalidArgument` for a path that is too long, and what mkdir(2), bind(2) and listen(2) say.
-    public static func open(_ path: String, named name: String? = nil, from activation: SocketActivation? = nil) throws
+    package static func open(_ path: String, named name: String? = nil, from activation: SocketActivation? = nil) throws
         -> ListeningSocket
     {
         if let inherited = try activation?.take(name) {
@@ -66,13 +66,13 @@ public final class ListeningSocket: Sendable {
     }
 
     /// Gives the descriptor to whoever closes it from now on, such as a server; the file is still unlinked by `close`.
-    public func takeDescriptor() -> Int32 {
+    package func takeDescriptor() -> Int32 {
         owned.withLock { $0.closes = false }
         return descriptor
     }
 
     /// Stops listening and takes the file away. Once is enough, more does no harm.
-    public func close() {
+    package func close() {
         let last = owned.withLock { owned in
             let last = owned
             owned = Ownership(closes: false, unlinks: false)

@@ -4,7 +4,7 @@ import Synchronization
 /// slow trickle adds, and the next of them says how many were left out.
 ///
 /// For each level by itself, so that a flood of warnings hides no error.
-public final class LogPace: Sendable {
+package final class LogPace: Sendable {
     private struct State {
         /// Lines that may pass, in thousandths.
         var credit: Int64
@@ -16,14 +16,14 @@ public final class LogPace: Sendable {
     private let perSecond: Int64
     private let state: Mutex<State>
 
-    public init(burst: Int, perSecond: Int, now: ContinuousClock.Instant = .now) {
+    package init(burst: Int, perSecond: Int, now: ContinuousClock.Instant = .now) {
         self.burst = Int64(burst) * 1000
         self.perSecond = Int64(perSecond) * 1000
         state = Mutex(State(credit: self.burst, last: now))
     }
 
     /// How many lines were left out before this one; nil where it is left out itself.
-    public func admit(now: ContinuousClock.Instant = .now) -> Int? {
+    package func admit(now: ContinuousClock.Instant = .now) -> Int? {
         state.withLock { state in
             let waited = max(.zero, min(now - state.last, .seconds(3600)))
             let earned = (waited / .milliseconds(1)) * Double(perSecond) / 1000

@@ -5,11 +5,11 @@ import LinuxIO
 /// Answers `GET /metrics` on a unix socket of its own, from a thread of its own: also while everything else is stuck.
 ///
 /// One request a connection, HTTP/1.0 and 1.1; anything else gets 404 or 405.
-public final class MetricsEndpoint: Sendable {
+package final class MetricsEndpoint: Sendable {
     /// The file's name beside a daemon's socket, and the name that a systemd unit gives it.
-    public static let socketName = "metrics.sock"
+    package static let socketName = "metrics.sock"
 
-    public let socket: ListeningSocket
+    package let socket: ListeningSocket
     private let text: @Sendable () -> String
     /// Set to end; its descriptor wakes the thread.
     private let stop = CancelFlag()
@@ -17,7 +17,7 @@ public final class MetricsEndpoint: Sendable {
 
     /// Where the metrics of the daemon at `address` are found: `metrics.sock` in the same directory. Docker takes every
     /// socket in its plugin directories for a plugin, so those of a socket there lie in `/run/ldiff`.
-    public static func path(besideSocket address: String) -> String {
+    package static func path(besideSocket address: String) -> String {
         guard let cut = address.lastIndex(of: "/") else { return socketName }
         let directory = address[..<cut]
         guard directory.hasSuffix("/docker/plugins") else { return "\(directory)/\(socketName)" }
@@ -25,14 +25,14 @@ public final class MetricsEndpoint: Sendable {
     }
 
     /// Starts to answer with what `text` returns.
-    public init(_ socket: ListeningSocket, _ text: @escaping @Sendable () -> String) throws(LayerError) {
+    package init(_ socket: ListeningSocket, _ text: @escaping @Sendable () -> String) throws(LayerError) {
         self.socket = socket
         self.text = text
         try DetachedThread.start { [self] in serve() }
     }
 
     /// Stops answering and removes the socket; waits for an answer that is being given.
-    public func close() {
+    package func close() {
         stop.cancel()
         hasEnded.wait { $0 ? () : nil }
     }

@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// Counters are sums, timers are histograms in seconds, meters and recorders show the last value. Nothing is dropped:
 /// labels come from a fixed list in the code, never from a request.
-public final class MetricsRegistry: MetricsFactory {
+package final class MetricsRegistry: MetricsFactory {
     private struct Key: Hashable {
         var name: String
         var labels: String
@@ -14,36 +14,36 @@ public final class MetricsRegistry: MetricsFactory {
 
     private let values = Mutex<[Key: MetricValue]>([:])
 
-    public init() {}
+    package init() {}
 
-    public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
+    package func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
         find(label, dimensions, .counter)
     }
 
-    public func makeFloatingPointCounter(label: String, dimensions: [(String, String)])
+    package func makeFloatingPointCounter(label: String, dimensions: [(String, String)])
         -> any FloatingPointCounterHandler
     {
         find(label, dimensions, .counter)
     }
 
-    public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
+    package func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
         find(label, dimensions, .gauge)
     }
 
-    public func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
+    package func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
         find(label, dimensions, aggregate ? .histogram : .gauge)
     }
 
-    public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
+    package func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         find(label, dimensions, .histogram)
     }
 
     // What was counted stays, also when nobody holds the counter any more.
-    public func destroyCounter(_ handler: any CounterHandler) {}
-    public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
-    public func destroyMeter(_ handler: any MeterHandler) {}
-    public func destroyRecorder(_ handler: any RecorderHandler) {}
-    public func destroyTimer(_ handler: any TimerHandler) {}
+    package func destroyCounter(_ handler: any CounterHandler) {}
+    package func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
+    package func destroyMeter(_ handler: any MeterHandler) {}
+    package func destroyRecorder(_ handler: any RecorderHandler) {}
+    package func destroyTimer(_ handler: any TimerHandler) {}
 
     private func find(_ name: String, _ dimensions: [(String, String)], _ kind: MetricValue.Kind) -> MetricValue {
         let key = Key(name: Self.name(name), labels: Self.labels(dimensions))
@@ -56,7 +56,7 @@ public final class MetricsRegistry: MetricsFactory {
     }
 
     /// All values, in the order of their names (https://prometheus.io/docs/instrumenting/exposition_formats).
-    public func text() -> String {
+    package func text() -> String {
         let all = values.withLock { $0 }.sorted { ($0.key.name, $0.key.labels) < ($1.key.name, $1.key.labels) }
         var text = ""
         var last = ""

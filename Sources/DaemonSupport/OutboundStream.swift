@@ -5,14 +5,14 @@ import LinuxIO
 /// engine waits while the peer is slow.
 ///
 /// One writer, one reader. The writer ends the stream with `finish`; the reader may leave at any time with `stop`.
-public final class OutboundStream: Sendable {
+package final class OutboundStream: Sendable {
     /// A piece of the stream; its slab goes back to the pool when its bytes have been taken.
-    public struct Piece: Sendable {
-        public let slab: Slab
+    package struct Piece: Sendable {
+        package let slab: Slab
         fileprivate let pool: SlabPool
 
         /// Gives the slab back. Its bytes are not to be looked at after this.
-        public func release() { pool.give(slab) }
+        package func release() { pool.give(slab) }
     }
 
     private struct State {
@@ -27,22 +27,22 @@ public final class OutboundStream: Sendable {
 
     private let monitor = Monitor(State())
 
-    public init() {}
+    package init() {}
 
     // MARK: Writer
 
     /// The blocking end, for one writer.
-    public var sink: Sink { Sink(stream: self) }
+    package var sink: Sink { Sink(stream: self) }
 
     /// The writer's view: gathers small writes, passes slabs on as they are.
-    public struct Sink: ByteSink, ~Copyable {
+    package struct Sink: ByteSink, ~Copyable {
         private let stream: OutboundStream
         private let pool = SlabPool(slabCapacity: 256 << 10)
         private var gathered: Slab?
 
         fileprivate init(stream: OutboundStream) { self.stream = stream }
 
-        public mutating func write(_ bytes: RawSpan) throws(LayerError) {
+        package mutating func write(_ bytes: RawSpan) throws(LayerError) {
             var done = 0
             while done < bytes.byteCount {
                 let slab = gathered ?? pool.take()
@@ -54,12 +54,12 @@ public final class OutboundStream: Sendable {
             }
         }
 
-        public mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
+        package mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
             try flush()
             try stream.put(Piece(slab: slab, pool: pool))
         }
 
-        public mutating func finish() throws(LayerError) { try flush() }
+        package mutating func finish() throws(LayerError) { try flush() }
 
         private mutating func flush() throws(LayerError) {
             guard let slab = gathered else { return }
@@ -69,7 +69,7 @@ public final class OutboundStream: Sendable {
     }
 
     /// Says that the stream is complete, or why it is not. Called once, after the sink's own `finish`.
-    public func finish(failure: LayerError? = nil) {
+    package func finish(failure: LayerError? = nil) {
         let end: Result<Piece?, LayerError> = failure.map { .failure($0) } ?? .success(nil)
         let reader = monitor.change { state in
             state.end = end
@@ -102,7 +102,7 @@ public final class OutboundStream: Sendable {
     // MARK: Reader
 
     /// The next piece; nil at the end. Throws why the stream is not complete, after what came before.
-    public func next() async throws(LayerError) -> Piece? {
+    package func next() async throws(LayerError) -> Piece? {
         let outcome = await withCheckedContinuation { continuation in
             let ready = monitor.change { state -> Result<Piece?, LayerError>? in
                 if !state.ready.isEmpty { return .success(state.ready.removeFirst()) }
@@ -116,7 +116,7 @@ public final class OutboundStream: Sendable {
     }
 
     /// Says that nothing more will be read; the writer's next write throws.
-    public func stop() {
+    package func stop() {
         let rest = monitor.change { state in
             state.isStopped = true
             let rest = state.ready

@@ -1,20 +1,20 @@
 import Glibc
 
 /// Tells systemd how the daemon is, see sd_notify(3). Without systemd nothing happens.
-public struct ServiceManager: Sendable {
+package struct ServiceManager: Sendable {
     private let address: String?
 
     /// Reads and clears the address that the environment tells, so that children do not speak for the daemon.
-    public init() {
+    package init() {
         address = getenv("NOTIFY_SOCKET").map { String(cString: $0) }
         unsetenv("NOTIFY_SOCKET")
     }
 
     /// The daemon answers from now on.
-    public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+    package func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
 
     /// The daemon begins to end.
-    public func stopping() { send("STOPPING=1\nSTATUS=stopping") }
+    package func stopping() { send("STOPPING=1\nSTATUS=stopping") }
 
     private func send(_ text: String) {
         guard let address, let descriptor = try? UnixAddress.socket(SOCK_DGRAM) else { return }

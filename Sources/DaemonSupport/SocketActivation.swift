@@ -5,14 +5,14 @@ import Synchronization
 /// The sockets that systemd made for this process, see sd_listen_fds(3): descriptors from 3 on, told in the environment.
 ///
 /// The environment is read and cleared at once, so that children do not take the sockets for theirs.
-public final class SocketActivation: Sendable {
+package final class SocketActivation: Sendable {
     /// A socket that was handed over.
-    public struct Inherited: Sendable {
-        public var descriptor: Int32
+    package struct Inherited: Sendable {
+        package var descriptor: Int32
         /// `FileDescriptorName=` of the unit; the unit's own name where it says none.
-        public var name: String
+        package var name: String
         /// Where it is bound.
-        public var path: String?
+        package var path: String?
     }
 
     private let sockets: Mutex<[Inherited]>
@@ -20,7 +20,7 @@ public final class SocketActivation: Sendable {
     /// Takes what the environment tells; nil where it is not for this process.
     ///
     /// Throws `invalidArgument` where a descriptor is no listening unix socket.
-    public static func fromEnvironment() throws(LayerError) -> SocketActivation? {
+    package static func fromEnvironment() throws(LayerError) -> SocketActivation? {
         let variables = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
         let values = variables.map { name in getenv(name).map { String(cString: $0) } }
         for name in variables { unsetenv(name) }

@@ -2,14 +2,14 @@ import Glibc
 import LayerModel
 
 /// Unix socket addresses and the few socket calls that daemons make themselves, see unix(7).
-public enum UnixAddress {
+package enum UnixAddress {
     /// The longest path that fits into an address with its NUL.
-    public static let maxByteCount = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
+    package static let maxByteCount = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
 
     /// Runs `body` with the address of `path`. A path that begins with `@` lies in the abstract name space.
     ///
     /// Throws `invalidArgument` for a path that is too long.
-    public static func with<Result>(
+    package static func with<Result>(
         _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) throws -> Result
     ) throws -> Result {
         var bytes = Array(path.utf8)

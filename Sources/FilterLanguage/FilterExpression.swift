@@ -2,13 +2,13 @@
 ///
 /// One that is invalid there is found nowhere, as in containerd. Looking for one takes time in proportion to the lengths of
 /// the expression and the value, whatever either says.
-public struct FilterExpression: Sendable {
+package struct FilterExpression: Sendable {
     /// What the filter says, as it was written.
-    public let text: String
+    package let text: String
     private let program: ExpressionProgram?
 
     /// Reads an expression; throws the reason where it is beyond what is matched here: then it may be valid for Go.
-    public init(_ text: String) throws(ExpressionTooLarge) {
+    package init(_ text: String) throws(ExpressionTooLarge) {
         self.text = text
         do throws(ExpressionError) {
             var parser = ExpressionParser(text)
@@ -20,10 +20,10 @@ public struct FilterExpression: Sendable {
     }
 
     /// Whether the expression can be read.
-    public var isValid: Bool { program != nil }
+    package var isValid: Bool { program != nil }
 
     /// Whether some part of the value is what the expression says.
-    public func isFound(in value: String) -> Bool {
+    package func isFound(in value: String) -> Bool {
         guard let program else { return false }
         var machine = ExpressionMachine(program)
         return machine.isFound(in: value)
@@ -31,8 +31,8 @@ public struct FilterExpression: Sendable {
 }
 
 /// An expression asks for more than is matched here.
-public struct ExpressionTooLarge: Error {
-    public let reason: String
+package struct ExpressionTooLarge: Error {
+    package let reason: String
 }
 
 /// Why an expression is none.

@@ -1,19 +1,19 @@
 /// Where and why a filter cannot be read.
-public struct FilterSyntaxError: Error, Equatable {
+package struct FilterSyntaxError: Error, Equatable {
     /// Bytes in front of it.
-    public let position: Int
-    public let reason: String
+    package let position: Int
+    package let reason: String
 }
 
 /// Reads one filter: selectors with commas between them. White space between tokens does not count.
-public struct FilterParser {
+package struct FilterParser {
     private let text: [UInt8]
     private var position = 0
 
-    public init(_ text: String) { self.text = Array(text.utf8) }
+    package init(_ text: String) { self.text = Array(text.utf8) }
 
     /// All selectors; none for an empty filter.
-    public mutating func selectors() throws(FilterSyntaxError) -> [FilterSelector] {
+    package mutating func selectors() throws(FilterSyntaxError) -> [FilterSelector] {
         guard !text.isEmpty else { return [] }
         var selectors = [try selector()]
         while next != nil {

@@ -1,7 +1,7 @@
 /// `FIELD`, `FIELD == VALUE`, `FIELD != VALUE` or `FIELD ~= EXPRESSION`.
-public struct FilterSelector: Sendable {
+package struct FilterSelector: Sendable {
     /// What is asked of the field.
-    public enum Test: Sendable {
+    package enum Test: Sendable {
         case present
         case equal(String)
         case different(String)
@@ -9,16 +9,16 @@ public struct FilterSelector: Sendable {
     }
 
     /// The names between the dots, at least one.
-    public let field: [String]
-    public let test: Test
+    package let field: [String]
+    package let test: Test
 
-    public init(field: [String], test: Test) {
+    package init(field: [String], test: Test) {
         self.field = field
         self.test = test
     }
 
     /// Whether a field's value passes; nil stands for a field that is not there.
-    public func matches(_ value: String?) -> Bool {
+    package func matches(_ value: String?) -> Bool {
         switch test {
         case .present: value != nil
         case .equal(let wanted): value.map { same($0, wanted) } ?? false

@@ -2,21 +2,21 @@ import LayerModel
 
 /// JSON that is written byte by byte, since names and paths need not be UTF-8: what is not reads U+FFFD, as Go's decoder
 /// would make of it.
-public struct JSONBytes {
-    public private(set) var bytes: [UInt8] = []
+package struct JSONBytes {
+    package private(set) var bytes: [UInt8] = []
 
-    public init() {}
+    package init() {}
 
     /// Text that is JSON already.
-    public mutating func raw(_ text: StaticString) {
+    package mutating func raw(_ text: StaticString) {
         text.withUTF8Buffer { bytes.append(contentsOf: $0) }
     }
 
-    public mutating func number(_ value: some BinaryInteger) { bytes.append(contentsOf: value.description.utf8) }
+    package mutating func number(_ value: some BinaryInteger) { bytes.append(contentsOf: value.description.utf8) }
 
-    public mutating func string(_ text: String) { string(Array(text.utf8).rawBytes) }
+    package mutating func string(_ text: String) { string(Array(text.utf8).rawBytes) }
 
-    public mutating func string(_ text: RawSpan) {
+    package mutating func string(_ text: RawSpan) {
         bytes.append(UInt8(ascii: "\""))
         if Self.isPlain(text) {
             text.withUnsafeBytes { bytes.append(contentsOf: $0) }

@@ -1,16 +1,16 @@
 import FoundationEssentials
-public import LayerModel
+package import LayerModel
 
 /// What Docker sends with a call: a JSON object whose members are left out when they are empty.
-public struct PluginRequest: Decodable, Sendable {
-    public var id = ""
-    public var parent = ""
-    public var mountLabel = ""
-    public var storage: [String: String] = [:]
-    public var home = ""
-    public var options: [String] = []
-    public var userMaps: [PluginIDMap] = []
-    public var groupMaps: [PluginIDMap] = []
+package struct PluginRequest: Decodable, Sendable {
+    package var id = ""
+    package var parent = ""
+    package var mountLabel = ""
+    package var storage: [String: String] = [:]
+    package var home = ""
+    package var options: [String] = []
+    package var userMaps: [PluginIDMap] = []
+    package var groupMaps: [PluginIDMap] = []
 
     private enum Key: String, CodingKey {
         case id = "ID"
@@ -24,9 +24,9 @@ public struct PluginRequest: Decodable, Sendable {
     }
 
     /// The request of a call that says nothing.
-    public init() {}
+    package init() {}
 
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Key.self)
         func value<Value: Decodable>(_ key: Key, _ standard: Value) throws -> Value {
             try values.decodeIfPresent(Value.self, forKey: key) ?? standard
@@ -42,7 +42,7 @@ public struct PluginRequest: Decodable, Sendable {
     }
 
     /// Reads a body; an empty one is an empty object. Throws `invalidArgument`.
-    public init(body: [UInt8]) throws(LayerError) {
+    package init(body: [UInt8]) throws(LayerError) {
         guard !body.isEmpty else {
             self.init()
             return
@@ -56,10 +56,10 @@ public struct PluginRequest: Decodable, Sendable {
 }
 
 /// One run of ids, as Docker's JSON has it; old documentation spells the names without underscores.
-public struct PluginIDMap: Codable, Equatable, Sendable {
-    public var container: UInt32
-    public var host: UInt32
-    public var count: UInt32
+package struct PluginIDMap: Codable, Equatable, Sendable {
+    package var container: UInt32
+    package var host: UInt32
+    package var count: UInt32
 
     private struct Key: CodingKey {
         var stringValue: String
@@ -68,7 +68,7 @@ public struct PluginIDMap: Codable, Equatable, Sendable {
         init?(intValue: Int) { nil }
     }
 
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Key.self)
         // Of several spellings in one object the same one counts in every process, whatever order a hash gives them.
         let keys = values.allKeys.sorted { $0.stringValue > $1.stringValue }
@@ -84,7 +84,7 @@ public struct PluginIDMap: Codable, Equatable, Sendable {
         count = try value("size")
     }
 
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: Key.self)
         try values.encode(container, forKey: Key(stringValue: "container_id"))
         try values.encode(host, forKey: Key(stringValue: "host_id"))

@@ -9,17 +9,17 @@ import NIOPosix
 import ServiceLifecycle
 
 /// Docker's graphdriver plugin: one of our drivers, served on a unix socket to dockerd up to 27.
-public final class GraphDriverPlugin: Service {
+package final class GraphDriverPlugin: Service {
     /// How it runs.
-    public struct Configuration: Sendable {
+    package struct Configuration: Sendable {
         /// The driver, unless Docker names one with `ldiff.driver`.
-        public var driver: DriverName
-        public var version: String
+        package var driver: DriverName
+        package var version: String
         /// How long calls have to end at a shutdown before they are stopped, with the time that stopping takes well below
         /// the ten seconds after which a daemon is killed by those who wait for it.
-        public var patience: Duration = .seconds(5)
+        package var patience: Duration = .seconds(5)
 
-        public init(driver: DriverName, version: String) {
+        package init(driver: DriverName, version: String) {
             self.driver = driver
             self.version = version
         }
@@ -37,7 +37,7 @@ public final class GraphDriverPlugin: Service {
     /// Takes the store over from an earlier process, if Docker has one open and it can be opened: otherwise calls say why not.
     ///
     /// Throws where the journal cannot be kept.
-    public init(
+    package init(
         _ socket: ListeningSocket, _ configuration: Configuration, registry: MetricsRegistry,
         manager: ServiceManager, logger: Logger
     ) throws(LayerError) {
@@ -55,7 +55,7 @@ public final class GraphDriverPlugin: Service {
     }
 
     /// Serves until the service is shut down.
-    public func run() async throws {
+    package func run() async throws {
         defer { socket.close() }
         let metrics = CallMetrics(
             registry, program: "docker-ldiff-graphdriver", version: configuration.version, drivers: [store.driverName])

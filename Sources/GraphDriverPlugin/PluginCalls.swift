@@ -1,7 +1,7 @@
 import DaemonSupport
 import GraphDriverMessages
-import LayerEngine
 import LayerDrivers
+import LayerEngine
 import LayerModel
 import LinuxIO
 

@@ -1,33 +1,33 @@
 internal import CLinux
-public import LayerModel
+package import LayerModel
 internal import LinuxIO
 
 /// How a program ended and what it said.
-public struct CommandResult: Sendable, Equatable {
+package struct CommandResult: Sendable, Equatable {
     /// How it ended.
-    public enum Ending: Sendable, Equatable {
+    package enum Ending: Sendable, Equatable {
         case exited(Int32)
         case killed(signal: Int32)
         case timedOut
     }
 
-    public var ending: Ending
-    public var standardOutput: [UInt8]
-    public var standardError: [UInt8]
+    package var ending: Ending
+    package var standardOutput: [UInt8]
+    package var standardError: [UInt8]
     /// More came than the limit allowed to keep; the rest was read and dropped.
-    public var isCut: Bool
+    package var isCut: Bool
 
-    public init(ending: Ending, standardOutput: [UInt8], standardError: [UInt8], isCut: Bool) {
+    package init(ending: Ending, standardOutput: [UInt8], standardError: [UInt8], isCut: Bool) {
         self.ending = ending
         self.standardOutput = standardOutput
         self.standardError = standardError
         self.isCut = isCut
     }
 
-    public var succeeded: Bool { ending == .exited(0) }
+    package var succeeded: Bool { ending == .exited(0) }
 
     /// Standard error as text for messages, without the newline at its end.
-    public var errorText: String {
+    package var errorText: String {
         var bytes = standardError
         while let last = bytes.last, last == 10 || last == 32 { bytes.removeLast() }
         return bytes.split(separator: 10, omittingEmptySubsequences: false).map { escapedText(Array($0)) }
@@ -40,25 +40,25 @@ public struct CommandResult: Sendable, Equatable {
 /// The child gets its three streams and nothing else, a process group of its own, default signals, and an environment of
 /// PATH, HOME, LC_ALL=C and what is given. The call blocks until the child itself has ended: a grandchild that goes on in
 /// the background and keeps the streams open, as fuse-overlayfs does, is not waited for.
-public struct Command: Sendable {
+package struct Command: Sendable {
     /// A name that is looked up in PATH, or a path.
-    public var program: PathBytes
-    public var arguments: [[UInt8]]
+    package var program: PathBytes
+    package var arguments: [[UInt8]]
     /// Working directory; the process's own when nil.
-    public var directory: PathBytes?
+    package var directory: PathBytes?
     /// Variables besides those that every child has, which they replace.
-    public var environment: [String: String] = [:]
-    public var input: [UInt8] = []
-    public var timeoutMilliseconds: Int
+    package var environment: [String: String] = [:]
+    package var input: [UInt8] = []
+    package var timeoutMilliseconds: Int
     /// Most bytes kept of each of the two outputs.
-    public var outputLimit = 64 << 20
+    package var outputLimit = 64 << 20
     /// What to install when the program is missing, for the error's text.
-    public var package: String?
+    package var package: String?
     /// It leaves a process behind that serves others: where the kernel is told to spare this process when memory runs out,
     /// as systemd tells it of a daemon, that one is not spared too.
-    public var leavesServer = false
+    package var leavesServer = false
 
-    public init(
+    package init(
         _ program: String, _ arguments: [String] = [], directory: PathBytes? = nil, timeoutMilliseconds: Int = 60_000,
         package: String? = nil
     ) {
@@ -67,7 +67,7 @@ public struct Command: Sendable {
             timeoutMilliseconds: timeoutMilliseconds, package: package)
     }
 
-    public init(
+    package init(
         _ program: PathBytes, _ arguments: [[UInt8]], directory: PathBytes? = nil, timeoutMilliseconds: Int = 60_000,
         package: String? = nil
     ) {
@@ -80,12 +80,12 @@ public struct Command: Sendable {
 }
 
 /// Runs programs: the only place that does.
-public enum CommandRunner {
+package enum CommandRunner {
     /// Runs a program to its end.
     ///
     /// Throws `.driverUnavailable` where there is no such program, otherwise what starting it failed with. A program that
     /// fails or takes too long is a result, not an error.
-    public static func run(_ command: Command) throws(LayerError) -> CommandResult {
+    package static func run(_ command: Command) throws(LayerError) -> CommandResult {
         let program = try find(command.program, package: command.package)
         let input = try inputFile(command)
         let output = try Pipe(command.program)
@@ -99,7 +99,7 @@ public enum CommandRunner {
 
     /// Where `name` is: itself where it has a slash, else the first in PATH or one of the usual folders for daemons'
     /// programs that may be run.
-    public static func find(_ name: PathBytes, package: String? = nil) throws(LayerError) -> PathBytes {
+    package static func find(_ name: PathBytes, package: String? = nil) throws(LayerError) -> PathBytes {
         try checkText(name, "run")
         if name.bytes.contains(UInt8(ascii: "/")) {
             let result = Kernel.mayRun(Terminated(name))

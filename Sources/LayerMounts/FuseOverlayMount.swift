@@ -1,20 +1,20 @@
-public import LayerModel
+package import LayerModel
 
 /// A mount by fuse-overlayfs to be made.
-public struct FuseOverlayMount: Sendable {
+package struct FuseOverlayMount: Sendable {
     /// Lower directories, the nearest first, as `home` sees them: short, and without what the helper cannot escape.
-    public var lowers: [PathBytes]
+    package var lowers: [PathBytes]
     /// The writable directory and its work directory; nil for a mount that nothing can be written to.
-    public var upper: PathBytes?
-    public var work: PathBytes?
+    package var upper: PathBytes?
+    package var work: PathBytes?
     /// SELinux's context; empty for none.
-    public var label: String
+    package var label: String
     /// Ids that lie on disk (`container`) and what they are shown as (`host`). Not for stores whose files have the host's
     /// ids already, as Docker's have.
-    public var uidMap: IDMap
-    public var gidMap: IDMap
+    package var uidMap: IDMap
+    package var gidMap: IDMap
 
-    public init(
+    package init(
         lowers: [PathBytes], upper: PathBytes? = nil, work: PathBytes? = nil, label: String = "",
         uidMap: IDMap = .identity, gidMap: IDMap = .identity
     ) {

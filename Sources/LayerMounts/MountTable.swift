@@ -1,36 +1,36 @@
 internal import CLinux
-public import LayerModel
+package import LayerModel
 internal import LinuxIO
 
 /// One mount, as a line of /proc/self/mountinfo tells it; see proc(5).
-public struct MountEntry: Sendable, Equatable {
-    public var id: UInt32
-    public var parent: UInt32
+package struct MountEntry: Sendable, Equatable {
+    package var id: UInt32
+    package var parent: UInt32
     /// The device number that stat(2) gives files on it.
-    public var major: UInt32
-    public var minor: UInt32
+    package var major: UInt32
+    package var minor: UInt32
     /// Which directory of the file system is mounted.
-    public var root: PathBytes
-    public var mountPoint: PathBytes
+    package var root: PathBytes
+    package var mountPoint: PathBytes
     /// The type, with a subtype behind a dot: `ext4`, `fuse.fuse-overlayfs`.
-    public var fileSystem: String
-    public var source: PathBytes
+    package var fileSystem: String
+    package var source: PathBytes
     /// Options of this mount: `rw,nosuid`.
-    public var options: PathBytes
+    package var options: PathBytes
     /// Options of the file system.
-    public var superOptions: PathBytes
+    package var superOptions: PathBytes
 }
 
 /// The mounts of the calling thread's mount namespace, in the kernel's order: a mount comes after the one it lies on.
-public struct MountTable: Sendable {
-    public var entries: [MountEntry]
+package struct MountTable: Sendable {
+    package var entries: [MountEntry]
 
-    public init(_ entries: [MountEntry]) { self.entries = entries }
+    package init(_ entries: [MountEntry]) { self.entries = entries }
 
     /// Reads the table.
     ///
     /// Throws `.io` where /proc is not mounted or a line cannot be understood.
-    public static func read() throws(LayerError) -> MountTable {
+    package static func read() throws(LayerError) -> MountTable {
         let path = PathBytes("/proc/thread-self/mountinfo")
         let operation = "read the mount table"
         let text: [UInt8]
@@ -47,7 +47,7 @@ public struct MountTable: Sendable {
     }
 
     /// The mounts in the text of a mountinfo file; nil where a line is malformed.
-    public init?(parsing text: [UInt8]) {
+    package init?(parsing text: [UInt8]) {
         entries = []
         for line in text.split(separator: UInt8(ascii: "\n")) {
             guard let entry = MountEntry(line: line) else { return nil }
@@ -56,13 +56,13 @@ public struct MountTable: Sendable {
     }
 
     /// The mounts at `path` or below it; `path` is absolute, without links, `.` and `..`.
-    public func entries(atOrBelow path: PathBytes) -> [MountEntry] {
+    package func entries(atOrBelow path: PathBytes) -> [MountEntry] {
         entries.filter { $0.mountPoint.isAtOrBelow(path) }
     }
 
     /// Reads the table for the mounts at `directory` or below it, wherever links lead on the way to it; none where there is no
     /// such directory.
-    public static func mounts(atOrBelow directory: PathBytes) throws(LayerError) -> [MountEntry] {
+    package static func mounts(atOrBelow directory: PathBytes) throws(LayerError) -> [MountEntry] {
         do {
             return try read().entries(atOrBelow: directory.resolvedParent())
         } catch  where error.code == .notFound {
@@ -71,14 +71,14 @@ public struct MountTable: Sendable {
     }
 
     /// What is to be seen at `path`: the last mount there, or nil where it is no mount point.
-    public func top(at path: PathBytes) -> MountEntry? { entries.last { $0.mountPoint == path.trimmed } }
+    package func top(at path: PathBytes) -> MountEntry? { entries.last { $0.mountPoint == path.trimmed } }
 }
 
 extension MountEntry {
     /// Whether nothing can be written through this mount.
-    public var isProtected: Bool { has("ro") }
+    package var isProtected: Bool { has("ro") }
     /// Whether nothing can be written to the file system.
-    public var isReadOnly: Bool { Self.list(superOptions, has: "ro") }
+    package var isReadOnly: Bool { Self.list(superOptions, has: "ro") }
 
     /// Whether the mount has the option `word`.
     func has(_ word: String) -> Bool { Self.list(options, has: word) }

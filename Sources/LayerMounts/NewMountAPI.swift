@@ -1,30 +1,30 @@
 internal import CLinux
-public import LayerModel
+package import LayerModel
 internal import LinuxIO
 
 /// What this kernel's second mount interface (fsopen, fsconfig, fsmount, move_mount; Linux 5.2) can do.
 ///
 /// A value, asked once by whoever needs it: nothing is kept for the process, so two stores never share an answer.
-public struct NewMountAPI: Sendable, Equatable {
+package struct NewMountAPI: Sendable, Equatable {
     /// The calls exist and are allowed.
-    public var isAvailable: Bool
+    package var isAvailable: Bool
     /// overlayfs takes its lower directories one by one (`lowerdir+`, about Linux 6.8): then nothing limits their
     /// paths' length together.
-    public var takesSingleLowers: Bool
+    package var takesSingleLowers: Bool
 
-    public init(isAvailable: Bool, takesSingleLowers: Bool) {
+    package init(isAvailable: Bool, takesSingleLowers: Bool) {
         self.isAvailable = isAvailable
         self.takesSingleLowers = takesSingleLowers
     }
 
     /// Nothing of it: every mount is made with mount(2).
-    public static let none = NewMountAPI(isAvailable: false, takesSingleLowers: false)
+    package static let none = NewMountAPI(isAvailable: false, takesSingleLowers: false)
 
     /// What the running kernel can do, asked once.
-    public static let found = probe()
+    package static let found = probe()
 
     /// Asks the kernel. Mounts nothing, and nothing of it is seen in the kernel's log.
-    public static func probe() -> NewMountAPI {
+    package static func probe() -> NewMountAPI {
         guard let context = try? FileSystemContext("overlay") else { return .none }
         // A kernel that knows the key looks the directory up; one that reads options itself does not know the key (EINVAL,
         // in the context's own log); one that only collects text for the old interface says yes to anything, also to the
@@ -88,13 +88,13 @@ struct FileSystemContext: ~Copyable {
 
 /// A file system that is mounted for reading where nobody else sees it: at no path, in no mount table, and for as long as this
 /// lives. No time of access changes in it.
-public final class DetachedMount: Sendable {
+package final class DetachedMount: Sendable {
     private let descriptor: OwnedDescriptor
 
     /// Mounts `source`, a file system of `type`.
     ///
     /// Throws ENOSYS before Linux 5.2, and what mount(2) throws.
-    public init(type: String, source: PathBytes) throws(LayerError) {
+    package init(type: String, source: PathBytes) throws(LayerError) {
         do throws(LayerError) {
             let context = try FileSystemContext(type)
             try context.set("source", source)
@@ -107,13 +107,13 @@ public final class DetachedMount: Sendable {
     }
 
     /// Leads to its root, in this process only; its last component is no link.
-    public var path: PathBytes { PathBytes("/proc/self/fd/\(descriptor.number)/.") }
+    package var path: PathBytes { PathBytes("/proc/self/fd/\(descriptor.number)/.") }
 }
 
 extension KernelMount {
     /// A detached second view of what lies at `path` put at `target`, see open_tree(2); a bind mount without a moment in
     /// which it is half made, where the kernel has it.
-    public static func copyTree(_ path: PathBytes, to target: PathBytes, recursive: Bool = false) throws(LayerError) {
+    package static func copyTree(_ path: PathBytes, to target: PathBytes, recursive: Bool = false) throws(LayerError) {
         try checkText(path, "copy a mount")
         try checkText(target, "copy a mount to")
         let cloned = Kernel.cloneTree(Terminated(path), recursive: recursive)

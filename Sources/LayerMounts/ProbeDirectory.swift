@@ -1,5 +1,5 @@
 internal import Glibc
-public import LayerModel
+package import LayerModel
 internal import LinuxIO
 
 /// A directory in which something is tried out; unmounted and gone afterwards, whatever happened.
@@ -115,7 +115,7 @@ struct ProbeDirectory: ~Copyable {
 ///
 /// A name says nothing. It must be a directory in which only those directories lie that probes make, and whose lock nobody
 /// holds. An empty one must have the mode that only ours are made with, since Docker's may have been made at this moment.
-public enum ProbeLeftovers {
+package enum ProbeLeftovers {
     /// Private and sticky from the first moment on, which nobody else asks for.
     static let mode: UInt32 = 0o1700
     private static let prefixes = ["check-overlayfs-support", "opaque-bug-check", "metacopy-check", "ldiff-probe"]
@@ -124,7 +124,7 @@ public enum ProbeLeftovers {
     ]
 
     /// The paths of such directories in `home`, sorted. Changes nothing.
-    public static func find(in home: PathBytes) throws(LayerError) -> [PathBytes] {
+    package static func find(in home: PathBytes) throws(LayerError) -> [PathBytes] {
         let operation = "look for what probes left in"
         do {
             let opened = try OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory])
@@ -140,7 +140,7 @@ public enum ProbeLeftovers {
     }
 
     /// Unmounts and removes one that `find` found, if it is still one and nobody works in it.
-    public static func remove(_ path: PathBytes) throws(LayerError) {
+    package static func remove(_ path: PathBytes) throws(LayerError) {
         guard let lock = try naming("look at", path, { () throws(SystemCallError) in try hold(path) }) else { return }
         try KernelMount.unmountAll(atOrBelow: path)
         try TreeRemoval.remove(path)

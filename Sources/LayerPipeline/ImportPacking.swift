@@ -44,7 +44,8 @@ final class ImportPacking {
         if let spool {
             try spool.rewind()
             again = try pack(
-                try LayerReader(descriptor: spool.descriptor.number, format: LayerFormat.none, options: options), repeated)
+                try LayerReader(descriptor: spool.descriptor.number, format: LayerFormat.none, options: options),
+                repeated)
         } else {
             try layer.rewind()
             again = try pack(try layer.reader(options: options), repeated)
@@ -54,7 +55,8 @@ final class ImportPacking {
         }
     }
 
-    private func pack(_ source: consuming LayerReader, _ repeated: RepeatedNames) throws(LayerError) -> TarSplitSummary {
+    private func pack(_ source: consuming LayerReader, _ repeated: RepeatedNames) throws(LayerError) -> TarSplitSummary
+    {
         var reader = source
         var packer = try TarSplitPacker(OutputSink(output), repeated: repeated)
         while let slab = try reader.next() {

@@ -1,23 +1,23 @@
-public import LinuxIO
+package import LinuxIO
 import Synchronization
 
 /// Stops a running job from another thread, a signal handler's for instance, also where it waits for a pipe.
-public final class Interruption: Sendable {
+package final class Interruption: Sendable {
     /// What the engine asks between entries, and what wakes a reader that waits for input.
-    public let flag = CancelFlag()
+    package let flag = CancelFlag()
 
     private let cleaning = Atomic<Bool>(false)
 
     /// Nothing is interrupted yet.
-    public init() {}
+    package init() {}
 
     /// Whether the job is taking back what it did: it will end by itself and should not be killed.
-    public var isCleaningUp: Bool { cleaning.load(ordering: .relaxed) }
+    package var isCleaningUp: Bool { cleaning.load(ordering: .relaxed) }
 
     func beginCleaningUp() { cleaning.store(true, ordering: .relaxed) }
 
     /// Stops the job, for good.
-    public func interrupt() {
+    package func interrupt() {
         flag.cancel()
     }
 }

@@ -1,15 +1,15 @@
 import LayerCompression
-public import LayerFormats
-public import LayerModel
+package import LayerFormats
+package import LayerModel
 import LinuxIO
 
 /// Rebuilds the tar of a layer that was unpacked.
-public enum LayerAssembly {
+package enum LayerAssembly {
     /// Writes the tar that `metadata` describes to `output`, with the contents of files in the directory `root`.
     ///
     /// The metadata may be compressed in any way. Throws `digestMismatch` for a file that changed; nothing is left of an
     /// output file then.
-    public static func assemble(
+    package static func assemble(
         _ metadata: LayerInput, root: PathBytes, to output: OutputFile, interruption: Interruption = Interruption()
     ) throws(LayerError) -> TarSplitAssembly {
         let layer = try OpenLayer(metadata)

@@ -1,13 +1,13 @@
-public import LayerEngine
-public import LayerModel
+package import LayerEngine
+package import LayerModel
 
 /// What a layer would hold, without writing it.
-public enum LayerDifference {
+package enum LayerDifference {
     /// Calls `body` with each change, sorted by path bytes; a path begins with a slash and is valid during the call.
     ///
     /// Interrupted through `source.cancel`.
     @discardableResult
-    public static func changes(
+    package static func changes(
         _ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false,
         _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
     ) throws(LayerError) -> ChangesReport {
@@ -15,7 +15,7 @@ public enum LayerDifference {
     }
 
     /// The size of the difference, in bytes by each way of counting.
-    public static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
+    package static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
         throws(LayerError) -> SizeReport
     {
         try DiffEngine.size(source, skipUnreadable: skipUnreadable)

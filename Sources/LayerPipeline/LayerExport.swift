@@ -1,50 +1,50 @@
 import Glibc
-public import LayerCompression
-public import LayerEngine
+package import LayerCompression
+package import LayerEngine
 import LayerFormats
-public import LayerModel
+package import LayerModel
 import LinuxIO
 
 /// How a layer is written.
-public struct LayerExportOptions: Sendable {
+package struct LayerExportOptions: Sendable {
     /// `none`, `gzip` or `zstd`.
-    public var compression: LayerFormat = .none
+    package var compression: LayerFormat = .none
     /// The compressor's level, see `GzipLevel` and `ZstdLevel`; nil for its standard.
-    public var level: Int?
+    package var level: Int?
     /// Compute the DiffID, and the digest of the compressed layer. Off by default: hashing takes longer than the rest.
-    public var digests = false
+    package var digests = false
     /// Threads that compress; nil means one a core.
-    public var compressionWorkers: Int?
+    package var compressionWorkers: Int?
     /// What the layer holds, and in which writer's manner.
     /// Its `now` is set when the export begins.
-    public var diff = DiffOptions()
+    package var diff = DiffOptions()
 
-    public init() {}
+    package init() {}
 }
 
 /// What an export wrote.
-public struct LayerExportReport: Sendable {
+package struct LayerExportReport: Sendable {
     /// What the engine says of the tar.
-    public var layer: DiffReport
+    package var layer: DiffReport
     /// Digest of the uncompressed tar, if digests were asked for.
-    public var diffID: Digest?
+    package var diffID: Digest?
     /// Digest of the bytes that were written, if digests were asked for and the layer is compressed.
-    public var digest: Digest?
+    package var digest: Digest?
     /// Digest of the bytes that were written, compressed or not, if digests were asked for.
-    public var outputDigest: Digest? { digest ?? diffID }
+    package var outputDigest: Digest? { digest ?? diffID }
     /// The OCI media type of what was written.
-    public var mediaType: String
+    package var mediaType: String
     /// Bytes written.
-    public var outputBytes: UInt64
+    package var outputBytes: UInt64
 }
 
 /// Writes layers: what a tree holds, or how it differs from others.
-public enum LayerExport {
+package enum LayerExport {
     /// Writes the layer of `source` to `output` and gives a file its name, and its tar-split metadata to `tarSplit`.
     ///
     /// Interrupted through `source.cancel`. Throws what went wrong with the source or the output; nothing is left of a
     /// file then. `unsupported` for a compression that is only read, `invalidArgument` for a level that is none.
-    public static func write(
+    package static func write(
         _ source: SourceOptions, to output: OutputFile, tarSplit: OutputFile? = nil,
         options: LayerExportOptions = LayerExportOptions()
     ) throws(LayerError) -> LayerExportReport {
@@ -52,7 +52,7 @@ public enum LayerExport {
     }
 
     /// Writes the layer that `source` produces, whatever that is.
-    public static func write(
+    package static func write(
         layerOf source: some LayerProducer, to output: OutputFile, _ tarSplit: OutputFile?,
         _ options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
@@ -66,7 +66,7 @@ public enum LayerExport {
     /// Writes the layer that `source` produces into `base`, which is finished then: the one way out, wherever it leads.
     ///
     /// The metadata in `tarSplit` is complete and not committed.
-    public static func write<Base: ByteSink & ~Copyable>(
+    package static func write<Base: ByteSink & ~Copyable>(
         layerOf source: some LayerProducer, into base: consuming Base, _ tarSplit: OutputFile? = nil,
         _ options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {

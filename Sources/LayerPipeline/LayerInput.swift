@@ -1,9 +1,9 @@
-public import LayerCompression
-public import LayerModel
+package import LayerCompression
+package import LayerModel
 import LinuxIO
 
 /// Where a layer is read from.
-public enum LayerInput: Sendable {
+package enum LayerInput: Sendable {
     /// Standard input: a pipe, or a file from where it stands.
     case standardInput
     case file(PathBytes)

@@ -1,9 +1,9 @@
-public import LayerEngine
-public import LayerModel
-public import LinuxIO
+package import LayerEngine
+package import LayerModel
+package import LinuxIO
 
 /// What a layer is made of: trees, or a layer of a store. The way out is the same for both (`LayerExport`).
-public protocol LayerProducer {
+package protocol LayerProducer {
     /// Threads that walk and read; nil means one a core.
     var workers: Int? { get }
     var cancel: CancelFlag { get }
@@ -14,7 +14,7 @@ public protocol LayerProducer {
 }
 
 extension SourceOptions: LayerProducer {
-    public func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
+    package func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
         -> DiffReport
     {
         try DiffEngine.write(self, options: options, into: &sink)

@@ -1,12 +1,12 @@
-public import LayerModel
+package import LayerModel
 import LinuxIO
 
 /// Where a layer is written: a descriptor, or a file that appears under its name only when it is complete.
 ///
 /// An output that is dropped before `commit` leaves nothing behind, and what was there before stays.
-public final class OutputFile {
+package final class OutputFile {
     /// What errors call this output.
-    public let displayPath: PathBytes
+    package let displayPath: PathBytes
     let descriptor: OwnedDescriptor
     private let pending: PendingFile?
 
@@ -17,12 +17,12 @@ public final class OutputFile {
     }
 
     /// Writes to standard output.
-    public static func standardOutput() throws(LayerError) -> OutputFile {
+    package static func standardOutput() throws(LayerError) -> OutputFile {
         try descriptor(1, called: PathBytes("standard output"))
     }
 
     /// Writes to an open descriptor from where it stands; it stays its owner's. Errors call it `path`.
-    public static func descriptor(_ number: Int32, called path: PathBytes) throws(LayerError) -> OutputFile {
+    package static func descriptor(_ number: Int32, called path: PathBytes) throws(LayerError) -> OutputFile {
         let given = OwnedDescriptor(adopting: number)
         let copy = try? given.duplicate()
         // It stays open: this code does not own it.
@@ -38,7 +38,7 @@ public final class OutputFile {
     ///
     /// A new file gets `mode` less the process's umask, one that replaces another keeps the other's permissions. A
     /// symbolic link is followed; pipes and devices are written to as they are. Throws `cannotCreate`.
-    public static func file(at path: PathBytes, mode: UInt32 = 0o666) throws(LayerError) -> OutputFile {
+    package static func file(at path: PathBytes, mode: UInt32 = 0o666) throws(LayerError) -> OutputFile {
         let existing = try attempt("create", path, as: .cannotCreate) { () throws(SystemCallError) in
             try ExistingFile.find(path)
         }
@@ -95,7 +95,7 @@ public final class OutputFile {
     }
 
     /// Gives a file its name: everything was written. Called once, after the last write.
-    public func commit() throws(LayerError) {
+    package func commit() throws(LayerError) {
         guard let pending else { return }
         try attempt("write", displayPath) { () throws(SystemCallError) in
             // What a network file system only reports when a descriptor is closed shows here.
@@ -147,10 +147,10 @@ private struct ExistingFile {
 
 extension OutputFile {
     /// Writes a short text as it is.
-    public func writeText(_ text: String) throws(LayerError) { try write(Array(text.utf8)) }
+    package func writeText(_ text: String) throws(LayerError) { try write(Array(text.utf8)) }
 
     /// Writes a few bytes as they are.
-    public func write(_ bytes: [UInt8]) throws(LayerError) {
+    package func write(_ bytes: [UInt8]) throws(LayerError) {
         var sink = OutputSink(self)
         try sink.write(bytes.rawBytes)
         try sink.finish()

@@ -83,11 +83,11 @@ final class PendingFile {
 }
 
 /// The dotted file of the output under way, for a program that must end while a thread is stuck in a write.
-public enum AbandonedFile {
+package enum AbandonedFile {
     private static let path = Mutex<PathBytes?>(nil)
 
     /// Removes the file, if there is one. For use right before the process ends.
-    public static func remove() {
+    package static func remove() {
         guard let path = path.withLock({ $0.take() }), let (directory, name) = path.splitLast(),
             let opened = try? directory.open([.pathOnly, .directory])
         else { return }

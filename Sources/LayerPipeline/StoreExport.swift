@@ -1,17 +1,17 @@
-public import LayerDrivers
-public import LayerEngine
-public import LayerModel
-public import LinuxIO
+package import LayerDrivers
+package import LayerEngine
+package import LayerModel
+package import LinuxIO
 
 /// A layer of a store, and what it is compared with.
-public struct StoreLayer: Sendable {
+package struct StoreLayer: Sendable {
     /// The store.
-    public var store: any StoreReader
-    public var id: LayerID
+    package var store: any StoreReader
+    package var id: LayerID
     /// The layer that the difference begins at: the layer's own parent, another of its ancestors, or nil for everything.
-    public var parent: LayerID?
+    package var parent: LayerID?
 
-    public init(_ id: LayerID, since parent: LayerID?, in store: any StoreReader) {
+    package init(_ id: LayerID, since parent: LayerID?, in store: any StoreReader) {
         self.store = store
         self.id = id
         self.parent = parent
@@ -20,17 +20,17 @@ public struct StoreLayer: Sendable {
     /// The layer with the parent that the store names.
     ///
     /// Throws `notFound` for an unknown layer.
-    public init(_ id: LayerID, in store: any StoreReader) throws(LayerError) {
+    package init(_ id: LayerID, in store: any StoreReader) throws(LayerError) {
         self.init(id, since: try store.parent(of: id), in: store)
     }
 }
 
 /// Gets layers and what is known of them out of stores, the same for every driver.
-public enum StoreExport {
+package enum StoreExport {
     /// Writes the difference of `layer` to `output` and gives a file its name, and its tar-split metadata to `tarSplit`.
     ///
     /// The id maps are the store's. Throws `notFound` for an unknown layer, and what `LayerExport.write` throws.
-    public static func write(
+    package static func write(
         _ layer: StoreLayer, to output: OutputFile, tarSplit: OutputFile? = nil,
         options: LayerExportOptions = LayerExportOptions(), cancel: CancelFlag = CancelFlag(), progress: Progress? = nil
     ) throws(LayerError) -> LayerExportReport {
@@ -39,7 +39,7 @@ public enum StoreExport {
 
     /// Writes the changes of `layer` to `output`, sorted by path bytes; see `LayerDifference.list`.
     @discardableResult
-    public static func list(
+    package static func list(
         _ layer: StoreLayer, options: DifferenceOptions = DifferenceOptions(), format: ChangeListFormat,
         to output: OutputFile, prefix: String = "", suffix: (ChangesReport) -> String = { _ in "" }
     ) throws(LayerError) -> ChangesReport {
@@ -51,20 +51,20 @@ public enum StoreExport {
 }
 
 /// A layer of a store on its way out.
-public struct StoreProducer: LayerProducer {
+package struct StoreProducer: LayerProducer {
     let layer: StoreLayer
-    public let cancel: CancelFlag
+    package let cancel: CancelFlag
     let progress: Progress?
 
-    public init(_ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress? = nil) {
+    package init(_ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress? = nil) {
         self.layer = layer
         self.cancel = cancel
         self.progress = progress
     }
 
-    public var workers: Int? { layer.store.configuration.workers }
+    package var workers: Int? { layer.store.configuration.workers }
 
-    public func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
+    package func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
         -> DiffReport
     {
         var difference = DifferenceOptions()

@@ -1,24 +1,24 @@
-public import LayerCompression
-public import LayerDrivers
-public import LayerEngine
-public import LayerModel
+package import LayerCompression
+package import LayerDrivers
+package import LayerEngine
+package import LayerModel
 import LinuxIO
 import Synchronization
 
 /// What an import into a store did.
-public struct StoreImportReport: Sendable {
+package struct StoreImportReport: Sendable {
     /// What the engine says of the entries.
-    public var layer: ApplyReport
+    package var layer: ApplyReport
     /// What the stream was; its digests are there if they were asked for or expected.
-    public var stream: LayerSummary
+    package var stream: LayerSummary
     /// The layer's size by the driver's rule, as Docker keeps it.
-    public var size: UInt64
+    package var size: UInt64
     /// Whether the layer was made.
-    public var created: Bool
+    package var created: Bool
 }
 
 /// Puts layers into stores, the same for every driver.
-public enum StoreImport {
+package enum StoreImport {
     /// Unpacks the layer `input` as `id`, made on `parent`, and writes its tar-split metadata to `tarSplit`.
     ///
     /// A layer that does not exist is made, as a read-only one of an image: it appears when it is complete, and after a failure
@@ -26,7 +26,7 @@ public enum StoreImport {
     /// with `alreadyExists`. A layer that was empty is empty again; one that held something is only touched when the digests of
     /// a file are verified, and a pipe has to be trusted as it comes. `options.rootMode` and the id maps and the dialect in
     /// `options.apply` are not used: the store knows. Throws `digestMismatch`, and what the driver and engine throw.
-    public static func apply(
+    package static func apply(
         _ input: LayerInput, as id: LayerID, on parent: LayerID?, in driver: any LayerDriver,
         tarSplit: OutputFile? = nil, options: LayerImportOptions = LayerImportOptions()
     ) throws(LayerError) -> StoreImportReport {

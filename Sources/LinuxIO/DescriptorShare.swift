@@ -1,29 +1,29 @@
 internal import CLinux
 internal import Glibc
-public import LayerModel
+package import LayerModel
 
 /// What one job may hold open, as a share of the descriptors that the process has left when the job begins.
 ///
 /// A job takes at most half, since others may run beside it. Where the limit is low, fewer workers run and each keeps less
 /// open; what is written does not depend on either.
-public struct DescriptorShare: Sendable {
+package struct DescriptorShare: Sendable {
     /// Descriptors that they all may hold together.
-    public let total: Int
+    package let total: Int
     /// Workers that may run at once.
-    public let workers: Int
+    package let workers: Int
     /// Workers that may run where each mostly waits: more than `workers` only if that takes nothing from any of them.
-    public let slowWorkers: Int
+    package let slowWorkers: Int
     /// Directories that each may keep open.
-    public let directories: Int
+    package let directories: Int
     /// Reads that each may have in flight.
-    public let readsInFlight: Int
+    package let readsInFlight: Int
 
     /// Descriptors that a worker needs to get on at all: its ring, a directory being read, one on the way to it, a file.
     private static let leastPerWorker = 10
 
     /// Shares out for at most `workers` workers that would like to have `directories` and `reads` each, or `slow` of them
     /// where there is plenty.
-    public init(workers wanted: Int, slow: Int = 0, directories: Int, reads: Int) {
+    package init(workers wanted: Int, slow: Int = 0, directories: Int, reads: Int) {
         self.init(free: Self.free, workers: wanted, slow: slow, directories: directories, reads: reads)
     }
 
@@ -60,16 +60,16 @@ public struct DescriptorShare: Sendable {
 }
 
 /// Waits for descriptors that others must give back, ever longer, and not for ever.
-public struct DescriptorPatience: ~Copyable {
+package struct DescriptorPatience: ~Copyable {
     private var waited: UInt32 = 0
     private var pause: UInt32 = 1
     /// Milliseconds in all.
     private static let limit: UInt32 = 20_000
 
-    public init() {}
+    package init() {}
 
     /// Waits a while; false where it was long enough.
-    public mutating func wait() -> Bool {
+    package mutating func wait() -> Bool {
         guard waited < Self.limit else { return false }
         usleep(pause * 1000)
         waited += pause
@@ -80,5 +80,5 @@ public struct DescriptorPatience: ~Copyable {
 
 extension SystemCallError {
     /// Whether the process (EMFILE) or the system (ENFILE) has no descriptor left.
-    public var isOutOfDescriptors: Bool { errno == 24 || errno == 23 }
+    package var isOutOfDescriptors: Bool { errno == 24 || errno == 23 }
 }

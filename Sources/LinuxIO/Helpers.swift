@@ -6,7 +6,7 @@ internal import Synchronization
 ///
 /// Dispatch promises nobody a second thread: its pool may be busy with others' work, or have one thread only. So a worker that
 /// it has not begun when the job ends never begins, and `join` waits for those alone that have.
-public final class Helpers: Sendable {
+package final class Helpers: Sendable {
     private struct State {
         /// What Dispatch has not begun, by the number of its start; nil where it has.
         var waiting: [(@Sendable () -> Void)?] = []
@@ -32,7 +32,7 @@ public final class Helpers: Sendable {
     private static let narrow = DispatchQueue(label: "ldiff.helper")
     private static let pretended = Atomic<UInt8>(Width.real.rawValue)
 
-    public init() {
+    package init() {
         width = Width(rawValue: Self.pretended.load(ordering: .relaxed)) ?? .real
     }
 
@@ -40,7 +40,7 @@ public final class Helpers: Sendable {
     package static func pretend(_ width: Width) { pretended.store(width.rawValue, ordering: .relaxed) }
 
     /// Has `body` run by another thread, if there is one before `join`.
-    public func start(_ body: @escaping @Sendable () -> Void) {
+    package func start(_ body: @escaping @Sendable () -> Void) {
         if width == .none { return }
         // Dispatch keeps its threads, and they inherit what the one has that makes them: mounts, and rights. A thread that
         // acts for another user has helpers that do so, too.
@@ -101,7 +101,7 @@ public final class Helpers: Sendable {
     }
 
     /// Waits for the helpers that have begun; the others never do, nor do any that are started later.
-    public func join() {
+    package func join() {
         let abandoned = state.update { state in
             state.isOver = true
             defer { state.waiting = [] }

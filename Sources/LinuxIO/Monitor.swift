@@ -4,13 +4,13 @@ internal import Glibc
 ///
 /// Synchronization has no condition variable, so this is pthread's. Never held across a system call that may block.
 @safe
-public final class Monitor<Value>: @unchecked Sendable {
+package final class Monitor<Value>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var value: Value
     private var waiting = 0
 
-    public init(_ value: Value) {
+    package init(_ value: Value) {
         self.value = value
         // Reason, here and below: both objects are owned by self, initialised here, never moved, and destroyed in deinit.
         unsafe mutex = .allocate(capacity: 1)
@@ -29,7 +29,7 @@ public final class Monitor<Value>: @unchecked Sendable {
     }
 
     /// Runs `body` alone; wakes everybody who waits if it returns `wake` as true in its second result.
-    public func update<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)) -> Result {
+    package func update<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)) -> Result {
         unsafe pthread_mutex_lock(mutex)
         let (result, wake) = body(&value)
         let signal = wake && waiting > 0
@@ -41,7 +41,7 @@ public final class Monitor<Value>: @unchecked Sendable {
     /// Runs `body` alone, and again after every wake-up, until it returns a value.
     ///
     /// `wake` in the result wakes the other waiters.
-    public func waitFor<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)?) -> Result {
+    package func waitFor<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)?) -> Result {
         unsafe pthread_mutex_lock(mutex)
         while true {
             if let (result, wake) = body(&value) {
@@ -59,12 +59,12 @@ public final class Monitor<Value>: @unchecked Sendable {
 
 extension Monitor {
     /// Runs `body` alone and wakes everybody who waits; for state that changes too rarely to ask who cares.
-    public func change<Result>(_ body: (inout Value) -> Result) -> Result {
+    package func change<Result>(_ body: (inout Value) -> Result) -> Result {
         update { (body(&$0), true) }
     }
 
     /// Runs `body` alone, again after every change, until it gives a result; wakes the other waiters then.
-    public func wait<Result>(_ body: (inout Value) -> Result?) -> Result {
+    package func wait<Result>(_ body: (inout Value) -> Result?) -> Result {
         waitFor { value in body(&value).map { ($0, true) } }
     }
 }

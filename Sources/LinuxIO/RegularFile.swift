@@ -1,22 +1,22 @@
-public import LayerModel
+package import LayerModel
 
 /// Which file something is: two names with the same identity are names of one file.
 ///
 /// It says so while the file exists; afterwards its number may be given to a new one.
-public struct FileIdentity: BitwiseCopyable, Hashable, Sendable {
-    public var device: UInt64
-    public var inode: UInt64
+package struct FileIdentity: BitwiseCopyable, Hashable, Sendable {
+    package var device: UInt64
+    package var inode: UInt64
 
-    public init(device: UInt64, inode: UInt64) {
+    package init(device: UInt64, inode: UInt64) {
         self.device = device
         self.inode = inode
     }
 
-    public init(_ metadata: EntryMetadata) { self.init(device: metadata.device, inode: metadata.inode) }
+    package init(_ metadata: EntryMetadata) { self.init(device: metadata.device, inode: metadata.inode) }
 }
 
 /// What opening a file for its contents found.
-public enum RegularFile: ~Copyable, Sendable {
+package enum RegularFile: ~Copyable, Sendable {
     /// The file that was expected. Its metadata are those of now: it may have grown, shrunk or been written to.
     case same(OwnedDescriptor, EntryMetadata)
     /// The name stands for something else now, of which nothing was read.
@@ -27,11 +27,11 @@ public enum RegularFile: ~Copyable, Sendable {
 
 extension OpenFlags {
     /// Opening a terminal does not make it this process's own.
-    public static let noControllingTerminal = OpenFlags(rawValue: 0o400)
+    package static let noControllingTerminal = OpenFlags(rawValue: 0o400)
 
     /// How a file that should be a regular one is opened to be read: what it may have become instead neither leads
     /// elsewhere nor makes the call wait.
-    public static let contents: OpenFlags = [.readOnly, .noFollow, .nonBlocking, .noControllingTerminal]
+    package static let contents: OpenFlags = [.readOnly, .noFollow, .nonBlocking, .noControllingTerminal]
 }
 
 /// The one way from a name to contents. Between the look at a name and its opening others may put anything in its place,
@@ -50,7 +50,7 @@ extension OwnedDescriptor {
     /// Opens `name` in this directory for reading, if it is the regular file `expected`, which a look at it found before.
     ///
     /// Throws what opening the expected file failed with.
-    public func openRegular(_ name: borrowing NamePointer, expecting expected: FileIdentity)
+    package func openRegular(_ name: borrowing NamePointer, expecting expected: FileIdentity)
         throws(SystemCallError) -> RegularFile
     {
         let problem: SystemCallError
@@ -80,7 +80,7 @@ extension OwnedDescriptor {
     /// Opens for reading the regular file to which `path` leads beneath this directory.
     ///
     /// Throws EISDIR for a directory, and ENXIO, as for a device that nobody has, for anything else that is no regular file.
-    public func openRegular(_ path: borrowing NamePointer, resolve: ResolveFlags)
+    package func openRegular(_ path: borrowing NamePointer, resolve: ResolveFlags)
         throws(SystemCallError) -> OwnedDescriptor
     {
         let seen = try open(path, .pathOnly, resolve: resolve)
@@ -93,7 +93,7 @@ extension OwnedDescriptor {
     /// Opens for reading the regular file `name` of this directory, links not followed, whichever it is by now.
     ///
     /// Throws as the other one does, and ENOENT where nothing is there.
-    public func openRegular(_ name: borrowing NamePointer) throws(SystemCallError) -> OwnedDescriptor {
+    package func openRegular(_ name: borrowing NamePointer) throws(SystemCallError) -> OwnedDescriptor {
         try metadata(name).requireRegular()
         let file = try open(name, .contents)
         try file.metadata().requireRegular()
@@ -104,7 +104,7 @@ extension OwnedDescriptor {
 extension PathBytes {
     /// Opens for reading the regular file at this path, a link at its end not followed; nil where nothing or something
     /// else is there.
-    public func openRegular() throws(SystemCallError) -> OwnedDescriptor? {
+    package func openRegular() throws(SystemCallError) -> OwnedDescriptor? {
         do throws(SystemCallError) {
             guard let (directory, name) = splitLast() else { return nil }
             let parent = try directory.open([.pathOnly, .directory])

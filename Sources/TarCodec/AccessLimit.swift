@@ -3,7 +3,7 @@
 /// Where there is a list the group's bits of a mode are its mask; the owning group has the list's own entry, within the mask.
 /// Without the list a user named in it counts as one of the owning group or of the others, and the members of a group named
 /// in it as others, though it may give them less. What a list does not say it does not give.
-public struct AccessLimit: Sendable {
+package struct AccessLimit: Sendable {
     private var mask: UInt32 = 7
     private var owningGroup: UInt32?
     private var other: UInt32?
@@ -26,7 +26,7 @@ public struct AccessLimit: Sendable {
 
     /// The limit of a list as it is kept in an attribute: LE32 version 2, then LE16 tag, LE16 permissions, LE32 id for each
     /// entry. Another form gives nobody but the owner anything.
-    public init(attribute value: [UInt8]) {
+    package init(attribute value: [UInt8]) {
         guard value.count % 8 == 4, value.starts(with: [2, 0, 0, 0]) else { return }
         for start in stride(from: 4, to: value.count, by: 8) {
             take(UInt16(value[start]) | UInt16(value[start + 1]) << 8, UInt32(value[start + 2]))
@@ -54,7 +54,7 @@ public struct AccessLimit: Sendable {
     }
 
     /// What is left of a mode.
-    public func applied(to mode: UInt32) -> UInt32 {
+    package func applied(to mode: UInt32) -> UInt32 {
         let forGroup = mask & (owningGroup ?? 0) & (users ?? 7)
         var forOthers = other ?? 0
         if let named = users ?? groups { forOthers &= mask & named & (groups ?? 7) }

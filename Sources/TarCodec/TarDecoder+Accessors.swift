@@ -35,61 +35,61 @@ extension TarDecoder {
     }
 
     /// The name as the archive has it, not cleaned; empty means the root.
-    public var name: RawSpan {
+    package var name: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.name)) }
     }
 
     /// The target of a symbolic or hard link as the archive has it.
-    public var linkName: RawSpan {
+    package var linkName: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.linkName)) }
     }
 
-    public var userName: RawSpan {
+    package var userName: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.userName)) }
     }
 
-    public var groupName: RawSpan {
+    package var groupName: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.groupName)) }
     }
 
-    public var hasAccessTime: Bool { accessTime != nil }
+    package var hasAccessTime: Bool { accessTime != nil }
 
     /// Data extents of a sparse entry; none are empty, and they are sorted and apart.
-    public var sparseExtentCount: Int { isSparse ? sparse.count : 0 }
+    package var sparseExtentCount: Int { isSparse ? sparse.count : 0 }
 
     /// The place in the file of the extent's data, in bytes. `index` is below `sparseExtentCount`.
-    public func sparseExtent(_ index: Int) -> (offset: Int64, length: Int64) {
+    package func sparseExtent(_ index: Int) -> (offset: Int64, length: Int64) {
         let extent = sparse.extents[index]
         return (extent.offset, extent.length)
     }
 
     /// Extended attributes of the entry, sorted by name: those of `SCHILY.xattr.` records, and those of
     /// `LIBARCHIVE.xattr.` and `SCHILY.acl.` records that have no such twin (R10).
-    public var extendedAttributeCount: Int { pax.attributes.count }
+    package var extendedAttributeCount: Int { pax.attributes.count }
 
     /// The attribute's whole name, such as `user.x`. `index` is below `extendedAttributeCount`.
     @_lifetime(borrow self)
-    public func extendedAttributeName(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.name(index)) }
+    package func extendedAttributeName(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.name(index)) }
 
     @_lifetime(borrow self)
-    public func extendedAttributeValue(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.value(index)) }
+    package func extendedAttributeValue(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.value(index)) }
 
     /// The text of a `SCHILY.acl.access` record, empty when there is none (R10).
-    public var accessControlText: RawSpan {
+    package var accessControlText: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: pax.value(.accessAcl)) }
     }
 
     /// The text of a `SCHILY.acl.default` record, empty when there is none (R10).
-    public var defaultAccessControlText: RawSpan {
+    package var defaultAccessControlText: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: pax.value(.defaultAcl)) }
     }
 
     /// Whether an access control text was left out of the attributes: it is malformed, or names users without a number.
-    public var hasUnusableAccessControl: Bool { pax.hasUnusableAccessControl }
+    package var hasUnusableAccessControl: Bool { pax.hasUnusableAccessControl }
 }

@@ -1,7 +1,7 @@
 /// Why an archive was refused, or a header could not be written.
-public struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The kinds that callers treat differently (spec 10).
-    public enum Kind: Sendable {
+    package enum Kind: Sendable {
         case invalidHeader
         case unexpectedEOF
         /// A meta payload is larger than allowed.
@@ -13,22 +13,22 @@ public struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
         case cannotEncode
     }
 
-    public let kind: Kind
+    package let kind: Kind
     /// Where the header block starts, in bytes of the uncompressed stream; 0 from the encoder.
-    public let offset: UInt64
-    public let reason: TarReason
+    package let offset: UInt64
+    package let reason: TarReason
 
-    public init(_ kind: Kind, _ reason: TarReason, offset: UInt64 = 0) {
+    package init(_ kind: Kind, _ reason: TarReason, offset: UInt64 = 0) {
         self.kind = kind
         self.offset = offset
         self.reason = reason
     }
 
-    public var description: String { "\(reason.description) (header at byte \(offset))" }
+    package var description: String { "\(reason.description) (header at byte \(offset))" }
 }
 
 /// The precise cause of a `TarError`.
-public enum TarReason: UInt8, Sendable, CustomStringConvertible {
+package enum TarReason: UInt8, Sendable, CustomStringConvertible {
     case badChecksum, badNumber, negativeSize, blockAfterZeroBlock
     case truncatedHeader, truncatedMeta, truncatedBody, truncatedSparseMap
     case metaTooLong, badPaxRecord, nulInPaxRecord, badPaxNumber, badPaxTime, badAttributeEncoding
@@ -37,7 +37,7 @@ public enum TarReason: UInt8, Sendable, CustomStringConvertible {
     case typeNotWritable, trailingSlash, negativeNumber, numberTooLarge, nulInName, badAttributeName
     case recordsTooLong
 
-    public var description: String {
+    package var description: String {
         switch self {
         case .badChecksum: "the header's checksum is wrong"
         case .badNumber: "a number in the header is malformed or too large"

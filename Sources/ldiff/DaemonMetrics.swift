@@ -1,4 +1,3 @@
-
 /// What a daemon's metrics say, in Prometheus's text form, as far as `ldiff status` shows it.
 struct DaemonMetrics {
     /// One call of the daemon's interface.

@@ -1,6 +1,6 @@
 import Glibc
-import LayerEngine
 import LayerCompression
+import LayerEngine
 import LayerModel
 import LayerMounts
 import TestSupport

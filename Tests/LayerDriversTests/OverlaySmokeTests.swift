@@ -1,6 +1,6 @@
 import Glibc
-import LayerDrivers
 import LayerCompression
+import LayerDrivers
 import LayerModel
 import TestSupport
 import Testing

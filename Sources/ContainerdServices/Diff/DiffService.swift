@@ -8,34 +8,34 @@ import LinuxIO
 import Logging
 
 /// How the differ works.
-public struct DifferOptions: Sendable {
+package struct DifferOptions: Sendable {
     /// containerd's socket.
-    public var containerdAddress: String
+    package var containerdAddress: String
     /// The namespace for requests that name none and whose mounts are not ours; nil: containerd is asked who has them.
-    public var defaultNamespace: String?
+    package var defaultNamespace: String?
     /// containerd's content store, for when containerd does not say where it is.
-    public var contentRoot: PathBytes?
+    package var contentRoot: PathBytes?
     /// An existing directory of ours. Mounts are made in it, in a mount namespace of their own; and blobs are kept in it,
     /// without names, that cannot be read as files.
-    public var workDirectory: PathBytes
+    package var workDirectory: PathBytes
     /// Whether blobs are read as files where they are some, which is faster than asking containerd for them.
-    public var readsFiles = true
+    package var readsFiles = true
     /// Threads that one job walks, reads or writes with; nil means one a core.
-    public var workers: Int?
+    package var workers: Int?
     /// Jobs at the same time; nil means two a core.
-    public var jobs: Int?
+    package var jobs: Int?
     /// How long a lease of our own keeps a blob from being collected once it is written: its client is about to write down
     /// that it wants it, which takes milliseconds.
-    public var leaseLife: Duration = .seconds(120)
+    package var leaseLife: Duration = .seconds(120)
 
-    public init(containerdAddress: String, workDirectory: PathBytes) {
+    package init(containerdAddress: String, workDirectory: PathBytes) {
         self.containerdAddress = containerdAddress
         self.workDirectory = workDirectory
         contentRoot = PathBytes("/var/lib/containerd/io.containerd.content.v1.content")
     }
 
     /// Makes the work directory where there is none.
-    public func makeWorkDirectory() throws(LayerError) {
+    package func makeWorkDirectory() throws(LayerError) {
         do throws(LayerError) {
             try MountPoint.make(workDirectory)
         } catch  where error.code == .alreadyExists {}
@@ -43,7 +43,7 @@ public struct DifferOptions: Sendable {
 }
 
 /// containerd's Diff service: unpacks layers into snapshots and writes what changed in them.
-public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
+package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let options: DifferOptions
     private let snapshots: (any SnapshotLookup)?
     private let logger: Logger
@@ -56,7 +56,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let admission: Admission
 
     /// `snapshots` recognises mounts of the snapshotter in this process; nil where there is none.
-    public init(
+    package init(
         options: DifferOptions, snapshots: (any SnapshotLookup)?, bridge: BlockingBridge, metrics: CallMetrics,
         logger: Logger
     ) {
@@ -74,7 +74,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         admission = Admission(limit: options.jobs ?? WorkerPool.availableCores * 2)
     }
 
-    public func apply(
+    package func apply(
         request: ServerRequest<Containerd_Services_Diff_V1_ApplyRequest>, context: ServerContext
     ) async throws -> ServerResponse<Containerd_Services_Diff_V1_ApplyResponse> {
         let wanted = request.message.diff
@@ -113,7 +113,7 @@ public struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
             })
     }
 
-    public func diff(
+    package func diff(
         request: ServerRequest<Containerd_Services_Diff_V1_DiffRequest>, context: ServerContext
     ) async throws -> ServerResponse<Containerd_Services_Diff_V1_DiffResponse> {
         let message = request.message

@@ -1,8 +1,8 @@
 import LayerCompression
 import LayerEngine
-import LayerPipeline
 import LayerModel
 import LayerMounts
+import LayerPipeline
 import LinuxIO
 
 /// What was unpacked.

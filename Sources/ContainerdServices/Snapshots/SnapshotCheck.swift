@@ -5,12 +5,12 @@ import LinuxIO
 
 /// Compares the records of a root with its directories, and mends what can be mended. For a daemon's root while no daemon
 /// runs; without mending it only looks, at copies, and a running daemon is not disturbed.
-public struct SnapshotCheck {
+package struct SnapshotCheck {
     /// Something that is not as it should be.
-    public struct Finding: Sendable, Equatable {
-        public var driver: DriverName
-        public var text: String
-        public var isMended = false
+    package struct Finding: Sendable, Equatable {
+        package var driver: DriverName
+        package var text: String
+        package var isMended = false
     }
 
     private let root: String
@@ -27,7 +27,7 @@ public struct SnapshotCheck {
     /// What is wrong in the root, driver by driver; mended where `repairs` says so. Blocks.
     ///
     /// Throws `notFound` where there is no root, `inUse` where something is to be mended and a daemon uses it.
-    public static func run(root: String, repairs: Bool) throws -> [Finding] {
+    package static func run(root: String, repairs: Bool) throws -> [Finding] {
         guard FileManager.default.fileExists(atPath: root + "/metadata") else {
             throw LayerError(
                 .notFound, "check the snapshots in", path: PathBytes(root),

@@ -1,11 +1,11 @@
 /// What a snapshot is, by containerd's words.
-public enum SnapshotKind: Int64, Sendable, CaseIterable {
+package enum SnapshotKind: Int64, Sendable, CaseIterable {
     case view = 1
     case active = 2
     case committed = 3
 
     /// The word that filters compare with.
-    public var word: String {
+    package var word: String {
         switch self {
         case .view: "view"
         case .active: "active"
@@ -15,13 +15,13 @@ public enum SnapshotKind: Int64, Sendable, CaseIterable {
 }
 
 /// What a snapshot occupies.
-public struct SnapshotUsage: Sendable, Equatable {
+package struct SnapshotUsage: Sendable, Equatable {
     /// Allocated bytes.
-    public var size: Int64
+    package var size: Int64
     /// Inodes; -1 where the driver cannot tell (zfs).
-    public var inodes: Int64
+    package var inodes: Int64
 
-    public init(size: Int64 = 0, inodes: Int64 = 0) {
+    package init(size: Int64 = 0, inodes: Int64 = 0) {
         self.size = size
         self.inodes = inodes
     }

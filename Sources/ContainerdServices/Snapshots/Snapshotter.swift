@@ -5,21 +5,21 @@ import LinuxIO
 import Synchronization
 
 /// How snapshots are kept, besides the driver.
-public struct SnapshotterOptions: Sendable {
+package struct SnapshotterOptions: Sendable {
     /// Remove data before Remove is answered, not at the next Cleanup.
-    public var removesAtOnce = false
+    package var removesAtOnce = false
     /// Answer a Prepare for a layer that is there already, in whatever namespace, with `AlreadyExists`.
-    public var sharesLayers = false
+    package var sharesLayers = false
     /// Tell the directory of a snapshot's own changes in a label of the answers.
-    public var tellsUpperDirectory = false
+    package var tellsUpperDirectory = false
     /// Mount every snapshot for unpacking that has no parent over an empty directory, since its parent comes with Commit:
     /// for containerd 2.2, configured with the capability `rebase`. Later ones say so with a label.
-    public var rebases = false
+    package var rebases = false
     /// Map the ids of snapshots whose labels say so, with options of their mounts: for a containerd that was told of the
     /// capability `remap-ids`. Any other copies the snapshot with shifted ids first, and they would be shifted twice.
-    public var remapsIDs = false
+    package var remapsIDs = false
 
-    public init() {}
+    package init() {}
 }
 
 /// What the service answers about a snapshot.

@@ -3,7 +3,7 @@ import LayerModel
 
 /// Which of our snapshots a list of mounts is.
 extension SnapshotterSet: SnapshotLookup {
-    public func snapshot(for mounts: [MountSpec]) -> OwnSnapshot? {
+    package func snapshot(for mounts: [MountSpec]) -> OwnSnapshot? {
         guard mounts.count == 1, let mount = mounts.first, mount.target.isEmpty else { return nil }
         for snapshotter in all {
             if let found = snapshotter.snapshot(for: mount) { return found }
@@ -11,7 +11,7 @@ extension SnapshotterSet: SnapshotLookup {
         return nil
     }
 
-    public func recordUsage(of snapshot: OwnSnapshot, size: Int64, inodes: Int64) {
+    package func recordUsage(of snapshot: OwnSnapshot, size: Int64, inodes: Int64) {
         guard let snapshotter = all.first(where: { $0.backend.driver == snapshot.driver }) else { return }
         let isActive =
             (try? snapshotter.store.look { index in

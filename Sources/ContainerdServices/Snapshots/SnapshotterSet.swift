@@ -6,16 +6,16 @@ import Logging
 import Synchronization
 
 /// What the snapshotters of a daemon share.
-public struct SnapshotSettings: Sendable {
+package struct SnapshotSettings: Sendable {
     /// Where everything lies: `metadata/<driver>.db` and `<driver>/`. Absolute, and UTF-8 without `:` and `,`.
-    public var root: String
+    package var root: String
     /// The driver of names that name none.
-    public var driver: DriverName
+    package var driver: DriverName
     /// The dataset that holds those of zfs; nil takes the one that is mounted at `<root>/zfs` or above.
-    public var zfsDataset: String?
-    public var options: SnapshotterOptions
+    package var zfsDataset: String?
+    package var options: SnapshotterOptions
 
-    public init(root: String, driver: DriverName = .overlay2) {
+    package init(root: String, driver: DriverName = .overlay2) {
         self.root = root
         self.driver = driver
         options = SnapshotterOptions()
@@ -23,7 +23,7 @@ public struct SnapshotSettings: Sendable {
 }
 
 /// One snapshotter for each driver, opened when it is first asked for. The name in a request selects it.
-public final class SnapshotterSet: Sendable {
+package final class SnapshotterSet: Sendable {
     private let settings: SnapshotSettings
     private let bridge: BlockingBridge
     private let logger: Logger
@@ -37,13 +37,13 @@ public final class SnapshotterSet: Sendable {
     private let opening = Mutex(())
 
     /// The drivers that can keep snapshots. `overlay` of Docker's drivers, with one lower directory, is overlay2 here.
-    public static let drivers: [DriverName] = [.overlay2, .fuseOverlayFS, .zfs, .aufs]
+    package static let drivers: [DriverName] = [.overlay2, .fuseOverlayFS, .zfs, .aufs]
 
     /// Takes the root for this process alone, and opens the snapshotters that are there and the default one.
     ///
     /// One that cannot be opened keeps none of the others from their work: its calls say why, and try again.
     /// Throws `invalidArgument` for a root that mounts could not name, and `inUse` where another daemon has it. Blocks.
-    public init(_ settings: SnapshotSettings, bridge: BlockingBridge, logger: Logger) throws {
+    package init(_ settings: SnapshotSettings, bridge: BlockingBridge, logger: Logger) throws {
         self.settings = settings
         self.bridge = bridge
         self.logger = logger

@@ -1,14 +1,14 @@
 import Synchronization
 
 /// A count of bytes that one thread raises and any thread reads, for progress displays.
-public final class ByteCounter: Sendable {
+package final class ByteCounter: Sendable {
     private let count = Atomic<UInt64>(0)
 
     /// Begins at zero.
-    public init() {}
+    package init() {}
 
     /// Bytes so far.
-    public var value: UInt64 { count.load(ordering: .relaxed) }
+    package var value: UInt64 { count.load(ordering: .relaxed) }
 
     func add(_ bytes: Int) {
         count.wrappingAdd(UInt64(bytes), ordering: .relaxed)

@@ -1,11 +1,11 @@
 import Glibc
-public import LayerModel
+package import LayerModel
 import LinuxIO
 
 /// Bytes of a layer from somewhere else than a descriptor, such as a library user's own reader.
 ///
 /// Called from one thread at a time, which may be any.
-public protocol ForeignInput: Sendable {
+package protocol ForeignInput: Sendable {
     /// Appends the next bytes, as many as there is room for at most; none at the end. May wait.
     func read(into buffer: inout OutputRawSpan) throws(LayerError)
 }
@@ -117,7 +117,8 @@ final class CompressedInput: @unchecked Sendable {
         case .descriptor(let descriptor): count = try read(descriptor, into: slab, begin..<begin + limit)
         case .foreign(let input):
             try check()
-            count = try slab.fill(begin..<begin + limit) { (buffer) throws(LayerError) in try input.read(into: &buffer) }
+            count = try slab.fill(begin..<begin + limit) { (buffer) throws(LayerError) in try input.read(into: &buffer)
+            }
         }
         isAtEnd = count == 0
         slab.end += count

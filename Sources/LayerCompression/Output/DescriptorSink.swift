@@ -1,20 +1,20 @@
 import Glibc
-public import LayerModel
+package import LayerModel
 
 /// Writes everything to a descriptor that stays the caller's: a file, pipe or socket, blocking or not.
 ///
 /// A reader that has gone shows as `LayerError.io` with EPIPE where the program ignores SIGPIPE, as it should.
-public struct DescriptorSink: ByteSink, ~Copyable {
+package struct DescriptorSink: ByteSink, ~Copyable {
     /// Bytes written so far.
-    public private(set) var byteCount: UInt64 = 0
+    package private(set) var byteCount: UInt64 = 0
     private let descriptor: Int32
 
     /// Borrows `descriptor`, which must stay open until the last call.
-    public init(descriptor: Int32) {
+    package init(descriptor: Int32) {
         self.descriptor = descriptor
     }
 
-    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0
         while offset < bytes.byteCount {
             // Reason: the kernel reads at most the given number of bytes, all inside the span.
@@ -36,7 +36,7 @@ public struct DescriptorSink: ByteSink, ~Copyable {
         }
     }
 
-    public mutating func finish() throws(LayerError) {}
+    package mutating func finish() throws(LayerError) {}
 
     private func waitUntilWritable() {
         var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)

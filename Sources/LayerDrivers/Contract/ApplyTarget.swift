@@ -1,11 +1,11 @@
-public import LayerEngine
-public import LayerModel
-public import LinuxIO
+package import LayerEngine
+package import LayerModel
+package import LinuxIO
 
 /// Where a layer is unpacked, and what becomes of the result.
-public struct ApplyTarget: ~Copyable, Sendable {
+package struct ApplyTarget: ~Copyable, Sendable {
     /// How a layer's size is counted.
-    public enum SizeRule: Sendable {
+    package enum SizeRule: Sendable {
         /// Bytes of the files that lie in the directory afterwards, each inode once: what `diffSize` would say.
         case unpacked
         /// The same, but counted by a walk, since the directory held something before.
@@ -15,17 +15,17 @@ public struct ApplyTarget: ~Copyable, Sendable {
     }
 
     /// The directory to unpack into.
-    public let root: OwnedDescriptor
+    package let root: OwnedDescriptor
     /// Its path.
-    public let path: PathBytes
-    public let dialect: WhiteoutDialect
+    package let path: PathBytes
+    package let dialect: WhiteoutDialect
     /// For an upper directory the directories below it, nearest first.
-    public let lowers: [PathBytes]?
-    public let sizeRule: SizeRule
+    package let lowers: [PathBytes]?
+    package let sizeRule: SizeRule
     /// Called once: to keep the unpacked layer, or to take it back.
     let outcome: any ApplyOutcome
 
-    public init(
+    package init(
         root: consuming OwnedDescriptor, path: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
         sizeRule: SizeRule,
         outcome: any ApplyOutcome
@@ -46,7 +46,7 @@ public struct ApplyTarget: ~Copyable, Sendable {
 }
 
 /// What a driver does when unpacking has ended. Exactly one of the first two is called.
-public protocol ApplyOutcome: AnyObject, Sendable {
+package protocol ApplyOutcome: AnyObject, Sendable {
     /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later: what a walk would count of a
     /// layer that was empty before. A layer that was not there is there from now on.
     func keep(_ size: RecordedSize) throws(LayerError)
@@ -57,12 +57,12 @@ public protocol ApplyOutcome: AnyObject, Sendable {
 }
 
 extension ApplyOutcome {
-    public func takeBack() throws(LayerError) {}
+    package func takeBack() throws(LayerError) {}
 }
 
 /// What an apply into a store did.
-public struct AppliedLayer: Sendable {
+package struct AppliedLayer: Sendable {
     /// The layer's size as Docker keeps it, by the target's rule.
-    public var size: UInt64
-    public var report: ApplyReport
+    package var size: UInt64
+    package var report: ApplyReport
 }

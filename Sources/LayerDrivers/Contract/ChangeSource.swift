@@ -1,13 +1,13 @@
-public import LayerEngine
-public import LayerModel
+package import LayerEngine
+package import LayerModel
 import LinuxIO
 
 /// Where a layer's difference is read, and what must stay mounted meanwhile.
-public struct ChangeSource: ~Copyable, Sendable {
+package struct ChangeSource: ~Copyable, Sendable {
     /// The trees, with the driver's number of workers.
-    public var trees: SourceOptions
+    package var trees: SourceOptions
     /// Whether the upper directory alone tells the difference, so that the cost follows the change.
-    public let isNative: Bool
+    package let isNative: Bool
     /// Waits for the size that is counted here, where the driver keeps it.
     var recording: (any SizeRecording)?
     private let layer: HeldMount?
@@ -16,7 +16,7 @@ public struct ChangeSource: ~Copyable, Sendable {
     private let looks: [any LayerLook]
 
     /// A source that needs no mount: `trees.upper` holds just what changed.
-    public init(native trees: SourceOptions) {
+    package init(native trees: SourceOptions) {
         self.trees = trees
         isNative = true
         layer = nil
@@ -104,7 +104,7 @@ private final class HeldMount: Sendable {
 
 extension LayerDriver {
     /// The comparison of the two mounted trees: right for any two layers, at the price of mounting and walking both.
-    public func comparedTrees(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ChangeSource {
+    package func comparedTrees(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ChangeSource {
         let layer = try mount(id, options: MountOptions(access: .looking))
         var trees = newSource(layer.path)
         guard let parent else { return ChangeSource(trees, layer, nil) }
@@ -116,7 +116,7 @@ extension LayerDriver {
 
 extension StoreReader {
     /// A source over `upper` with the store's settings.
-    public func newSource(_ upper: PathBytes) -> SourceOptions {
+    package func newSource(_ upper: PathBytes) -> SourceOptions {
         var trees = SourceOptions(upper: upper)
         trees.workers = configuration.workers
         trees.io = configuration.io

@@ -1,27 +1,27 @@
-public import LayerModel
+package import LayerModel
 import LinuxIO
 
 /// What a driver is opened with.
-public struct DriverConfiguration: Sendable {
+package struct DriverConfiguration: Sendable {
     /// The driver's directory, `<root>/<driver>`: for Docker `/var/lib/docker/overlay2` and so on. Absolute.
-    public var home: PathBytes
+    package var home: PathBytes
     /// `key=value` texts, as `--storage-opt` of Docker's daemon takes them.
-    public var options: [String]
-    public var uidMap: IDMap
-    public var gidMap: IDMap
+    package var options: [String]
+    package var uidMap: IDMap
+    package var gidMap: IDMap
     /// Threads that walk, read and write; nil means one a core.
-    public var workers: Int?
-    public var io: IOMode
+    package var workers: Int?
+    package var io: IOMode
     /// When an applied layer must be on disk: never, or with one syncfs before success is reported.
-    public var sync: SyncChoice
+    package var sync: SyncChoice
     /// Whether this process makes layers that a later call fills (`CreateOptions.isUnfinished`), as Docker's plugin: then it
     /// works with unfinished ones, of which nobody else knows.
-    public var laterFilling = LaterFilling.none
+    package var laterFilling = LaterFilling.none
     /// Gets one line at a time, from any thread.
-    public var log: @Sendable (LogLevel, String) -> Void
+    package var log: @Sendable (LogLevel, String) -> Void
 
     /// What becomes of layers that were made to be filled in a later call.
-    public enum LaterFilling: Sendable {
+    package enum LaterFilling: Sendable {
         /// This process makes none, and knows of none.
         case none
         /// Whoever asked for them is still there: they stay.
@@ -34,18 +34,18 @@ public struct DriverConfiguration: Sendable {
     var seesUnfinished: Bool { laterFilling != .none }
 
     /// How loud a line is.
-    public enum LogLevel: Int, Sendable {
+    package enum LogLevel: Int, Sendable {
         case debug
         case warning
     }
 
     /// Durability of an applied layer.
-    public enum SyncChoice: Sendable {
+    package enum SyncChoice: Sendable {
         case none
         case fileSystem
     }
 
-    public init(home: PathBytes, options: [String] = []) {
+    package init(home: PathBytes, options: [String] = []) {
         self.home = home
         self.options = options
         uidMap = .identity
@@ -57,7 +57,7 @@ public struct DriverConfiguration: Sendable {
     }
 
     /// The directory that holds the driver's: the daemon's root.
-    public var root: PathBytes { home.splitLast()?.directory ?? PathBytes("/") }
+    package var root: PathBytes { home.splitLast()?.directory ?? PathBytes("/") }
 
     /// The host's ids of root inside containers; 0 without maps.
     var rootOwner: Owner { Owner(uid: uidMap.hostRoot, gid: gidMap.hostRoot) }
@@ -67,11 +67,11 @@ public struct DriverConfiguration: Sendable {
 }
 
 /// A user and a group of the host.
-public struct Owner: Sendable, Equatable {
-    public var uid: UInt32
-    public var gid: UInt32
+package struct Owner: Sendable, Equatable {
+    package var uid: UInt32
+    package var gid: UInt32
 
-    public init(uid: UInt32, gid: UInt32) {
+    package init(uid: UInt32, gid: UInt32) {
         self.uid = uid
         self.gid = gid
     }
@@ -81,27 +81,27 @@ public struct Owner: Sendable, Equatable {
 }
 
 /// What a layer is created with.
-public struct CreateOptions: Sendable {
+package struct CreateOptions: Sendable {
     /// The SELinux label of mounts; empty for none.
-    public var mountLabel: String
+    package var mountLabel: String
     /// Per-layer options, in the order given. `size` limits a writable layer where the driver can.
-    public var storage: [StorageOption]
+    package var storage: [StorageOption]
     /// The layer's contents come in a later call, or it is used as it is (`finish`): until then it is there only for drivers
     /// that were opened with `laterFilling`.
-    public var isUnfinished = false
+    package var isUnfinished = false
 
-    public init(mountLabel: String = "", storage: [StorageOption] = []) {
+    package init(mountLabel: String = "", storage: [StorageOption] = []) {
         self.mountLabel = mountLabel
         self.storage = storage
     }
 }
 
 /// One per-layer option.
-public struct StorageOption: Sendable, Equatable {
-    public var key: String
-    public var value: String
+package struct StorageOption: Sendable, Equatable {
+    package var key: String
+    package var value: String
 
-    public init(_ key: String, _ value: String) {
+    package init(_ key: String, _ value: String) {
         self.key = key
         self.value = value
     }
@@ -109,24 +109,24 @@ public struct StorageOption: Sendable, Equatable {
     /// Splits `key=value`.
     ///
     /// Throws `invalidArgument` where there is no `=`.
-    public init(parsing text: String) throws(LayerError) {
+    package init(parsing text: String) throws(LayerError) {
         let option = try DriverOption(parsing: text)
         self.init(option.key, option.value)
     }
 }
 
 /// How a layer is mounted.
-public struct MountOptions: Sendable {
+package struct MountOptions: Sendable {
     /// The SELinux label; empty for none.
-    public var label: String
-    public var access: Access
+    package var label: String
+    package var access: Access
     /// Ids as they lie in the store (`container`) and as the mount shows them (`host`), for stores whose files are not
     /// shifted. Only fuse-overlayfs can do that; others refuse any but identity.
-    public var uidMap = IDMap.identity
-    public var gidMap = IDMap.identity
+    package var uidMap = IDMap.identity
+    package var gidMap = IDMap.identity
 
     /// What a mount is for.
-    public enum Access: Sendable {
+    package enum Access: Sendable {
         /// To be written to, unless the layer is one of an image.
         case readWrite
         /// To be looked at: a mount that others write through will do.
@@ -135,42 +135,42 @@ public struct MountOptions: Sendable {
         case readOnly
     }
 
-    public init(label: String = "", access: Access = .readWrite) {
+    package init(label: String = "", access: Access = .readWrite) {
         self.label = label
         self.access = access
     }
 }
 
 /// One row of a driver's status, shown by `docker info`.
-public struct StatusRow: Sendable, Equatable {
-    public var name: String
-    public var value: String
+package struct StatusRow: Sendable, Equatable {
+    package var name: String
+    package var value: String
 
-    public init(_ name: String, _ value: String) {
+    package init(_ name: String, _ value: String) {
         self.name = name
         self.value = value
     }
 }
 
 /// One item of a layer's metadata, shown by `docker inspect`: a directory, a list of directories, a dataset.
-public struct MetadataItem: Sendable, Equatable {
-    public var key: String
-    public var value: PathBytes
+package struct MetadataItem: Sendable, Equatable {
+    package var key: String
+    package var value: PathBytes
 
-    public init(_ key: String, _ value: PathBytes) {
+    package init(_ key: String, _ value: PathBytes) {
         self.key = key
         self.value = value
     }
 }
 
 /// What a layer's own directory occupies.
-public struct DiskUsage: Sendable, Equatable {
+package struct DiskUsage: Sendable, Equatable {
     /// Bytes of the files, each inode once.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// Inodes, directories included.
-    public var inodeCount: UInt64
+    package var inodeCount: UInt64
 
-    public init(byteCount: UInt64, inodeCount: UInt64) {
+    package init(byteCount: UInt64, inodeCount: UInt64) {
         self.byteCount = byteCount
         self.inodeCount = inodeCount
     }

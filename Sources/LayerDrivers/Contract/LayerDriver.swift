@@ -1,4 +1,4 @@
-public import LayerModel
+package import LayerModel
 
 /// A store of layers in one of the ways that Docker knows: a graph driver.
 ///
@@ -23,7 +23,7 @@ public import LayerModel
 /// Errors are those of `DriverErrors` and of the system: `notFound` for an unknown layer, `alreadyExists`, `inUse`,
 /// `invalidArgument` for ids, options, and for what lies under a layer's name and is none, `driverUnavailable` where the driver
 /// cannot work here.
-public protocol LayerDriver: StoreReader {
+package protocol LayerDriver: StoreReader {
     /// Looks at the same store; the driver answers what a reader is asked through this.
     var reader: any StoreReader { get }
 
@@ -80,36 +80,36 @@ public protocol LayerDriver: StoreReader {
 }
 
 extension LayerDriver {
-    public var additionalImageStores: [PathBytes] { reader.additionalImageStores }
-    public func state(of id: LayerID) -> LayerState { reader.state(of: id) }
-    public func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
-    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reader.parent(of: id) }
-    public func status() -> [StatusRow] { reader.status() }
-    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] { try reader.metadata(of: id) }
-    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+    package var additionalImageStores: [PathBytes] { reader.additionalImageStores }
+    package func state(of id: LayerID) -> LayerState { reader.state(of: id) }
+    package func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
+    package func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reader.parent(of: id) }
+    package func status() -> [StatusRow] { reader.status() }
+    package func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] { try reader.metadata(of: id) }
+    package func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try reader.readWriteDiskUsage(of: id)
     }
-    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    package func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try reader.changeSource(of: id, since: parent)
     }
-    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    package func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try reader.sizeSource(of: id, since: parent)
     }
-    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
+    package func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
         reader.recordedSize(of: id, since: parent)
     }
-    public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
-    public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
-    public func check() throws(LayerError) -> [Finding] { try reader.check() }
+    package func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
+    package func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
+    package func check() throws(LayerError) -> [Finding] { try reader.check() }
 
     /// Looks for what a crash left, and mends it when asked.
-    public func check(repair: Bool) throws(LayerError) -> [Finding] { repair ? try self.repair() : try check() }
+    package func check(repair: Bool) throws(LayerError) -> [Finding] { repair ? try self.repair() : try check() }
 
-    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    package func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try create(id, parent: parent, options: options)
     }
 
-    public func createFromTemplate(
+    package func createFromTemplate(
         _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) {
         if readWrite {
@@ -119,24 +119,24 @@ extension LayerDriver {
         }
     }
 
-    public func finish(_ id: LayerID) throws(LayerError) {}
+    package func finish(_ id: LayerID) throws(LayerError) {}
 
-    public func recordSize(_ size: RecordedSize, of id: LayerID) {}
+    package func recordSize(_ size: RecordedSize, of id: LayerID) {}
 
-    public func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    package func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try sizeSource(of: id, since: parent)
     }
 
     /// The layer's tree, mounted for as long as the result lives.
-    public func mount(_ id: LayerID, options: MountOptions = MountOptions()) throws(LayerError) -> MountedLayer {
+    package func mount(_ id: LayerID, options: MountOptions = MountOptions()) throws(LayerError) -> MountedLayer {
         MountedLayer(path: try get(id, options: options), id: id, driver: self)
     }
 }
 
 /// A mounted layer: the reference that `get` counted, given back when this ends.
-public struct MountedLayer: ~Copyable, Sendable {
+package struct MountedLayer: ~Copyable, Sendable {
     /// The absolute path of the merged tree.
-    public let path: PathBytes
+    package let path: PathBytes
     private let id: LayerID
     /// Nil once the reference is given back.
     private var driver: (any LayerDriver)?
@@ -148,7 +148,7 @@ public struct MountedLayer: ~Copyable, Sendable {
     }
 
     /// Gives the reference back and reports what unmounting said.
-    public consuming func release() throws(LayerError) {
+    package consuming func release() throws(LayerError) {
         let held = driver
         driver = nil
         try held?.put(id)

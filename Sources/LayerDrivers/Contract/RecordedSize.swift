@@ -1,11 +1,11 @@
 /// What is kept of a committed layer so that its size is known without walking it.
-public struct RecordedSize: Sendable, Equatable {
+package struct RecordedSize: Sendable, Equatable {
     /// Bytes by the rule of the driver's `diffSize`.
-    public var byteCount: UInt64
+    package var byteCount: UInt64
     /// Entries of the layer.
-    public var entryCount: UInt64
+    package var entryCount: UInt64
 
-    public init(byteCount: UInt64, entryCount: UInt64) {
+    package init(byteCount: UInt64, entryCount: UInt64) {
         self.byteCount = byteCount
         self.entryCount = entryCount
     }

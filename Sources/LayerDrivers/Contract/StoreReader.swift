@@ -1,7 +1,7 @@
-public import LayerModel
+package import LayerModel
 
 /// Whether a store has a layer.
-public enum LayerState: Sendable, Equatable {
+package enum LayerState: Sendable, Equatable {
     case absent
     /// It was made, and its contents are still to come: only who makes it may know of it.
     case unfinished
@@ -14,7 +14,7 @@ public enum LayerState: Sendable, Equatable {
 /// written to, by whoever may read its files, and beside a daemon that uses it. What changes a store is `LayerDriver`.
 ///
 /// All calls may come from any thread. They block.
-public protocol StoreReader: AnyObject, Sendable {
+package protocol StoreReader: AnyObject, Sendable {
     var name: DriverName { get }
     var configuration: DriverConfiguration { get }
 
@@ -62,15 +62,15 @@ public protocol StoreReader: AnyObject, Sendable {
 }
 
 extension StoreReader {
-    public var additionalImageStores: [PathBytes] { [] }
+    package var additionalImageStores: [PathBytes] { [] }
 
     /// Whether the store has a complete layer of this id.
-    public func exists(_ id: LayerID) -> Bool { state(of: id) == .complete }
+    package func exists(_ id: LayerID) -> Bool { state(of: id) == .complete }
 
-    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    package func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try changeSource(of: id, since: parent)
     }
 
-    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
-    public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { nil }
+    package func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
+    package func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { nil }
 }

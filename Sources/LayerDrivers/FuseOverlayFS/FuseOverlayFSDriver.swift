@@ -1,5 +1,5 @@
 import LayerEngine
-public import LayerModel
+package import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -7,9 +7,9 @@ import LinuxIO
 ///
 /// Docker's store of that name. Unlike Docker, differences are read from the layer's own directory, whichever of the many
 /// forms a deletion has there; what the kernel still keeps of a mounted layer is written out first.
-public final class FuseOverlayFSDriver: LayerDriver {
-    public let name = DriverName.fuseOverlayFS
-    public let configuration: DriverConfiguration
+package final class FuseOverlayFSDriver: LayerDriver {
+    package let name = DriverName.fuseOverlayFS
+    package let configuration: DriverConfiguration
     private let looking: FuseOverlayFSReader
     let layered: MergedLayers<OverlayStore>
     private var view: OverlayView { looking.view }
@@ -20,7 +20,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
     ///
     /// Throws `driverUnavailable` without the program, without /dev/fuse, before Linux 4.18, and where a mount tried in a new
     /// home directory fails; before anything is made.
-    public init(_ configuration: DriverConfiguration) throws(LayerError) {
+    package init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         let options = try FuseOverlayFSOptions(configuration)
         looking = FuseOverlayFSReader(configuration, options)
@@ -64,16 +64,16 @@ public final class FuseOverlayFSDriver: LayerDriver {
         }
     }
 
-    public var reader: any StoreReader { looking }
+    package var reader: any StoreReader { looking }
 
     // MARK: layers
 
-    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try refuse(id, options)
         try layered.create(id, parent: parent, options)
     }
 
-    public func newLayerTarget(
+    package func newLayerTarget(
         _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) -> ApplyTarget {
         try refuse(id, options)
@@ -90,12 +90,12 @@ public final class FuseOverlayFSDriver: LayerDriver {
         }
     }
 
-    public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
-    public func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
+    package func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
+    package func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
 
     // MARK: mounting
 
-    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         if !options.uidMap.isIdentity || !options.gidMap.isIdentity, try parent(of: id) == nil {
             throw LayerError(
                 .unsupported, "mount the layer", path: id.component,
@@ -123,19 +123,19 @@ public final class FuseOverlayFSDriver: LayerDriver {
         return plan
     }
 
-    public func put(_ id: LayerID) throws(LayerError) {
+    package func put(_ id: LayerID) throws(LayerError) {
         try layered.put(id) { (point) throws(LayerError) in try FuseOverlayHelper.unmount(point) }
     }
 
-    public func cleanup() throws(LayerError) { try layered.cleanup() }
+    package func cleanup() throws(LayerError) { try layered.cleanup() }
 
     // MARK: differences
 
-    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+    package func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: looking.dialect) { return own }
         return try mountedTarget(id)
     }
 
-    public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
-    public func repair() throws(LayerError) -> [Finding] { try layered.repair() }
+    package func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
+    package func repair() throws(LayerError) -> [Finding] { try layered.repair() }
 }

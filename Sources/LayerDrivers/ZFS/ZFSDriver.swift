@@ -1,5 +1,5 @@
 import LayerEngine
-public import LayerModel
+package import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -7,14 +7,14 @@ import LinuxIO
 ///
 /// The store is Docker's: datasets `<root>/<id>` with `mountpoint=legacy`, mounted at `<home>/graph/<id>`. Works with
 /// OpenZFS's kernel module and with zfs-fuse; `ZFSPlatform` says where they differ.
-public final class ZFSDriver: LayerDriver {
-    public let name = DriverName.zfs
-    public let configuration: DriverConfiguration
+package final class ZFSDriver: LayerDriver {
+    package let name = DriverName.zfs
+    package let configuration: DriverConfiguration
     let looking: ZFSReader
     let store: ZFSStore
     let sizes: ZFSSizeKeeper
 
-    public var reader: any StoreReader { looking }
+    package var reader: any StoreReader { looking }
     var platform: ZFSPlatform { looking.platform }
     var mounts: ZFSMounts { looking.mounts }
     var locks: ZFSLocks { looking.locks }
@@ -22,7 +22,7 @@ public final class ZFSDriver: LayerDriver {
     /// Opens the store at `configuration.home`, or makes an empty one, in Docker's order.
     ///
     /// Throws `driverUnavailable` where zfs cannot be used here, before anything is made.
-    public init(_ configuration: DriverConfiguration) throws(LayerError) {
+    package init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         let tool = ZFSTool(log: configuration.log)
         let (looking, datasets) = try ZFSReader.opening(configuration, tool)
@@ -48,7 +48,7 @@ public final class ZFSDriver: LayerDriver {
 
     // MARK: layers
 
-    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         let quota = try checked(id, parent, options)
         try locks.withLock(id, sharing: parent) { () throws(LayerError) in
             try beforeCreating(id, parent)
@@ -106,7 +106,7 @@ public final class ZFSDriver: LayerDriver {
     /// What is called so and is no layer stays, and is no error: there is no such layer.
     ///
     /// Throws `inUse` where layers were made on it, or anything that is not ours depends on it.
-    public func remove(_ id: LayerID) throws(LayerError) {
+    package func remove(_ id: LayerID) throws(LayerError) {
         try remove(id) { _ in true }
     }
 
@@ -127,7 +127,7 @@ public final class ZFSDriver: LayerDriver {
 
     // MARK: mounting
 
-    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         try store.names.validate(id)
         return try mounts.get(id, store.view, options) { () throws(LayerError) in
@@ -135,13 +135,13 @@ public final class ZFSDriver: LayerDriver {
         }
     }
 
-    public func put(_ id: LayerID) throws(LayerError) {
+    package func put(_ id: LayerID) throws(LayerError) {
         do throws(LayerError) { try store.names.validate(id) } catch { return }
         try mounts.put(id)
     }
 
     /// Unmounts the layers, and nothing else (K7).
-    public func cleanup() throws(LayerError) {
+    package func cleanup() throws(LayerError) {
         var first: LayerError?
         for entry in try MountTable.read().entries(atOrBelow: mounts.graph).reversed() where mounts.isOurs(entry) {
             do throws(LayerError) {
@@ -157,7 +157,7 @@ public final class ZFSDriver: LayerDriver {
         if let first { throw first }
     }
 
-    public func repair() throws(LayerError) -> [Finding] {
+    package func repair() throws(LayerError) -> [Finding] {
         var check = ZFSCheck(looking.view, mounts, looking.sizes, mender)
         return try check.run()
     }

@@ -1,10 +1,10 @@
-public import LayerModel
-public import LinuxIO
+package import LayerModel
+package import LinuxIO
 import Synchronization
 import TarCodec
 
 /// Unpacks a layer's tar stream onto a tree or into an upper directory.
-public enum ApplyEngine {
+package enum ApplyEngine {
     /// Applies the stream to the directory `root`, which stays the caller's.
     ///
     /// Nothing outside the root is touched, whatever the archive says. After an error the root is as far as the
@@ -12,7 +12,7 @@ public enum ApplyEngine {
     ///
     /// Throws `LayerError` with the entry's name: `.invalidArchive` and `.unsafePath` with the byte offset in the
     /// stream, `.limitExceeded`, `.idUnmapped`, `.cancelled`, or the code of the failed system call.
-    public static func apply<Source: SlabSource & ~Copyable>(
+    package static func apply<Source: SlabSource & ~Copyable>(
         _ source: inout Source, root: borrowing OwnedDescriptor, options: ApplyOptions
     ) throws(LayerError) -> ApplyReport {
         let job = try ApplyJob(root: root, options: options)

@@ -1,41 +1,41 @@
-public import LayerModel
-public import LinuxIO
+package import LayerModel
+package import LinuxIO
 
 /// What is compared: an upper tree, and the lower trees it changes.
-public struct SourceOptions: Sendable {
+package struct SourceOptions: Sendable {
     /// The directory whose state is exported.
-    public var upper: PathBytes
+    package var upper: PathBytes
     /// The directories below it, nearest first. For the dialect `tree` at most one: the tree to compare with.
-    public var lowers: [PathBytes]
+    package var lowers: [PathBytes]
     /// What the view of `upper` over its lowers is compared with: directories that merge, nearest first, in the same dialect;
     /// none for nothing, so that all is new. Nil: `lowers`. Not for the dialect `tree`.
     ///
     /// What both have in common must have the same directories behind it in both, as the layers of a store do.
-    public var base: [PathBytes]?
+    package var base: [PathBytes]?
     /// How `upper` spells deletions; `.tree` is a whole tree.
-    public var dialect: WhiteoutDialect
+    package var dialect: WhiteoutDialect
     /// Worker threads; nil means one a core.
-    public var workers: Int?
-    public var io: IOMode
+    package var workers: Int?
+    package var io: IOMode
     /// Reads of file contents that one worker has in flight at most, where the ring carries them out.
-    public var ringWindow: Int
-    public var cancel: CancelFlag
-    public var progress: Progress?
+    package var ringWindow: Int
+    package var cancel: CancelFlag
+    package var progress: Progress?
     /// When contents are compared; nil leaves it to the profile.
-    public var contents: ContentComparison?
+    package var contents: ContentComparison?
     /// Whether owner, mode and kind of each file lie in `user.containers.override_stat`, as in stores of
     /// containers/storage with `force_mask`. Anywhere else any user could give himself files of root with it.
-    public var obeysOwnerOverrides = false
+    package var obeysOwnerOverrides = false
     /// Nothing that is mounted on directories of the trees is part of them, as in a store of layers. Then they are read
     /// through views that open no device nodes, which union directories always are; see `ARCHITECTURE.md`.
-    public var hasNoMounts = false
+    package var hasNoMounts = false
     /// Names directly in the root that belong to neither side, such as `.zfs`.
-    public var ignoredAtTop: [PathBytes] = []
+    package var ignoredAtTop: [PathBytes] = []
     /// For two trees of which one is a later state of the other (a clone of its snapshot), so that equal inode numbers
     /// are one file's: the inodes that may differ, directories above them included. The rest is not looked at. Nil: all.
-    public var changedInodes: Set<UInt64>?
+    package var changedInodes: Set<UInt64>?
 
-    public init(upper: PathBytes) {
+    package init(upper: PathBytes) {
         self.upper = upper
         lowers = []
         dialect = .tree

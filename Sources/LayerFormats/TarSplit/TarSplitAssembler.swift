@@ -1,33 +1,33 @@
 import LayerCompression
-public import LayerModel
-public import LinuxIO
+package import LayerModel
+package import LinuxIO
 
 /// How `TarSplitAssembler` reads.
-public struct TarSplitAssemblerOptions: Sendable {
+package struct TarSplitAssemblerOptions: Sendable {
     /// Refuse metadata in which two file objects share a cleaned name, as Docker does (T8).
-    public var refusesDuplicates = false
+    package var refusesDuplicates = false
     /// Stops the work.
-    public var cancel: CancelFlag?
+    package var cancel: CancelFlag?
 
-    public init() {}
+    package init() {}
 }
 
 /// What an assembler wrote.
-public struct TarSplitAssembly: Sendable {
+package struct TarSplitAssembly: Sendable {
     /// File objects.
-    public var entries = 0
+    package var entries = 0
     /// Bytes of the archive.
-    public var bytes: UInt64 = 0
+    package var bytes: UInt64 = 0
 }
 
 /// Rebuilds a tar stream from its tar-split metadata and the tree it was unpacked to (layer-archive T6, T7).
-public enum TarSplitAssembler {
+package enum TarSplitAssembler {
     /// Writes the archive to `sink` and finishes it.
     ///
     /// `metadata` is the JSON, decompressed. Contents come from regular files beneath `root`: a name is resolved as if
     /// that were the root directory, and may not end in a symbolic link. Throws `corruptLayer` for metadata that is none,
     /// and `digestMismatch` for a file that is not what it was, with bytes of it in the sink by then.
-    public static func assemble<Source: SlabSource & ~Copyable, Sink: ByteSink & ~Copyable>(
+    package static func assemble<Source: SlabSource & ~Copyable, Sink: ByteSink & ~Copyable>(
         _ metadata: inout Source, root: borrowing OwnedDescriptor, into sink: inout Sink,
         options: TarSplitAssemblerOptions = TarSplitAssemblerOptions()
     ) throws(LayerError) -> TarSplitAssembly {

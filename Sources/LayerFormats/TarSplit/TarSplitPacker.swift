@@ -1,19 +1,19 @@
 import LayerCompression
-public import LayerModel
+package import LayerModel
 import TarCodec
 
 /// What a packer made of a stream.
-public struct TarSplitSummary: Sendable {
+package struct TarSplitSummary: Sendable {
     /// Entries of the archive; global headers are part of what stands between entries and do not count.
-    public var entries = 0
+    package var entries = 0
     /// Bytes of the stream.
-    public var bytes: UInt64 = 0
+    package var bytes: UInt64 = 0
     /// Set when a name came again after its contents had been left out: what was written cannot rebuild the stream
     /// from a tree that holds the last of each name. Pack the stream again with these names.
-    public var repeated: RepeatedNames?
+    package var repeated: RepeatedNames?
 
     /// Nothing yet.
-    public init() {}
+    package init() {}
 }
 
 /// Writes tar-split metadata of the tar stream that it is fed: everything but the contents of files (layer-archive 5).
@@ -23,7 +23,7 @@ public struct TarSplitSummary: Sendable {
 /// that an apply makes no file of (`.wh.`), and of all but one of the entries that share a name (T8): the later ones as
 /// long as no contents had been left out of the first, otherwise see `TarSplitSummary.repeated`. Entries that share a
 /// name with another have no file object, so that readers which refuse duplicates do not see any.
-public struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
+package struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     private enum Phase {
         /// Headers, and what stands between bodies.
         case headers
@@ -36,7 +36,7 @@ public struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// What was packed so far.
-    public private(set) var summary = TarSplitSummary()
+    package private(set) var summary = TarSplitSummary()
     private var lines: TarSplitLines<GzipSink<Base>>
     private var decoder = TarDecoder()
     private var phase = Phase.headers
@@ -53,7 +53,7 @@ public struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     /// Takes over `base`, which gets gzip at the fastest level from at most `workers` threads.
     ///
     /// `known` are the repeated names that a first reading of the same stream found.
-    public init(_ base: consuming Base, workers: Int = 1, repeated known: RepeatedNames? = nil) throws(LayerError) {
+    package init(_ base: consuming Base, workers: Int = 1, repeated known: RepeatedNames? = nil) throws(LayerError) {
         lines = TarSplitLines(try GzipSink(base, level: GzipLevel.range.lowerBound, workers: workers))
         self.known = known
     }
@@ -61,7 +61,7 @@ public struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     /// Takes the next bytes of the uncompressed stream.
     ///
     /// Throws `invalidArchive` and `limitExceeded` for archives that an apply refuses too, and what `Base` throws.
-    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
         summary.bytes += UInt64(bytes.byteCount)
         var at = 0
         while at < bytes.byteCount {
@@ -77,7 +77,7 @@ public struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Says that the stream is complete, and completes the output.
-    public mutating func finish() throws(LayerError) -> TarSplitSummary {
+    package mutating func finish() throws(LayerError) -> TarSplitSummary {
         do throws(TarError) {
             try decoder.endOfInput()
         } catch {

@@ -1,12 +1,12 @@
 import LayerDrivers
-public import LayerModel
+package import LayerModel
 import LinuxIO
 
 /// Gives Docker's records of images and containers to another driver, so that its daemon finds its layers in their new store.
 ///
 /// Docker keeps the records of images and layers in `image/DRIVER` of its directory, and the driver's name in each container's
 /// `config.v2.json`. The first are copied; of the others, what was there is kept beside as `config.v2.json.DRIVER`.
-public final class DockerMove: Sendable {
+package final class DockerMove: Sendable {
     private let root: PathBytes
     private let from: DriverName
     private let to: DriverName
@@ -22,7 +22,7 @@ public final class DockerMove: Sendable {
     ///
     /// `root` is Docker's directory, such as /var/lib/docker. Throws `notFound` where it has no records of the driver `from`,
     /// `inUse` while a daemon runs, `alreadyExists` where it has other records of the driver `to`.
-    public init(of root: PathBytes, from: DriverName, to: DriverName) throws(LayerError) {
+    package init(of root: PathBytes, from: DriverName, to: DriverName) throws(LayerError) {
         guard from != to else {
             throw LayerError(
                 .invalidArgument, "move Docker's records", path: root,
@@ -52,7 +52,7 @@ public final class DockerMove: Sendable {
     }
 
     /// Copies the records, and names the new driver in those of containers. Returns how many containers those were.
-    public func run() throws(LayerError) -> Int {
+    package func run() throws(LayerError) -> Int {
         let records = try containers()
         if try !hasSameLayers() { try copyImages() }
         for (path, record) in records {

@@ -1,25 +1,25 @@
-public import LayerDrivers
-public import LayerModel
+package import LayerDrivers
+package import LayerModel
 import LinuxIO
 
 /// What Docker's daemon keeps of the layers of a store, beside it in `image/DRIVER/layerdb`.
 ///
 /// The driver overlay keeps no parents of image layers: only these records tell.
-public struct DockerRecords: Sendable {
+package struct DockerRecords: Sendable {
     /// The parent of each image layer that has one, by the store's ids.
-    public let parents: [LayerID: LayerID]
+    package let parents: [LayerID: LayerID]
 
     /// Reads the records of the store's driver below Docker's data directory; none where there are none.
     ///
     /// Throws where they are there and cannot be read. A record that is incomplete is left out, as Docker does.
-    public init(of store: any StoreReader) throws(LayerError) {
+    package init(of store: any StoreReader) throws(LayerError) {
         let configuration = store.configuration
         try self.init(
             database: configuration.root.appending("image").appending(store.name.rawValue).appending("layerdb"))
     }
 
     /// Reads the records in a directory like `/var/lib/docker/image/overlay/layerdb`.
-    public init(database: PathBytes) throws(LayerError) {
+    package init(database: PathBytes) throws(LayerError) {
         let records = database.appending("sha256")
         var ids: [[UInt8]: LayerID] = [:]
         var chains: [[UInt8]: [UInt8]] = [:]

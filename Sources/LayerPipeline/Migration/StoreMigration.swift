@@ -1,51 +1,51 @@
-public import LayerDrivers
-public import LayerModel
-public import LinuxIO
-public import Synchronization
+package import LayerDrivers
+package import LayerModel
+package import LinuxIO
+package import Synchronization
 
 /// One layer that is to be copied, or need not be.
-public struct MigrationStep: Sendable {
-    public var id: LayerID
-    public var parent: LayerID?
+package struct MigrationStep: Sendable {
+    package var id: LayerID
+    package var parent: LayerID?
     /// Bytes of the layer's files in the store that it comes from.
-    public var size: UInt64
+    package var size: UInt64
     /// Whether the target has a layer of this id. It is compared, and only an empty one is written to.
-    public var isThere: Bool
+    package var isThere: Bool
 }
 
 /// What a migration did.
-public struct MigrationReport: Sendable {
-    public var copied: [LayerID] = []
+package struct MigrationReport: Sendable {
+    package var copied: [LayerID] = []
     /// Layers that the target had already, found to be equal.
-    public var skipped: [LayerID] = []
+    package var skipped: [LayerID] = []
     /// Bytes of the tar streams of the copied layers.
-    public var copiedBytes: UInt64 = 0
-    public var entries: UInt64 = 0
+    package var copiedBytes: UInt64 = 0
+    package var entries: UInt64 = 0
     /// Sockets have no place in a layer and are not copied.
-    public var skippedSockets = 0
+    package var skippedSockets = 0
     /// Nor have names that begin with `.wh.`, but in aufs and fuse-overlayfs, where nobody can have made them.
-    public var reservedNames = 0
+    package var reservedNames = 0
     /// Attributes that the administrator keeps out of copies, in /etc/xattr.conf.
-    public var leftOutAttributes = LeftOutAttributes()
+    package var leftOutAttributes = LeftOutAttributes()
     /// Layers that may hold as much as they like in the target, whose driver cannot limit them as the source does.
-    public var lostLimits: [LayerID] = []
+    package var lostLimits: [LayerID] = []
 
-    public init() {}
+    package init() {}
 }
 
 /// How far a migration is, for another thread.
-public final class MigrationProgress: Sendable {
+package final class MigrationProgress: Sendable {
     /// Bytes and entries read of layers; each layer counts once when it is copied and once when it is verified.
-    public let bytes = Atomic<UInt64>(0)
-    public let entries = Atomic<UInt64>(0)
+    package let bytes = Atomic<UInt64>(0)
+    package let entries = Atomic<UInt64>(0)
     /// About as many bytes will be read.
-    public let totalBytes = Atomic<UInt64>(0)
+    package let totalBytes = Atomic<UInt64>(0)
     private let current = Mutex<Progress?>(nil)
 
-    public init() {}
+    package init() {}
 
     /// Bytes and entries so far, those of the layer under way included.
-    public var now: (bytes: UInt64, entries: UInt64) {
+    package var now: (bytes: UInt64, entries: UInt64) {
         current.withLock { progress in
             (
                 bytes.load(ordering: .relaxed) + (progress?.bytes.load(ordering: .relaxed) ?? 0),
@@ -76,18 +76,18 @@ public final class MigrationProgress: Sendable {
 ///
 /// A layer is in the target as a whole or not at all, and is compared with its source before it counts. Running it again
 /// goes on where it stopped. The source is only read.
-public struct StoreMigration: Sendable {
-    public let source: any StoreReader
+package struct StoreMigration: Sendable {
+    package let source: any StoreReader
     /// Nil where there is no store yet, and a plan is all that is wanted.
-    public let target: (any StoreReader)?
-    public let interruption: Interruption
-    public let progress: MigrationProgress
+    package let target: (any StoreReader)?
+    package let interruption: Interruption
+    package let progress: MigrationProgress
     /// Parents of layers of which the source's own files tell none.
-    public let parents: [LayerID: LayerID]
+    package let parents: [LayerID: LayerID]
     /// Whether long runs of zeros in the copies become holes.
-    public var sparse = SparsePolicy.auto
+    package var sparse = SparsePolicy.auto
 
-    public init(
+    package init(
         from source: any StoreReader, to target: (any StoreReader)?, parents: [LayerID: LayerID] = [:],
         interruption: Interruption = Interruption(), progress: MigrationProgress = MigrationProgress()
     ) {
@@ -102,7 +102,7 @@ public struct StoreMigration: Sendable {
     ///
     /// Throws `notFound` for a layer that the source does not have, `alreadyExists` where the target has one of the same
     /// id on another parent.
-    public func plan(_ ids: [LayerID] = []) throws(LayerError) -> [MigrationStep] {
+    package func plan(_ ids: [LayerID] = []) throws(LayerError) -> [MigrationStep] {
         guard source.configuration.home != target?.configuration.home else {
             throw LayerError(
                 .invalidArgument, "migrate", path: source.configuration.home,
@@ -156,7 +156,7 @@ public struct StoreMigration: Sendable {
     /// copied, when it is done.
     ///
     /// Throws what reading, writing or the comparison failed with. Layers done before then stay.
-    public func run(
+    package func run(
         _ steps: [MigrationStep], in target: any LayerDriver,
         _ report: (MigrationStep, _ isCopied: Bool) -> Void = { _, _ in }
     ) throws(LayerError) -> MigrationReport {

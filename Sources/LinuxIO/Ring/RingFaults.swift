@@ -4,34 +4,34 @@ internal import Synchronization
 /// or with an errno, and a kernel that takes nothing any more in the middle of a run.
 ///
 /// What happens depends on the seed and on the order of the completions only. Release builds have the names and do nothing.
-public enum RingFaults {
+package enum RingFaults {
     /// What goes wrong; sums of them are allowed.
-    public struct Kinds: OptionSet, Sendable {
-        public let rawValue: UInt8
-        public init(rawValue: UInt8) { self.rawValue = rawValue }
+    package struct Kinds: OptionSet, Sendable {
+        package let rawValue: UInt8
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
 
         /// Completions are held back, and given in any order.
-        public static let late = Kinds(rawValue: 1)
+        package static let late = Kinds(rawValue: 1)
         /// Reads bring less than they could.
-        public static let short = Kinds(rawValue: 2)
+        package static let short = Kinds(rawValue: 2)
         /// Reads end with EINTR or EAGAIN and must be tried again.
-        public static let retried = Kinds(rawValue: 4)
+        package static let retried = Kinds(rawValue: 4)
         /// A few reads end with EIO.
-        public static let failing = Kinds(rawValue: 8)
+        package static let failing = Kinds(rawValue: 8)
         /// After a number of submissions the kernel refuses the ring.
-        public static let refused = Kinds(rawValue: 16)
+        package static let refused = Kinds(rawValue: 16)
         /// Some reads and looks are not carried out: the kernel has no thread or no memory for them.
-        public static let unserved = Kinds(rawValue: 32)
+        package static let unserved = Kinds(rawValue: 32)
     }
 
     /// The plan of rings made from now on: the seed above, the kinds in the lowest byte. 0 is none.
     static let plan = Atomic<UInt64>(0)
 
-    public static func begin(seed: UInt64, _ kinds: Kinds) {
+    package static func begin(seed: UInt64, _ kinds: Kinds) {
         plan.store(seed << 8 | UInt64(kinds.rawValue), ordering: .relaxed)
     }
 
-    public static func end() { plan.store(0, ordering: .relaxed) }
+    package static func end() { plan.store(0, ordering: .relaxed) }
 }
 
 /// What one ring's plan does, and the completions that it holds back.

@@ -1,7 +1,7 @@
-public import LayerModel
+package import LayerModel
 
 /// How a tree copy treats regular files.
-public enum TreeCopyMode: Sendable, Equatable {
+package enum TreeCopyMode: Sendable, Equatable {
     /// New files with the same contents: shared blocks where the file system can, else copied.
     case content
     /// Further names of the same files, see link(2). A file that can have no more (EMLINK) is copied.
@@ -9,18 +9,18 @@ public enum TreeCopyMode: Sendable, Equatable {
 }
 
 /// Which extended attributes a tree copy takes along.
-public struct TreeCopyAttributes: OptionSet, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+package struct TreeCopyAttributes: OptionSet, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// `security.capability`.
-    public static let capability = TreeCopyAttributes(rawValue: 1)
+    package static let capability = TreeCopyAttributes(rawValue: 1)
     /// The marks of opaque directories: `overlay.opaque` in `trusted.` and `user.`, `user.fuseoverlayfs.opaque`.
-    public static let opaque = TreeCopyAttributes(rawValue: 2)
+    package static let opaque = TreeCopyAttributes(rawValue: 2)
     /// All that a file has.
-    public static let all = TreeCopyAttributes(rawValue: 4)
+    package static let all = TreeCopyAttributes(rawValue: 4)
     /// All but what overlayfs and fuse-overlayfs keep for themselves: what a container's programs have set.
-    public static let portable = TreeCopyAttributes(rawValue: 8)
+    package static let portable = TreeCopyAttributes(rawValue: 8)
 
     func copies(_ name: RawSpan) -> Bool {
         if contains(.all) { return true }
@@ -38,57 +38,57 @@ public struct TreeCopyAttributes: OptionSet, Sendable {
 }
 
 /// How a tree is copied.
-public struct TreeCopyOptions: Sendable {
-    public var mode = TreeCopyMode.content
-    public var attributes: TreeCopyAttributes = [.capability]
+package struct TreeCopyOptions: Sendable {
+    package var mode = TreeCopyMode.content
+    package var attributes: TreeCopyAttributes = [.capability]
     /// The target's root gets owner, mode, attributes and times of the source's.
-    public var copiesRootMetadata = true
+    package var copiesRootMetadata = true
     /// Attributes that /etc/xattr.conf keeps out of copies are left out (`AttributeRules`), as cp(1) does.
-    public var followsAttributeRules = true
+    package var followsAttributeRules = true
     /// Attributes that the target's file system does not know (ENOTSUP) are left out instead of being an error.
-    public var toleratesUnsupportedAttributes = false
+    package var toleratesUnsupportedAttributes = false
     /// Whether names are looked up, and contents read that no block can be shared of, many at a time through a ring: `auto`
     /// does where looks at names wait for a disk.
-    public var io = IOMode.auto
+    package var io = IOMode.auto
     /// Whether long runs of zeros in contents that must be copied become holes.
-    public var sparse = SparsePolicy.auto
+    package var sparse = SparsePolicy.auto
     /// Worker threads; nil means one a core.
-    public var workers: Int?
-    public var cancel = CancelFlag()
-    public var progress: Progress?
+    package var workers: Int?
+    package var cancel = CancelFlag()
+    package var progress: Progress?
     /// The source's path, for messages.
-    public var sourcePath: PathBytes?
+    package var sourcePath: PathBytes?
 
-    public init() {}
+    package init() {}
 }
 
 /// What a tree copy made.
-public struct TreeCopyReport: Sendable, Equatable {
+package struct TreeCopyReport: Sendable, Equatable {
     /// Directories, the root not among them.
-    public var directories = 0
+    package var directories = 0
     /// Regular files with contents of their own.
-    public var files = 0
+    package var files = 0
     /// Names of files that exist already.
-    public var hardLinks = 0
-    public var symbolicLinks = 0
+    package var hardLinks = 0
+    package var symbolicLinks = 0
     /// Devices, whiteouts, FIFOs and sockets.
-    public var nodes = 0
+    package var nodes = 0
     /// Names of devices left out because a user namespace may not have them.
-    public var skippedDevices = 0
+    package var skippedDevices = 0
     /// Files whose blocks are shared with the source.
-    public var clones = 0
+    package var clones = 0
     /// Files whose contents came through a ring, many at a time.
-    public var filesAhead = 0
+    package var filesAhead = 0
     /// Attributes that /etc/xattr.conf keeps out of copies.
-    public var leftOutAttributes = LeftOutAttributes()
+    package var leftOutAttributes = LeftOutAttributes()
     /// Bytes of the contents of `files`.
-    public var contentBytes: UInt64 = 0
-    public var io = IOCounters()
+    package var contentBytes: UInt64 = 0
+    package var io = IOCounters()
 
-    public init() {}
+    package init() {}
 
     /// Names made, the root not among them.
-    public var entries: Int { directories + files + hardLinks + symbolicLinks + nodes }
+    package var entries: Int { directories + files + hardLinks + symbolicLinks + nodes }
 
     mutating func add(_ other: TreeCopyReport) {
         directories += other.directories
@@ -106,7 +106,7 @@ public struct TreeCopyReport: Sendable, Equatable {
 }
 
 /// Copies directory trees.
-public enum TreeCopy {
+package enum TreeCopy {
     /// Copies everything in `source` into the directory `target`.
     ///
     /// Directories that are there are kept and get the source's metadata; another name that is there is an error
@@ -114,7 +114,7 @@ public enum TreeCopy {
     /// of one file. Nobody else may change the target meanwhile. A file of the source that was replaced or
     /// written to is an error (`.fileChanged`), and nothing but the file that was looked at is read. After an error the
     /// target holds a part; no file in it is incomplete. Throws `LayerError` with the entry's path, or `.cancelled`.
-    public static func copy(
+    package static func copy(
         _ source: borrowing OwnedDescriptor, to target: borrowing OwnedDescriptor,
         options: TreeCopyOptions = TreeCopyOptions()
     ) throws(LayerError) -> TreeCopyReport {

@@ -1,31 +1,31 @@
-public import LayerModel
+package import LayerModel
 import Synchronization
 
 /// Removes one tree after the other, as `TreeRemoval` says, with memory that is used again: for those who remove many
 /// small ones. With one worker everything is done on the caller's thread.
-public struct TreeRemover: ~Copyable {
+package struct TreeRemover: ~Copyable {
     private let options: TreeRemovalOptions
     private var tables: RemovalTables?
     private var reader = DirectoryReader()
     private var watch: MountWatch?
 
-    public init(options: TreeRemovalOptions) { self.options = options }
+    package init(options: TreeRemovalOptions) { self.options = options }
 
     /// Says that all trees lie below `directory`, so that the mount table is read once and not for each of them.
-    public mutating func watchMounts(below directory: borrowing OwnedDescriptor) {
+    package mutating func watchMounts(below directory: borrowing OwnedDescriptor) {
         watch = MountWatch(below: directory)
     }
 
     /// The mount point, below the watched `directory`, that `tree` lies at or below; nil where it is on the mount of
     /// `directory`, and so may be removed from.
-    public mutating func mountPoint(
+    package mutating func mountPoint(
         holding tree: borrowing OwnedDescriptor, apartFrom directory: borrowing OwnedDescriptor
     ) -> PathBytes? {
         watch?.mountPoint(holding: tree, apartFrom: directory) ?? nil
     }
 
     /// Removes `name` of `parent`, whatever it is, and everything below it; one that does not exist is fine.
-    public mutating func remove(
+    package mutating func remove(
         _ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor, countsBytes: Bool = false
     ) throws(LayerError) -> TreeRemovalReport {
         var report = TreeRemovalReport()
@@ -47,7 +47,7 @@ public struct TreeRemover: ~Copyable {
     }
 
     /// Removes everything in `directory` but what the options keep.
-    public mutating func removeContents(
+    package mutating func removeContents(
         of directory: borrowing OwnedDescriptor, countsBytes: Bool = false
     ) throws(LayerError) -> TreeRemovalReport {
         let opened: OpenedDirectory
