@@ -1,5 +1,5 @@
 import FoundationEssentials
-package import LayerModel
+import LayerModel
 
 /// What Docker sends with a call: a JSON object whose members are left out when they are empty.
 package struct PluginRequest: Decodable, Sendable {

@@ -1,9 +1,9 @@
 import Glibc
 
 /// What went wrong in the nets themselves: no finding about ldiff.
-public struct Trouble: Error, CustomStringConvertible {
-    public let description: String
-    public init(_ description: String) { self.description = description }
+package struct Trouble: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
 
     /// A failed call, what it was for, and the present errno.
     static func call(_ name: String, _ what: String) -> Trouble {

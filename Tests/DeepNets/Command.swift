@@ -28,9 +28,9 @@ enum Net: String, CaseIterable {
 /// `ldiff-deep [--nets A,B] [--seed N] [--cases N | --minutes N] [--scale short|long]`: runs the nets, each case from a seed of
 /// its own. Without a count or a time each net runs one case. LDIFF_PROGRAM names the program under test; else it is the `ldiff`
 /// that was built beside this one.
-public enum DeepCommand {
+package enum DeepCommand {
     /// Runs; the status to end with: 0, 1 where anything was found, 2 where the nets themselves failed.
-    public static func run(_ words: [String]) -> Int32 {
+    package static func run(_ words: [String]) -> Int32 {
         do {
             if words.first == "mutate" {
                 try Mutator.run(Array(words.dropFirst()))

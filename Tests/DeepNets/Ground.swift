@@ -4,15 +4,15 @@ import Glibc
 ///
 /// Whatever ends the program, the namespaces end with it, and with them every process and mount; a loop device whose last user
 /// is gone detaches itself, and its image has no name. So nothing is left, not even after SIGKILL.
-public final class Ground {
-    public static let top = "/media"
+package final class Ground {
+    package static let top = "/media"
     private var devices: [String: LoopDevice] = [:]
 
     /// Set in the process that is inside the namespaces.
     private static let mark = "LDIFF_DEEP_INSIDE"
 
     /// Starts this program again in namespaces of its own, unless it is in them; returns inside.
-    public static func enter() throws {
+    package static func enter() throws {
         guard getenv(mark) == nil else {
             // The first process of a namespace gets no signal that it has no handler for.
             for number in [SIGINT, SIGTERM, SIGHUP] { signal(number) { _exit(128 + $0) } }
@@ -30,7 +30,7 @@ public final class Ground {
     }
 
     /// The program that runs.
-    public static func ownPath() throws -> String {
+    package static func ownPath() throws -> String {
         var path = [UInt8](repeating: 0, count: 4096)
         let count = path.withUnsafeMutableBufferPointer { bytes in
             bytes.withMemoryRebound(to: CChar.self) {
@@ -41,7 +41,7 @@ public final class Ground {
         return String(decoding: path.prefix(count), as: UTF8.self)
     }
 
-    public init() throws {
+    package init() throws {
         guard getpid() == 1 else { throw Trouble("not in a process namespace of its own") }
         if mkdir(Self.top, 0o755) != 0, errno != EEXIST { throw Trouble.call("mkdir", Self.top) }
         try tool("mount", "-t", "tmpfs", "-o", "mode=755", "nets", Self.top)

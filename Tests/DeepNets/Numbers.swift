@@ -1,14 +1,14 @@
 /// Numbers that are the same in every run with one seed. Not the system's generator: a failure must be repeatable.
-public struct Numbers: RandomNumberGenerator {
+package struct Numbers: RandomNumberGenerator {
     private var state: UInt64
 
-    public init(_ seed: UInt64) {
+    package init(_ seed: UInt64) {
         state = seed
         _ = next()
     }
 
     /// SplitMix64, of Steele, Lea and Flood.
-    public mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var word = state
         word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
@@ -17,16 +17,16 @@ public struct Numbers: RandomNumberGenerator {
     }
 
     /// A number below `bound`.
-    public mutating func below(_ bound: Int) -> Int { Int(next() >> 33) % bound }
-    public mutating func within(_ range: ClosedRange<Int>) -> Int { range.lowerBound + below(range.count) }
-    public mutating func isTrue(oneIn count: Int) -> Bool { below(count) == 0 }
-    public mutating func pick<Element>(_ list: [Element]) -> Element { list[below(list.count)] }
+    package mutating func below(_ bound: Int) -> Int { Int(next() >> 33) % bound }
+    package mutating func within(_ range: ClosedRange<Int>) -> Int { range.lowerBound + below(range.count) }
+    package mutating func isTrue(oneIn count: Int) -> Bool { below(count) == 0 }
+    package mutating func pick<Element>(_ list: [Element]) -> Element { list[below(list.count)] }
 
     /// A generator for one part of a case, so that a change of one part leaves the others as they were.
-    public mutating func branch() -> Numbers { Numbers(next()) }
+    package mutating func branch() -> Numbers { Numbers(next()) }
 
     /// A few of a list, in its order.
-    public mutating func some<Element>(_ list: [Element], _ count: Int) -> [Element] {
+    package mutating func some<Element>(_ list: [Element], _ count: Int) -> [Element] {
         var left = min(count, list.count)
         var chosen: [Element] = []
         for (index, element) in list.enumerated() where left > 0 && below(list.count - index) < left {

@@ -1,19 +1,19 @@
 import Glibc
 
 /// What a run of the nets found and how much it did.
-public final class Report {
-    public private(set) var findings: [String] = []
-    public var trees = 0
-    public var runs = 0
+package final class Report {
+    package private(set) var findings: [String] = []
+    package var trees = 0
+    package var runs = 0
     /// What else is worth a word at the end, counted by its name.
-    public private(set) var counts: [String: Int] = [:]
+    package private(set) var counts: [String: Int] = [:]
     private let begin = seconds()
 
     /// The findings of one case that are told before the rest is only counted, and the cases.
     private static let told = (ofCase: 3, cases: 20)
     private var toldOf: [String: Int] = [:]
 
-    public init() {}
+    package init() {}
 
     /// Tells a finding at once: what is wrong, and the one command that repeats it.
     func find(_ what: String, repeatedBy command: String) {
@@ -25,13 +25,13 @@ public final class Report {
 
     func count(_ what: String, _ number: Int = 1) { counts[what, default: 0] += number }
 
-    public func say(_ text: String) {
+    package func say(_ text: String) {
         print(text)
         fflush(nil)
     }
 
     /// The last line of a run.
-    public var summary: String {
+    package var summary: String {
         let more = counts.sorted { $0.key < $1.key }.map { ", \($0.value) \($0.key)" }.joined()
         return "\(trees) trees, \(runs) runs\(more), \(findings.count) findings, \(Int(seconds() - begin + 0.5)) s"
     }

@@ -1,18 +1,18 @@
 import Glibc
 
 /// A tree from a seed and its layers as the reference writes them, for tests that send it through a daemon.
-public struct SeededTree {
+package struct SeededTree {
     /// Each has a kind of its own.
-    public static var kinds: Int { Family.allCases.count }
-    public let path: String
+    package static var kinds: Int { Family.allCases.count }
+    package let path: String
     /// What kind of tree it is, for messages.
-    public let kind: String
+    package let kind: String
 
     /// Makes a small tree in `directory`, which must not exist yet.
     ///
     /// Its times are 1970 and later and its attributes small: a layer that is unpacked keeps no earlier times, and not every
     /// file system has room for more than one can see in a test.
-    public init(seed: UInt64, in directory: String) throws {
+    package init(seed: UInt64, in directory: String) throws {
         path = directory
         try Ground.directory(directory)
         let family = Family.allCases[Int(seed % UInt64(Self.kinds))]
@@ -26,7 +26,7 @@ public struct SeededTree {
     }
 
     /// The layer of the whole tree, as `profile` has it.
-    public func layer(_ profile: String) throws -> [UInt8] {
+    package func layer(_ profile: String) throws -> [UInt8] {
         guard let profile = Profile(rawValue: profile) else { throw Trouble("no such profile: \(profile)") }
         let file = path + ".tar"
         defer { unlink(file) }
@@ -48,7 +48,7 @@ public struct SeededTree {
 }
 
 /// Where two archives begin to differ; nil where they are the same.
-public func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
+package func firstDifference(_ one: [UInt8], _ other: [UInt8]) -> Int? {
     let count = min(one.count, other.count)
     let same = one.withUnsafeBytes { one in
         other.withUnsafeBytes { other in

@@ -1,7 +1,7 @@
 import Glibc
 
 /// How large the trees of a run are: `short` for every test run, `long` for a machine that is left alone with it.
-public enum Scale: String, Sendable {
+package enum Scale: String, Sendable {
     case short, long
 }
 

@@ -1,3 +1,4 @@
+import LayerModel
 import LayerDrivers
 import TestSupport
 import Testing

@@ -3,7 +3,7 @@ import Testing
 
 /// Makes a system call fail with `errno` on this thread and on those it starts from now on, as the seccomp filters of
 /// container runtimes do. It cannot be taken back, so call it in an exit test only.
-public func denyCall(_ number: UInt32, errno: Int32) throws {
+package func denyCall(_ number: UInt32, errno: Int32) throws {
     // BPF: load the call's number; if it is this one, return ERRNO | errno, else ALLOW.
     var program: [UInt64] = [
         instruction(0x20, 0, 0, 0), instruction(0x15, 0, 1, number),

@@ -6,9 +6,9 @@ import Glibc
 ///
 /// A file system that is mounted over directories of the program's own must not be watched: the watcher looks at what is
 /// called, and would wait for the program that waits for it.
-public final class CallWatch: @unchecked Sendable {
+package final class CallWatch: @unchecked Sendable {
     /// How the file system fails.
-    public enum Fault: String, CaseIterable, Sendable {
+    package enum Fault: String, CaseIterable, Sendable {
         case full
         case readOnly = "read-only"
         case broken
@@ -40,10 +40,10 @@ public final class CallWatch: @unchecked Sendable {
     private let watch: OpaquePointer
 
     /// What is put before a program's words to have it watched.
-    public static func prefix() throws -> [String] { [try programBesideTests("driver-fault"), "watched"] }
+    package static func prefix() throws -> [String] { [try programBesideTests("driver-fault"), "watched"] }
 
     /// For that program: becomes the one whose words follow.
-    public static func becomeWatched(_ words: [String]) -> Never {
+    package static func becomeWatched(_ words: [String]) -> Never {
         let arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         _ = watch_exec(arguments)
         print("cannot watch \(words[0]): \(String(cString: strerror(errno)))")
@@ -51,27 +51,27 @@ public final class CallWatch: @unchecked Sendable {
     }
 
     /// Takes over the calls of a process that was started with `prefix`. It waits until `go`.
-    public init(_ process: Int32, store: String) throws {
+    package init(_ process: Int32, store: String) throws {
         guard let watch = watch_take(process, store) else { throw TestFailure.call("watch \(process) in", store) }
         self.watch = watch
     }
 
-    public func go() { watch_go(watch) }
+    package func go() { watch_go(watch) }
 
     /// From now on the calls that can fail so are counted. The one with this number fails, with `lasts` all after it, too; 0 only
     /// counts.
-    public func plan(_ fault: Fault, call: Int, lasts: Bool) {
+    package func plan(_ fault: Fault, call: Int, lasts: Bool) {
         watch_plan(watch, fault.kinds, UInt64(call), fault.errno, lasts)
     }
 
     /// Nothing fails any more.
-    public func rest() { watch_rest(watch) }
+    package func rest() { watch_rest(watch) }
 
     /// Calls counted since the plan.
-    public var calls: Int { Int(watch_calls(watch)) }
+    package var calls: Int { Int(watch_calls(watch)) }
 
     /// The call that failed first since the plan; empty where none did.
-    public var failed: String { String(cString: watch_failed(watch)) }
+    package var failed: String { String(cString: watch_failed(watch)) }
 
     deinit { watch_end(watch) }
 }

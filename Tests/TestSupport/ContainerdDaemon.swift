@@ -2,20 +2,20 @@ import Glibc
 
 /// A Debian's containerd with root, state and socket below one directory. It needs root; containers need the cgroup file
 /// systems mounted. A start takes a fifth of a second.
-public final class ContainerdDaemon {
-    public let socket: String
+package final class ContainerdDaemon {
+    package let socket: String
     private let directory: String
     private let daemon: Daemon
     private var hasStopped = false
     /// The namespace of calls that name none. Containers' cgroups are called like it, so it is no one else's.
-    public let namespace: String
+    package let namespace: String
 
     /// Path of `ctr` of the same release.
-    public let client: String
+    package let client: String
 
     /// Starts it; `settings` is added to its configuration, a file of version 2: `[proxy_plugins]`, for example; `imports`
     /// are whole files. Plugins that look for other programs, or that do not belong to images and containers, are off.
-    public init(
+    package init(
         in directory: String, release: ContainerdRelease = .installed, settings: String = "", imports: [String] = [],
         environment: [String: String] = [:]
     ) throws {
@@ -64,7 +64,7 @@ public final class ContainerdDaemon {
     }
 
     /// Runs `ctr`; it may take two minutes.
-    public func run(_ words: [String], namespace: String? = nil, input: [UInt8] = []) throws -> ProgramResult {
+    package func run(_ words: [String], namespace: String? = nil, input: [UInt8] = []) throws -> ProgramResult {
         try runProgram(
             [
                 "/usr/bin/timeout", "--kill-after=5", "120", client, "--address", socket, "--namespace",
@@ -74,7 +74,7 @@ public final class ContainerdDaemon {
 
     /// Runs `ctr`, which must succeed.
     @discardableResult
-    public func callAsFunction(_ words: String..., namespace: String? = nil, input: [UInt8] = []) throws
+    package func callAsFunction(_ words: String..., namespace: String? = nil, input: [UInt8] = []) throws
         -> ProgramResult
     {
         let result = try run(words, namespace: namespace, input: input)
@@ -85,10 +85,10 @@ public final class ContainerdDaemon {
     }
 
     /// The log so far, for tests of what a plugin did to it.
-    public var log: String { daemon.tail }
+    package var log: String { daemon.tail }
 
     /// Ends it; an error where a process or a mount stays.
-    public func stop() throws {
+    package func stop() throws {
         try daemon.stop()
         hasStopped = true
         Leftovers.removeControlGroups(namespace)

@@ -2,7 +2,7 @@ import Glibc
 import Synchronization
 
 /// A containerd to test with: this machine's, or a newer Debian's, unpacked into the cache.
-public enum ContainerdRelease: String, Sendable, CaseIterable {
+package enum ContainerdRelease: String, Sendable, CaseIterable {
     /// Debian 12's 1.6, which takes no differs of others.
     case installed
     /// Debian 13's 1.7.
@@ -11,7 +11,7 @@ public enum ContainerdRelease: String, Sendable, CaseIterable {
     case sid
 
     /// Where its programs lie. Fetches them the first time.
-    public func programs() throws -> String {
+    package func programs() throws -> String {
         guard self != .installed else { return "/usr/bin" }
         let folder = try Self.folders.withLock { known -> String in
             if let folder = known[self] { return folder }

@@ -2,14 +2,14 @@ import Glibc
 
 /// A program that runs beside a test: started with a log, waited for, ended. It gets no descriptor of ours but the log,
 /// and a session of its own, so that it can be ended with all that it started.
-public final class Daemon {
-    public let name: String
-    public let process: pid_t
+package final class Daemon {
+    package let name: String
+    package let process: pid_t
     private let log: String
     private var exitStatus: Int32?
 
     /// Starts `words`, found in PATH; what it says goes to the file `log`.
-    public init(_ words: [String], environment: [String: String] = [:], log: String) throws {
+    package init(_ words: [String], environment: [String: String] = [:], log: String) throws {
         name = words[0]
         self.log = log
         var actions = posix_spawn_file_actions_t()
@@ -41,18 +41,18 @@ public final class Daemon {
     }
 
     /// What every daemon of a test is given, whatever the environment of the tests.
-    public static let environment = [
+    package static let environment = [
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC",
     ]
 
     /// The last lines of the log.
-    public var tail: String {
+    package var tail: String {
         let lines = String(decoding: (try? readFile(log)) ?? [], as: UTF8.self).split(separator: "\n")
         return "the end of \(log):\n" + lines.suffix(25).joined(separator: "\n")
     }
 
     /// False once it ended; it is no zombie then.
-    public var isRunning: Bool {
+    package var isRunning: Bool {
         if exitStatus != nil { return false }
         var status: Int32 = 0
         guard waitpid(process, &status, WNOHANG) == process else { return true }
@@ -61,7 +61,7 @@ public final class Daemon {
     }
 
     /// Waits until `condition` holds; an error with the log's end where the program ends first or time runs out.
-    public func wait(seconds: Int = 30, until what: String, _ condition: () throws -> Bool) throws {
+    package func wait(seconds: Int = 30, until what: String, _ condition: () throws -> Bool) throws {
         let tries = seconds * 50
         for _ in 0..<tries {
             if try condition() { return }
@@ -72,7 +72,7 @@ public final class Daemon {
     }
 
     /// Asks it to end and waits; one that does not is killed, and that is an error.
-    public func stop(seconds: Int = 20) throws {
+    package func stop(seconds: Int = 20) throws {
         guard isRunning else { throw TestFailure("\(name) had ended by itself with \(exitStatus ?? 0); \(tail)") }
         Glibc.kill(process, SIGTERM)
         for _ in 0..<seconds * 100 {
@@ -90,7 +90,7 @@ public final class Daemon {
     }
 
     /// Ends it and its process group at once.
-    public func kill() {
+    package func kill() {
         guard isRunning else { return }
         Glibc.kill(-process, SIGKILL)
         Glibc.kill(process, SIGKILL)
@@ -103,7 +103,7 @@ public final class Daemon {
 }
 
 /// Whether something accepts connections at a socket's path.
-public func accepts(socket path: String) -> Bool {
+package func accepts(socket path: String) -> Bool {
     guard let descriptor = connected(socket: path) else { return false }
     close(descriptor)
     return true

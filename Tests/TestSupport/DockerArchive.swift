@@ -1,24 +1,25 @@
+import LayerCompression
 import LayerModel
 
 /// An image as `docker load` takes it: its layers' tars, made by hand, and the two JSON files about them.
-public struct DockerArchive {
-    public var name: String
-    public var layers: [[UInt8]]
-    public var command = ["/bin/sh"]
+package struct DockerArchive {
+    package var name: String
+    package var layers: [[UInt8]]
+    package var command = ["/bin/sh"]
 
-    public init(_ name: String, layers: [[UInt8]]) {
+    package init(_ name: String, layers: [[UInt8]]) {
         self.name = name
         self.layers = layers
     }
 
-    public var diffIDs: [String] { layers.map { Digest.of($0.rawBytes).description } }
+    package var diffIDs: [String] { layers.map { Digest.of($0.rawBytes).description } }
 
     private func quoted(_ words: [String]) -> String {
         "[" + words.map { "\"\($0)\"" }.joined(separator: ",") + "]"
     }
 
     /// The archive. Layers, configuration and index lie at its top.
-    public var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         let configuration =
             #"{"architecture":"amd64","os":"linux","created":"2023-11-14T22:13:20Z","config":{"Cmd":"#
             + quoted(command) + #"},"rootfs":{"type":"layers","diff_ids":"# + quoted(diffIDs) + #"},"history":["#
@@ -34,7 +35,7 @@ public struct DockerArchive {
 }
 
 /// A root file system small enough for every test: busybox, linked statically, under the names that scripts need.
-public func busyboxPieces() throws -> [TarPiece] {
+package func busyboxPieces() throws -> [TarPiece] {
     let program = "/bin/busybox"
     guard let bytes = try? readFile(program) else {
         throw TestFailure("\(program) is missing: install Debian's busybox-static")

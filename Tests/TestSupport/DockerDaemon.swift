@@ -5,21 +5,21 @@ import Glibc
 ///
 /// It needs root, the cgroup file systems mounted, and a data root on a file system that overlayfs takes as an upper
 /// directory (not overlay itself). A start takes about half a second, a stop two and a half.
-public final class DockerDaemon {
+package final class DockerDaemon {
     /// The data root; `overlay2` and `image/overlay2/layerdb` lie in it.
-    public let dataRoot: String
-    public let socket: String
+    package let dataRoot: String
+    package let socket: String
     private let directory: String
     private let group: String
     private let daemon: Daemon
     private var hasStopped = false
 
-    public static let program = "/usr/sbin/dockerd"
+    package static let program = "/usr/sbin/dockerd"
     /// The client of the same package, whatever else is in PATH.
-    public static let client = "/usr/bin/docker"
+    package static let client = "/usr/bin/docker"
 
     /// Starts it on `directory`/data with the storage driver `driver` and waits until it answers.
-    public init(in directory: String, driver: String, options: [String] = [], environment: [String: String] = [:])
+    package init(in directory: String, driver: String, options: [String] = [], environment: [String: String] = [:])
         throws
     {
         self.directory = directory
@@ -61,7 +61,7 @@ public final class DockerDaemon {
     }
 
     /// Runs the client; it may take two minutes.
-    public func run(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
+    package func run(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
         try runProgram(
             [
                 "/usr/bin/timeout", "--kill-after=5", "120", "/usr/bin/env", "DOCKER_BUILDKIT=0",
@@ -71,13 +71,13 @@ public final class DockerDaemon {
 
     /// Runs the client, which must succeed.
     @discardableResult
-    public func callAsFunction(_ words: String..., input: [UInt8] = []) throws -> ProgramResult {
+    package func callAsFunction(_ words: String..., input: [UInt8] = []) throws -> ProgramResult {
         try succeed(words, input: input)
     }
 
     /// Runs the client, which must succeed.
     @discardableResult
-    public func succeed(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
+    package func succeed(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
         let result = try run(words, input: input)
         guard result.status == 0 else {
             throw TestFailure("docker \(words.joined(separator: " ")): \(result.errors); \(daemon.tail)")
@@ -86,7 +86,7 @@ public final class DockerDaemon {
     }
 
     /// Ends it and its containerd; an error where a process or a mount stays.
-    public func stop() throws {
+    package func stop() throws {
         try daemon.stop()
         hasStopped = true
         Leftovers.removeControlGroups(group)

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Writes a file anew.
-public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws {
+package func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
     guard descriptor >= 0 else { throw TestFailure.call("open", path) }
     defer { close(descriptor) }
@@ -9,13 +9,13 @@ public func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t = 0o644) th
 }
 
 /// A file's text without white space at its ends.
-public func readText(_ path: String) throws -> String {
+package func readText(_ path: String) throws -> String {
     String(decoding: try readFile(path), as: UTF8.self).trimmed
 }
 
 extension StringProtocol {
     /// Without white space at its ends.
-    public var trimmed: String {
+    package var trimmed: String {
         var rest = self[...]
         while rest.last?.isWhitespace == true { rest = rest.dropLast() }
         return String(rest.drop { $0.isWhitespace })
@@ -23,7 +23,7 @@ extension StringProtocol {
 }
 
 /// The names in a directory, sorted, without the dots; none where there is no directory.
-public func directoryNames(_ path: String) -> [String] {
+package func directoryNames(_ path: String) -> [String] {
     guard let stream = opendir(path) else { return [] }
     defer { closedir(stream) }
     var names: [String] = []

@@ -2,9 +2,9 @@ import Glibc
 
 /// What others keep in a directory that a daemon uses: files, directories, links, names like the daemon's own, a mount. Whatever
 /// the daemon does, none of it changes.
-public final class ForeignThings {
+package final class ForeignThings {
     /// What lies in each of the directories.
-    public let names: Set<String> = [
+    package let names: Set<String> = [
         "photos", "901", "902", "903", "904", "ldiff-new-0123456789abcdef", "0123", "notes.txt", "dangling",
     ]
     private let places: [String]
@@ -12,7 +12,7 @@ public final class ForeignThings {
     private var mounted: [String] = []
 
     /// Puts them into each of these directories, and a file system over one in the first.
-    public init(in places: [String]) throws {
+    package init(in places: [String]) throws {
         self.places = places
         for place in places {
             try TreeBuilder.make(place) { tree in
@@ -52,13 +52,13 @@ public final class ForeignThings {
     }
 
     /// The lines of the recording that differ from the first one.
-    public func changes() throws -> [String] {
+    package func changes() throws -> [String] {
         let now = try record()
         return before.filter { !now.contains($0) }.map { "was: \($0)" }
             + now.filter { !before.contains($0) }.map { "is: \($0)" }
     }
 
-    public func leave() {
+    package func leave() {
         for target in mounted { umount2(target, Int32(MNT_DETACH)) }
         mounted = []
     }

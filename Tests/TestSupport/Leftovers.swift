@@ -2,9 +2,9 @@ import Glibc
 
 /// What programs leave behind that work below a directory of a test's own: mounts and processes. Nothing else of the
 /// machine is looked at or touched.
-public enum Leftovers {
+package enum Leftovers {
     /// The mount points at or below `directory`, the deepest last.
-    public static func mounts(below directory: String) throws -> [String] {
+    package static func mounts(below directory: String) throws -> [String] {
         let text = String(decoding: try readFile("/proc/self/mountinfo"), as: UTF8.self)
         return text.split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ")
@@ -15,7 +15,7 @@ public enum Leftovers {
     }
 
     /// The processes that have `directory` in their command line, with it; zombies have none.
-    public static func processes(naming directory: String) -> [(process: pid_t, command: String)] {
+    package static func processes(naming directory: String) -> [(process: pid_t, command: String)] {
         guard let stream = opendir("/proc") else { return [] }
         defer { closedir(stream) }
         var found: [(process: pid_t, command: String)] = []
@@ -33,7 +33,7 @@ public enum Leftovers {
     }
 
     /// Waits a little for both to vanish; what stays is ended and unmounted, and told.
-    public static func clear(below directory: String, seconds: Int = 20) throws -> [String] {
+    package static func clear(below directory: String, seconds: Int = 20) throws -> [String] {
         for _ in 0..<seconds * 50 {
             if processes(naming: directory).isEmpty, try mounts(below: directory).isEmpty { return [] }
             usleep(20_000)
@@ -52,7 +52,7 @@ public enum Leftovers {
 
     /// Removes the cgroups called `name` at the top of every hierarchy, which containers were in. The kernel removes only
     /// empty ones.
-    public static func removeControlGroups(_ name: String) {
+    package static func removeControlGroups(_ name: String) {
         let top = "/sys/fs/cgroup"
         for hierarchy in [top] + directoryNames(top).map({ "\(top)/\($0)" }) { rmdir("\(hierarchy)/\(name)") }
     }

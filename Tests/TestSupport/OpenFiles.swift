@@ -7,7 +7,7 @@ import LinuxIO
 /// For finding leaks by comparing two lists. The runtime's own descriptors that come and go are left out: libdispatch
 /// makes the timer of its manager thread some time after the process has started (under load, long after), and that
 /// thread now and then looks at /proc/THREAD/stat.
-public func openFiles() throws -> [String] {
+package func openFiles() throws -> [String] {
     var targets: [String] = []
     var listing = DirectoryReader()
     let scratch = Slab(capacity: 4096)
@@ -34,7 +34,7 @@ private func belongsToRuntime(_ target: String) -> Bool {
 }
 
 /// What is open now and was not in `before`, for the message of a failing test; nil where the lists are equal.
-public func leak(since before: [String]) throws -> String? {
+package func leak(since before: [String]) throws -> String? {
     let now = try openFiles()
     guard now != before else { return nil }
     var rest = before

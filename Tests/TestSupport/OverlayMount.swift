@@ -1,11 +1,11 @@
 import Glibc
 
 /// A mounted file system, unmounted when nobody holds it any more. Needs root.
-public final class Mount {
-    public let path: String
+package final class Mount {
+    package let path: String
     private var isMounted = true
 
-    public init(_ type: String, at path: String, options: String = "", readOnly: Bool = false) throws {
+    package init(_ type: String, at path: String, options: String = "", readOnly: Bool = false) throws {
         self.path = path
         if mkdir(path, 0o755) != 0, errno != EEXIST { throw TestFailure.call("mkdir", path) }
         let flags = readOnly ? UInt(MS_RDONLY) : 0
@@ -19,18 +19,18 @@ public final class Mount {
     }
 
     /// What lies at `source`, a directory or a file, also at `path`, which must be there.
-    public init(binding source: String, at path: String) throws {
+    package init(binding source: String, at path: String) throws {
         self.path = path
         guard mount(source, path, "", UInt(MS_BIND), nil) == 0 else { throw TestFailure.call("mount --bind", path) }
     }
 
     /// A tmpfs of its own: quick, with attributes of every kind, and fit to be an upper directory.
-    public static func memory(at path: String) throws -> Mount {
+    package static func memory(at path: String) throws -> Mount {
         try Mount("tmpfs", at: path, options: "size=4g,nr_inodes=0")
     }
 
     /// Unmounts; an error where something uses it for longer than a starting program holds our descriptors.
-    public func unmount() throws {
+    package func unmount() throws {
         guard isMounted else { return }
         var tries = 0
         while umount2(path, 0) != 0 {
@@ -47,14 +47,14 @@ public final class Mount {
 }
 
 /// How an overlay is mounted.
-public struct OverlayOptions: Sendable, CustomStringConvertible {
-    public var redirectDirectories = false
-    public var metacopy = false
-    public var index = false
+package struct OverlayOptions: Sendable, CustomStringConvertible {
+    package var redirectDirectories = false
+    package var metacopy = false
+    package var index = false
     /// Marks lie in `user.overlay.`; excludes the first two.
-    public var userAttributes = false
+    package var userAttributes = false
 
-    public init(
+    package init(
         redirectDirectories: Bool = false, metacopy: Bool = false, index: Bool = false, userAttributes: Bool = false
     ) {
         self.redirectDirectories = redirectDirectories
@@ -63,7 +63,7 @@ public struct OverlayOptions: Sendable, CustomStringConvertible {
         self.userAttributes = userAttributes
     }
 
-    public var description: String {
+    package var description: String {
         let index = index ? "index=on" : "index=off"
         if userAttributes { return "userxattr,\(index)" }
         return "redirect_dir=\(redirectDirectories ? "on" : "off"),metacopy=\(metacopy ? "on" : "off"),\(index)"
@@ -72,7 +72,7 @@ public struct OverlayOptions: Sendable, CustomStringConvertible {
 
 extension Mount {
     /// An overlay over `lowers` (nearest first); with `upper` and `work` it can be written to.
-    public static func overlay(
+    package static func overlay(
         _ options: OverlayOptions, lowers: [String], upper: String? = nil, work: String? = nil, at path: String
     ) throws -> Mount {
         var text = "lowerdir=\(lowers.joined(separator: ":"))"

@@ -1,7 +1,7 @@
 import Glibc
 
 /// A program of the package, which lies beside the program that runs the tests.
-public func programBesideTests(_ name: String) throws -> String {
+package func programBesideTests(_ name: String) throws -> String {
     var buffer = [CChar](repeating: 0, count: 4096)
     let count = readlink("/proc/self/exe", &buffer, buffer.count)
     guard count > 0 else { throw TestFailure("/proc/self/exe cannot be read") }

@@ -1,11 +1,11 @@
 import Glibc
 
 /// Numbers that are the same in every run with one seed.
-public struct SeededNumbers: RandomNumberGenerator {
+package struct SeededNumbers: RandomNumberGenerator {
     private var state: UInt64
-    public init(seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678_9abc_def1 }
+    package init(seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678_9abc_def1 }
 
-    public mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         // xorshift64*, of Vigna.
         state ^= state >> 12
         state ^= state << 25
@@ -14,25 +14,25 @@ public struct SeededNumbers: RandomNumberGenerator {
     }
 
     /// A number below `bound`.
-    public mutating func below(_ bound: Int) -> Int { Int(next() >> 33) % bound }
-    public mutating func isTrue(oneIn count: Int) -> Bool { below(count) == 0 }
-    public mutating func pick<Element>(_ list: [Element]) -> Element { list[below(list.count)] }
+    package mutating func below(_ bound: Int) -> Int { Int(next() >> 33) % bound }
+    package mutating func isTrue(oneIn count: Int) -> Bool { below(count) == 0 }
+    package mutating func pick<Element>(_ list: [Element]) -> Element { list[below(list.count)] }
 }
 
 /// Changes a tree at random, through plain system calls, as programs in a container would.
 ///
 /// Every file that is written gets a time of its own, so that a run does not depend on the clock; some times carry no
 /// nanoseconds, and some rewritten files keep size and time.
-public struct RandomTree {
-    public let root: String
-    public var random: SeededNumbers
+package struct RandomTree {
+    package let root: String
+    package var random: SeededNumbers
     private var clock: Int64
     /// Files with several names are left as they are: an overlay with an index shows a change under all of them.
-    public var keepsLinkedInodes = false
+    package var keepsLinkedInodes = false
     /// Attributes and devices that an unprivileged mount cannot have are left out.
-    public var privileged = true
+    package var privileged = true
     /// What was done, for the message of a failing test.
-    public private(set) var log: [String] = []
+    package private(set) var log: [String] = []
 
     private static let names = [
         "a", "b", "c", "d", "a-b", "a.b", "Z", "file", "\\xc3\\xa9", "\\xff\\xfe",
@@ -40,7 +40,7 @@ public struct RandomTree {
         ".hidden", "wh.x", "..x",
     ]
 
-    public init(_ root: String, seed: UInt64, startTime: Int64 = TreeBuilder.time) {
+    package init(_ root: String, seed: UInt64, startTime: Int64 = TreeBuilder.time) {
         self.root = root
         random = SeededNumbers(seed: seed)
         clock = startTime
@@ -92,7 +92,7 @@ public struct RandomTree {
     }
 
     /// Does `count` things.
-    public mutating func change(_ count: Int) {
+    package mutating func change(_ count: Int) {
         for _ in 0..<count { step() }
     }
 

@@ -2,14 +2,14 @@ import Glibc
 
 /// Debian's docker-registry on a port of the loopback device that nobody else has, without encryption, with its files
 /// below one directory.
-public final class RegistryDaemon {
+package final class RegistryDaemon {
     /// `127.0.0.1:PORT`: what stands before an image's name.
-    public let host: String
+    package let host: String
     private let daemon: Daemon
 
-    public static let program = "/usr/bin/docker-registry"
+    package static let program = "/usr/bin/docker-registry"
 
-    public init(in directory: String) throws {
+    package init(in directory: String) throws {
         guard access(Self.program, X_OK) == 0 else {
             throw TestFailure("\(Self.program) is missing: install Debian's docker-registry")
         }
@@ -65,5 +65,5 @@ public final class RegistryDaemon {
     }
 
     /// Ends it.
-    public func stop() throws { try daemon.stop() }
+    package func stop() throws { try daemon.stop() }
 }

@@ -1,10 +1,10 @@
 import Foundation
 
 /// An archive that `docker save` wrote, unpacked.
-public struct SavedImages {
+package struct SavedImages {
     private var imageDiffIDs: [String: [String]] = [:]
     /// The tar of every layer, by DiffID.
-    public private(set) var layers: [String: [UInt8]] = [:]
+    package private(set) var layers: [String: [UInt8]] = [:]
 
     private struct Image: Decodable {
         var configuration: String
@@ -26,7 +26,7 @@ public struct SavedImages {
     }
 
     /// Unpacks `archive` into the directory `path`, which is made.
-    public init(_ archive: String, into path: String) throws {
+    package init(_ archive: String, into path: String) throws {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         let result = try runProgram(["/bin/tar", "-x", "-f", archive, "-C", path])
         guard result.status == 0 else { throw TestFailure("tar -x -f \(archive): \(result.errors)") }
@@ -44,13 +44,13 @@ public struct SavedImages {
     }
 
     /// DiffIDs of an image's layers, the base first.
-    public func diffIDs(of image: String) throws -> [String] {
+    package func diffIDs(of image: String) throws -> [String] {
         guard let found = imageDiffIDs[image] else { throw TestFailure("docker save has no \(image)") }
         return found
     }
 
     /// The tar of the layer that `docker commit` put on `base`; for a commit without changes, which puts none, an empty one.
-    public func layer(of image: String, over base: String) throws -> [UInt8] {
+    package func layer(of image: String, over base: String) throws -> [UInt8] {
         let (below, all) = (try diffIDs(of: base), try diffIDs(of: image))
         if below == all { return Tar.archive([]) }
         guard all.dropLast() == below[...], let last = all.last, let bytes = layers[last] else {

@@ -5,14 +5,14 @@ import Synchronization
 
 /// A directory shown through a file system of our own (FUSE), read-only, in which each call takes a while: as on a disk far away,
 /// that answers many questions at once. What was asked stays in the kernel's memory until it is unmounted, as it would of a disk.
-public final class SlowTree: Sendable {
+package final class SlowTree: Sendable {
     /// Where it is mounted.
-    public let path: String
+    package let path: String
     private let server: SlowServer
     private let threads: [pthread_t]
 
     /// Shows `source` at `path`, an existing directory; each call takes so many microseconds.
-    public init(_ source: String, at path: String, microseconds: UInt32) throws {
+    package init(_ source: String, at path: String, microseconds: UInt32) throws {
         self.path = path
         let device = open("/dev/fuse", O_RDWR | O_CLOEXEC)
         guard device >= 0 else { throw TestFailure("open /dev/fuse: \(errno)") }
@@ -38,12 +38,12 @@ public final class SlowTree: Sendable {
     }
 
     /// Calls answered so far.
-    public var calls: Int { server.calls.load(ordering: .relaxed) }
+    package var calls: Int { server.calls.load(ordering: .relaxed) }
     /// The most that were being answered at one time.
-    public var mostAtOnce: Int { server.most.load(ordering: .relaxed) }
+    package var mostAtOnce: Int { server.most.load(ordering: .relaxed) }
 
     /// Forgets the counts.
-    public func restart() {
+    package func restart() {
         server.calls.store(0, ordering: .relaxed)
         server.most.store(0, ordering: .relaxed)
     }

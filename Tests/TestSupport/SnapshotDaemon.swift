@@ -1,23 +1,23 @@
 import Glibc
 
 /// The program `containerd-ldiff-grpc`, with a root and sockets of its own below a directory of one test.
-public final class SnapshotDaemon {
-    public let directory: String
-    public let root: String
-    public let socket: String
+package final class SnapshotDaemon {
+    package let directory: String
+    package let root: String
+    package let socket: String
     private var daemon: Daemon
     private let words: [String]
     private let owned: TemporaryDirectory?
     private let isWatched: Bool
     /// Watches the calls of one that was started so, to the root's file system.
-    public private(set) var watch: CallWatch?
+    package private(set) var watch: CallWatch?
 
     /// The program, next to the tests that run it.
-    public static var program: String { (try? programBesideTests("containerd-ldiff-grpc")) ?? "containerd-ldiff-grpc" }
+    package static var program: String { (try? programBesideTests("containerd-ldiff-grpc")) ?? "containerd-ldiff-grpc" }
 
     /// Starts it and waits until it answers. `settings` is its configuration file; `place` an existing directory for
     /// everything, or nil for one of its own. With `isWatched` the root must be a file system of its own.
-    public init(
+    package init(
         driver: String = "overlay2", settings: String = "", in place: String? = nil, containerd: String? = nil,
         environment: [String: String] = [:], isWatched: Bool = false
     ) throws {
@@ -54,26 +54,26 @@ public final class SnapshotDaemon {
     }
 
     /// Its number; another after `start`.
-    public var process: pid_t { daemon.process }
+    package var process: pid_t { daemon.process }
 
     /// Ends it as systemd does.
-    public func stop() throws { try daemon.stop() }
+    package func stop() throws { try daemon.stop() }
 
     /// Ends it as a power failure would, as far as a process can tell.
-    public func kill() { daemon.kill() }
+    package func kill() { daemon.kill() }
 
     /// Starts it once more, after `stop` or `kill`.
-    public func start() throws { try start { _ in } }
+    package func start() throws { try start { _ in } }
 
     /// The same, with a plan for its very first calls.
-    public func start(_ plan: (CallWatch) -> Void) throws {
+    package func start(_ plan: (CallWatch) -> Void) throws {
         daemon = try Daemon(words, environment: environment, log: directory + "/daemon.log")
         try beginWatching(plan)
         try waitUntilReady()
     }
 
     /// The end of the log.
-    public var log: String { daemon.tail }
+    package var log: String { daemon.tail }
 
     deinit { daemon.kill() }
 }

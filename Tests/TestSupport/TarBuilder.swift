@@ -5,49 +5,49 @@
 ///
 /// The letters are those of the specification's section 9. The blocks are made here, not by TarEncoder, so that a
 /// test can say what no encoder would.
-public struct TarPiece: Sendable {
-    public var type: UInt8
-    public var name: [UInt8]
-    public var link: [UInt8] = []
-    public var body: [UInt8] = []
-    public var mode: Int64 = 0o644
-    public var uid: Int64 = 0
-    public var gid: Int64 = 0
-    public var mtime: Int64 = TarPiece.time
-    public var major: Int64 = 0
-    public var minor: Int64 = 0
+package struct TarPiece: Sendable {
+    package var type: UInt8
+    package var name: [UInt8]
+    package var link: [UInt8] = []
+    package var body: [UInt8] = []
+    package var mode: Int64 = 0o644
+    package var uid: Int64 = 0
+    package var gid: Int64 = 0
+    package var mtime: Int64 = TarPiece.time
+    package var major: Int64 = 0
+    package var minor: Int64 = 0
     /// The size in the header where it is not the body's.
-    public var claimedSize: Int64?
+    package var claimedSize: Int64?
     /// Records of the extended header in front, in order.
-    public var records: [(key: String, value: [UInt8])] = []
+    package var records: [(key: String, value: [UInt8])] = []
     /// Bytes that stand for the whole piece.
-    public var raw: [UInt8]?
+    package var raw: [UInt8]?
 
     /// The specification's T.
-    public static let time: Int64 = 1_700_000_000
+    package static let time: Int64 = 1_700_000_000
 
-    public init(_ type: Character, _ name: String) {
+    package init(_ type: Character, _ name: String) {
         self.type = type.asciiValue ?? 0
         self.name = Array(name.utf8)
     }
 
-    public func ids(_ uid: Int64, _ gid: Int64) -> TarPiece {
+    package func ids(_ uid: Int64, _ gid: Int64) -> TarPiece {
         with {
             $0.uid = uid; $0.gid = gid
         }
     }
-    public func time(_ seconds: Int64) -> TarPiece { with { $0.mtime = seconds } }
-    public func size(_ size: Int64) -> TarPiece { with { $0.claimedSize = size } }
-    public func body(_ text: String) -> TarPiece { with { $0.body = Array(text.utf8) } }
-    public func type(_ byte: UInt8) -> TarPiece { with { $0.type = byte } }
+    package func time(_ seconds: Int64) -> TarPiece { with { $0.mtime = seconds } }
+    package func size(_ size: Int64) -> TarPiece { with { $0.claimedSize = size } }
+    package func body(_ text: String) -> TarPiece { with { $0.body = Array(text.utf8) } }
+    package func type(_ byte: UInt8) -> TarPiece { with { $0.type = byte } }
 
     /// Adds records of an extended header (`X{k=v}`).
-    public func pax(_ key: String, _ value: String) -> TarPiece { pax(key, Array(value.utf8)) }
-    public func pax(_ key: String, _ value: [UInt8]) -> TarPiece { with { $0.records.append((key, value)) } }
+    package func pax(_ key: String, _ value: String) -> TarPiece { pax(key, Array(value.utf8)) }
+    package func pax(_ key: String, _ value: [UInt8]) -> TarPiece { with { $0.records.append((key, value)) } }
 
     /// Adds an extended attribute as `SCHILY.xattr.`.
-    public func xattr(_ name: String, _ value: String) -> TarPiece { pax("SCHILY.xattr." + name, value) }
-    public func xattr(_ name: String, _ value: [UInt8]) -> TarPiece { pax("SCHILY.xattr." + name, value) }
+    package func xattr(_ name: String, _ value: String) -> TarPiece { pax("SCHILY.xattr." + name, value) }
+    package func xattr(_ name: String, _ value: [UInt8]) -> TarPiece { pax("SCHILY.xattr." + name, value) }
 
     private func with(_ change: (inout TarPiece) -> Void) -> TarPiece {
         var copy = self
@@ -57,43 +57,43 @@ public struct TarPiece: Sendable {
 }
 
 /// A directory.
-public func D(_ name: String, _ mode: Int64 = 0o755) -> TarPiece { piece("5", name, mode) }
+package func D(_ name: String, _ mode: Int64 = 0o755) -> TarPiece { piece("5", name, mode) }
 /// A regular file.
-public func F(_ name: String, _ body: String = "", _ mode: Int64 = 0o644) -> TarPiece {
+package func F(_ name: String, _ body: String = "", _ mode: Int64 = 0o644) -> TarPiece {
     piece("0", name, mode).body(body)
 }
 /// A regular file with any bytes.
-public func F(_ name: String, bytes: [UInt8], _ mode: Int64 = 0o644) -> TarPiece {
+package func F(_ name: String, bytes: [UInt8], _ mode: Int64 = 0o644) -> TarPiece {
     var result = piece("0", name, mode)
     result.body = bytes
     return result
 }
 /// A symbolic link.
-public func S(_ name: String, _ target: String) -> TarPiece { piece("2", name, 0o777, link: target) }
+package func S(_ name: String, _ target: String) -> TarPiece { piece("2", name, 0o777, link: target) }
 /// A hard link.
-public func H(_ name: String, _ target: String) -> TarPiece { piece("1", name, 0o644, link: target) }
+package func H(_ name: String, _ target: String) -> TarPiece { piece("1", name, 0o644, link: target) }
 /// A whiteout: an empty file of that name.
-public func W(_ name: String) -> TarPiece { piece("0", name, 0o600) }
-public func C(_ name: String, _ major: Int64, _ minor: Int64, _ mode: Int64 = 0o644) -> TarPiece {
+package func W(_ name: String) -> TarPiece { piece("0", name, 0o600) }
+package func C(_ name: String, _ major: Int64, _ minor: Int64, _ mode: Int64 = 0o644) -> TarPiece {
     var result = piece("3", name, mode)
     (result.major, result.minor) = (major, minor)
     return result
 }
-public func B(_ name: String, _ major: Int64, _ minor: Int64, _ mode: Int64 = 0o644) -> TarPiece {
+package func B(_ name: String, _ major: Int64, _ minor: Int64, _ mode: Int64 = 0o644) -> TarPiece {
     var result = C(name, major, minor, mode)
     result.type = UInt8(ascii: "4")
     return result
 }
 /// A FIFO.
-public func P(_ name: String, _ mode: Int64 = 0o644) -> TarPiece { piece("6", name, mode) }
+package func P(_ name: String, _ mode: Int64 = 0o644) -> TarPiece { piece("6", name, mode) }
 /// A global extended header of that name.
-public func G(_ name: String) -> TarPiece {
+package func G(_ name: String) -> TarPiece {
     var result = piece("g", name, 0o644)
     result.body = Tar.record("comment", Array("x".utf8))
     return result
 }
 /// Bytes as they are, instead of an entry.
-public func raw(_ bytes: [UInt8]) -> TarPiece {
+package func raw(_ bytes: [UInt8]) -> TarPiece {
     var result = TarPiece("0", "")
     result.raw = bytes
     return result
@@ -107,16 +107,16 @@ private func piece(_ type: Character, _ name: String, _ mode: Int64, link: Strin
 }
 
 /// Puts archives together.
-public enum Tar {
+package enum Tar {
     /// The archive of `pieces`, with its two zero blocks unless `ends` is false.
-    public static func archive(_ pieces: [TarPiece], ends: Bool = true) -> [UInt8] {
+    package static func archive(_ pieces: [TarPiece], ends: Bool = true) -> [UInt8] {
         var bytes: [UInt8] = []
         for piece in pieces { bytes += encode(piece) }
         return ends ? bytes + [UInt8](repeating: 0, count: 1024) : bytes
     }
 
     /// One entry's blocks. Names too long for the header go into an extended header.
-    public static func encode(_ piece: TarPiece) -> [UInt8] {
+    package static func encode(_ piece: TarPiece) -> [UInt8] {
         if let raw = piece.raw { return raw }
         var records = piece.records
         if piece.name.count > 100 { records.insert(("path", piece.name), at: 0) }
@@ -133,7 +133,7 @@ public enum Tar {
     }
 
     /// One record of an extended header, with its own length in front.
-    public static func record(_ key: String, _ value: [UInt8]) -> [UInt8] {
+    package static func record(_ key: String, _ value: [UInt8]) -> [UInt8] {
         let rest = Array(" \(key)=".utf8) + value + [UInt8(ascii: "\n")]
         var length = rest.count + 1
         while String(length).utf8.count + rest.count != length { length = String(length).utf8.count + rest.count }
@@ -141,7 +141,7 @@ public enum Tar {
     }
 
     /// A 512-byte ustar header.
-    public static func header(_ piece: TarPiece) -> [UInt8] {
+    package static func header(_ piece: TarPiece) -> [UInt8] {
         var block = [UInt8](repeating: 0, count: 512)
         func put(_ bytes: [UInt8], _ start: Int, _ count: Int) {
             for (index, byte) in bytes.prefix(count).enumerated() { block[start + index] = byte }
@@ -162,7 +162,7 @@ public enum Tar {
     }
 
     /// Sets the checksum of a header.
-    public static func seal(_ block: inout [UInt8]) {
+    package static func seal(_ block: inout [UInt8]) {
         for index in 148..<156 { block[index] = UInt8(ascii: " ") }
         let sum = block.reduce(0) { $0 + Int($1) }
         let digits = Array(String(sum, radix: 8).utf8)
@@ -171,7 +171,7 @@ public enum Tar {
     }
 
     /// A number as octal digits, or in base 256 where those do not suffice.
-    public static func number(_ value: Int64, _ width: Int) -> [UInt8] {
+    package static func number(_ value: Int64, _ width: Int) -> [UInt8] {
         let digits = Array(String(max(value, 0), radix: 8).utf8)
         if value >= 0, digits.count < width {
             return [UInt8](repeating: UInt8(ascii: "0"), count: width - 1 - digits.count) + digits + [0]
@@ -182,7 +182,7 @@ public enum Tar {
         return bytes
     }
 
-    public static func padded(_ bytes: [UInt8]) -> [UInt8] {
+    package static func padded(_ bytes: [UInt8]) -> [UInt8] {
         bytes + [UInt8](repeating: 0, count: (512 - bytes.count % 512) % 512)
     }
 }

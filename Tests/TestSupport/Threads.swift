@@ -3,7 +3,7 @@ import LinuxIO
 import Synchronization
 
 /// Runs `body` on so many threads of its own, outside of the pool that runs tests, and waits; throws the first error.
-public func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) throws {
+package func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) throws {
     let errors = Mutex<[String]>([])
     let threads = HelperThreads()
     for index in 0..<count {

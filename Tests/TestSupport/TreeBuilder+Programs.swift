@@ -2,22 +2,22 @@ import Glibc
 import LayerModel
 
 /// Collects a stream in memory.
-public struct CollectingSink: ByteSink, ~Copyable {
-    public private(set) var bytes: [UInt8] = []
-    public init() {}
-    public mutating func write(_ piece: RawSpan) throws(LayerError) {
+package struct CollectingSink: ByteSink, ~Copyable {
+    package private(set) var bytes: [UInt8] = []
+    package init() {}
+    package mutating func write(_ piece: RawSpan) throws(LayerError) {
         piece.withUnsafeBytes { bytes.append(contentsOf: $0) }
     }
-    public mutating func finish() throws(LayerError) {}
+    package mutating func finish() throws(LayerError) {}
 }
 
 /// What a program said and how it ended.
-public struct ProgramResult {
+package struct ProgramResult {
     /// The exit status, or 128 and the signal's number.
-    public var status: Int32
-    public var output: [UInt8]
-    public var errors: String
-    public var lines: [String] {
+    package var status: Int32
+    package var output: [UInt8]
+    package var errors: String
+    package var lines: [String] {
         output.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
     }
 }
@@ -27,7 +27,7 @@ public struct ProgramResult {
 ///
 /// Not Foundation's `Process`: that lets the program be a zombie until it looks again, and Swift Testing, which waits for any
 /// child, does not see its own children's ends meanwhile.
-public func runProgram(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
+package func runProgram(_ words: [String], input: [UInt8] = []) throws -> ProgramResult {
     let streams = try (0..<3).map { _ in try unnamedFile() }
     defer { for stream in streams { close(stream) } }
     try writeAll(input, to: streams[0])
@@ -58,7 +58,7 @@ func closeOthers(_ actions: inout posix_spawn_file_actions_t) {
 }
 
 /// Writes all bytes to a descriptor.
-public func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws {
+package func writeAll(_ bytes: [UInt8], to descriptor: Int32) throws {
     var rest = bytes[...]
     while !rest.isEmpty {
         let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
@@ -89,12 +89,12 @@ private func contents(_ descriptor: Int32) throws -> [UInt8] {
 }
 
 /// Docker's and containerd's own layer code (perf/peers); `make peers` builds it, and a test without it fails.
-public enum Peer: String, Sendable {
+package enum Peer: String, Sendable {
     case docker = "peer-docker"
     case containerd = "peer-containerd"
 
     /// What the peer writes on standard output.
-    public func callAsFunction(_ arguments: String..., input: [UInt8] = []) throws -> ProgramResult {
+    package func callAsFunction(_ arguments: String..., input: [UInt8] = []) throws -> ProgramResult {
         let program = packagePath("perf/peers/bin/\(rawValue)")
         guard access(program, X_OK) == 0 else { throw TestFailure("\(program) is missing: run `make peers` first") }
         let result = try runProgram([program] + arguments, input: input)

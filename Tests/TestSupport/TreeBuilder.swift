@@ -2,17 +2,17 @@ import Glibc
 import LayerModel
 
 /// A system call of a test's own that failed.
-public struct TestFailure: Error, CustomStringConvertible {
-    public let description: String
-    public init(_ description: String) { self.description = description }
+package struct TestFailure: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
     /// The failed call's name, what it was for, and the present errno.
-    public static func call(_ name: String, _ path: String) -> TestFailure {
+    package static func call(_ name: String, _ path: String) -> TestFailure {
         TestFailure("\(name) \(path): \(String(cString: strerror(errno)))")
     }
 }
 
 /// The bytes that a name written with `\xNN` stands for; every other character stands for itself.
-public func unescaped(_ text: some StringProtocol) -> [UInt8] {
+package func unescaped(_ text: some StringProtocol) -> [UInt8] {
     let bytes = Array(text.utf8)
     var result: [UInt8] = []
     var index = 0
@@ -32,26 +32,26 @@ public func unescaped(_ text: some StringProtocol) -> [UInt8] {
 
 /// Builds trees with plain system calls. Names may hold `\xNN`; modes do not depend on the umask; every inode has
 /// the specification's time T unless another is given, directories from `finish` on.
-public final class TreeBuilder {
-    public static let time: Int64 = 1_700_000_000
-    public let root: String
+package final class TreeBuilder {
+    package static let time: Int64 = 1_700_000_000
+    package let root: String
     private var directories: [(path: String, time: timespec)] = []
 
     /// Makes `root` unless it exists; its parent must.
-    public init(_ root: String) throws {
+    package init(_ root: String) throws {
         self.root = root
         if mkdir(root, 0o755) != 0, errno != EEXIST { throw TestFailure.call("mkdir", root) }
     }
 
     /// Builds a tree in one go.
-    public static func make(_ root: String, _ body: (TreeBuilder) throws -> Void) throws {
+    package static func make(_ root: String, _ body: (TreeBuilder) throws -> Void) throws {
         let builder = try TreeBuilder(root)
         try body(builder)
         try builder.finish()
     }
 
     /// The path of a name as system calls take it.
-    public func path(_ name: String) -> [CChar] { Self.terminated(root + "/" + name) }
+    package func path(_ name: String) -> [CChar] { Self.terminated(root + "/" + name) }
 
     static func terminated(_ path: String) -> [CChar] { unescaped(path).map { CChar(bitPattern: $0) } + [0] }
 
@@ -61,7 +61,7 @@ public final class TreeBuilder {
 
     // MARK: Nodes
 
-    public func directory(
+    package func directory(
         _ name: String, _ mode: mode_t = 0o755, uid: uid_t = 0, gid: gid_t = 0, time: Int64 = time, nanoseconds: Int = 0
     ) throws {
         if mkdir(path(name), mode) != 0, errno != EEXIST { throw TestFailure.call("mkdir", name) }
@@ -71,7 +71,7 @@ public final class TreeBuilder {
         directories.append((name, timespec(tv_sec: Int(time), tv_nsec: nanoseconds)))
     }
 
-    public func file(
+    package func file(
         _ name: String, _ content: String = "", _ mode: mode_t = 0o644, uid: uid_t = 0, gid: gid_t = 0,
         time: Int64 = time, nanoseconds: Int = 0
     ) throws {
@@ -79,7 +79,7 @@ public final class TreeBuilder {
             name, bytes: Array(content.utf8), mode, uid: uid, gid: gid, time: time, nanoseconds: nanoseconds)
     }
 
-    public func file(
+    package func file(
         _ name: String, bytes: [UInt8], _ mode: mode_t = 0o644, uid: uid_t = 0, gid: gid_t = 0, time: Int64 = time,
         nanoseconds: Int = 0
     ) throws {
@@ -90,36 +90,36 @@ public final class TreeBuilder {
     }
 
     /// Writes a file's contents, in place where it exists.
-    public func write(_ name: String, _ bytes: [UInt8]) throws {
+    package func write(_ name: String, _ bytes: [UInt8]) throws {
         let descriptor = open(path(name), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw TestFailure.call("open", root + "/" + name) }
         defer { close(descriptor) }
         try writeAll(bytes, to: descriptor)
     }
 
-    public func link(symbolic name: String, to target: String, time: Int64 = time) throws {
+    package func link(symbolic name: String, to target: String, time: Int64 = time) throws {
         try check(symlink(Self.terminated(target), path(name)), "symlink", name)
         try times(name, time)
     }
 
-    public func link(_ name: String, to existing: String) throws {
+    package func link(_ name: String, to existing: String) throws {
         try check(linkat(AT_FDCWD, path(existing), AT_FDCWD, path(name), 0), "link", name)
     }
 
-    public func character(_ name: String, _ major: UInt32, _ minor: UInt32, _ mode: mode_t = 0o600) throws {
+    package func character(_ name: String, _ major: UInt32, _ minor: UInt32, _ mode: mode_t = 0o600) throws {
         try node(name, S_IFCHR | mode, major, minor)
     }
 
-    public func block(_ name: String, _ major: UInt32, _ minor: UInt32, _ mode: mode_t = 0o600) throws {
+    package func block(_ name: String, _ major: UInt32, _ minor: UInt32, _ mode: mode_t = 0o600) throws {
         try node(name, S_IFBLK | mode, major, minor)
     }
 
-    public func fifo(_ name: String, _ mode: mode_t = 0o644) throws { try node(name, S_IFIFO | mode, 0, 0) }
+    package func fifo(_ name: String, _ mode: mode_t = 0o644) throws { try node(name, S_IFIFO | mode, 0, 0) }
 
-    public func socket(_ name: String) throws { try node(name, S_IFSOCK | 0o755, 0, 0) }
+    package func socket(_ name: String) throws { try node(name, S_IFSOCK | 0o755, 0, 0) }
 
     /// A whiteout as overlayfs makes it.
-    public func whiteout(_ name: String) throws { try node(name, S_IFCHR, 0, 0) }
+    package func whiteout(_ name: String) throws { try node(name, S_IFCHR, 0, 0) }
 
     private func node(_ name: String, _ mode: mode_t, _ major: UInt32, _ minor: UInt32) throws {
         let (high, low) = (UInt64(major), UInt64(minor))
@@ -131,51 +131,51 @@ public final class TreeBuilder {
 
     // MARK: What inodes carry
 
-    public func owner(_ name: String, _ uid: uid_t, _ gid: gid_t) throws {
+    package func owner(_ name: String, _ uid: uid_t, _ gid: gid_t) throws {
         try check(lchown(path(name), uid, gid), "lchown", name)
     }
 
     /// Takes a file's contents out of the page cache, once they are on disk.
-    public func forgetContents(_ name: String) {
+    package func forgetContents(_ name: String) {
         let file = open(path(name), O_RDONLY)
         fsync(file)
         posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
         close(file)
     }
 
-    public func mode(_ name: String, _ mode: mode_t) throws { try check(chmod(path(name), mode), "chmod", name) }
+    package func mode(_ name: String, _ mode: mode_t) throws { try check(chmod(path(name), mode), "chmod", name) }
 
-    public func times(_ name: String, _ seconds: Int64, _ nanoseconds: Int = 0) throws {
+    package func times(_ name: String, _ seconds: Int64, _ nanoseconds: Int = 0) throws {
         let time = timespec(tv_sec: Int(seconds), tv_nsec: nanoseconds)
         try check(utimensat(AT_FDCWD, path(name), [time, time], AT_SYMLINK_NOFOLLOW), "utimensat", name)
     }
 
-    public func attribute(_ name: String, _ attribute: String, _ value: [UInt8]) throws {
+    package func attribute(_ name: String, _ attribute: String, _ value: [UInt8]) throws {
         let (place, label) = (unescaped(name) + [0], Array(attribute.utf8) + [0])
         let directory = try openPath(root)
         try directory.setAttribute(
             NamePointer(terminated: label.rawBytes), value.rawBytes, of: NamePointer(terminated: place.rawBytes))
     }
 
-    public func attribute(_ name: String, _ attribute: String, _ value: String) throws {
+    package func attribute(_ name: String, _ attribute: String, _ value: String) throws {
         try self.attribute(name, attribute, Array(value.utf8))
     }
 
-    public func removeAttribute(_ name: String, _ attribute: String) throws {
+    package func removeAttribute(_ name: String, _ attribute: String) throws {
         let label = Array(attribute.utf8) + [0]
         let place = unescaped(name) + [0]
         let node = try openPath(root).open(NamePointer(terminated: place.rawBytes), [.readOnly, .noFollow])
         try node.removeAttribute(NamePointer(terminated: label.rawBytes))
     }
 
-    public func remove(_ name: String) throws { try check(Glibc.remove(path(name)), "remove", name) }
+    package func remove(_ name: String) throws { try check(Glibc.remove(path(name)), "remove", name) }
 
-    public func rename(_ name: String, to target: String) throws {
+    package func rename(_ name: String, to target: String) throws {
         try check(Glibc.rename(path(name), path(target)), "rename", name)
     }
 
     /// Sets the times of the directories, the deepest first, and that of the root.
-    public func finish(rootTime: Int64 = time) throws {
+    package func finish(rootTime: Int64 = time) throws {
         for directory in directories.reversed() {
             try check(
                 utimensat(AT_FDCWD, path(directory.path), [directory.time, directory.time], 0), "utimensat",
@@ -187,7 +187,7 @@ public final class TreeBuilder {
 }
 
 /// The value of `security.capability` of revision 2 or 3 with cap_net_raw permitted and effective, as G5 has it.
-public func capability(revision: UInt8, rootID: UInt8 = 0) -> [UInt8] {
+package func capability(revision: UInt8, rootID: UInt8 = 0) -> [UInt8] {
     let value: [UInt8] = [1, 0, 0, revision, 0, 0x20, 0, 0] + [UInt8](repeating: 0, count: 12)
     return revision == 3 ? value + [rootID, 0, 0, 0] : value
 }

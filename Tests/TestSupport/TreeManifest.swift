@@ -1,20 +1,20 @@
 import Glibc
 
 /// A tree described as text, one line an entry; Fixtures/README.md says how a manifest reads.
-public struct TreeManifest {
+package struct TreeManifest {
     private let lines: [[Substring]]
 
-    public init(text: String) {
+    package init(text: String) {
         lines = text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map { $0.split(separator: " ") }
     }
 
     /// Reads `Fixtures/trees/NAME.manifest`.
-    public init(named name: String) throws {
+    package init(named name: String) throws {
         self.init(text: String(decoding: try readFile(packagePath("Fixtures/trees/\(name).manifest")), as: UTF8.self))
     }
 
     /// Builds the tree at `root`, which must not exist. Devices and owners need root.
-    public func build(at root: String) throws {
+    package func build(at root: String) throws {
         let builder = try TreeBuilder(root)
         var times: [(name: String, seconds: Int64, nanoseconds: Int)] = []
         for words in lines {
@@ -98,13 +98,13 @@ public struct TreeManifest {
 }
 
 /// A path inside the package, wherever it was cloned to.
-public func packagePath(_ relative: String) -> String {
+package func packagePath(_ relative: String) -> String {
     let parts = #filePath.split(separator: "/").dropLast(3)
     return "/" + parts.joined(separator: "/") + "/" + relative
 }
 
 /// All bytes of a file.
-public func readFile(_ path: String) throws -> [UInt8] {
+package func readFile(_ path: String) throws -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw TestFailure.call("open", path) }
     defer { close(descriptor) }

@@ -3,28 +3,28 @@ import LayerModel
 import LinuxIO
 
 /// All that a tree holds, for comparing two of them: kinds, modes, owners, times, contents, links, attributes.
-public struct TreeSnapshot: Equatable, CustomStringConvertible {
-    public struct Entry: Equatable {
-        public var kind: EntryKind = .unknown
-        public var mode: UInt32 = 0
-        public var uid: UInt32 = 0
-        public var gid: UInt32 = 0
-        public var seconds: Int64 = 0
-        public var nanoseconds: UInt32 = 0
-        public var major: UInt32 = 0
-        public var minor: UInt32 = 0
+package struct TreeSnapshot: Equatable, CustomStringConvertible {
+    package struct Entry: Equatable {
+        package var kind: EntryKind = .unknown
+        package var mode: UInt32 = 0
+        package var uid: UInt32 = 0
+        package var gid: UInt32 = 0
+        package var seconds: Int64 = 0
+        package var nanoseconds: UInt32 = 0
+        package var major: UInt32 = 0
+        package var minor: UInt32 = 0
         /// Bytes of a regular file, or the text of a symbolic link.
-        public var content: [UInt8] = []
-        public var attributes: [String: [UInt8]] = [:]
+        package var content: [UInt8] = []
+        package var attributes: [String: [UInt8]] = [:]
         /// The first path of the same inode; the path itself where there is but one.
-        public var firstPath = ""
+        package var firstPath = ""
         /// Allocated blocks of 512 bytes; not compared.
-        public var blocks: UInt64 = 0
-        public var inode: UInt64 = 0
+        package var blocks: UInt64 = 0
+        package var inode: UInt64 = 0
 
-        public init() {}
+        package init() {}
 
-        public static func == (left: Entry, right: Entry) -> Bool {
+        package static func == (left: Entry, right: Entry) -> Bool {
             left.kind == right.kind && left.mode == right.mode && left.uid == right.uid && left.gid == right.gid
                 && left.seconds == right.seconds && left.nanoseconds == right.nanoseconds
                 && left.major == right.major && left.minor == right.minor && left.content == right.content
@@ -32,28 +32,28 @@ public struct TreeSnapshot: Equatable, CustomStringConvertible {
         }
 
         /// The content as text.
-        public var text: String { String(decoding: content, as: UTF8.self) }
+        package var text: String { String(decoding: content, as: UTF8.self) }
     }
 
     /// By path relative to the root, as `snapshotKey` escapes it; the root itself is ".".
-    public var entries: [String: Entry] = [:]
+    package var entries: [String: Entry] = [:]
 
     /// What a comparison leaves out.
-    public struct Ignored: OptionSet, Sendable {
-        public let rawValue: Int
-        public init(rawValue: Int) { self.rawValue = rawValue }
-        public static let root = Ignored(rawValue: 1)
-        public static let directoryTimes = Ignored(rawValue: 2)
-        public static let times = Ignored(rawValue: 4)
+    package struct Ignored: OptionSet, Sendable {
+        package let rawValue: Int
+        package init(rawValue: Int) { self.rawValue = rawValue }
+        package static let root = Ignored(rawValue: 1)
+        package static let directoryTimes = Ignored(rawValue: 2)
+        package static let times = Ignored(rawValue: 4)
         /// Attributes of overlayfs itself.
-        public static let overlayAttributes = Ignored(rawValue: 8)
-        public static let linkGroups = Ignored(rawValue: 16)
+        package static let overlayAttributes = Ignored(rawValue: 8)
+        package static let linkGroups = Ignored(rawValue: 16)
     }
 
     /// The snapshot of a tree that is not on a disk.
-    public init(_ entries: [String: Entry]) { self.entries = entries }
+    package init(_ entries: [String: Entry]) { self.entries = entries }
 
-    public init(_ path: String, ignoring ignored: Ignored = []) throws {
+    package init(_ path: String, ignoring ignored: Ignored = []) throws {
         var firsts: [UInt64: String] = [:]
         let root = try openPath(path)
         if !ignored.contains(.root) {
@@ -70,15 +70,15 @@ public struct TreeSnapshot: Equatable, CustomStringConvertible {
         }
     }
 
-    public subscript(path: String) -> Entry? { entries[path] }
+    package subscript(path: String) -> Entry? { entries[path] }
 
     /// All paths but the root's, sorted; directories end in a slash.
-    public var paths: [String] {
+    package var paths: [String] {
         entries.filter { $0.key != "." }.map { $0.value.kind == .directory ? $0.key + "/" : $0.key }.sorted()
     }
 
     /// One line for each difference from `other`.
-    public func differences(from other: TreeSnapshot) -> [String] {
+    package func differences(from other: TreeSnapshot) -> [String] {
         var lines: [String] = []
         for path in Set(entries.keys).union(other.entries.keys).sorted() {
             switch (entries[path], other.entries[path]) {
@@ -91,7 +91,7 @@ public struct TreeSnapshot: Equatable, CustomStringConvertible {
         return lines
     }
 
-    public var description: String { paths.joined(separator: " ") }
+    package var description: String { paths.joined(separator: " ") }
 
     static func entry(_ name: borrowing NamePointer, in directory: borrowing OwnedDescriptor, _ ignored: Ignored)
         throws -> Entry
@@ -141,7 +141,7 @@ public struct TreeSnapshot: Equatable, CustomStringConvertible {
 }
 
 /// A name as a key: everything but plain ASCII as `\xNN`, since String takes different bytes for equal letters.
-public func snapshotKey(_ name: [UInt8]) -> String {
+package func snapshotKey(_ name: [UInt8]) -> String {
     var text = ""
     for byte in name {
         if byte > 0x20, byte < 0x7f, byte != UInt8(ascii: "\\") {
@@ -179,17 +179,17 @@ private struct TreeReader {
 }
 
 /// Opens a directory by its path.
-public func openPath(_ path: String, _ flags: OpenFlags = [.readOnly, .directory]) throws -> OwnedDescriptor {
+package func openPath(_ path: String, _ flags: OpenFlags = [.readOnly, .directory]) throws -> OwnedDescriptor {
     let terminated = Array(path.utf8) + [0]
     return try OwnedDescriptor.open(NamePointer(terminated: terminated.rawBytes), flags)
 }
 
 /// A directory of a test's own, removed with all it holds when the test ends. It lies on a file system with `user.`,
 /// `trusted.` and `security.` attributes.
-public final class TemporaryDirectory {
-    public let path: String
+package final class TemporaryDirectory {
+    package let path: String
 
-    public init(in parent: String = "/var/tmp") throws {
+    package init(in parent: String = "/var/tmp") throws {
         var template = Array("\(parent)/ldiff-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw SystemCallError("mkdtemp", errno: errno) }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -201,7 +201,7 @@ public final class TemporaryDirectory {
     }
 
     /// Makes a directory inside and returns its path.
-    public func directory(_ name: String, mode: mode_t = 0o755) throws -> String {
+    package func directory(_ name: String, mode: mode_t = 0o755) throws -> String {
         let full = path + "/" + name
         guard mkdir(full, mode) == 0, chmod(full, mode) == 0 else { throw SystemCallError("mkdir", errno: errno) }
         return full
@@ -227,20 +227,20 @@ private func removeContents(of directory: borrowing OwnedDescriptor) throws {
 }
 
 /// A stream from memory, in slabs of a chosen size.
-public struct MemorySource: SlabSource, ~Copyable {
+package struct MemorySource: SlabSource, ~Copyable {
     private let bytes: [UInt8]
     private var position = 0
     private let pieceSize: Int
     private let pool: SlabPool
 
-    public init(_ bytes: [UInt8], pieceSize: Int = SlabSourceDefaults.payload) {
+    package init(_ bytes: [UInt8], pieceSize: Int = SlabSourceDefaults.payload) {
         self.bytes = bytes
         self.pieceSize = pieceSize
         pool = SlabPool(
             slabCapacity: SlabSourceDefaults.headroom + pieceSize, headroom: SlabSourceDefaults.headroom)
     }
 
-    public mutating func next() throws(LayerError) -> Slab? {
+    package mutating func next() throws(LayerError) -> Slab? {
         guard position < bytes.count else { return nil }
         let end = min(position + pieceSize, bytes.count)
         let slab = pool.take()
@@ -249,5 +249,5 @@ public struct MemorySource: SlabSource, ~Copyable {
         return slab
     }
 
-    public mutating func recycle(_ slab: consuming Slab) { pool.give(slab) }
+    package mutating func recycle(_ slab: consuming Slab) { pool.give(slab) }
 }

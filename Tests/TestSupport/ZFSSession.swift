@@ -3,20 +3,20 @@ import Synchronization
 
 /// The pool that the tests of zfs use: that of `Tests/Kernel/run` in the virtual machine (`LDIFF_ZFS_POOL`), else one on a
 /// zfs-fuse that is started for this process and goes with it. One for the process: a second would wait for the first.
-public enum ZFSSession {
+package enum ZFSSession {
     private static let started: Result<String, any Error> = Result { try start() }
 
     /// The pool's name. Fails, and never skips, where there can be none.
-    public static func pool() throws -> String { try started.get() }
+    package static func pool() throws -> String { try started.get() }
 
     /// Whether OpenZFS's kernel module is what is tested.
-    public static let isKernel = getenv("LDIFF_ZFS_POOL") != nil
+    package static let isKernel = getenv("LDIFF_ZFS_POOL") != nil
 
     /// Destroys a test's dataset with all below it, mounted or not. What was unmounted a moment ago is busy for a while.
     ///
     /// The kernel tells a FUSE server of a file's last close in its own time. zfs-fuse that hears of it only after the unmount calls the
     /// dataset busy for ever: there, one that is mounted nowhere any more is left to the pool's end. On OpenZFS that is an error.
-    public static func destroy(_ dataset: String) throws {
+    package static func destroy(_ dataset: String) throws {
         for attempt in 0... {
             let mounts = try mountPoints(of: dataset)
             for point in mounts.reversed() { unmountWhenHeard(point, isKernel || attempt < 20 ? 0 : Int(MNT_DETACH)) }
@@ -43,7 +43,7 @@ public enum ZFSSession {
     }
 
     /// Unmounts after a question to the file system, whose answer says that zfs-fuse has heard of what was closed before.
-    public static func unmountWhenHeard(_ point: String, _ flags: Int) {
+    package static func unmountWhenHeard(_ point: String, _ flags: Int) {
         var facts = statvfs()
         statvfs(point, &facts)
         umount2(point, Int32(flags))

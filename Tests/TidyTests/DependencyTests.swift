@@ -13,6 +13,7 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
         "Glibc", "Synchronization",
     ],
+    "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],
     "LayerKit": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
         "SystemPackage", "Dispatch", "Synchronization",

@@ -1,6 +1,6 @@
 import Benchmark
 import CMallocCounter
-import LinuxIO
+import EngineParts
 
 /// What is counted in every benchmark, and held by the files in Thresholds. The library's own allocation and system-call
 /// metrics read zero without its traits, so these are ours.
@@ -43,10 +43,8 @@ extension Benchmark {
     }
 
     /// Reports what the engine asked of the kernel.
-    public func report(_ io: IOCounters) {
-        let calls =
-            io.opens + io.stats + io.directoryReads + io.attributeCalls + io.inlineReads + io.creates + io.ringEnters
-        measurement(.entryCalls, Int(calls))
-        measurement(.ringEnters, Int(io.ringEnters))
+    public func report(_ counts: EnginePart.Counts) {
+        measurement(.entryCalls, counts.calls)
+        measurement(.ringEnters, counts.ringEnters)
     }
 }
