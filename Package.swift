@@ -26,7 +26,8 @@ func systemLibrary(_ name: String, pkgConfig: String?, apt: String) -> Target {
 
 /// What a layer passes on its way out or in.
 let engine: [Target.Dependency] = [
-    "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+    "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
+    "LayerDrivers",
 ]
 /// The same with the pipelines over it, for programs and their tests.
 let pipeline: [Target.Dependency] = engine + ["LayerPipeline"]
@@ -35,6 +36,8 @@ let package = Package(
     name: "ldiff",
     products: [
         .library(name: "LayerKit", targets: ["LayerKit"]),
+        // libldiff for C; `make libldiff` gives it its name, version and list of symbols.
+        .library(name: "ldiff-c", type: .dynamic, targets: ["LDiffC"]),
         .executable(name: "ldiff", targets: ["ldiff"]),
         // Programs of their own, so that building `ldiff` never compiles NIO or gRPC.
         .executable(name: "docker-ldiff-graphdriver", targets: ["docker-ldiff-graphdriver"]),
@@ -71,6 +74,7 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("LDIFF_FAULTS", .when(configuration: .debug))]),
 
         .target(name: "LayerModel", swiftSettings: engineSettings),
+        .target(name: "PlainJSON", dependencies: ["LayerModel"], swiftSettings: engineSettings),
         .target(name: "TarCodec", swiftSettings: engineSettings),
         .target(
             name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], swiftSettings: engineSettings),
@@ -86,7 +90,7 @@ let package = Package(
             ],
             swiftSettings: engineSettings),
         .target(
-            name: "LayerFormats", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
+            name: "LayerFormats", dependencies: ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
             swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
         .target(name: "LayerPipeline", dependencies: engine, swiftSettings: engineSettings),
@@ -97,11 +101,22 @@ let package = Package(
         .target(
             name: "LayerDrivers", dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts"],
             swiftSettings: engineSettings),
+        // The header is the truth: the compiler holds the functions of LDiffC against it.
+        .target(name: "CLDiff"),
+        .target(
+            name: "LDiffC",
+            dependencies: [
+                "CLDiff", "LayerKit", "LayerPipeline", "LayerModel", "LinuxIO", "PlainJSON",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: engineSettings),
         .target(name: "EngineParts", dependencies: engine, swiftSettings: engineSettings),
         .target(name: "CBench"),
         .target(
             name: "BenchHarness",
-            dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench"],
+            dependencies: [
+                "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench",
+            ],
             swiftSettings: programSettings),
         .target(name: "CMallocCounter"),
         .executableTarget(
@@ -123,7 +138,8 @@ let package = Package(
             ],
             swiftSettings: programSettings),
         // What Docker says, apart from the server that hears it: it is fuzzed, and no server is built for that.
-        .target(name: "GraphDriverMessages", dependencies: ["LayerModel"], swiftSettings: programSettings),
+        .target(
+            name: "GraphDriverMessages", dependencies: ["LayerModel", "PlainJSON"], swiftSettings: programSettings),
         .target(
             name: "GraphDriverPlugin",
             dependencies: pipeline + [
@@ -175,6 +191,8 @@ let package = Package(
             path: "Tests/TestSupport",
             swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
+        .testTarget(
+            name: "PlainJSONTests", dependencies: ["PlainJSON", "LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(
             name: "LinuxIOTests", dependencies: pipeline + ["CLinux", "TestSupport"],

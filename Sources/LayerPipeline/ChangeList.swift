@@ -1,9 +1,9 @@
-package import LayerEngine
-package import LayerModel
-import LinuxIO
+public import LayerEngine
+public import LayerModel
+import PlainJSON
 
 /// How a list of changes is written.
-package enum ChangeListFormat: Sendable {
+public enum ChangeListFormat: Sendable {
     /// `A /path` and a newline; control bytes, backslashes and bytes that are not UTF-8 read `\xNN`.
     case text
     /// `A /path` and a NUL, the path's bytes as they are.
@@ -17,7 +17,7 @@ extension LayerDifference {
     ///
     /// `prefix` and `suffix` go before and after the list; the suffix may tell of the report.
     @discardableResult
-    package static func list(
+    public static func list(
         _ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false,
         format: ChangeListFormat, to output: OutputFile, prefix: String = "",
         suffix: (ChangesReport) -> String = { _ in "" }
@@ -49,7 +49,7 @@ extension LayerDifference {
 private struct ChangeListWriter: ~Copyable {
     private var sink: OutputSink
     private let format: ChangeListFormat
-    private var isFirst = true
+    private var json = JSONWriter()
     private var escaped: [UInt8] = []
 
     init(_ output: OutputFile, _ format: ChangeListFormat) {
@@ -69,16 +69,23 @@ private struct ChangeListWriter: ~Copyable {
             if PathEscaping.isPlain(path) {
                 try sink.write(path)
             } else {
-                try writeEscaped(path, inJSON: false)
+                escaped.removeAll(keepingCapacity: true)
+                PathEscaping.append(path, to: &escaped, inJSON: false)
+                let text = escaped
+                try sink.write(text.rawBytes)
             }
             try sink.write(UInt8(ascii: "\n"))
         case .json:
-            try write(isFirst ? "{\"kind\":\"" : ",\n{\"kind\":\"")
-            isFirst = false
-            try sink.write(letter)
-            try write("\",\"path\":\"")
-            try writeEscaped(path, inJSON: true)
-            try write("\"}")
+            json.beginLine()
+            json.beginObject()
+            json.name("kind")
+            json.letter(letter)
+            json.name("path")
+            json.path(path)
+            json.endObject()
+            let text = json.takeBytes()
+            try sink.write(text.rawBytes)
+            json.giveBack(text)
         }
     }
 
@@ -89,13 +96,4 @@ private struct ChangeListWriter: ~Copyable {
     }
 
     mutating func finish() throws(LayerError) { try sink.finish() }
-
-    private mutating func writeEscaped(_ path: RawSpan, inJSON: Bool) throws(LayerError) {
-        var escaped: [UInt8] = []
-        swap(&escaped, &self.escaped)
-        escaped.removeAll(keepingCapacity: true)
-        PathEscaping.append(path, to: &escaped, inJSON: inJSON)
-        try sink.write(escaped.rawBytes)
-        self.escaped = escaped
-    }
 }

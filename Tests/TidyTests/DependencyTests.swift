@@ -3,6 +3,7 @@ import Testing
 /// What the files of each target may import. A target that is not named here fails: it must be placed first.
 private let mayImport: [String: Set<String>] = [
     "LayerModel": ["Glibc", "Synchronization", "SystemPackage", "BasicContainers"],
+    "PlainJSON": ["LayerModel"],
     "TarCodec": [],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
@@ -10,7 +11,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerPipeline": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
         "Glibc", "Synchronization",
     ],
     "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],
@@ -18,22 +19,24 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
         "SystemPackage", "Dispatch", "Synchronization",
     ],
+    "LDiffC": ["CLDiff", "LayerModel", "LayerKit", "LayerPipeline", "LinuxIO", "PlainJSON", "SystemPackage", "Synchronization"],
     "LayerDrivers": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
     ],
     "BenchHarness": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc", "Synchronization",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc",
+        "Synchronization",
     ],
     "DaemonSupport": [
         "LayerModel", "LinuxIO", "CAllocator", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc",
         "Synchronization",
     ],
-    "GraphDriverMessages": ["LayerModel", "FoundationEssentials"],
+    "GraphDriverMessages": ["LayerModel", "PlainJSON"],
     "GraphDriverPlugin": [
-        "GraphDriverMessages", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO", "LayerEngine",
+        "GraphDriverMessages", "PlainJSON", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO", "LayerEngine",
         "LayerDrivers",
         "LayerMounts",
-        "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle", "FoundationEssentials",
+        "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle",
         "Glibc", "Synchronization",
     ],
     "docker-ldiff-graphdriver": [
@@ -56,7 +59,7 @@ private let mayImport: [String: Set<String>] = [
         "ArgumentParser", "Logging", "Glibc",
     ],
     "ldiff": [
-        "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
+        "LayerModel", "PlainJSON", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
         "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
     ],
 ]
