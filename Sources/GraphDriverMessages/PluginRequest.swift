@@ -1,24 +1,24 @@
-public import LayerModel
-public import PlainJSON
+import LayerModel
+import PlainJSON
 
 /// What Docker sends with a call: a JSON object whose members are left out when they are empty.
 ///
 /// As Go reads it: `null` says nothing, unknown members are passed over, and of a member that comes twice the last counts.
-public struct PluginRequest: Sendable {
-    public var id = ""
-    public var parent = ""
-    public var mountLabel = ""
-    public var storage: [String: String] = [:]
-    public var home = ""
-    public var options: [String] = []
-    public var userMaps: [PluginIDMap] = []
-    public var groupMaps: [PluginIDMap] = []
+package struct PluginRequest: Sendable {
+    package var id = ""
+    package var parent = ""
+    package var mountLabel = ""
+    package var storage: [String: String] = [:]
+    package var home = ""
+    package var options: [String] = []
+    package var userMaps: [PluginIDMap] = []
+    package var groupMaps: [PluginIDMap] = []
 
     /// The request of a call that says nothing.
-    public init() {}
+    package init() {}
 
     /// Reads a body; an empty one is an empty object. Throws `invalidArgument`.
-    public init(body: [UInt8]) throws(LayerError) {
+    package init(body: [UInt8]) throws(LayerError) {
         guard !body.isEmpty else { return }
         do throws(JSONError) {
             var reader = JSONReader(body.rawBytes)
@@ -61,13 +61,13 @@ public struct PluginRequest: Sendable {
 }
 
 /// One run of ids, as Docker's JSON has it; old documentation spells the names without underscores.
-public struct PluginIDMap: Equatable, Sendable {
-    public var container: UInt32 = 0
-    public var host: UInt32 = 0
-    public var count: UInt32 = 0
+package struct PluginIDMap: Equatable, Sendable {
+    package var container: UInt32 = 0
+    package var host: UInt32 = 0
+    package var count: UInt32 = 0
 
     /// Reads an array of runs.
-    public static func list(_ reader: inout JSONReader) throws(JSONError) -> [PluginIDMap] {
+    package static func list(_ reader: inout JSONReader) throws(JSONError) -> [PluginIDMap] {
         var maps: [PluginIDMap] = []
         try reader.beginArray()
         while try reader.nextElement() { maps.append(try PluginIDMap(&reader)) }
@@ -75,7 +75,7 @@ public struct PluginIDMap: Equatable, Sendable {
     }
 
     /// Writes an array of runs.
-    public static func write(_ maps: [PluginIDMap], to json: inout JSONWriter) {
+    package static func write(_ maps: [PluginIDMap], to json: inout JSONWriter) {
         json.beginArray()
         for map in maps {
             json.beginObject()

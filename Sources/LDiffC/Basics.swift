@@ -7,28 +7,28 @@ import LayerPipeline
 /// Lives as long as the process.
 private nonisolated(unsafe) let versionText = CText(LayerKitVersion.current)
 
-@c @implementation public func ldiff_version_number() -> UInt32 {
+@c @implementation package func ldiff_version_number() -> UInt32 {
     let parts = LayerKitVersion.current.split(separator: ".").map { UInt32($0) ?? 0 }
     return parts[0] * 10000 + parts[1] * 100 + parts[2]
 }
 
-@c @implementation public func ldiff_version_string() -> UnsafePointer<CChar>! {
+@c @implementation package func ldiff_version_string() -> UnsafePointer<CChar>! {
     unsafe UnsafePointer(versionText.address)
 }
 
-@c @implementation public func ldiff_error_code(_ error: OpaquePointer!) -> Int32 {
+@c @implementation package func ldiff_error_code(_ error: OpaquePointer!) -> Int32 {
     unsafe look(error, ErrorHandle.self)?.code ?? 0
 }
 
-@c @implementation public func ldiff_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
+@c @implementation package func ldiff_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
     unsafe look(error, ErrorHandle.self).map { unsafe UnsafePointer($0.message.address) }
 }
 
-@c @implementation public func ldiff_error_hint(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
+@c @implementation package func ldiff_error_hint(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
     unsafe look(error, ErrorHandle.self)?.hint.map { unsafe UnsafePointer($0.address) }
 }
 
-@c @implementation public func ldiff_error_path(
+@c @implementation package func ldiff_error_path(
     _ error: OpaquePointer!, _ count: UnsafeMutablePointer<Int>!
 ) -> UnsafePointer<UInt8>! {
     guard let path = unsafe look(error, ErrorHandle.self)?.path else {
@@ -40,29 +40,33 @@ private nonisolated(unsafe) let versionText = CText(LayerKitVersion.current)
     return unsafe UnsafeRawPointer(path.address).assumingMemoryBound(to: UInt8.self)
 }
 
-@c @implementation public func ldiff_error_free(_ error: OpaquePointer!) { unsafe takeBack(error, ErrorHandle.self) }
+@c @implementation package func ldiff_error_free(_ error: OpaquePointer!) { unsafe takeBack(error, ErrorHandle.self) }
 
-@c @implementation public func ldiff_cancel_new() -> OpaquePointer! { unsafe giveOut(CancelHandle()) }
+@c @implementation package func ldiff_cancel_new() -> OpaquePointer! { unsafe giveOut(CancelHandle()) }
 
-@c @implementation public func ldiff_cancel_set(_ cancel: OpaquePointer!) {
+@c @implementation package func ldiff_cancel_set(_ cancel: OpaquePointer!) {
     unsafe look(cancel, CancelHandle.self)?.interruption.interrupt()
 }
 
-@c @implementation public func ldiff_cancel_free(_ cancel: OpaquePointer!) { unsafe takeBack(cancel, CancelHandle.self) }
+@c @implementation package func ldiff_cancel_free(_ cancel: OpaquePointer!) {
+    unsafe takeBack(cancel, CancelHandle.self)
+}
 
-@c @implementation public func ldiff_report_json(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
+@c @implementation package func ldiff_report_json(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
     unsafe look(report, ReportHandle.self).map { unsafe UnsafePointer($0.json.address) }
 }
 
-@c @implementation public func ldiff_report_diff_id(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
+@c @implementation package func ldiff_report_diff_id(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
     unsafe look(report, ReportHandle.self)?.diffID.map { unsafe UnsafePointer($0.address) }
 }
 
-@c @implementation public func ldiff_report_digest(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
+@c @implementation package func ldiff_report_digest(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
     unsafe look(report, ReportHandle.self)?.digest.map { unsafe UnsafePointer($0.address) }
 }
 
-@c @implementation public func ldiff_report_free(_ report: OpaquePointer!) { unsafe takeBack(report, ReportHandle.self) }
+@c @implementation package func ldiff_report_free(_ report: OpaquePointer!) {
+    unsafe takeBack(report, ReportHandle.self)
+}
 
 /// Runs `body` and turns what it throws into a code and an error for C.
 func answer(

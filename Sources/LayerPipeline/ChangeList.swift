@@ -1,9 +1,9 @@
-public import LayerEngine
-public import LayerModel
+package import LayerEngine
+package import LayerModel
 import PlainJSON
 
 /// How a list of changes is written.
-public enum ChangeListFormat: Sendable {
+package enum ChangeListFormat: Sendable {
     /// `A /path` and a newline; control bytes, backslashes and bytes that are not UTF-8 read `\xNN`.
     case text
     /// `A /path` and a NUL, the path's bytes as they are.
@@ -17,7 +17,7 @@ extension LayerDifference {
     ///
     /// `prefix` and `suffix` go before and after the list; the suffix may tell of the report.
     @discardableResult
-    public static func list(
+    package static func list(
         _ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false,
         format: ChangeListFormat, to output: OutputFile, prefix: String = "",
         suffix: (ChangesReport) -> String = { _ in "" }

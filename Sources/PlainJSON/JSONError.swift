@@ -1,9 +1,9 @@
-public import LayerModel
+package import LayerModel
 
 /// Why text is no JSON (RFC 8259), or not the JSON that was asked for; and where.
-public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
     /// What is wrong there.
-    public enum Reason: Equatable, Sendable {
+    package enum Reason: Equatable, Sendable {
         case endOfText
         case unexpectedByte
         case controlInString
@@ -20,16 +20,16 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
         case wanted(JSONKind)
     }
 
-    public let reason: Reason
+    package let reason: Reason
     /// Bytes before the place.
-    public let offset: Int
+    package let offset: Int
 
-    public init(_ reason: Reason, at offset: Int) {
+    package init(_ reason: Reason, at offset: Int) {
         self.reason = reason
         self.offset = offset
     }
 
-    public var description: String { "\(words) (at byte \(offset) of the JSON)" }
+    package var description: String { "\(words) (at byte \(offset) of the JSON)" }
 
     private var words: String {
         switch reason {
@@ -51,7 +51,7 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 /// What a value is.
-public enum JSONKind: String, Equatable, Sendable {
+package enum JSONKind: String, Equatable, Sendable {
     case object, array, string, number, null
     case bool = "truth value"
 }
@@ -59,7 +59,7 @@ public enum JSONKind: String, Equatable, Sendable {
 extension LayerError {
     /// The error of whoever needed that JSON.
     @inline(never)
-    public init(_ error: JSONError, _ code: Code, _ operation: String, path: PathBytes? = nil) {
+    package init(_ error: JSONError, _ code: Code, _ operation: String, path: PathBytes? = nil) {
         self.init(code, operation, path: path, cause: .reason(error.description))
     }
 }

@@ -1,13 +1,13 @@
 import LayerModel
 
 /// How much a reader takes.
-public struct JSONLimits: Sendable {
+package struct JSONLimits: Sendable {
     /// How deep values may be nested; a value that is no object or array has depth 0.
-    public var depth = 64
+    package var depth = 64
     /// Refuse an object that has a name twice. Else the caller sees both, in order.
-    public var refusesRepeatedNames = false
+    package var refusesRepeatedNames = false
 
-    public init(depth: Int = 64, refusesRepeatedNames: Bool = false) {
+    package init(depth: Int = 64, refusesRepeatedNames: Bool = false) {
         self.depth = depth
         self.refusesRepeatedNames = refusesRepeatedNames
     }
@@ -18,10 +18,10 @@ public struct JSONLimits: Sendable {
 /// Strict: no byte order mark, strings are UTF-8, numbers have the form that the rule gives, and `end` refuses everything but
 /// blanks behind the value. Half of a surrogate pair reads U+FFFD. An object is read with `beginObject` and then `nextMember`
 /// until it says false, each member's value with exactly one other call; arrays alike.
-public struct JSONReader: ~Escapable {
+package struct JSONReader: ~Escapable {
     let text: RawSpan
     /// Where the reader stands.
-    public private(set) var position = 0
+    package private(set) var position = 0
     private let limits: JSONLimits
     private var depth = 0
     private var isFirst = false
@@ -30,13 +30,13 @@ public struct JSONReader: ~Escapable {
     private var names = JSONNames()
 
     @_lifetime(copy text)
-    public init(_ text: RawSpan, limits: JSONLimits = JSONLimits()) {
+    package init(_ text: RawSpan, limits: JSONLimits = JSONLimits()) {
         self.text = text
         self.limits = limits
     }
 
     /// What the next value is, from its first byte.
-    public mutating func kind() throws(JSONError) -> JSONKind {
+    package mutating func kind() throws(JSONError) -> JSONKind {
         skipBlanks()
         guard position < text.byteCount else { throw error(.endOfText) }
         switch text[position] {
@@ -50,13 +50,13 @@ public struct JSONReader: ~Escapable {
         }
     }
 
-    public mutating func beginObject() throws(JSONError) {
+    package mutating func beginObject() throws(JSONError) {
         try begin(.object)
         if limits.refusesRepeatedNames { names.begin() }
     }
 
     /// Moves on to the next member's value; false at the object's end, which is passed.
-    public mutating func nextMember() throws(JSONError) -> Bool {
+    package mutating func nextMember() throws(JSONError) -> Bool {
         guard try next(UInt8(ascii: "}")) else {
             if limits.refusesRepeatedNames, !names.end() { throw error(.repeatedName) }
             return false
@@ -73,22 +73,22 @@ public struct JSONReader: ~Escapable {
     }
 
     /// The current member's name; until the next call.
-    public var memberName: JSONText {
+    package var memberName: JSONText {
         @_lifetime(copy self)
         get { JSONText(text.extracting(name), hasEscapes: nameHasEscapes) }
     }
 
     /// Whether the current member has that name.
-    public func isMember(_ text: StaticString) -> Bool { memberName.equals(text) }
+    package func isMember(_ text: StaticString) -> Bool { memberName.equals(text) }
 
-    public mutating func beginArray() throws(JSONError) { try begin(.array) }
+    package mutating func beginArray() throws(JSONError) { try begin(.array) }
 
     /// Moves on to the next element; false at the array's end, which is passed.
-    public mutating func nextElement() throws(JSONError) -> Bool { try next(UInt8(ascii: "]")) }
+    package mutating func nextElement() throws(JSONError) -> Bool { try next(UInt8(ascii: "]")) }
 
     /// A string, in place.
     @_lifetime(copy self)
-    public mutating func string() throws(JSONError) -> JSONText {
+    package mutating func string() throws(JSONError) -> JSONText {
         guard try kind() == .string else { throw error(.wanted(.string)) }
         position += 1
         let start = position
@@ -114,7 +114,7 @@ public struct JSONReader: ~Escapable {
         }
     }
 
-    public mutating func bool() throws(JSONError) -> Bool {
+    package mutating func bool() throws(JSONError) -> Bool {
         guard try kind() == .bool else { throw error(.wanted(.bool)) }
         let value = text[position] == UInt8(ascii: "t")
         try take(word: value ? "true" : "false")
@@ -122,7 +122,7 @@ public struct JSONReader: ~Escapable {
     }
 
     /// Passes over `null`; false, and nothing is passed, where the next value is another.
-    public mutating func takeNull() throws(JSONError) -> Bool {
+    package mutating func takeNull() throws(JSONError) -> Bool {
         guard try kind() == .null else { return false }
         try take(word: "null")
         return true
@@ -130,7 +130,7 @@ public struct JSONReader: ~Escapable {
 
     /// A number's text.
     @_lifetime(copy self)
-    public mutating func number() throws(JSONError) -> RawSpan {
+    package mutating func number() throws(JSONError) -> RawSpan {
         guard try kind() == .number else { throw error(.wanted(.number)) }
         let start = position
         if text[position] == UInt8(ascii: "-") { position += 1 }
@@ -150,7 +150,7 @@ public struct JSONReader: ~Escapable {
     }
 
     /// A number without fraction and exponent, in range.
-    public mutating func int64() throws(JSONError) -> Int64 {
+    package mutating func int64() throws(JSONError) -> Int64 {
         let (magnitude, isNegative, start) = try whole()
         if isNegative {
             guard magnitude <= Int64.min.magnitude else { throw JSONError(.outOfRange, at: start) }
@@ -161,7 +161,7 @@ public struct JSONReader: ~Escapable {
     }
 
     /// The same, from zero on.
-    public mutating func uint64() throws(JSONError) -> UInt64 {
+    package mutating func uint64() throws(JSONError) -> UInt64 {
         let (magnitude, isNegative, start) = try whole()
         guard !isNegative || magnitude == 0 else { throw JSONError(.outOfRange, at: start) }
         return magnitude
@@ -169,7 +169,7 @@ public struct JSONReader: ~Escapable {
 
     /// Passes over any value, all of which must be JSON. Says where it stands.
     @discardableResult
-    public mutating func skip() throws(JSONError) -> Range<Int> {
+    package mutating func skip() throws(JSONError) -> Range<Int> {
         let kind = try kind()
         let start = position
         switch kind {
@@ -188,7 +188,7 @@ public struct JSONReader: ~Escapable {
     }
 
     /// An array of strings.
-    public mutating func strings() throws(JSONError) -> [String] {
+    package mutating func strings() throws(JSONError) -> [String] {
         var strings: [String] = []
         try beginArray()
         while try nextElement() { strings.append(try string().string) }
@@ -196,13 +196,13 @@ public struct JSONReader: ~Escapable {
     }
 
     /// Says that all was read; refuses everything but blanks.
-    public mutating func end() throws(JSONError) {
+    package mutating func end() throws(JSONError) {
         skipBlanks()
         guard position == text.byteCount else { throw error(.bytesBehind) }
     }
 
     /// The error of a caller that does not like what it read last.
-    public func error(_ reason: JSONError.Reason) -> JSONError { JSONError(reason, at: position) }
+    package func error(_ reason: JSONError.Reason) -> JSONError { JSONError(reason, at: position) }
 
     private mutating func begin(_ wanted: JSONKind) throws(JSONError) {
         guard try kind() == wanted else { throw error(.wanted(wanted)) }

@@ -1,5 +1,5 @@
-import LayerModel
 import LayerDrivers
+import LayerModel
 import TestSupport
 import Testing
 

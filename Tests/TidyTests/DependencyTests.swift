@@ -11,7 +11,8 @@ private let mayImport: [String: Set<String>] = [
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerPipeline": [
-        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
+        "LayerDrivers",
         "Glibc", "Synchronization",
     ],
     "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],
@@ -19,7 +20,9 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
         "SystemPackage", "Dispatch", "Synchronization",
     ],
-    "LDiffC": ["CLDiff", "LayerModel", "LayerKit", "LayerPipeline", "LinuxIO", "PlainJSON", "SystemPackage", "Synchronization"],
+    "LDiffC": [
+        "CLDiff", "LayerModel", "LayerKit", "LayerPipeline", "LinuxIO", "PlainJSON", "SystemPackage", "Synchronization",
+    ],
     "LayerDrivers": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
     ],
@@ -33,7 +36,8 @@ private let mayImport: [String: Set<String>] = [
     ],
     "GraphDriverMessages": ["LayerModel", "PlainJSON"],
     "GraphDriverPlugin": [
-        "GraphDriverMessages", "PlainJSON", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO", "LayerEngine",
+        "GraphDriverMessages", "PlainJSON", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO",
+        "LayerEngine",
         "LayerDrivers",
         "LayerMounts",
         "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle",
@@ -59,7 +63,8 @@ private let mayImport: [String: Set<String>] = [
         "ArgumentParser", "Logging", "Glibc",
     ],
     "ldiff": [
-        "LayerModel", "PlainJSON", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
+        "LayerModel", "PlainJSON", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+        "LayerPipeline",
         "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
     ],
 ]
