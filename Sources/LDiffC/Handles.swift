@@ -6,6 +6,7 @@ import PlainJSON
 // What C holds is the address of one of these objects, retained once for each time that it was given out.
 
 /// A text that C reads: bytes and a zero byte that neither move nor go before the handle does.
+@safe
 final class CText {
     let address: UnsafeMutablePointer<CChar>
     /// Without the zero byte.

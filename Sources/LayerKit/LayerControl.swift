@@ -1,6 +1,6 @@
 import LayerCompression
 public import LayerModel
-import LayerPipeline
+package import LayerPipeline
 import LinuxIO
 import Synchronization
 
@@ -14,7 +14,7 @@ public final class LayerControl: Sendable {
     /// Who decides between plain calls and io_uring.
     public let io: IOMode
 
-    let interruption = Interruption()
+    package let interruption: Interruption
     private let watched = Mutex(Watched())
 
     private struct Watched {
@@ -23,9 +23,15 @@ public final class LayerControl: Sendable {
     }
 
     /// A control that nobody has cancelled.
-    public init(workers: Int? = nil, io: IOMode = .auto) {
+    public convenience init(workers: Int? = nil, io: IOMode = .auto) {
+        self.init(workers: workers, io: io, interruption: Interruption())
+    }
+
+    /// One that stops with others.
+    package init(workers: Int?, io: IOMode, interruption: Interruption) {
         self.workers = workers
         self.io = io
+        self.interruption = interruption
     }
 
     /// Stops the job for good, from any thread, also where it waits for a pipe: it ends with `cancelled` and leaves nothing

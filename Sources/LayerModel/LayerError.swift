@@ -89,6 +89,9 @@ public struct LayerError: Error, Sendable {
         package let kind: Kind
         package init(_ kind: Kind) { self.kind = kind }
 
+        /// Its number in C, below zero: `LDIFF_E_...` of ldiff.h.
+        package var number: Int32 { -kind.rawValue }
+
         /// The name of its constant.
         public var description: String { "\(kind)" }
 

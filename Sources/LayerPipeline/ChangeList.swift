@@ -1,5 +1,6 @@
 package import LayerEngine
 package import LayerModel
+import LinuxIO
 import PlainJSON
 
 /// How a list of changes is written.
