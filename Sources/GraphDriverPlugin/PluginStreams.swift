@@ -27,7 +27,7 @@ struct PluginStreams: Sendable {
                 var options = LayerExportOptions()
                 options.diff.profile = opened.profile
                 let layer = StoreLayer(try request.layer(), since: try request.parentLayer(), in: opened.driver)
-                _ = try LayerExport.write(layerOf: StoreProducer(layer, cancel), into: stream.sink, options)
+                _ = try LayerExport.write(layerOf: StoreProducer(layer, cancel), into: stream.sink, options: options)
             }
             stream.finish()
         } catch let error as LayerError {

@@ -14,7 +14,10 @@ struct CallbackSink: LayerByteSink, @unchecked Sendable {
     private let function: @convention(c) (UnsafeMutableRawPointer?, UnsafeRawPointer?, Int) -> Int32
     private let user: UnsafeMutableRawPointer?
 
-    init(_ function: @escaping @convention(c) (UnsafeMutableRawPointer?, UnsafeRawPointer?, Int) -> Int32, _ user: UnsafeMutableRawPointer?) {
+    init(
+        _ function: @escaping @convention(c) (UnsafeMutableRawPointer?, UnsafeRawPointer?, Int) -> Int32,
+        _ user: UnsafeMutableRawPointer?
+    ) {
         unsafe self.function = function
         unsafe self.user = user
     }
@@ -50,7 +53,8 @@ struct CallbackSource: LayerByteSource, @unchecked Sendable {
             guard result == 0 else { throw refused("read", result) }
             guard found >= 0, found <= room else {
                 throw LayerError(
-                    .callback, "read the layer", cause: .reason("the callback says \(found) bytes, with room for \(room)"))
+                    .callback, "read the layer",
+                    cause: .reason("the callback says \(found) bytes, with room for \(room)"))
             }
             count += found
         }

@@ -141,7 +141,8 @@ private func paths(_ list: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int) 
 func texts(_ list: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int) throws(LayerError) -> [String] {
     guard count > 0 else { return [] }
     guard let list = unsafe list else {
-        throw LayerError(.invalidArgument, "call the library", cause: .reason("the options are NULL, their count is not 0"))
+        throw LayerError(
+            .invalidArgument, "call the library", cause: .reason("the options are NULL, their count is not 0"))
     }
     var texts: [String] = []
     for index in 0..<count {

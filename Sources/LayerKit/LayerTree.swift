@@ -113,7 +113,8 @@ func writing(_ producer: some LayerProducer, to output: LayerOutput, _ options: 
         return LayerDescriptor(
             try LayerExport.write(layerOf: producer, to: file, tarSplit, options.export))
     }
-    let report = try LayerExport.write(layerOf: producer, into: SinkAdapter(sink), tarSplit, options.export)
+    let report = try LayerExport.write(
+        layerOf: producer, into: SinkAdapter(sink), tarSplit: tarSplit, options: options.export)
     try tarSplit?.commit()
     return LayerDescriptor(report)
 }

@@ -56,7 +56,7 @@ package enum LayerExport {
         layerOf source: some LayerProducer, to output: OutputFile, _ tarSplit: OutputFile?,
         _ options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
-        let report = try write(layerOf: source, into: OutputSink(output), tarSplit, options)
+        let report = try write(layerOf: source, into: OutputSink(output), tarSplit: tarSplit, options: options)
         try source.cancel.check()
         try tarSplit?.commit()
         try output.commit()
@@ -67,8 +67,8 @@ package enum LayerExport {
     ///
     /// The metadata in `tarSplit` is complete and not committed.
     package static func write<Base: ByteSink & ~Copyable>(
-        layerOf source: some LayerProducer, into base: consuming Base, _ tarSplit: OutputFile? = nil,
-        _ options: LayerExportOptions
+        layerOf source: some LayerProducer, into base: consuming Base, tarSplit: OutputFile? = nil,
+        options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
         let workers = WorkerPool(count: options.compressionWorkers ?? source.workers).count
         switch options.compression {

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import LayerModel
+import LinuxIO
 import TestSupport
 
 /// `containerd-ldiff-grpc` of this build, in a directory of its own.

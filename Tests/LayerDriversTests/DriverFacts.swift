@@ -1,6 +1,7 @@
 import Glibc
 import LayerDrivers
 import LayerModel
+import LinuxIO
 import TestSupport
 import Testing
 

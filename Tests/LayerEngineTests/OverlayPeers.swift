@@ -1,4 +1,5 @@
 import LayerEngine
+import LayerModel
 import TestSupport
 
 extension RandomStack {

@@ -1,4 +1,5 @@
 import Glibc
+import LayerModel
 import LayerMounts
 import TestSupport
 import Testing

@@ -72,6 +72,6 @@ struct LayerProduction: Sendable {
         options.digests = true
         options.diff.profile = .containerd
         options.diff.sourceDateEpoch = sourceDateEpoch
-        return try LayerExport.write(layerOf: source, into: PieceSink(queue), options)
+        return try LayerExport.write(layerOf: source, into: PieceSink(queue), options: options)
     }
 }

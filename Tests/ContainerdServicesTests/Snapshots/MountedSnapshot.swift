@@ -2,6 +2,7 @@ import ContainerdAPI
 import Glibc
 import LayerModel
 import LayerMounts
+import LinuxIO
 import TestSupport
 
 /// Mounts of a snapshot made as containerd makes them; gone when nobody holds it any more.

@@ -1,6 +1,7 @@
 import GRPCCore
 import Glibc
 import LayerModel
+import LinuxIO
 import TestSupport
 import Testing
 
