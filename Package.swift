@@ -26,7 +26,7 @@ func systemLibrary(_ name: String, pkgConfig: String?, apt: String) -> Target {
 
 /// What a layer passes on its way out or in.
 let engine: [Target.Dependency] = [
-    "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+    "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
 ]
 /// The same with the pipelines over it, for programs and their tests.
 let pipeline: [Target.Dependency] = engine + ["LayerPipeline"]
@@ -72,6 +72,7 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("LDIFF_FAULTS", .when(configuration: .debug))]),
 
         .target(name: "LayerModel", swiftSettings: engineSettings),
+        .target(name: "PlainJSON", dependencies: ["LayerModel"], swiftSettings: engineSettings),
         .target(name: "TarCodec", swiftSettings: engineSettings),
         .target(
             name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], swiftSettings: engineSettings),
@@ -87,7 +88,7 @@ let package = Package(
             ],
             swiftSettings: engineSettings),
         .target(
-            name: "LayerFormats", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
+            name: "LayerFormats", dependencies: ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
             swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
         .target(name: "LayerPipeline", dependencies: engine, swiftSettings: engineSettings),
@@ -101,7 +102,9 @@ let package = Package(
         .target(name: "CBench"),
         .target(
             name: "BenchHarness",
-            dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench"],
+            dependencies: [
+                "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench",
+            ],
             swiftSettings: programSettings),
         .target(name: "CMallocCounter"),
         .executableTarget(
@@ -123,7 +126,8 @@ let package = Package(
             ],
             swiftSettings: programSettings),
         // What Docker says, apart from the server that hears it: it is fuzzed, and no server is built for that.
-        .target(name: "GraphDriverMessages", dependencies: ["LayerModel"], swiftSettings: programSettings),
+        .target(
+            name: "GraphDriverMessages", dependencies: ["LayerModel", "PlainJSON"], swiftSettings: programSettings),
         .target(
             name: "GraphDriverPlugin",
             dependencies: pipeline + [
@@ -175,6 +179,8 @@ let package = Package(
             path: "Tests/TestSupport",
             swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
+        .testTarget(
+            name: "PlainJSONTests", dependencies: ["PlainJSON", "LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(
             name: "LinuxIOTests", dependencies: pipeline + ["CLinux", "TestSupport"],
@@ -190,7 +196,8 @@ let package = Package(
             name: "LayerCompressionTests", dependencies: pipeline + ["TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "BenchTests", dependencies: pipeline + ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
+            name: "BenchTests", dependencies: pipeline + ["BenchHarness", "TestSupport"], swiftSettings: programSettings
+        ),
         .testTarget(
             name: "LayerFormatsTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
         .testTarget(
@@ -225,7 +232,8 @@ let package = Package(
         .target(name: "DeepNets", path: "Tests/DeepNets", swiftSettings: programSettings),
         .executableTarget(
             name: "ldiff-deep", dependencies: ["DeepNets"], path: "Tests/DeepProgram", swiftSettings: programSettings),
-        .testTarget(name: "DeepTests", dependencies: pipeline + ["DeepNets", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "DeepTests", dependencies: pipeline + ["DeepNets", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

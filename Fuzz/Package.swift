@@ -39,10 +39,11 @@ let package = Package(
         .systemLibrary(name: "CAttr", path: "Linked/CAttr", pkgConfig: "libattr"),
         .target(name: "CLinux", path: "Linked/CLinux"),
         .target(name: "Crypto", swiftSettings: fuzzerSettings),
-        part("LayerModel"), part("TarCodec"), part("FilterLanguage"), part("GraphDriverMessages", ["LayerModel"]),
+        part("LayerModel"), part("TarCodec"), part("FilterLanguage"), 
+        part("PlainJSON", ["LayerModel"]), part("GraphDriverMessages", ["LayerModel", "PlainJSON"]),
         part("LinuxIO", ["LayerModel", "CLinux", "CUring", "CAttr"]),
         part("LayerCompression", ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto"]),
-        part("LayerFormats", ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"]),
+        part("LayerFormats", ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"]),
 
         .target(name: "FuzzSupport", dependencies: ["CISAL"], swiftSettings: fuzzerSettings),
         .target(
@@ -54,8 +55,9 @@ let package = Package(
         fuzzer("fuzz-gzip", "FuzzGzip", ["LayerCompression", "LayerModel", "LinuxIO", "CISAL", "CArchive"]),
         fuzzer(
             "fuzz-tar-split", "FuzzTarSplit",
-            ["FuzzArchives", "LayerFormats", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec", "CISAL"]),
+            ["FuzzArchives", "LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec", "CISAL"]),
         fuzzer("fuzz-filter", "FuzzFilter", ["FilterLanguage"]),
-        fuzzer("fuzz-graphdriver", "FuzzGraphDriver", ["GraphDriverMessages", "LayerModel"]),
+        fuzzer("fuzz-graphdriver", "FuzzGraphDriver", ["GraphDriverMessages", "PlainJSON", "LayerModel"]),
+        fuzzer("fuzz-json", "FuzzJSON", ["PlainJSON", "LayerModel"]),
     ]
 )

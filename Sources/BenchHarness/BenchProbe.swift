@@ -2,6 +2,7 @@ import CBench
 import Glibc
 import LayerModel
 import LinuxIO
+import PlainJSON
 
 /// What the harness runs in processes of its own: the floor, and checks, whose memory must not count as anybody else's.
 package enum BenchProbe {

@@ -1,6 +1,7 @@
 import CBench
 import Glibc
 import LayerModel
+import PlainJSON
 
 /// `ldiff bench`: runs jobs, checks what they made, and reports.
 package enum Bench {

@@ -1,3 +1,5 @@
+import PlainJSON
+
 /// Limits on what is counted: never on a time.
 ///
 /// A JSON object of jobs, each with limits by name: `systemCallsPerEntry` (ldiff's own counters), `ringEntersPerEntry`,

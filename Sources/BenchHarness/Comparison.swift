@@ -1,3 +1,5 @@
+import PlainJSON
+
 /// Two results of the harness side by side: the same machine or another, the same ldiff or another.
 package struct BenchComparison {
     private let before: StoredResult

@@ -1,3 +1,5 @@
+import PlainJSON
+
 /// What became of a time between two programs, or two runs of the harness.
 struct Difference: Sendable, Equatable {
     /// The median after, in parts of the median before.

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import PlainJSON
 
 /// A store of one driver that holds the input as the layer `base`, and `changed` on it, in which 100 files were changed.
 struct DriverStore {

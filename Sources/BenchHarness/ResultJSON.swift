@@ -1,3 +1,5 @@
+import PlainJSON
+
 /// Results as JSON: everything that was measured, run by run.
 extension BenchResult {
     /// `{"format": 1, "machine": {...}, "input": ..., "jobs": [...], "budget": {...}, "targets": [...]}`.

@@ -1,4 +1,5 @@
 import LinuxIO
+import PlainJSON
 
 /// What came of one contender.
 struct Row: Sendable {

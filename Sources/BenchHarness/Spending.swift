@@ -1,3 +1,5 @@
+import PlainJSON
+
 /// Where the time of a job went, and how the ring was used.
 struct Spending: Sendable, Equatable {
     /// Parts of the time that all processors together had from the start of a run to its end: ldiff's own code, and the

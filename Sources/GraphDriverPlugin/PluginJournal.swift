@@ -1,8 +1,8 @@
-import FoundationEssentials
 import Glibc
 import GraphDriverMessages
 import LayerDrivers
 import LayerModel
+import PlainJSON
 import Synchronization
 
 /// What the plugin must still know when it is started again while Docker goes on: how Docker opened the store, which
@@ -12,7 +12,7 @@ import Synchronization
 /// of an earlier boot, and one that a crash cut short, do not count.
 final class PluginJournal: Sendable {
     /// How Docker opened the store.
-    struct Opening: Codable, Equatable, Sendable {
+    struct Opening: Equatable, Sendable {
         var home: String
         var options: [String]
         var userMaps: [PluginIDMap]
@@ -216,7 +216,7 @@ extension PluginJournal.State {
         let words = line.split(separator: " ", maxSplits: 1)
         guard words.count == 2 else { return }
         if words[0] == "opened" {
-            opening = try? JSONDecoder().decode(PluginJournal.Opening.self, from: Data(words[1].utf8))
+            opening = try? PluginJournal.Opening(Array(words[1].utf8).rawBytes)
             return
         }
         let parts = words[1].split(separator: " ")
@@ -250,9 +250,7 @@ extension PluginJournal.State {
     /// The fewest lines that add up to this.
     fileprivate var lines: [String] {
         var lines: [String] = []
-        if let opening, let json = try? JSONEncoder().encode(opening) {
-            lines.append("opened " + String(decoding: json, as: UTF8.self))
-        }
+        if let opening { lines.append("opened " + String(decoding: opening.json, as: UTF8.self)) }
         lines += mounts.map {
             "mounts \(PluginJournal.hex($0.key)) \($0.value) \(PluginJournal.hex(labels[$0.key] ?? ""))"
         }
@@ -262,5 +260,48 @@ extension PluginJournal.State {
             "applied \(PluginJournal.hex($0.key)) \($0.value.size) \($0.value.time)"
         }
         return lines
+    }
+}
+
+extension PluginJournal.Opening {
+    /// Reads what `json` wrote; all four members must be there.
+    fileprivate init(_ text: RawSpan) throws(JSONError) {
+        var (home, options): (String?, [String]?)
+        var (userMaps, groupMaps): ([PluginIDMap]?, [PluginIDMap]?)
+        var reader = JSONReader(text)
+        try reader.beginObject()
+        while try reader.nextMember() {
+            if reader.isMember("home") {
+                home = try reader.string().string
+            } else if reader.isMember("options") {
+                options = try reader.strings()
+            } else if reader.isMember("userMaps") {
+                userMaps = try PluginIDMap.list(&reader)
+            } else if reader.isMember("groupMaps") {
+                groupMaps = try PluginIDMap.list(&reader)
+            } else {
+                try reader.skip()
+            }
+        }
+        try reader.end()
+        guard let home, let options, let userMaps, let groupMaps else { throw reader.error(.endOfText) }
+        self.init(home: home, options: options, userMaps: userMaps, groupMaps: groupMaps)
+    }
+
+    fileprivate var json: [UInt8] {
+        var json = JSONWriter()
+        json.beginObject()
+        json.name("home")
+        json.string(home)
+        json.name("options")
+        json.beginArray()
+        for option in options { json.string(option) }
+        json.endArray()
+        json.name("userMaps")
+        PluginIDMap.write(userMaps, to: &json)
+        json.name("groupMaps")
+        PluginIDMap.write(groupMaps, to: &json)
+        json.endObject()
+        return json.bytes
     }
 }

@@ -2,6 +2,7 @@ import GraphDriverMessages
 import LayerDrivers
 import LayerEngine
 import LayerModel
+import PlainJSON
 
 extension PluginRequest {
     /// The layer that the call is about.
@@ -34,73 +35,90 @@ enum PluginAnswer {
 
     /// A failure, in the words that Docker's client shows.
     static func failure(_ error: any Error) -> [UInt8] {
-        var json = JSONBytes()
-        json.raw("{\"Err\":")
-        json.string(String("\(error)".map { $0.isNewline ? " " : $0 }))
-        json.raw("}")
-        return json.bytes
+        object { json in
+            json.name("Err")
+            json.string(String("\(error)".map { $0.isNewline ? " " : $0 }))
+        }
     }
 
     static func directory(_ path: PathBytes) -> [UInt8] {
-        var json = JSONBytes()
-        json.raw("{\"Dir\":")
-        json.string(path.bytes.rawBytes)
-        json.raw("}")
-        return json.bytes
+        object { json in
+            json.name("Dir")
+            json.string(path.bytes.rawBytes)
+        }
     }
 
-    static func exists(_ value: Bool) -> [UInt8] { Array("{\"Exists\":\(value)}".utf8) }
+    static func exists(_ value: Bool) -> [UInt8] {
+        object { json in
+            json.name("Exists")
+            json.bool(value)
+        }
+    }
 
-    static func size(_ value: UInt64) -> [UInt8] { Array("{\"Size\":\(value)}".utf8) }
+    static func size(_ value: UInt64) -> [UInt8] {
+        object { json in
+            json.name("Size")
+            json.number(value)
+        }
+    }
 
     static func status(_ rows: [StatusRow]) -> [UInt8] {
-        var json = JSONBytes()
-        json.raw("{\"Status\":[")
-        for (index, row) in rows.enumerated() {
-            if index > 0 { json.raw(",") }
-            json.raw("[")
-            json.string(row.name)
-            json.raw(",")
-            json.string(row.value)
-            json.raw("]")
+        object { json in
+            json.name("Status")
+            json.beginArray()
+            for row in rows {
+                json.beginArray()
+                json.string(row.name)
+                json.string(row.value)
+                json.endArray()
+            }
+            json.endArray()
         }
-        json.raw("]}")
-        return json.bytes
     }
 
     static func metadata(_ items: [MetadataItem]) -> [UInt8] {
-        var json = JSONBytes()
-        json.raw("{\"Metadata\":{")
-        for (index, item) in items.enumerated() {
-            if index > 0 { json.raw(",") }
-            json.string(item.key)
-            json.raw(":")
-            json.string(item.value.bytes.rawBytes)
+        object { json in
+            json.name("Metadata")
+            json.beginObject()
+            for item in items {
+                json.name(item.key)
+                json.string(item.value.bytes.rawBytes)
+            }
+            json.endObject()
         }
-        json.raw("}}")
+    }
+
+    private static func object(_ body: (inout JSONWriter) -> Void) -> [UInt8] {
+        var json = JSONWriter(.deletes)
+        json.beginObject()
+        body(&json)
+        json.endObject()
         return json.bytes
     }
 }
 
 /// The changes of a layer, written as they are found.
 struct ChangesAnswer {
-    private var json = JSONBytes()
-    private var isFirst = true
+    private var json = JSONWriter(.deletes)
 
-    init() { json.raw("{\"Changes\":[") }
+    init() {
+        json.beginObject()
+        json.name("Changes")
+        json.beginArray()
+    }
 
     mutating func add(_ kind: ChangeKind, _ path: RawSpan) {
-        if !isFirst { json.raw(",") }
-        isFirst = false
-        json.raw("{\"Path\":")
+        json.beginObject()
+        json.name("Path")
         json.string(path)
-        json.raw(",\"Kind\":")
+        json.name("Kind")
         json.number(kind == .unmodified ? ChangeKind.modified.rawValue : kind.rawValue)
-        json.raw("}")
+        json.endObject()
     }
 
     consuming func finish() -> [UInt8] {
-        json.raw("]}")
+        json.endArray()
+        json.endObject()
         return json.bytes
     }
 }

@@ -1,6 +1,7 @@
 package import LayerEngine
 package import LayerModel
 import LinuxIO
+import PlainJSON
 
 /// How a list of changes is written.
 package enum ChangeListFormat: Sendable {
@@ -49,7 +50,7 @@ extension LayerDifference {
 private struct ChangeListWriter: ~Copyable {
     private var sink: OutputSink
     private let format: ChangeListFormat
-    private var isFirst = true
+    private var json = JSONWriter()
     private var escaped: [UInt8] = []
 
     init(_ output: OutputFile, _ format: ChangeListFormat) {
@@ -69,16 +70,23 @@ private struct ChangeListWriter: ~Copyable {
             if PathEscaping.isPlain(path) {
                 try sink.write(path)
             } else {
-                try writeEscaped(path, inJSON: false)
+                escaped.removeAll(keepingCapacity: true)
+                PathEscaping.append(path, to: &escaped, inJSON: false)
+                let text = escaped
+                try sink.write(text.rawBytes)
             }
             try sink.write(UInt8(ascii: "\n"))
         case .json:
-            try write(isFirst ? "{\"kind\":\"" : ",\n{\"kind\":\"")
-            isFirst = false
-            try sink.write(letter)
-            try write("\",\"path\":\"")
-            try writeEscaped(path, inJSON: true)
-            try write("\"}")
+            json.beginLine()
+            json.beginObject()
+            json.name("kind")
+            json.letter(letter)
+            json.name("path")
+            json.path(path)
+            json.endObject()
+            let text = json.takeBytes()
+            try sink.write(text.rawBytes)
+            json.giveBack(text)
         }
     }
 
@@ -89,13 +97,4 @@ private struct ChangeListWriter: ~Copyable {
     }
 
     mutating func finish() throws(LayerError) { try sink.finish() }
-
-    private mutating func writeEscaped(_ path: RawSpan, inJSON: Bool) throws(LayerError) {
-        var escaped: [UInt8] = []
-        swap(&escaped, &self.escaped)
-        escaped.removeAll(keepingCapacity: true)
-        PathEscaping.append(path, to: &escaped, inJSON: inJSON)
-        try sink.write(escaped.rawBytes)
-        self.escaped = escaped
-    }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import LayerPipeline
+import PlainJSON
 
 /// `ldiff assemble`: the original tar of an unpacked layer.
 struct AssembleCommand: ParsableCommand {

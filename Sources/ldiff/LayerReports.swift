@@ -1,6 +1,7 @@
 import LayerCompression
 import LayerEngine
 import LayerPipeline
+import PlainJSON
 
 /// The reports of jobs on layers, the same for directories and stores.
 extension Report {

@@ -2,6 +2,7 @@ import Glibc
 import LayerModel
 import LayerPipeline
 import LinuxIO
+import PlainJSON
 
 /// What a verb tells when it is done: a JSON object, or lines for people on standard error.
 struct Report {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import LayerPipeline
 import LinuxIO
+import PlainJSON
 
 /// `ldiff size`: how large a difference is.
 struct SizeCommand: ParsableCommand {

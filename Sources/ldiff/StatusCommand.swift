@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import LayerModel
 import LayerPipeline
+import PlainJSON
 
 /// `ldiff status`: how a daemon does.
 struct StatusCommand: ParsableCommand {

@@ -1,4 +1,5 @@
 import Foundation
+import PlainJSON
 import Testing
 
 @testable import BenchHarness

@@ -3,15 +3,16 @@ import Testing
 /// What the files of each target may import. A target that is not named here fails: it must be placed first.
 private let mayImport: [String: Set<String>] = [
     "LayerModel": ["Glibc", "Synchronization", "SystemPackage", "BasicContainers"],
+    "PlainJSON": ["LayerModel"],
     "TarCodec": [],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
-    "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
+    "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerPipeline": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
-        "Glibc", "Synchronization",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
+        "LayerDrivers", "Glibc", "Synchronization",
     ],
     "LayerKit": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
@@ -21,18 +22,20 @@ private let mayImport: [String: Set<String>] = [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
     ],
     "BenchHarness": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc", "Synchronization",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc",
+        "Synchronization",
     ],
     "DaemonSupport": [
         "LayerModel", "LinuxIO", "CAllocator", "Logging", "Metrics", "ServiceLifecycle", "UnixSignals", "Glibc",
         "Synchronization",
     ],
-    "GraphDriverMessages": ["LayerModel", "FoundationEssentials"],
+    "GraphDriverMessages": ["LayerModel", "PlainJSON"],
     "GraphDriverPlugin": [
-        "GraphDriverMessages", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO", "LayerEngine",
+        "GraphDriverMessages", "PlainJSON", "DaemonSupport", "LayerPipeline", "LayerFormats", "LayerModel", "LinuxIO",
+        "LayerEngine",
         "LayerDrivers",
         "LayerMounts",
-        "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle", "FoundationEssentials",
+        "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle",
         "Glibc", "Synchronization",
     ],
     "docker-ldiff-graphdriver": [
@@ -56,7 +59,7 @@ private let mayImport: [String: Set<String>] = [
     ],
     "ldiff": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
-        "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
+        "PlainJSON", "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
     ],
 ]
 

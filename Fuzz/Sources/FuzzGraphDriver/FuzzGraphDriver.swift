@@ -2,6 +2,7 @@ import FoundationEssentials
 import FuzzSupport
 import GraphDriverMessages
 import LayerModel
+import PlainJSON
 
 /// A body that is taken says the same in every reading and once it is written again; text of any bytes is written as JSON
 /// that says that text.
@@ -20,10 +21,10 @@ public func fuzzGraphDriver(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt 
 }
 
 private func checkText(_ bytes: [UInt8]) {
-    var json = JSONBytes()
-    json.raw("[")
+    var json = JSONWriter(.deletes)
+    json.beginArray()
     json.string(bytes.rawBytes)
-    json.raw("]")
+    json.endArray()
     guard let read = try? JSONDecoder().decode([String].self, from: Data(json.bytes)) else {
         fatalError("rule broken: text is written as JSON")
     }
@@ -46,43 +47,29 @@ private func isSame(_ one: PluginRequest, _ other: PluginRequest) -> Bool {
 }
 
 private func written(_ request: PluginRequest) -> [UInt8] {
-    var json = JSONBytes()
-    func member(_ key: StaticString, _ value: String, _ json: inout JSONBytes) {
-        json.raw(key)
+    var json = JSONWriter(.deletes)
+    json.beginObject()
+    for (name, value) in [
+        ("ID", request.id), ("Parent", request.parent), ("MountLabel", request.mountLabel), ("Home", request.home),
+    ] {
+        json.name(name)
         json.string(value)
     }
-    func maps(_ key: StaticString, _ maps: [PluginIDMap], _ json: inout JSONBytes) {
-        json.raw(key)
-        for (index, map) in maps.enumerated() {
-            json.raw(index > 0 ? ",{\"container_id\":" : "{\"container_id\":")
-            json.number(map.container)
-            json.raw(",\"host_id\":")
-            json.number(map.host)
-            json.raw(",\"size\":")
-            json.number(map.count)
-            json.raw("}")
-        }
-        json.raw("]")
-    }
-    member("{\"ID\":", request.id, &json)
-    member(",\"Parent\":", request.parent, &json)
-    member(",\"MountLabel\":", request.mountLabel, &json)
-    member(",\"Home\":", request.home, &json)
-    json.raw(",\"StorageOpt\":{")
-    for (index, option) in request.storage.enumerated() {
-        if index > 0 { json.raw(",") }
-        json.string(option.key)
-        json.raw(":")
+    json.name("StorageOpt")
+    json.beginObject()
+    for option in request.storage {
+        json.name(option.key)
         json.string(option.value)
     }
-    json.raw("},\"Opts\":[")
-    for (index, option) in request.options.enumerated() {
-        if index > 0 { json.raw(",") }
-        json.string(option)
-    }
-    json.raw("]")
-    maps(",\"UIDMaps\":[", request.userMaps, &json)
-    maps(",\"GIDMaps\":[", request.groupMaps, &json)
-    json.raw("}")
+    json.endObject()
+    json.name("Opts")
+    json.beginArray()
+    for option in request.options { json.string(option) }
+    json.endArray()
+    json.name("UIDMaps")
+    PluginIDMap.write(request.userMaps, to: &json)
+    json.name("GIDMaps")
+    PluginIDMap.write(request.groupMaps, to: &json)
+    json.endObject()
     return json.bytes
 }

@@ -1,5 +1,6 @@
 import FuzzSupport
 import LayerModel
+import PlainJSON
 
 @testable import LayerFormats
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import LayerDrivers
 import LayerModel
 import LayerPipeline
+import PlainJSON
 
 /// `ldiff layer check`: looks for what a crash left.
 struct LayerCheckCommand: ParsableCommand {

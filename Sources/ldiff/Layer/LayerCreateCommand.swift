@@ -1,6 +1,7 @@
 import ArgumentParser
 import LayerDrivers
 import LayerModel
+import PlainJSON
 
 /// `ldiff layer create`: makes an empty layer.
 struct LayerCreateCommand: ParsableCommand {

@@ -3,6 +3,7 @@ import LayerDrivers
 import LayerModel
 import LayerPipeline
 import LinuxIO
+import PlainJSON
 
 /// `ldiff layer diff`: a layer of a store as an archive.
 struct LayerDiffCommand: ParsableCommand {

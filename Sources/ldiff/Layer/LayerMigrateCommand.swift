@@ -3,6 +3,7 @@ import LayerDrivers
 import LayerModel
 import LayerPipeline
 import LinuxIO
+import PlainJSON
 
 /// `ldiff layer migrate`: copies layers from one store to another.
 struct LayerMigrateCommand: ParsableCommand {

@@ -2,6 +2,7 @@ import ArgumentParser
 import LayerDrivers
 import LayerModel
 import LayerPipeline
+import PlainJSON
 
 /// `ldiff layer mount`: mounts a layer.
 struct LayerMountCommand: ParsableCommand {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import LayerModel
 import LayerPipeline
+import PlainJSON
 
 /// `ldiff layer exists`: whether a layer is there.
 struct LayerExistsCommand: ParsableCommand {
