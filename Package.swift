@@ -24,6 +24,11 @@ func systemLibrary(_ name: String, pkgConfig: String?, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
+/// A product of another package that only the daemons use: who does not ask for the trait Daemons fetches and builds none.
+func daemon(_ product: String, _ package: String) -> Target.Dependency {
+    .product(name: product, package: package, condition: .when(traits: ["Daemons"]))
+}
+
 /// What a layer passes on its way out or in.
 let engine: [Target.Dependency] = [
     "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
@@ -46,6 +51,9 @@ let package = Package(
         .library(name: "EngineParts", targets: ["EngineParts", "LayerModel"]),
         // Goes before malloc with LD_PRELOAD, for `ldiff bench --budget`.
         .library(name: "MallocCounter", type: .dynamic, targets: ["CMallocCounter"]),
+    ],
+    traits: [
+        .trait(name: "Daemons", description: "The programs for Docker and containerd: `swift build --traits Daemons`.")
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -131,10 +139,10 @@ let package = Package(
         .target(
             name: "DaemonSupport",
             dependencies: [
-                "LayerModel", "LinuxIO", "CAllocator", .product(name: "Logging", package: "swift-log"),
-                .product(name: "Metrics", package: "swift-metrics"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                "LayerModel", "LinuxIO", "CAllocator", daemon("Logging", "swift-log"),
+                daemon("Metrics", "swift-metrics"),
+                daemon("ServiceLifecycle", "swift-service-lifecycle"),
+                daemon("UnixSignals", "swift-service-lifecycle"),
             ],
             swiftSettings: programSettings),
         // What Docker says, apart from the server that hears it: it is fuzzed, and no server is built for that.
@@ -144,9 +152,9 @@ let package = Package(
             name: "GraphDriverPlugin",
             dependencies: pipeline + [
                 "GraphDriverMessages", "DaemonSupport", "LayerMounts",
-                .product(name: "Hummingbird", package: "hummingbird"),
-                .product(name: "HummingbirdCore", package: "hummingbird"),
-                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                daemon("Hummingbird", "hummingbird"),
+                daemon("HummingbirdCore", "hummingbird"),
+                daemon("NIOCore", "swift-nio"), daemon("NIOPosix", "swift-nio"),
             ],
             swiftSettings: programSettings),
         .executableTarget(
@@ -157,9 +165,9 @@ let package = Package(
         .target(
             name: "ContainerdAPI",
             dependencies: [
-                .product(name: "GRPCCore", package: "grpc-swift-2"),
-                .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
-                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+                daemon("GRPCCore", "grpc-swift-2"),
+                daemon("GRPCProtobuf", "grpc-swift-protobuf"),
+                daemon("SwiftProtobuf", "swift-protobuf"),
             ],
             exclude: ["Protos"], swiftSettings: [.swiftLanguageMode(.v6)]),
         // The filters of containerd's calls, apart from the server for the same reason.
@@ -168,18 +176,18 @@ let package = Package(
             name: "ContainerdServices",
             dependencies: pipeline + [
                 "ContainerdAPI", "FilterLanguage", "DaemonSupport", "LayerMounts",
-                .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
-                .product(name: "GRDB", package: "GRDB.swift"),
-                .product(name: "GRDBSQLite", package: "GRDB.swift"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
-                .product(name: "NIOHPACK", package: "swift-nio-http2"),
+                daemon("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+                daemon("GRDB", "GRDB.swift"),
+                daemon("GRDBSQLite", "GRDB.swift"),
+                daemon("NIOPosix", "swift-nio"),
+                daemon("NIOHTTP2", "swift-nio-http2"),
+                daemon("NIOHPACK", "swift-nio-http2"),
             ],
             swiftSettings: programSettings),
         .executableTarget(
             name: "containerd-ldiff-grpc",
             dependencies: [
-                "ContainerdServices", .product(name: "TOMLKit", package: "TOMLKit"),
+                "ContainerdServices", daemon("TOMLKit", "TOMLKit"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: programSettings),
@@ -208,7 +216,8 @@ let package = Package(
             name: "LayerCompressionTests", dependencies: pipeline + ["TestSupport"],
             swiftSettings: programSettings),
         .testTarget(
-            name: "BenchTests", dependencies: pipeline + ["BenchHarness", "TestSupport"], swiftSettings: programSettings),
+            name: "BenchTests", dependencies: pipeline + ["BenchHarness", "TestSupport"], swiftSettings: programSettings
+        ),
         .testTarget(
             name: "LayerFormatsTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
         .testTarget(
@@ -231,8 +240,8 @@ let package = Package(
             name: "ContainerdServicesTests",
             dependencies: pipeline + [
                 "ContainerdServices", "ContainerdAPI", "DeepNets", "TestSupport",
-                .product(name: "NIOEmbedded", package: "swift-nio"),
-                .product(name: "NIOHPACK", package: "swift-nio-http2"),
+                daemon("NIOEmbedded", "swift-nio"),
+                daemon("NIOHPACK", "swift-nio-http2"),
             ],
             swiftSettings: programSettings),
         // Debian's dockerd and containerd on the two daemons: `make test-e2e`.
@@ -243,7 +252,8 @@ let package = Package(
         .target(name: "DeepNets", path: "Tests/DeepNets", swiftSettings: programSettings),
         .executableTarget(
             name: "ldiff-deep", dependencies: ["DeepNets"], path: "Tests/DeepProgram", swiftSettings: programSettings),
-        .testTarget(name: "DeepTests", dependencies: pipeline + ["DeepNets", "TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "DeepTests", dependencies: pipeline + ["DeepNets", "TestSupport"], swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

@@ -58,7 +58,7 @@ extension ServiceFailure {
 extension ServiceFailure.Class {
     /// The only place where codes of the layers become containerd's.
     init(_ code: LayerError.Code) {
-        switch code {
+        switch code.kind {
         case .notFound: self = .notFound
         case .alreadyExists: self = .alreadyExists
         case .inUse: self = .failedPrecondition
@@ -68,7 +68,7 @@ extension ServiceFailure.Class {
         case .cancelled: self = .cancelled
         case .invalidArgument, .unsafePath, .idUnmapped: self = .invalidArgument
         case .invalidArchive, .digestMismatch, .corruptLayer: self = .dataLoss
-        case .cannotCreate, .io, .fileChanged: self = .internalError
+        case .cannotCreate, .io, .fileChanged, .callback: self = .internalError
         }
     }
 

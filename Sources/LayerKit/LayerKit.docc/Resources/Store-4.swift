@@ -1,0 +1,16 @@
+import LayerKit
+
+let store = try LayerStore.open("/var/lib/example/overlay2", driver: .overlay2)
+
+let base = try LayerID("base")
+try store.apply(.file("layer.tar.gz"), as: base)
+
+let container = try store.createLayer(LayerID("container"), on: base, isWritable: true)
+let mount = try container.mount()
+print(mount.path)
+// What a program writes below `mount.path` is in the layer.
+try mount.unmount()
+
+print(try container.changes().count, try container.size())
+try container.writeLayer(to: .file("container.tar"))
+try container.remove()

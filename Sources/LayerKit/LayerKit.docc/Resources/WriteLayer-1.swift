@@ -1,0 +1,3 @@
+import LayerKit
+
+let tree = LayerTree("rootfs")
