@@ -19,6 +19,9 @@
 # make install  all programs and their systemd units, into PREFIX (default /usr/local)
 # make uninstall  takes them away again
 # make deb      a Debian package of them, into .build/deb
+# make libldiff the library for C, with its header's functions and nothing else, into .build/libldiff
+# make test-library  that library from C and from Python, and the Swift library from a package of its own, tutorials and all (root)
+# make docs     the documentation of the library as a site, into .build/docs
 # make format, make lint, make clean
 
 export SWIFT ?= swift
@@ -49,7 +52,7 @@ BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault ldiff
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build daemons peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb format lint clean
+.PHONY: setup swift build daemons libldiff docs test-library peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb format lint clean
 
 setup: swift
 	@scripts/install-packages $(PACKAGES)
@@ -65,6 +68,16 @@ build: setup
 daemons: build
 	$(BUILD) -c release --product docker-ldiff-graphdriver --static-swift-stdlib
 	$(BUILD) -c release --product containerd-ldiff-grpc --static-swift-stdlib
+
+libldiff: setup
+	Sources/packaging/build-library .build/libldiff
+
+test-library: setup
+	Tests/Library/run
+	Tests/UserPackage/run
+
+docs: setup
+	scripts/build-docs .build/docs
 
 peers:
 	@perf/peers/build

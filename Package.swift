@@ -254,6 +254,11 @@ let package = Package(
             name: "ldiff-deep", dependencies: ["DeepNets"], path: "Tests/DeepProgram", swiftSettings: programSettings),
         .testTarget(
             name: "DeepTests", dependencies: pipeline + ["DeepNets", "TestSupport"], swiftSettings: programSettings),
+        // What another package sees.
+        .testTarget(
+            name: "LayerKitTests",
+            dependencies: ["LayerKit", "TestSupport", .product(name: "SystemPackage", package: "swift-system")],
+            swiftSettings: programSettings),
         .testTarget(name: "TidyTests", exclude: ["unsafe-budget.txt"], swiftSettings: programSettings),
     ]
 )

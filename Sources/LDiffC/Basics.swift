@@ -2,6 +2,8 @@ import CLDiff
 import LayerKit
 import LayerPipeline
 
+// Reason, here and below: addresses come from C, whose caller keeps what ldiff.h asks for; each is null or valid during the call.
+
 // Version, errors, cancelling and reports.
 
 /// Lives as long as the process.

@@ -6,6 +6,8 @@ import LayerPipeline
 import LinuxIO
 import Synchronization
 
+// Reason, here and below: addresses come from C, whose caller keeps what ldiff.h asks for; each is null or valid during the call.
+
 /// Sends a layer to a callback.
 ///
 /// Callbacks and their pointers may go to any thread: ldiff.h says so. The library never looks at what the pointer leads to.

@@ -3,6 +3,8 @@ import LayerKit
 import LayerPipeline
 import PlainJSON
 
+// Reason, here and below: addresses come from C, whose caller keeps what ldiff.h asks for; each is null or valid during the call.
+
 // What C holds is the address of one of these objects, retained once for each time that it was given out.
 
 /// A text that C reads: bytes and a zero byte that neither move nor go before the handle does.

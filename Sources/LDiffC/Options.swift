@@ -3,6 +3,8 @@ import LayerKit
 import LayerPipeline
 import SystemPackage
 
+// Reason, here and below: addresses come from C, whose caller keeps what ldiff.h asks for; each is null or valid during the call.
+
 // The structures of ldiff.h as options of the library. A caller that was compiled with an earlier header gives a smaller
 // structure, and what it does not know has its standard value.
 

@@ -3,6 +3,8 @@ import LayerKit
 import LayerModel
 import SystemPackage
 
+// Reason, here and below: addresses come from C, whose caller keeps what ldiff.h asks for; each is null or valid during the call.
+
 // The four verbs on directories.
 
 typealias ErrorAddress = UnsafeMutablePointer<OpaquePointer?>

@@ -9,7 +9,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
-    "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
+    "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerPipeline": [
         "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
         "LayerDrivers",

@@ -66,7 +66,10 @@ enum SourceTree {
     private static let everySwiftFile = Result { try files(in: ["Sources", "Tests"], extensions: ["swift"]) }
 
     static func swift(_ folders: String...) throws -> [SourceFile] {
-        try everySwiftFile.get().filter { file in folders.contains { file.path.hasPrefix($0 + "/") } }
+        // What the documentation shows is not part of a target.
+        try everySwiftFile.get().filter { file in
+            folders.contains { file.path.hasPrefix($0 + "/") } && !file.path.contains(".docc/")
+        }
     }
 }
 

@@ -1,0 +1,94 @@
+import Glibc
+import LayerKit
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Stores through the face of the library.
+@Suite struct StoreTests {
+    private struct Place {
+        let folder: TemporaryDirectory
+        let home: FilePath
+        let layer: FilePath
+
+        init() throws {
+            folder = try TemporaryDirectory()
+            home = FilePath(folder.path).appending("overlay2")
+            layer = FilePath(folder.path).appending("layer.tar")
+            let tree = FilePath(folder.path).appending("tree")
+            try #require(mkdir(tree.string, 0o755) == 0)
+            try StoreTests.write("hello", to: tree.appending("a"))
+            try StoreTests.write("world", to: tree.appending("b"))
+            try LayerTree(tree).writeLayer(to: .file(layer))
+        }
+    }
+
+    fileprivate static func write(_ text: String, to path: FilePath) throws {
+        try writeFile(path.string, Array(text.utf8))
+    }
+
+    @Test("A layer from an archive, a container on it, what it changed, and all of it gone again")
+    func life() async throws {
+        let place = try Place()
+        let store = try LayerStore.open(place.home, driver: .overlay2)
+        #expect(try store.layers().isEmpty)
+        let base = try LayerID("base")
+        let applied = try await store.apply(.file(place.layer), as: base)
+        #expect(applied.isNew)
+        #expect(applied.contentBytes == 10)
+        await #expect(
+            performing: { try await store.apply(.file(place.layer), as: LayerID("x"), on: LayerID("nobody")) },
+            throws: { ($0 as? LayerError)?.code == .notFound })
+
+        let container = try store.createLayer(LayerID("container"), on: base, isWritable: true)
+        #expect(try container.parent() == base)
+        let mount = try container.mount()
+        try Self.write("!", to: mount.path.appending("c"))
+        try #require(unlink(mount.path.appending("a").string) == 0)
+        let path = mount.path
+        try mount.unmount()
+        #expect(access(path.appending("c").string, F_OK) != 0)
+
+        let changes = try await container.changes()
+        #expect(changes.map { "\($0.kind) \($0.path)" } == ["deleted /a", "added /c"])
+        #expect(try await container.size() == 1)
+        let layer = FilePath(place.folder.path).appending("container.tar.zst")
+        var options = LayerWriteOptions()
+        options.compression = .zstd()
+        let written = try await container.writeLayer(to: .file(layer), options: options)
+        #expect(written.mediaType.hasSuffix("+zstd"))
+        // Onto the same base in another store it is the same layer.
+        let other = try LayerStore.open(
+            FilePath(place.folder.path).appending("other").appending("overlay2"), driver: .overlay2)
+        #expect(try await store.migrate([container.id], to: other) == [base, container.id])
+        let again = try await other.layer(container.id)?.writeLayer(
+            to: .file(FilePath(place.folder.path).appending("again")))
+        #expect(again?.diffID == written.diffID)
+        #expect(try store.check().isEmpty)
+
+        try container.remove()
+        #expect(store.layer(container.id) == nil ? true : false)
+        try store.layer(base)?.remove()
+        #expect(try store.layers().isEmpty)
+    }
+
+    @Test("A store that is looked at refuses what would change it, and is not changed")
+    func reading() async throws {
+        let place = try Place()
+        let base = try LayerID("base")
+        try await LayerStore.open(place.home, driver: .overlay2).apply(.file(place.layer), as: base)
+        let store = try LayerStore.read(place.home, driver: .overlay2)
+        #expect(try store.layers() == [base])
+        let layer = try #require(store.layer(base))
+        #expect(try await layer.changes().count == 2)
+        #expect(
+            performing: { try layer.remove() }, throws: { ($0 as? LayerError)?.code == .notPermitted })
+        #expect(
+            performing: { try store.createLayer(LayerID("x")) },
+            throws: { ($0 as? LayerError)?.code == .notPermitted })
+        #expect(
+            performing: { try LayerStore.read("/nonexistent/overlay2", driver: .overlay2) },
+            throws: { ($0 as? LayerError)?.code == .notFound })
+        #expect(try store.layers() == [base])
+    }
+}
