@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -48,8 +49,8 @@ final class ImportRoot {
             return try path.open([.readOnly, .directory])
         } catch {
             switch error.errno {
-            case 2: return nil
-            case 20:
+            case ENOENT: return nil
+            case ENOTDIR:
                 throw LayerError(
                     .cannotCreate, "open the root", path: path, cause: .systemCall(error), hint: "name a directory")
             default: throw LayerError(error, "open the root", path: path)
@@ -84,7 +85,7 @@ final class ImportRoot {
         } catch {
             throw LayerError(
                 error, "create the root", path: path,
-                hint: error.errno == 2 ? "only its last component is created; make \(parent) first" : nil)
+                hint: error.errno == ENOENT ? "only its last component is created; make \(parent) first" : nil)
         }
     }
 

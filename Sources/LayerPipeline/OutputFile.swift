@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 import LinuxIO
 
@@ -130,7 +131,7 @@ private struct ExistingFile {
         do throws(SystemCallError) {
             return try path.open(.pathOnly)
         } catch {
-            if error.errno == 2, !isName(path) { return nil }
+            if error.errno == ENOENT, !isName(path) { return nil }
             throw error
         }
     }

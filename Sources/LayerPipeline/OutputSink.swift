@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -48,7 +49,7 @@ struct OutputSink: ByteSink, ~Copyable {
         do throws(SystemCallError) {
             try output.descriptor.writeAll(bytes)
         } catch {
-            let hint = error.errno == 28 ? "free some space" : error.errno == 32 ? "the reader has gone" : nil
+            let hint = error.errno == ENOSPC ? "free some space" : error.errno == EPIPE ? "the reader has gone" : nil
             throw LayerError(error, "write", path: output.displayPath, hint: hint)
         }
     }

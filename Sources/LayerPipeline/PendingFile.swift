@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 import Synchronization
@@ -30,7 +31,7 @@ final class PendingFile {
             return try directory.open(NamePointer("."), [.unnamed, .writeOnly], mode: mode)
         } catch {
             // EOPNOTSUPP, EISDIR, EINVAL, ENOENT: what file systems and kernels without unnamed files say.
-            guard [95, 21, 22, 2].contains(error.errno) else { throw error }
+            guard [EOPNOTSUPP, EISDIR, EINVAL, ENOENT].contains(error.errno) else { throw error }
         }
         let candidate = temporaryName()
         let opened = try candidate.withName { (name) throws(SystemCallError) in
@@ -47,7 +48,7 @@ final class PendingFile {
                 try name.withName { (name) throws(SystemCallError) in try directory.makeName(name, for: file) }
                 return
             } catch {
-                guard error.errno == 17 else { throw error }
+                guard error.errno == EEXIST else { throw error }
             }
             // linkat does not replace; renaming does, at once.
             let candidate = temporaryName()

@@ -1,4 +1,5 @@
 internal import CLinux
+import Glibc
 internal import LayerModel
 
 /// Resolves a path one component at a time, for kernels before 5.6 and containers whose seccomp filter refuses
@@ -109,12 +110,12 @@ struct ComponentWalk {
             if try opened.metadata().kind != .symbolicLink { return opened }
         } catch {
             // ENOENT of the look: it may be made. ELOOP and ENOTDIR: a link stands there.
-            if error.errno == 2, mount != nil, flags.contains(.create) {
+            if error.errno == ENOENT, mount != nil, flags.contains(.create) {
                 return try name.withName { (name) throws(SystemCallError) in
                     try above.descriptor.open(name, flags.union(.noFollow), mode: mode)
                 }
             }
-            guard error.errno == 40 || error.errno == 20, !flags.contains(.noFollow) else { throw error }
+            guard error.errno == ELOOP || error.errno == ENOTDIR, !flags.contains(.noFollow) else { throw error }
             let metadata = try name.withName { (name) throws(SystemCallError) in try above.descriptor.metadata(name) }
             guard metadata.kind == .symbolicLink else { throw error }
         }

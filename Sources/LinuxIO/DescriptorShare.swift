@@ -80,5 +80,5 @@ package struct DescriptorPatience: ~Copyable {
 
 extension SystemCallError {
     /// Whether the process (EMFILE) or the system (ENFILE) has no descriptor left.
-    package var isOutOfDescriptors: Bool { errno == 24 || errno == 23 }
+    package var isOutOfDescriptors: Bool { errno == EMFILE || errno == ENFILE }
 }

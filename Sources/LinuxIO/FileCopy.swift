@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 
 /// How a file's contents were copied.
@@ -134,8 +135,7 @@ package struct FileCopier: ~Copyable {
     }
 
     func check(_ call: StaticCallName) throws(SystemCallError) {
-        // ECANCELED
-        if let cancel, cancel.isCancelled { throw SystemCallError(call, errno: 125) }
+        if let cancel, cancel.isCancelled { throw SystemCallError(call, errno: ECANCELED) }
     }
 
     @inline(never)

@@ -1,4 +1,5 @@
 internal import CLinux
+import Glibc
 package import LayerModel
 
 /// A file descriptor with one owner; the only type that closes one.
@@ -135,6 +136,6 @@ func check(_ result: Int64, _ call: StaticCallName) throws(SystemCallError) -> I
 
 @inline(never)
 private func failure(_ errno: Int32, _ call: StaticCallName) -> SystemCallError {
-    precondition(errno != 9 && errno != 14, "a bad descriptor or address was passed to the kernel")
+    precondition(errno != EBADF && errno != EFAULT, "a bad descriptor or address was passed to the kernel")
     return SystemCallError(call, errno: errno)
 }

@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 
 /// Which file something is: two names with the same identity are names of one file.
@@ -60,9 +61,9 @@ extension OwnedDescriptor {
             return metadata.isRegular(expected) ? .same(file, metadata) : .changed
         } catch { problem = error }
         switch problem.errno {
-        case 2: return .vanished
+        case ENOENT: return .vanished
         // ELOOP: a link. ENXIO, ENODEV: a socket, or a device that this machine does not have.
-        case 40, 6, 19: return .changed
+        case ELOOP, ENXIO, ENODEV: return .changed
         default: break
         }
         // An error counts only if it is the file's own; what stands there instead may have answered.
@@ -111,7 +112,7 @@ extension PathBytes {
             return try name.withName { (name) throws(SystemCallError) in try parent.openRegular(name) }
         } catch {
             // ENOENT and ENOTDIR of the way; ENXIO, EISDIR, ELOOP and ENODEV of what is there.
-            if [2, 20, 6, 21, 40, 19].contains(error.errno) { return nil }
+            if [ENOENT, ENOTDIR, ENXIO, EISDIR, ELOOP, ENODEV].contains(error.errno) { return nil }
             throw error
         }
     }

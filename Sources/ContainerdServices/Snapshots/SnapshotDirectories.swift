@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -35,7 +36,7 @@ final class SnapshotDirectories: Sendable {
                     try made.dropAccessLists()
                     if mode != 0o700 { try made.setMode(mode) }
                 } catch {
-                    guard error.errno == 17 else { throw error }
+                    guard error.errno == EEXIST else { throw error }
                 }
             }
         }

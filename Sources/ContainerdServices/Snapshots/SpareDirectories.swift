@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -63,7 +64,7 @@ final class SpareDirectories: Sendable {
             } catch {
                 ids.release(id)
                 // What a crash left in its place, or somebody else removed: neither is ours to touch here.
-                guard error.errno == 17 || error.errno == 2 else {
+                guard error.errno == EEXIST || error.errno == ENOENT else {
                     throw LayerError(error, "make the directory", path: snapshots.path.appending(String(id)))
                 }
             }
@@ -160,7 +161,7 @@ final class SpareDirectories: Sendable {
                     try snapshots.take(id, from: directory)
                     continue
                 } catch {
-                    guard error.errno == 17 else {
+                    guard error.errno == EEXIST else {
                         throw LayerError(error, "put back", path: snapshots.path.appending(name))
                     }
                 }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LayerMounts
 import LinuxIO
@@ -23,7 +24,7 @@ package enum AUFSTrial {
                     return true
                 } catch {
                     // An option that it does not know. Anything else says nothing of the option.
-                    guard case .systemCall(let call) = error.cause, call.errno == 22 else { throw error }
+                    guard case .systemCall(let call) = error.cause, call.errno == EINVAL else { throw error }
                     return false
                 }
             }

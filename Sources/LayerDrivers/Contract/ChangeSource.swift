@@ -1,3 +1,4 @@
+import Glibc
 package import LayerEngine
 package import LayerModel
 import LinuxIO
@@ -74,8 +75,7 @@ struct ReadDirectories {
         do throws(SystemCallError) {
             return try path.open([.pathOnly, .directory, .noFollow]).metadata()
         } catch {
-            // ENOENT, ENOTDIR, ELOOP
-            if [2, 20, 40].contains(error.errno) { return nil }
+            if [ENOENT, ENOTDIR, ELOOP].contains(error.errno) { return nil }
             throw LayerError(error, operation, path: path)
         }
     }

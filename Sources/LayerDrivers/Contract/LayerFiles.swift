@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 package import LinuxIO
 
@@ -53,7 +54,9 @@ package struct LayerFiles: ~Copyable, Sendable {
             last = error
         }
         // ENOENT, ENOTDIR, and ENXIO of a whiteout: there may be a file below.
-        guard [2, 6, 20].contains(last.errno) else { throw LayerError(last, "open the layer's file", path: name) }
+        guard [ENOENT, ENXIO, ENOTDIR].contains(last.errno) else {
+            throw LayerError(last, "open the layer's file", path: name)
+        }
         if roots.count > 1 {
             var lookup = MergedLookup(roots, dialect)
             do throws(SystemCallError) {
@@ -63,7 +66,8 @@ package struct LayerFiles: ~Copyable, Sendable {
             }
         }
         throw LayerError(
-            [2, 6, 20].contains(last.errno) ? .notFound : LayerError.Code(errno: last.errno), "open the layer's file",
+            [ENOENT, ENXIO, ENOTDIR].contains(last.errno) ? .notFound : LayerError.Code(errno: last.errno),
+            "open the layer's file",
             path: name, cause: .systemCall(last))
     }
 }

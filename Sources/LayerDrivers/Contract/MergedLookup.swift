@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -60,7 +61,7 @@ struct MergedLookup: ~Copyable {
 
     private mutating func follow(_ name: PathBytes, in directory: LayerDirectory) throws(SystemCallError) {
         linksFollowed += 1
-        guard linksFollowed <= Self.mostLinks else { throw SystemCallError("openat2", errno: 40) }
+        guard linksFollowed <= Self.mostLinks else { throw SystemCallError("openat2", errno: ELOOP) }
         let slab = Slab(capacity: 4096)
         let count = try name.withName { (name) throws(SystemCallError) in
             try directory.descriptor.readLink(name, into: slab, 0..<slab.capacity)

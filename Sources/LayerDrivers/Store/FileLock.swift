@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -29,7 +30,7 @@ final class FileLock: Sendable {
                 file = try path.open([.readOnly, .noFollow, .nonBlocking])
             } catch {
                 // ENOTDIR, ELOOP: no directory is there, or a link.
-                if [2, 20, 40].contains(error.errno) { return .absent }
+                if [ENOENT, ENOTDIR, ELOOP].contains(error.errno) { return .absent }
                 throw LayerError(error, "lock", path: path)
             }
             do throws(SystemCallError) {

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LayerMounts
 import LinuxIO
@@ -36,7 +37,7 @@ enum StoreFiles {
             return PathBytes(slab.span(0..<count).copied())
         } catch {
             // EINVAL: it is there and no link.
-            if [2, 20, 22].contains(error.errno) { return nil }
+            if [ENOENT, ENOTDIR, EINVAL].contains(error.errno) { return nil }
             throw LayerError(error, "read the link", path: path)
         }
     }
@@ -49,7 +50,7 @@ enum StoreFiles {
                     try parent.metadataIfPresent(name)
                 }
             } catch {
-                if error.errno == 2 || error.errno == 20 { return nil }
+                if error.errno == ENOENT || error.errno == ENOTDIR { return nil }
                 throw error
             }
         }
@@ -61,7 +62,7 @@ enum StoreFiles {
             return try path.open([.pathOnly, .noFollow])
         } catch {
             // ENOTDIR: a component above is no directory.
-            if error.errno == 2 || error.errno == 20 { return nil }
+            if error.errno == ENOENT || error.errno == ENOTDIR { return nil }
             throw LayerError(error, "look at", path: path)
         }
     }
@@ -89,7 +90,7 @@ enum StoreFiles {
             }
             return names.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
         } catch {
-            if error.errno == 2 { return [] }
+            if error.errno == ENOENT { return [] }
             throw LayerError(error, "list", path: path)
         }
     }
@@ -100,7 +101,7 @@ enum StoreFiles {
         _ body: (borrowing OwnedDescriptor, borrowing NamePointer) throws(SystemCallError) -> Result
     ) throws(SystemCallError) -> Result {
         guard let (directory, name) = path.splitLast() else {
-            throw SystemCallError("openat", errno: 22)
+            throw SystemCallError("openat", errno: EINVAL)
         }
         let parent = try directory.open([.pathOnly, .directory])
         return try name.withName { (name) throws(SystemCallError) in try body(parent, name) }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -62,7 +63,7 @@ struct StoreWriter: Sendable {
                 do throws(SystemCallError) {
                     try parent.makeDirectory(name, mode: 0o700)
                 } catch {
-                    guard error.errno == 17 else { throw error }
+                    guard error.errno == EEXIST else { throw error }
                     _ = try parent.open(name, [.pathOnly, .directory, .noFollow])
                     return false
                 }
@@ -110,7 +111,7 @@ struct StoreWriter: Sendable {
         do throws(SystemCallError) {
             try StoreFiles.withParent(path) { (parent, name) throws(SystemCallError) in try parent.unlink(name) }
         } catch {
-            guard error.errno != 2 else { return }
+            guard error.errno != ENOENT else { return }
             throw LayerError(error, "remove", path: path)
         }
     }
@@ -121,7 +122,7 @@ struct StoreWriter: Sendable {
             try StoreFiles.withParent(path) { (parent, name) throws(SystemCallError) in try parent.removeDirectory(name)
             }
         } catch {
-            guard error.errno != 2 else { return }
+            guard error.errno != ENOENT else { return }
             throw LayerError(error, "remove", path: path)
         }
     }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LayerMounts
 import LinuxIO
@@ -114,7 +115,7 @@ extension StoreWriter {
         do throws(LayerError) {
             return try move(path, to: target)
         } catch {
-            guard case .systemCall(let cause) = error.cause, cause.errno == 18,
+            guard case .systemCall(let cause) = error.cause, cause.errno == EXDEV,
                 let from = path.splitLast()?.directory, let into = target.splitLast()?.directory
             else { throw error }
             let (own, others) = (try ProjectID.of(path), try ProjectID.of(into))

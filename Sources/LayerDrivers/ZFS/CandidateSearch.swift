@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -111,7 +112,7 @@ struct CandidateSearch: ~Copyable {
                 }
             } catch {
                 // ENOENT, EXDEV, ENOTDIR, ELOOP: not there, or on the way something else.
-                guard [2, 18, 20, 40].contains(error.errno) else { throw error }
+                guard [ENOENT, EXDEV, ENOTDIR, ELOOP].contains(error.errno) else { throw error }
                 return nil
             }
         }

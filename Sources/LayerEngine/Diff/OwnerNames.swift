@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -38,7 +39,7 @@ final class OwnerNames: Sendable {
                 bytes += slab.span(0..<count).copied()
             }
         } catch {
-            if error.errno == 2 { return [] }
+            if error.errno == ENOENT { return [] }
             throw LayerError(error, "read owner names from", path: PathBytes(path.description))
         }
     }

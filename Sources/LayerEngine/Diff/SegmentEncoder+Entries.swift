@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 import TarCodec
@@ -40,16 +41,16 @@ extension SegmentEncoder {
                 }
             }
         } catch {
-            if error.errno == 2 {
+            if error.errno == ENOENT {
                 encoder = TarEncoder()
                 return try vanished(item, entry)
             }
             // EINVAL of readlinkat: it is no symbolic link any more.
-            if error.errno == 22, entry.kind == .symbolicLink {
+            if error.errno == EINVAL, entry.kind == .symbolicLink {
                 throw changed(item, entry, "it was replaced while the layer was written")
             }
             // The entry itself is known, and kept without the attributes that may not be read.
-            guard job.options.skipUnreadable, error.errno == 13 || error.errno == 1, entry.kind != .symbolicLink
+            guard job.options.skipUnreadable, error.errno == EACCES || error.errno == EPERM, entry.kind != .symbolicLink
             else { throw failure(error, "read attributes of", item, entry) }
             segments.counts.skippedUnreadable += 1
         }
@@ -175,11 +176,11 @@ extension SegmentEncoder {
         -> LayerError
     {
         // Reading a FIFO or a directory: the name stood for a file when the tree was walked.
-        if error.errno == 29 || error.errno == 21 {
+        if error.errno == ESPIPE || error.errno == EISDIR {
             return changed(item, entry, "it was replaced by something that is no file")
         }
         let hint: String? =
-            error.errno == 13
+            error.errno == EACCES
             ? "run as root, or use --skip-unreadable"
             : error.isOutOfDescriptors ? "raise the limit of open files (ulimit -n), or use fewer workers" : nil
         return LayerError(error, operation, path: fullPath(item, entry), hint: hint)

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 import TarCodec
@@ -174,7 +175,7 @@ extension SegmentEncoder {
             }
         } catch {
             switch error.errno {
-            case 2: return .vanished
+            case ENOENT: return .vanished
             case 13 where job.options.skipUnreadable, 1 where job.options.skipUnreadable: return .unreadable
             default: throw error
             }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -132,7 +133,7 @@ struct DirectoryOpener: ~Copyable {
             }
             directory = consume opened
         }
-        guard let directory = directory.take() else { throw SystemCallError("openat2", errno: 2) }
+        guard let directory = directory.take() else { throw SystemCallError("openat2", errno: ENOENT) }
         return directory
     }
 

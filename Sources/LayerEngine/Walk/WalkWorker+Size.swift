@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -108,7 +109,7 @@ extension WalkWorker {
         _ name: NameRef, _ origin: UInt32, in handle: borrowing OwnedDescriptor, _ directory: UInt32
     ) throws(LayerError) -> EntryMetadata? {
         do throws(SystemCallError) { return try metadata(of: name, origin: origin, in: handle) } catch {
-            guard plan.skipUnreadable, error.errno == 13 || error.errno == 1 else {
+            guard plan.skipUnreadable, error.errno == EACCES || error.errno == EPERM else {
                 throw failure(error, "add up directory", directory)
             }
             tally.skippedUnreadable += 1
@@ -140,7 +141,7 @@ extension WalkWorker {
                     found = try handle.metadataIfPresent(reader.pointer(of: entry))
                     if let start { ahead.note(start.duration(to: .now)) }
                 } catch {
-                    guard skips, error.errno == 13 || error.errno == 1 else { throw .call(error) }
+                    guard skips, error.errno == EACCES || error.errno == EPERM else { throw .call(error) }
                     tally.skippedUnreadable += 1
                     continue
                 }

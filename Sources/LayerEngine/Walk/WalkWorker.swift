@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -80,7 +81,7 @@ struct WalkWorker: ~Copyable {
             return try opener.open(record.upper)
         } catch {
             // A name that is gone, or no longer a directory, since its own directory was read.
-            if record.parent != noIndex, error.errno == 2 || error.errno == 20 || error.errno == 40 {
+            if record.parent != noIndex, error.errno == ENOENT || error.errno == ENOTDIR || error.errno == ELOOP {
                 try noteVanished(directory, .empty)
                 return nil
             }
@@ -99,7 +100,7 @@ struct WalkWorker: ~Copyable {
 
     /// Whether something that may not be read is left out; then it is counted.
     mutating func skips(_ error: SystemCallError, _ what: String, _ directory: UInt32, _ name: NameRef) -> Bool {
-        guard plan.skipUnreadable, error.errno == 13 || error.errno == 1 else { return false }
+        guard plan.skipUnreadable, error.errno == EACCES || error.errno == EPERM else { return false }
         tally.skippedUnreadable += 1
         warn("skipped unreadable \(what)", directory, name)
         return true

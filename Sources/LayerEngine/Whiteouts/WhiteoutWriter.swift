@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -63,7 +64,7 @@ struct WhiteoutWriter: ~Copyable {
                     pointer, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
             } catch {
                 // EEXIST: an earlier layer of this directory had deleted the name, too.
-                guard error.errno == 17 else { throw error }
+                guard error.errno == EEXIST else { throw error }
                 return
             }
             if handsDown { try file.removeAttribute(NamePointer("system.posix_acl_access")) }
@@ -96,7 +97,7 @@ struct WhiteoutWriter: ~Copyable {
                 return true
             } catch {
                 // EMLINK: this inode is full; ENOENT: all its names are gone, or there is no /proc; EXDEV, EPERM: not here.
-                guard [31, 2, 18, 1].contains(error.errno) else { throw error }
+                guard [EMLINK, ENOENT, EXDEV, EPERM].contains(error.errno) else { throw error }
                 return false
             }
         case .none: return false
@@ -121,7 +122,7 @@ struct WhiteoutWriter: ~Copyable {
             try directory.descriptor.unlink(NamePointer(terminated: marker.rawBytes))
         } catch {
             // ENOENT; ENAMETOOLONG: no file can delete this name.
-            guard error.errno == 2 || error.errno == 36 else { throw error }
+            guard error.errno == ENOENT || error.errno == ENAMETOOLONG else { throw error }
         }
         guard dialect.deletion == .prefixedFile, dialect.recognises.contains(.device) else { return }
         // Deleted through the mount, where a device could be made.

@@ -1,3 +1,4 @@
+import Glibc
 import LayerCompression
 package import LayerModel
 package import LinuxIO
@@ -103,7 +104,7 @@ package enum TarSplitAssembler {
             if metadata.kind == .regular, metadata.size == size { return file }
         } catch {
             // ELOOP: the last component is a symbolic link now.
-            if error.errno != 40 { throw LayerError(error, "open", path: path) }
+            if error.errno != ELOOP { throw LayerError(error, "open", path: path) }
         }
         throw mismatch(path)
     }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerDrivers
 package import LayerModel
 import LinuxIO
@@ -185,7 +186,7 @@ package final class DockerMove: Sendable {
 
     private static func metadata(_ path: PathBytes) throws(LayerError) -> EntryMetadata? {
         do throws(SystemCallError) { return try path.open([.pathOnly, .noFollow]).metadata() } catch {
-            if error.errno == 2 || error.errno == 20 { return nil }
+            if error.errno == ENOENT || error.errno == ENOTDIR { return nil }
             throw LayerError(error, "look at", path: path)
         }
     }
@@ -216,7 +217,9 @@ package final class DockerMove: Sendable {
         try attempt("write Docker's record of a container", path) { () throws(SystemCallError) in
             let parent = try directory.open([.readOnly, .directory])
             try part.withName { (part) throws(SystemCallError) in
-                do throws(SystemCallError) { try parent.unlink(part) } catch { if error.errno != 2 { throw error } }
+                do throws(SystemCallError) { try parent.unlink(part) } catch {
+                    if error.errno != ENOENT { throw error }
+                }
                 do throws(SystemCallError) {
                     let file = try parent.open(part, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
                     try file.writeAll(bytes.rawBytes)

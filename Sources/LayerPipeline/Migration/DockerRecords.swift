@@ -1,3 +1,4 @@
+import Glibc
 package import LayerDrivers
 package import LayerModel
 import LinuxIO
@@ -52,7 +53,7 @@ package struct DockerRecords: Sendable {
             return names
         } catch {
             // ENOENT, ENOTDIR: Docker never used this store.
-            if error.errno == 2 || error.errno == 20 { return [] }
+            if error.errno == ENOENT || error.errno == ENOTDIR { return [] }
             throw LayerError(error, "read Docker's records", path: directory)
         }
     }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import Synchronization
 
@@ -93,9 +94,9 @@ struct DirectoryRemover: ~Copyable {
                 return true
             } catch {
                 switch error.errno {
-                case 2: return true
+                case ENOENT: return true
                 // EISDIR: the directory did not say what its names are.
-                case 21: return false
+                case EISDIR: return false
                 case 13 where mayChangeMode:
                     mayChangeMode = false
                     try? directory.descriptor.setMode(0o700)
@@ -123,8 +124,7 @@ struct DirectoryRemover: ~Copyable {
         let problem: SystemCallError
         do throws(SystemCallError) {
             do throws(SystemCallError) { return try opener.handle(index) } catch {
-                // EACCES
-                guard error.errno == 13, RemovalPlan.mayChangeModes else { throw error }
+                guard error.errno == EACCES, RemovalPlan.mayChangeModes else { throw error }
                 let parent = try opener.handle(record.parent)
                 let opened = OpenedDirectory(
                     try RemovalPlan.open(names.pointer(record.name), inside: parent.descriptor))
@@ -133,13 +133,13 @@ struct DirectoryRemover: ~Copyable {
             }
         } catch { problem = error }
         switch problem.errno {
-        case 2: return nil
-        case 20, 40:
+        case ENOENT: return nil
+        case ENOTDIR, ELOOP:
             do throws(SystemCallError) {
                 try opener.handle(record.parent).descriptor.unlink(names.pointer(record.name))
                 tally.removals += 1
             } catch {
-                if error.errno != 2 { throw failure(error, index) }
+                if error.errno != ENOENT { throw failure(error, index) }
             }
             return nil
         default: throw failure(problem, index)
@@ -176,7 +176,7 @@ struct DirectoryRemover: ~Copyable {
                 do throws(SystemCallError) {
                     try above.descriptor.removeDirectory(names.pointer(record.name))
                 } catch {
-                    guard error.errno == 13, mayChangeMode else { throw error }
+                    guard error.errno == EACCES, mayChangeMode else { throw error }
                     mayChangeMode = false
                     try? above.descriptor.setMode(0o700)
                     continue
@@ -185,8 +185,8 @@ struct DirectoryRemover: ~Copyable {
                 return true
             } catch {
                 switch error.errno {
-                case 2: return true
-                case 39, 17:
+                case ENOENT: return true
+                case ENOTEMPTY, EEXIST:
                     // Somebody put something in, or the directory skipped names while others were removed: once more.
                     guard plan.tables.states[Int(index)].listings < 2 else { throw failure(error, index) }
                     plan.stack.push(index)
@@ -217,7 +217,7 @@ struct DirectoryRemover: ~Copyable {
     private func failure(_ error: SystemCallError, _ index: UInt32, _ name: [UInt8] = []) -> LayerError {
         let path = plan.path(index, name)
         // EXDEV, EBUSY: something is mounted there.
-        if error.errno == 18 || error.errno == 16 { return TreeRemoval.mountPoint(path, plan.options.operation) }
+        if error.errno == EXDEV || error.errno == EBUSY { return TreeRemoval.mountPoint(path, plan.options.operation) }
         return LayerError(error, plan.options.operation, path: path)
     }
 }

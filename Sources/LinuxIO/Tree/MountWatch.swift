@@ -1,4 +1,5 @@
 internal import CLinux
+import Glibc
 import LayerModel
 
 /// Knows what is mounted below one directory, as the calling thread's mount namespace has it, and reads the table again
@@ -34,7 +35,7 @@ struct MountWatch: ~Copyable {
                     try tree.open(inside, [.pathOnly, .noFollow], resolve: [.noSymlinks, .beneath, .noCrossing])
                 }
             } catch {
-                if error.errno == 18 { return point }
+                if error.errno == EXDEV { return point }
             }
         }
         return nil
@@ -102,7 +103,7 @@ struct MountWatch: ~Copyable {
             return try OwnedDescriptor.open(NamePointer("/proc/thread-self/mountinfo"), .readOnly)
         } catch {
             // Before Linux 3.17 there is no thread-self.
-            guard error.errno == 2 else { throw error }
+            guard error.errno == ENOENT else { throw error }
             return try OwnedDescriptor.open(NamePointer("/proc/self/mountinfo"), .readOnly)
         }
     }

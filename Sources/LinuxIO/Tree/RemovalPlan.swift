@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import Synchronization
 
@@ -33,8 +34,7 @@ final class RemovalPlan: Sendable {
         -> OwnedDescriptor
     {
         do throws(SystemCallError) { return try openOnce(name, in: parent) } catch {
-            // EACCES
-            guard error.errno == 13, mayChangeModes else { throw error }
+            guard error.errno == EACCES, mayChangeModes else { throw error }
         }
         try? parent.setMode(name, 0o700)
         return try openOnce(name, in: parent)
@@ -45,7 +45,7 @@ final class RemovalPlan: Sendable {
         -> OwnedDescriptor
     {
         do throws(SystemCallError) { return try openOnce(name, in: parent) } catch {
-            guard error.errno == 13, mayChangeModes else { throw error }
+            guard error.errno == EACCES, mayChangeModes else { throw error }
         }
         try? parent.setMode(0o700)
         return try open(name, in: parent)

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import Synchronization
 
@@ -46,7 +47,7 @@ extension TreeCopier {
         } catch {
             let isDevice = metadata.kind == .characterDevice || metadata.kind == .blockDevice
             // A whiteout left out would let a deleted file show.
-            guard error.errno == 1, isDevice, !metadata.isWhiteoutDevice, ProcessState.isInUserNamespace else {
+            guard error.errno == EPERM, isDevice, !metadata.isWhiteoutDevice, ProcessState.isInUserNamespace else {
                 throw error
             }
             return false
@@ -214,6 +215,6 @@ extension TreeCopier {
     }
 
     private func tolerate(_ error: SystemCallError) throws(SystemCallError) {
-        guard error.errno == 95, plan.options.toleratesUnsupportedAttributes else { throw error }
+        guard error.errno == EOPNOTSUPP, plan.options.toleratesUnsupportedAttributes else { throw error }
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import Synchronization
 
@@ -136,7 +137,7 @@ struct TreeCopier: ~Copyable {
         do throws(SystemCallError) {
             try place.target.descriptor.makeDirectory(name, mode: 0o700)
         } catch {
-            guard error.errno == 17 else { throw copyError(error) }
+            guard error.errno == EEXIST else { throw copyError(error) }
             existed = true
         }
         tally.directories += 1
@@ -149,7 +150,7 @@ struct TreeCopier: ~Copyable {
         do throws(SystemCallError) {
             try place.target.descriptor.makeHardLink(name, to: name, in: place.source.descriptor)
         } catch {
-            if error.errno == 31 { return false }
+            if error.errno == EMLINK { return false }
             throw copyError(error)
         }
         countLink()
@@ -165,7 +166,7 @@ struct TreeCopier: ~Copyable {
             let directory = try targets.handle(first.directory)
             try place.target.descriptor.makeHardLink(name, to: names.pointer(first.name), in: directory.descriptor)
         } catch {
-            if error.errno == 31 { return false }
+            if error.errno == EMLINK { return false }
             throw copyError(error)
         }
         countLink()

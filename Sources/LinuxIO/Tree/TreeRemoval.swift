@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 
 /// How a tree is removed.
@@ -90,7 +91,7 @@ package enum TreeRemoval {
     /// The error for a name that cannot be removed because something is mounted on it.
     package static func mountPoint(_ path: PathBytes?, _ operation: String) -> LayerError {
         LayerError(
-            SystemCallError("unlinkat", errno: 16), operation, path: path,
+            SystemCallError("unlinkat", errno: EBUSY), operation, path: path,
             hint: "something is mounted there: unmount it first")
     }
 }

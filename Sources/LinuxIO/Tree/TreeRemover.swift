@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 import Synchronization
 
@@ -38,9 +39,11 @@ package struct TreeRemover: ~Copyable {
                 report.removals += 1
                 return report
             } catch {
-                if error.errno == 2 { return report }
+                if error.errno == ENOENT { return report }
                 // ENOTEMPTY, EEXIST: somebody put something in.
-                guard mayRepeat, error.errno == 39 || error.errno == 17 else { throw failure(error, name, parent) }
+                guard mayRepeat, error.errno == ENOTEMPTY || error.errno == EEXIST else {
+                    throw failure(error, name, parent)
+                }
                 mayRepeat = false
             }
         }
@@ -65,8 +68,8 @@ package struct TreeRemover: ~Copyable {
             return OpenedDirectory(try RemovalPlan.open(name, in: parent))
         } catch {
             switch error.errno {
-            case 2: return nil
-            case 20, 40: break
+            case ENOENT: return nil
+            case ENOTDIR, ELOOP: break
             default: throw failure(error, name, parent)
             }
         }
@@ -74,7 +77,7 @@ package struct TreeRemover: ~Copyable {
             try parent.unlink(name)
             report.removals += 1
         } catch {
-            if error.errno != 2 { throw failure(error, name, parent) }
+            if error.errno != ENOENT { throw failure(error, name, parent) }
         }
         return nil
     }
@@ -123,7 +126,7 @@ package struct TreeRemover: ~Copyable {
     {
         let path = options.path ?? kernelPath(of: parent)?.appending(PathBytes(name.copied()))
         // EXDEV, EBUSY: something is mounted there.
-        if error.errno == 18 || error.errno == 16 { return TreeRemoval.mountPoint(path, options.operation) }
+        if error.errno == EXDEV || error.errno == EBUSY { return TreeRemoval.mountPoint(path, options.operation) }
         return LayerError(error, options.operation, path: path)
     }
 }
