@@ -36,9 +36,10 @@ import Testing
         let applied = try await store.apply(.file(place.layer), as: base)
         #expect(applied.isNew)
         #expect(applied.contentBytes == 10)
-        await #expect(
-            performing: { try await store.apply(.file(place.layer), as: LayerID("x"), on: LayerID("nobody")) },
-            throws: { ($0 as? LayerError)?.code == .notFound })
+        let orphan = await failure {
+            try await store.apply(.file(place.layer), as: LayerID("x"), on: LayerID("nobody"))
+        }
+        #expect(orphan?.code == .notFound)
 
         let container = try store.createLayer(LayerID("container"), on: base, isWritable: true)
         #expect(try container.parent() == base)
@@ -61,13 +62,14 @@ import Testing
         let other = try LayerStore.open(
             FilePath(place.folder.path).appending("other").appending("overlay2"), driver: .overlay2)
         #expect(try await store.migrate([container.id], to: other) == [base, container.id])
-        let again = try await other.layer(container.id)?.writeLayer(
-            to: .file(FilePath(place.folder.path).appending("again")))
-        #expect(again?.diffID == written.diffID)
+        let copied = try #require(other.layer(container.id))
+        let again = try await copied.writeLayer(to: .file(FilePath(place.folder.path).appending("again")))
+        #expect(again.diffID == written.diffID)
         #expect(try store.check().isEmpty)
 
         try container.remove()
-        #expect(store.layer(container.id) == nil ? true : false)
+        let isThere = store.layer(container.id) != nil
+        #expect(!isThere)
         try store.layer(base)?.remove()
         #expect(try store.layers().isEmpty)
     }
@@ -81,14 +83,9 @@ import Testing
         #expect(try store.layers() == [base])
         let layer = try #require(store.layer(base))
         #expect(try await layer.changes().count == 2)
-        #expect(
-            performing: { try layer.remove() }, throws: { ($0 as? LayerError)?.code == .notPermitted })
-        #expect(
-            performing: { try store.createLayer(LayerID("x")) },
-            throws: { ($0 as? LayerError)?.code == .notPermitted })
-        #expect(
-            performing: { try LayerStore.read("/nonexistent/overlay2", driver: .overlay2) },
-            throws: { ($0 as? LayerError)?.code == .notFound })
+        #expect(await failure { try layer.remove() }?.code == .notPermitted)
+        #expect(await failure { try store.createLayer(LayerID("x")) }?.code == .notPermitted)
+        #expect(await failure { try LayerStore.read("/nonexistent/overlay2", driver: .overlay2) }?.code == .notFound)
         #expect(try store.layers() == [base])
     }
 }

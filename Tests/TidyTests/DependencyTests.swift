@@ -9,7 +9,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
-    "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
+    "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
     "LayerPipeline": [
         "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
         "LayerDrivers",
@@ -21,7 +21,8 @@ private let mayImport: [String: Set<String>] = [
         "SystemPackage", "Dispatch", "Synchronization",
     ],
     "LDiffC": [
-        "CLDiff", "LayerModel", "LayerKit", "LayerPipeline", "LinuxIO", "PlainJSON", "SystemPackage", "Synchronization",
+        "CLDiff", "Glibc", "LayerModel", "LayerKit", "LayerPipeline", "LinuxIO", "PlainJSON", "SystemPackage",
+        "Synchronization",
     ],
     "LayerDrivers": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
