@@ -17,12 +17,19 @@
     } while (0)
 
 /* Fails with the error's own words. */
-static void good(int code, ldiff_error *error)
+static void good(int code, const ldiff_error *error)
 {
     if (code == 0 && error == NULL) return;
     fprintf(stderr, "%d: %s\n", code, error ? ldiff_error_message(error) : "no error");
     exit(1);
 }
+
+/* The arguments of a call are evaluated in any order: the error is looked at after it. */
+#define GOOD(call) \
+    do { \
+        int code_ = (call); \
+        good(code_, error); \
+    } while (0)
 
 struct memory {
     unsigned char *bytes;
@@ -114,7 +121,7 @@ int main(int argc, char **argv)
     diff.upper = "tree";
     diff.compression = LDIFF_COMPRESSION_GZIP;
     diff.flags = LDIFF_FLAG_DIGESTS;
-    good(ldiff_diff_file(&diff, "layer.tar.gz", &report, &error), error);
+    GOOD(ldiff_diff_file(&diff, "layer.tar.gz", &report, &error));
     char digest[80], diff_id[80];
     strcpy(digest, ldiff_report_digest(report));
     strcpy(diff_id, ldiff_report_diff_id(report));
@@ -123,7 +130,7 @@ int main(int argc, char **argv)
     ldiff_report_free(report);
 
     int fd = open("second", O_WRONLY | O_CREAT, 0644);
-    good(ldiff_diff_fd(&diff, fd, &report, NULL), NULL);
+    GOOD(ldiff_diff_fd(&diff, fd, &report, NULL));
     CHECK(close(fd) == 0);
     CHECK(strcmp(digest, ldiff_report_digest(report)) == 0);
     ldiff_report_free(report);
@@ -131,21 +138,21 @@ int main(int argc, char **argv)
 
     struct memory memory = {0};
     diff.user = &memory;
-    good(ldiff_diff_callback(&diff, take, NULL, &error), error);
+    GOOD(ldiff_diff_callback(&diff, take, NULL, &error));
     CHECK(memory.count == size_of("second"));
 
     ldiff_apply_options apply = LDIFF_APPLY_OPTIONS_INIT;
     apply.expected_digest = digest;
     apply.expected_diff_id = diff_id;
-    good(ldiff_apply_file(&apply, "layer.tar.gz", "one", &report, &error), error);
+    GOOD(ldiff_apply_file(&apply, "layer.tar.gz", "one", &report, &error));
     CHECK(strstr(ldiff_report_json(report), "\"isNew\":true") != NULL);
     ldiff_report_free(report);
     fd = open("second", O_RDONLY);
-    good(ldiff_apply_fd(&apply, fd, "two", NULL, &error), error);
+    GOOD(ldiff_apply_fd(&apply, fd, "two", NULL, &error));
     close(fd);
     memory.piece = 3;
     apply.user = &memory;
-    good(ldiff_apply_callback(&apply, give, "three", NULL, &error), error);
+    GOOD(ldiff_apply_callback(&apply, give, "three", NULL, &error));
     CHECK(size_of("three/a") == 5);
 
     /* What changed. */
@@ -158,10 +165,10 @@ int main(int argc, char **argv)
     compared.lowers = lowers;
     compared.lower_count = 1;
     compared.user = list;
-    good(ldiff_changes(&compared, change, &error), error);
+    GOOD(ldiff_changes(&compared, change, &error));
     CHECK(strcmp(list, "D /b\nA /c\n") == 0);
     ldiff_sizes sizes = LDIFF_SIZES_INIT;
-    good(ldiff_size(&compared, &sizes, &error), error);
+    GOOD(ldiff_size(&compared, &sizes, &error));
     CHECK(sizes.content_bytes == 3 && sizes.entries >= 1);
 
     /* Errors: code, words, path; nothing is left. */
@@ -210,34 +217,34 @@ int main(int argc, char **argv)
     char home[4096];
     CHECK(getcwd(home, sizeof home - 20) != NULL);
     strcat(home, "/overlay2");
-    good(ldiff_store_open(home, "overlay2", NULL, 0, &store, &error), error);
-    good(ldiff_store_apply_file(store, "base", NULL, NULL, "layer.tar.gz", NULL, &error), error);
-    good(ldiff_store_create(store, "top", "base", 1, &error), error);
+    GOOD(ldiff_store_open(home, "overlay2", NULL, 0, &store, &error));
+    GOOD(ldiff_store_apply_file(store, "base", NULL, NULL, "layer.tar.gz", NULL, &error));
+    GOOD(ldiff_store_create(store, "top", "base", 1, &error));
     ldiff_mount *mount = NULL;
-    good(ldiff_store_mount(store, "top", &mount, &error), error);
+    GOOD(ldiff_store_mount(store, "top", &mount, &error));
     char path[4200];
     sprintf(path, "%s/c", ldiff_mount_path(mount));
     write_file(path, "in the container");
-    good(ldiff_store_unmount(mount, &error), error);
+    GOOD(ldiff_store_unmount(mount, &error));
     uint64_t bytes = 0;
-    good(ldiff_store_size(store, "top", NULL, NULL, &bytes, &error), error);
+    GOOD(ldiff_store_size(store, "top", NULL, NULL, &bytes, &error));
     CHECK(bytes == 16);
     compared.user = list;
     list[0] = 0;
-    good(ldiff_store_changes(store, "top", NULL, &compared, change, &error), error);
+    GOOD(ldiff_store_changes(store, "top", NULL, &compared, change, &error));
     CHECK(strcmp(list, "A /c\n") == 0);
     list[0] = 0;
-    good(ldiff_store_list(store, line, list, &error), error);
+    GOOD(ldiff_store_list(store, line, list, &error));
     CHECK(strcmp(list, "base\ntop\n") == 0);
-    good(ldiff_store_diff_file(store, "top", NULL, NULL, "top.tar", NULL, &error), error);
+    GOOD(ldiff_store_diff_file(store, "top", NULL, NULL, "top.tar", NULL, &error));
     CHECK(size_of("top.tar") > 0);
     list[0] = 0;
-    good(ldiff_store_check(store, 0, line, list, &error), error);
+    GOOD(ldiff_store_check(store, 0, line, list, &error));
     CHECK(list[0] == 0);
-    good(ldiff_store_remove(store, "top", &error), error);
+    GOOD(ldiff_store_remove(store, "top", &error));
     CHECK(ldiff_store_exists(store, "top") == 0 && ldiff_store_exists(store, "base") == 1);
     ldiff_store_close(store);
-    good(ldiff_store_read(home, "overlay2", NULL, 0, &store, &error), error);
+    GOOD(ldiff_store_read(home, "overlay2", NULL, 0, &store, &error));
     CHECK(ldiff_store_remove(store, "base", NULL) == LDIFF_E_NOT_PERMITTED);
     ldiff_store_close(store);
 
