@@ -16,9 +16,9 @@
 # make soak MINUTES=30  parallel pulls, runs, commits, removals and prunes, with a daemon killed every 45 seconds: dockerd, then
 #               containerd, each for so long (root)
 # make daemons  the release programs for Docker and containerd
-# make install  all programs and their systemd units, into PREFIX (default /usr/local)
+# make install  all programs and their systemd units, and libldiff, into PREFIX (default /usr/local)
 # make uninstall  takes them away again
-# make deb      a Debian package of them, into .build/deb
+# make deb      Debian packages of them, ldiff, libldiff1 and libldiff-dev, into .build/deb
 # make libldiff the library for C, with its header's functions and nothing else, into .build/libldiff
 # make test-library  that library from C and from Python, and the Swift library from a package of its own, tutorials and all (root)
 # make docs     the documentation of the library as a site, into .build/docs
@@ -31,7 +31,7 @@ DEMO_RUNS ?= 5
 SECONDS ?= 60
 PROGRAM := .build/release/ldiff
 
-BUILD_PACKAGES := pkgconf liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
+BUILD_PACKAGES := pkgconf chrpath liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
 # What the demonstration and the measurements run beside ldiff.
 RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
@@ -146,13 +146,14 @@ budget: build
 targets: build peers
 	perf/record
 
-install: daemons
+install: daemons libldiff
 	Sources/packaging/install-files .build/release "$(DESTDIR)" "$(PREFIX)"
+	Sources/packaging/install-library .build/libldiff "$(DESTDIR)" "$(PREFIX)"
 
 uninstall:
 	Sources/packaging/remove-files "$(DESTDIR)" "$(PREFIX)"
 
-deb: daemons
+deb: daemons libldiff
 	Sources/packaging/make-deb .build/deb
 
 format: swift
