@@ -85,9 +85,11 @@ let package = Package(
         .target(name: "PlainJSON", dependencies: ["LayerModel"], swiftSettings: engineSettings),
         .target(name: "TarCodec", swiftSettings: engineSettings),
         .target(
-            name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], swiftSettings: engineSettings),
+            name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], exclude: ["README.md"],
+            swiftSettings: engineSettings),
         .target(
-            name: "LayerEngine", dependencies: ["LayerModel", "LinuxIO", "TarCodec"], swiftSettings: engineSettings),
+            name: "LayerEngine", dependencies: ["LayerModel", "LinuxIO", "TarCodec"], exclude: ["README.md"],
+            swiftSettings: engineSettings),
         // The only target that mounts or starts programs.
         .target(name: "LayerMounts", dependencies: ["LayerModel", "LinuxIO", "CLinux"], swiftSettings: engineSettings),
         .target(
@@ -108,7 +110,7 @@ let package = Package(
             swiftSettings: engineSettings),
         .target(
             name: "LayerDrivers", dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts"],
-            swiftSettings: engineSettings),
+            exclude: ["README.md"], swiftSettings: engineSettings),
         // The header is the truth: the compiler holds the functions of LDiffC against it.
         .target(name: "CLDiff"),
         .target(
@@ -156,7 +158,7 @@ let package = Package(
                 daemon("HummingbirdCore", "hummingbird"),
                 daemon("NIOCore", "swift-nio"), daemon("NIOPosix", "swift-nio"),
             ],
-            swiftSettings: programSettings),
+            exclude: ["README.md"], swiftSettings: programSettings),
         .executableTarget(
             name: "docker-ldiff-graphdriver",
             dependencies: ["GraphDriverPlugin", .product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -183,7 +185,7 @@ let package = Package(
                 daemon("NIOHTTP2", "swift-nio-http2"),
                 daemon("NIOHPACK", "swift-nio-http2"),
             ],
-            swiftSettings: programSettings),
+            exclude: ["README.md"], swiftSettings: programSettings),
         .executableTarget(
             name: "containerd-ldiff-grpc",
             dependencies: [

@@ -27,7 +27,7 @@ package struct SourceOptions: Sendable {
     /// containers/storage with `force_mask`. Anywhere else any user could give himself files of root with it.
     package var obeysOwnerOverrides = false
     /// Nothing that is mounted on directories of the trees is part of them, as in a store of layers. Then they are read
-    /// through views that open no device nodes, which union directories always are; see `ARCHITECTURE.md`.
+    /// through views that open no device nodes, which union directories always are; see README.md of LayerEngine.
     package var hasNoMounts = false
     /// Names directly in the root that belong to neither side, such as `.zfs`.
     package var ignoredAtTop: [PathBytes] = []
