@@ -53,7 +53,8 @@ let package = Package(
         .library(name: "MallocCounter", type: .dynamic, targets: ["CMallocCounter"]),
     ],
     traits: [
-        .trait(name: "Daemons", description: "The programs for Docker and containerd: `swift build --traits Daemons`.")
+        .trait(name: "Daemons", description: "The programs for Docker and containerd: `swift build --traits Daemons`."),
+        .trait(name: "Foundation", description: "Reports of the library are Codable."),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

@@ -157,3 +157,28 @@ public struct LayerSize: Sendable, Equatable {
         warnings = report.warnings
     }
 }
+
+#if Foundation
+    // With the trait Foundation the values of a report can be kept and sent as Codable's coders do it. Digests are their texts.
+    extension LayerDescriptor: Codable {}
+    extension LayerWriteReport: Codable {}
+    extension LayerApplyReport: Codable {}
+    extension LayerSize: Codable {}
+
+    extension Digest: Codable {
+        public init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            let text = try container.decode(String.self)
+            guard let digest = Digest(parsing: text) else {
+                throw DecodingError.dataCorruptedError(
+                    in: container, debugDescription: "\(text) is not sha256: and 64 hexadecimal digits")
+            }
+            self = digest
+        }
+
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.singleValueContainer()
+            try container.encode(description)
+        }
+    }
+#endif
