@@ -23,6 +23,21 @@ extension ImportRoot: LayerDestination {
     }
 }
 
+/// A directory that its owner throws away after an error.
+final class GivenDirectory: LayerDestination {
+    private let descriptor: OwnedDescriptor
+
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+
+    func unpack<Source: SlabSource & ~Copyable>(
+        _ stream: inout Source, options: ApplyOptions, verify: () throws(LayerError) -> Void
+    ) throws(LayerError) -> ApplyReport {
+        let report = try ApplyEngine.apply(&stream, root: descriptor, options: options)
+        try verify()
+        return report
+    }
+}
+
 /// A source that somebody else may go on reading when its consumer has seen the end.
 final class SourceBox<Base: SlabSource & ~Copyable> {
     var base: Base

@@ -14,6 +14,8 @@ package struct LayerImportOptions: Sendable {
     package var expectedDigest: Digest?
     /// The digest that the uncompressed tar must have.
     package var expectedDiffID: Digest?
+    /// The compression, where somebody knows it better than the first bytes; nil: those tell.
+    package var format: LayerFormat?
     /// Mode of the root directory if it is created, less the process's umask.
     package var rootMode: UInt32 = 0o755
     package var interruption = Interruption()
@@ -72,5 +74,16 @@ package enum LayerImport {
             options.interruption.beginCleaningUp()
             throw target.undo(after: error)
         }
+    }
+
+    /// Unpacks the layer `input`, which errors call `path`, into a directory that is open, and which its owner throws away
+    /// after an error.
+    package static func apply(
+        _ input: LayerInput, called path: PathBytes, into root: borrowing OwnedDescriptor, options: LayerImportOptions
+    ) throws(LayerError) -> LayerImportReport {
+        let intake = try LayerIntake(try OpenLayer(input, called: path), tarSplit: nil, options: options)
+        let copy = try attempt("open the root", path) { () throws(SystemCallError) in try root.duplicate() }
+        let (report, summary) = try intake.unpack(into: GivenDirectory(copy))
+        return LayerImportReport(layer: report, stream: summary, createdRoot: false)
     }
 }

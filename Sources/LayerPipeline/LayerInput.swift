@@ -28,8 +28,8 @@ final class OpenLayer {
     /// Where to begin again; nil where the input can be read only once.
     let start: Int64?
 
-    init(_ input: LayerInput) throws(LayerError) {
-        path = Self.displayPath(input)
+    init(_ input: LayerInput, called given: PathBytes? = nil) throws(LayerError) {
+        path = given ?? Self.displayPath(input)
         if case .foreign(let foreign) = input {
             bytes = .foreign(foreign)
             size = 0

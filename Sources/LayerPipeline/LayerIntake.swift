@@ -24,7 +24,7 @@ struct LayerIntake {
     /// Without a DiffID to check nothing has to be decompressed.
     func verifyAhead() throws(LayerError) {
         var reader = try layer.reader(
-            format: options.expectedDiffID == nil ? LayerFormat.none : nil, options: readerOptions)
+            format: options.expectedDiffID == nil ? LayerFormat.none : options.format, options: readerOptions)
         do throws(LayerError) {
             while let slab = try reader.next() { reader.recycle(slab) }
             try check(try reader.finish())
@@ -39,7 +39,7 @@ struct LayerIntake {
         var apply = options.apply
         apply.cancel = options.interruption.flag
         apply.progress = options.progress.layer
-        let box = SourceBox(try layer.reader(options: readerOptions))
+        let box = SourceBox(try layer.reader(format: options.format, options: readerOptions))
         var summary: LayerSummary?
         let finish = { () throws(LayerError) in
             do throws(LayerError) {

@@ -74,31 +74,16 @@ struct LayerUnpacking: Sendable {
         let root = try attempt("open the directory to unpack into", target) { () throws(SystemCallError) in
             try target.open([.readOnly, .directory])
         }
-        var settings = LayerReaderOptions()
-        settings.hashCompressed = true
-        settings.hashUncompressed = true
-        settings.maxTrailingBytes = options.maxTrailingBytes
-        settings.cancel = options.cancel
-        do throws(LayerError) {
-            var reader = try LayerReader(
-                descriptor: blob.descriptor.number, format: reading == .plain ? LayerFormat.none : nil,
-                options: settings)
-            let report = try ApplyEngine.apply(&reader, root: root, options: options)
-            try reader.drain()
-            let summary = try reader.finish()
-            guard summary.compressedDigest == digest, let diffID = summary.diffID else {
-                throw LayerError(
-                    .digestMismatch, "verify",
-                    cause: .reason(
-                        "the blob's digest is \(summary.compressedDigest?.description ?? "unknown"), not the expected \(digest)"
-                    ))
-            }
-            return UnpackedLayer(diffID: diffID, byteCount: summary.uncompressedBytes, report: report)
-        } catch {
-            var named = error
-            if named.path == nil { named.path = blob.path }
-            throw named
-        }
+        var settings = LayerImportOptions()
+        settings.apply = options
+        settings.digests = true
+        settings.expectedDigest = digest
+        settings.format = reading == .plain ? LayerFormat.none : nil
+        settings.interruption = Interruption(options.cancel)
+        let done = try LayerImport.apply(
+            .descriptor(blob.descriptor.number), called: blob.path, into: root, options: settings)
+        guard let diffID = done.stream.diffID else { preconditionFailure("digests were asked for") }
+        return UnpackedLayer(diffID: diffID, byteCount: done.stream.uncompressedBytes, report: done.layer)
     }
 
     /// What containerd's `du` would say. Counted now, since containerd waits with a lock of its own during Commit.
