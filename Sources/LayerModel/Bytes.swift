@@ -15,15 +15,11 @@ extension Array where Element == UInt8 {
 extension RawSpan {
     /// The byte at `index`, which is checked.
     @inlinable
-    package func unsafeLoadByte(_ index: Int) -> UInt8 {
+    package subscript(index: Int) -> UInt8 {
         precondition(index >= 0 && index < byteCount)
         // Reason: the index was checked; a byte has no alignment.
         return unsafe unsafeLoad(fromUncheckedByteOffset: index, as: UInt8.self)
     }
-
-    /// The byte at `index`, which is checked.
-    @inlinable
-    package subscript(index: Int) -> UInt8 { unsafeLoadByte(index) }
 }
 
 /// Whether two byte strings are equal.

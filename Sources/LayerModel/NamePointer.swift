@@ -9,7 +9,7 @@ package struct NamePointer: ~Escapable {
     /// The name in `bytes`, whose last byte must be NUL.
     @inlinable @_lifetime(copy bytes)
     package init(terminated bytes: RawSpan) {
-        precondition(bytes.byteCount > 0 && bytes.unsafeLoadByte(bytes.byteCount - 1) == 0, "a name must end with NUL")
+        precondition(bytes.byteCount > 0 && bytes[bytes.byteCount - 1] == 0, "a name must end with NUL")
         length = bytes.byteCount - 1
         // Reason: the span is not empty, so it has an address; the result cannot outlive the span.
         unsafe address = bytes.withUnsafeBytes { unsafe $0.baseAddress.unsafelyUnwrapped }.assumingMemoryBound(

@@ -67,18 +67,18 @@ import Testing
     }
 
     @Test func `jobs wait for room, and one that is cancelled waits no longer`() async throws {
-        let admission = Admission(limit: 1)
+        let semaphore = AsyncSemaphore(limit: 1)
         let gate = PieceQueue()
         let isRunning = Monitor(false)
         let running = Task {
-            try await admission.run {
+            try await semaphore.run {
                 isRunning.change { $0 = true }
                 _ = try await gate.next()
             }
         }
         while !isRunning.change({ $0 }) { try await Task.sleep(for: .milliseconds(1)) }
-        let waiting = Task { try await admission.run { 2 } }
-        let last = Task { try await admission.run { 3 } }
+        let waiting = Task { try await semaphore.run { 2 } }
+        let last = Task { try await semaphore.run { 3 } }
         try await Task.sleep(for: .milliseconds(20))
         waiting.cancel()
         await #expect(throws: CancellationError.self) { try await waiting.value }
@@ -87,11 +87,11 @@ import Testing
         #expect(try await last.value == 3)
         let early = Task {
             try? await Task.sleep(for: .seconds(5))
-            return try await admission.run { 4 }
+            return try await semaphore.run { 4 }
         }
         early.cancel()
         await #expect(throws: CancellationError.self) { try await early.value }
-        #expect(try await admission.run { 5 } == 5)
+        #expect(try await semaphore.run { 5 } == 5)
     }
 
     @Test func `times are written as RFC 3339 has them`() {

@@ -53,7 +53,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let namespaces: NamespaceResolver
     private let blobs: BlobSource
     private let leases: LeaseKeeper
-    private let admission: Admission
+    private let semaphore: AsyncSemaphore
 
     /// `snapshots` recognises mounts of the snapshotter in this process; nil where there is none.
     package init(
@@ -71,7 +71,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
             containerd, namespaces: namespaces, fallbackRoot: options.contentRoot,
             scratchDirectory: options.workDirectory, bridge: bridge, readsFiles: options.readsFiles)
         leases = LeaseKeeper(containerd, life: options.leaseLife)
-        admission = Admission(limit: options.jobs ?? WorkerPool.availableCores * 2)
+        semaphore = AsyncSemaphore(limit: options.jobs ?? WorkerPool.availableCores * 2)
     }
 
     package func apply(
@@ -199,7 +199,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     ) async throws -> Result {
         try await metrics.measure("diff." + call) {
             // gRPC tells of a client's giving up beside the task, so the job gets one that can be cancelled.
-            let task = Task { [admission] in try await admission.run(body) }
+            let task = Task { [semaphore] in try await semaphore.run(body) }
             do {
                 return try await withRPCCancellationHandler {
                     try await withTaskCancellationHandler {

@@ -3,7 +3,7 @@ import Synchronization
 /// Lets so many jobs run at once; the others wait without a thread.
 ///
 /// Each job has threads and buffers of its own, and more jobs than cores finish no sooner.
-final class Admission: Sendable {
+final class AsyncSemaphore: Sendable {
     private typealias Continuation = CheckedContinuation<Void, any Error>
 
     private struct State {
