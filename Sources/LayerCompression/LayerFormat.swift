@@ -1,3 +1,5 @@
+import LayerModel
+
 /// How the bytes of a layer are compressed.
 package enum LayerFormat: Sendable, Equatable, CaseIterable {
     case none
@@ -49,33 +51,13 @@ package enum LayerFormat: Sendable, Equatable, CaseIterable {
 
     private static func begins(_ bytes: RawSpan, _ magic: [UInt8]) -> Bool {
         guard bytes.byteCount >= magic.count else { return false }
-        for index in magic.indices where bytes.byte(at: index) != magic[index] { return false }
+        for index in magic.indices where bytes[index] != magic[index] { return false }
         return true
     }
 
     /// A zstd skippable frame (RFC 8878, 3.1.2): any of sixteen magics, then a four-byte length.
     private static func isSkippableFrame(_ bytes: RawSpan) -> Bool {
-        bytes.byteCount >= 8 && bytes.byte(at: 0) & 0xf0 == 0x50 && bytes.byte(at: 1) == 0x2a
-            && bytes.byte(at: 2) == 0x4d && bytes.byte(at: 3) == 0x18
-    }
-}
-
-extension RawSpan {
-    /// One byte, bounds-checked.
-    func byte(at offset: Int) -> UInt8 {
-        precondition(offset >= 0 && offset < byteCount)
-        // Reason: the offset was checked, and every bit pattern is a valid byte.
-        return unsafe unsafeLoad(fromUncheckedByteOffset: offset, as: UInt8.self)
-    }
-}
-
-extension [UInt8] {
-    /// The array's bytes, without copying them.
-    var rawSpan: RawSpan {
-        @_lifetime(borrow self)
-        get {
-            // Reason: bytes have no padding, so all of the memory is initialised.
-            unsafe span.bytes
-        }
+        bytes.byteCount >= 8 && bytes[0] & 0xf0 == 0x50 && bytes[1] == 0x2a
+            && bytes[2] == 0x4d && bytes[3] == 0x18
     }
 }

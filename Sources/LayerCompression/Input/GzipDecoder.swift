@@ -51,13 +51,13 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
         let buffer = input.buffer
         let next = buffer.bytes
         if next.byteCount == 0 { return false }
-        if next.byteCount >= 2, next.byte(at: 0) == 0x1f, next.byte(at: 1) == 0x8b {
+        if next.byteCount >= 2, next[0] == 0x1f, next[1] == 0x8b {
             // Reason: the state was initialised and is alive.
             unsafe isal_inflate_reset(state)
             unsafe state.pointee.crc_flag = UInt32(ISAL_GZIP_NO_HDR_VER)
             memberCount += 1
             phase = .header
-        } else if memberCount > 0, next.byte(at: 0) == 0 {
+        } else if memberCount > 0, next[0] == 0 {
             phase = .padding
         } else if memberCount > 0 {
             throw .damagedStream(.gzip, "trailing garbage after the stream")
@@ -72,7 +72,7 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
         while true {
             if input.buffer.count == 0, try !input.refill() { throw .truncatedStream(.gzip) }
             let buffer = input.buffer
-            let byte = buffer.bytes.byte(at: 0)
+            let byte = buffer.bytes[0]
             buffer.start += 1
             switch header.take(byte) {
             case .more: continue
@@ -118,7 +118,7 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
         let buffer = input.buffer
         repeat {
             let bytes = buffer.bytes
-            for index in 0..<bytes.byteCount where bytes.byte(at: index) != 0 {
+            for index in 0..<bytes.byteCount where bytes[index] != 0 {
                 throw .damagedStream(.gzip, "trailing garbage after the stream")
             }
         } while try input.refill()

@@ -115,7 +115,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     private mutating func writeHeaderOnce() throws(LayerError) {
         guard !hasHeader else { return }
         hasHeader = true
-        try base.write(([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255] as [UInt8]).rawSpan)
+        try base.write(([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255] as [UInt8]).rawBytes)
     }
 
     /// An empty last block, the checksum, and the size modulo 2^32 (RFC 1952, 2.3.1).
@@ -124,7 +124,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         for value in [checksum.checksum, UInt32(truncatingIfNeeded: byteCount)] {
             for shift: UInt32 in [0, 8, 16, 24] { trailer.append(UInt8(value >> shift & 0xff)) }
         }
-        try base.write(trailer.rawSpan)
+        try base.write(trailer.rawBytes)
     }
 }
 

@@ -87,7 +87,7 @@ final class PieceDeflater {
             let length = min(65_535, piece.end - offset)
             let low = UInt8(length & 0xff)
             let high = UInt8(length >> 8)
-            output.append([0, low, high, ~low, ~high].rawSpan)
+            output.append([0, low, high, ~low, ~high].rawBytes)
             output.append(piece.span(offset..<offset + length))
             offset += length
         }
