@@ -30,11 +30,11 @@ public struct ApplyOptions: Sendable {
     /// Threads that write files; nil means one a core.
     public var workers: Int?
     public var io: IOMode
-    /// Whether an entry for the root itself sets the root's metadata (A11).
+    /// Whether an entry for the root itself sets the root's metadata.
     public var applyRootMetadata: Bool
-    /// Whether names that climb above the root are held at it instead of refused (A12).
+    /// Whether names that climb above the root are held at it instead of refused.
     public var lenientNames: Bool
-    /// Whether attributes and owners that cannot be set are warnings only (A24).
+    /// Whether attributes and owners that cannot be set are warnings only.
     public var bestEffort: Bool
     public var directoryAttributes: DirectoryAttributes
     /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
@@ -45,11 +45,11 @@ public struct ApplyOptions: Sendable {
     /// The stream was written with `DiffOptions.isExact`, by this program on this host: `trusted.` attributes are set, and
     /// times before 1970.
     package var isExact: Bool
-    /// Whether `security.selinux` attributes of the archive are set (A24).
+    /// Whether `security.selinux` attributes of the archive are set.
     public var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
     public var maxBytes: UInt64?
-    /// The most bytes that may follow the archive's end in the stream (A8).
+    /// The most bytes that may follow the archive's end in the stream.
     public var maxTrailingBytes: UInt64
     public var sync: SyncPolicy
     public var cancel: CancelFlag
@@ -82,9 +82,9 @@ public struct ApplyOptions: Sendable {
 public struct ApplyReport: Sendable {
     /// Entries of the archive, whiteouts and ignored ones included.
     public var entries = 0
-    /// Sum of the sizes in all headers (A49).
+    /// Sum of the sizes in all headers.
     public var size: UInt64 = 0
-    /// Bytes of the unpacked non-directories, each inode once (C20).
+    /// Bytes of the unpacked non-directories, each inode once.
     public var uniqueFileBytes: UInt64 = 0
     /// Names that lie in the target because of this apply, whiteouts and markers included: all there are, where it was
     /// empty before.
