@@ -14,8 +14,32 @@ struct PaxValues {
         }
 
         init?(_ key: Span<UInt8>) {
-            guard let found = Self.allCases.first(where: { Octets.equals(key, $0.text) }) else { return nil }
-            self = found
+            guard key.count > 0, let only = Self.candidate(key), Octets.equals(key, only.text) else { return nil }
+            self = only
+        }
+
+        /// The one key that has the same length and first byte, or one more byte where two have these.
+        private static func candidate(_ key: Span<UInt8>) -> Self? {
+            switch (key.count, key[0]) {
+            case (3, UInt8(ascii: "u")): .uid
+            case (3, UInt8(ascii: "g")): .gid
+            case (4, UInt8(ascii: "p")): .path
+            case (4, UInt8(ascii: "s")): .size
+            case (5, UInt8(ascii: "m")): .mtime
+            case (5, UInt8(ascii: "a")): .atime
+            case (5, UInt8(ascii: "c")): .ctime
+            case (5, UInt8(ascii: "u")): .userName
+            case (5, UInt8(ascii: "g")): .groupName
+            case (8, UInt8(ascii: "l")): .linkPath
+            case (14, UInt8(ascii: "G")): .sparseMap
+            case (15, UInt8(ascii: "G")): key[11] == UInt8(ascii: "n") ? .sparseName : .sparseSize
+            case (16, UInt8(ascii: "G")): key[12] == UInt8(ascii: "a") ? .sparseMajor : .sparseMinor
+            case (17, UInt8(ascii: "S")): .accessAcl
+            case (18, UInt8(ascii: "S")): .defaultAcl
+            case (19, UInt8(ascii: "G")): .sparseRealSize
+            case (20, UInt8(ascii: "G")): .sparseBlocks
+            default: nil
+            }
         }
 
         private var text: String {

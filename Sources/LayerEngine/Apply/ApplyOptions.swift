@@ -30,11 +30,11 @@ package struct ApplyOptions: Sendable {
     /// Threads that write files; nil means one a core.
     package var workers: Int?
     package var io: IOMode
-    /// Whether an entry for the root itself sets the root's metadata (A11).
+    /// Whether an entry for the root itself sets the root's metadata.
     package var applyRootMetadata: Bool
-    /// Whether names that climb above the root are held at it instead of refused (A12).
+    /// Whether names that climb above the root are held at it instead of refused.
     package var lenientNames: Bool
-    /// Whether attributes and owners that cannot be set are warnings only (A24).
+    /// Whether attributes and owners that cannot be set are warnings only.
     package var bestEffort: Bool
     package var directoryAttributes: DirectoryAttributes
     /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
@@ -45,11 +45,11 @@ package struct ApplyOptions: Sendable {
     /// The stream was written with `DiffOptions.isExact`, by this program on this host: `trusted.` attributes are set, and
     /// times before 1970.
     package var isExact: Bool
-    /// Whether `security.selinux` attributes of the archive are set (A24).
+    /// Whether `security.selinux` attributes of the archive are set.
     package var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
     package var maxBytes: UInt64?
-    /// The most bytes that may follow the archive's end in the stream (A8).
+    /// The most bytes that may follow the archive's end in the stream.
     package var maxTrailingBytes: UInt64
     package var sync: SyncPolicy
     package var cancel: CancelFlag
@@ -82,9 +82,9 @@ package struct ApplyOptions: Sendable {
 package struct ApplyReport: Sendable {
     /// Entries of the archive, whiteouts and ignored ones included.
     package var entries = 0
-    /// Sum of the sizes in all headers (A49).
+    /// Sum of the sizes in all headers.
     package var size: UInt64 = 0
-    /// Bytes of the unpacked non-directories, each inode once (C20).
+    /// Bytes of the unpacked non-directories, each inode once.
     package var uniqueFileBytes: UInt64 = 0
     /// Names that lie in the target because of this apply, whiteouts and markers included: all there are, where it was
     /// empty before.

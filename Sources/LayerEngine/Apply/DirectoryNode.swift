@@ -65,17 +65,31 @@ extension ApplyTree {
         return false
     }
 
-    /// Whether a directory is the one that a record names, or lies below it.
-    func lies(_ node: UInt32, below record: UInt32) -> Bool {
+    /// Whether a directory is the one that lies under a name, or lies below it.
+    func lies(_ node: UInt32, below place: NamePlace) -> Bool {
         var node = node
         while node != Self.rootNode {
-            if nodes[Int(node)].entry == record { return true }
+            if nodes[Int(node)].entry == place.record { return true }
             node = nodes[Int(node)].parent
         }
         return false
     }
 
+    /// Names that are there now because of this apply; for when it is known which directories are gone.
+    var presentNames: UInt64 {
+        var count: UInt64 = 0
+        for index in 1..<max(1, records.count) {
+            let record = records[index]
+            guard !nodes[Int(record.parent)].flags.contains(.removed) else { continue }
+            let isThere = record.kind != .unknown && !record.flags.isDisjoint(with: [.unpacked, .made])
+            if isThere || record.flags.contains(.whiteout) { count += 1 }
+        }
+        return count
+    }
+
     /// The path of a name beneath the root; for messages.
+    func path(of place: NamePlace) -> PathBytes { path(of: place.name, in: place.node) }
+
     func path(of name: NameRef, in node: UInt32) -> PathBytes {
         let arena = arena
         var parts: [[UInt8]] = [arena[name].copied()]

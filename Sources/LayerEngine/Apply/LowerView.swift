@@ -23,7 +23,7 @@ final class LowerView {
     private var cached: [UInt32: [LowerPlace]] = [:]
     private let marks: UpperMarks
     var reader = AttributeReader()
-    /// The layer hides all that the lower roots have (A32).
+    /// The layer hides all that the lower roots have.
     var isRootHidden = false
 
     /// Directories whose lower ones stay open; the ones above are found anew when needed.

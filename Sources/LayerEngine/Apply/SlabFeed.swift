@@ -62,7 +62,7 @@ final class SlabFeed {
         }
     }
 
-    /// Reads and drops the rest of the stream, at most `limit` bytes (A8).
+    /// Reads and drops the rest of the stream, at most `limit` bytes.
     func drain<Source: SlabSource & ~Copyable>(
         _ source: inout Source, limit: UInt64, cancel: () throws(LayerError) -> Void
     )

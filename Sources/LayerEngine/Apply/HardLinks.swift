@@ -1,0 +1,218 @@
+import LayerModel
+import LinuxIO
+import TarCodec
+
+/// What came of a hard link.
+enum LinkOutcome {
+    case made
+    /// Its target does not exist; the place is that of the target's name, if at least its directory exists.
+    case missing(NamePlace?)
+}
+
+/// Makes hard links, those that come before their targets at the end.
+struct HardLinks<Target: UnpackTarget> {
+    let target: Target
+    let paths: PathFinder<Target>
+    var aufsFiles: AufsFiles<Target>
+    var waiting = WaitingLinks()
+    /// The newest copy of each inode that can have no more entries.
+    private var copies: [FileIdentity: FileCopy] = [:]
+
+    /// Copies that are kept open for further names; an inode that is full has been given 65,000 of them.
+    private static var keptCopies: Int { 64 }
+
+    init(_ target: Target, _ paths: PathFinder<Target>) {
+        self.target = target
+        self.paths = paths
+        aufsFiles = AufsFiles(target, paths)
+    }
+
+    var entries: EntryMaker { target.entries }
+    var tree: ApplyTree { target.tree }
+
+    /// Makes the link that an entry says, or lets it wait for its target.
+    mutating func makeLink(_ entry: borrowing TarDecoder, at place: NamePlace) throws(LayerError) {
+        var metadata = LinkMetadata(
+            mode: entry.fields.mode & 0o7777, owner: try entries.values.owner(of: entry.fields),
+            times: entries.values.times(of: entry))
+        _ = try entries.values.appendAttributes(of: entry, to: &metadata.attributes)
+        if let source = try aufsFiles.file(at: entry.linkName) { return try linkAufsFile(source, at: place) }
+        if case .made = try link(place, to: entry.linkName, metadata, isLast: false) { return }
+        // The name is taken from here on, as it will be by the link.
+        try target.clear(place)
+        tree.awaitLink(place)
+        try waiting.append(
+            WaitingLink(
+                place: place, target: entry.linkName.copied(), metadata: metadata, offset: target.log.entryOffset))
+    }
+
+    /// Links a name to `path`, if that exists. `isLast`: no entry comes any more that could fill that name.
+    mutating func link(_ place: NamePlace, to path: RawSpan, _ metadata: LinkMetadata, isLast: Bool) throws(LayerError)
+        -> LinkOutcome
+    {
+        var cleaned = ArchiveName()
+        try paths.clean(path, into: &cleaned, "the link's target")
+        guard !cleaned.isRoot else { throw target.log.refusal(.invalidArchive, "a hard link leads to the root") }
+        guard cleaned.base.byteCount <= 255 else {
+            throw target.log.refusal(.invalidArchive, "the link's target is too long")
+        }
+        guard let directory = try paths.directory(at: cleaned.directory, .none) else { return .missing(nil) }
+        let source = try tree.place(of: cleaned.base, in: directory)
+        let flags = tree.flags(source)
+        if flags.contains(.leftOut) || flags.contains(.markDevice) && isLast {
+            if source != place { try leaveOutLink(place, to: source, metadata) }
+            return .made
+        }
+        var kind = try target.kind(of: source)
+        if kind == .unknown, try target.copyUpLinkTarget(source) { kind = tree.kind(source) }
+        guard kind != .unknown else { return .missing(source) }
+        guard kind != .directory else {
+            throw target.log.refusal(.invalidArchive, "a hard link leads to a directory")
+        }
+        try target.files.settle(directory)
+        let hasOwnLimit = tree.flags(place).contains(.limited)
+        // A link that names itself must not remove itself first.
+        if source != place {
+            guard !tree.lies(directory, below: place) else {
+                throw target.log.refusal(.invalidArchive, "a hard link takes the place of a directory above its target")
+            }
+            try connect(place, to: source, kind)
+        }
+        let isLimited = hasOwnLimit || tree.flags(source).contains(.limited) || target.files.isLimited(source)
+        tree.put(kind, at: place, .unpacked)
+        if isLimited { tree.limit(place) }
+        tree.markUnpacked(place.node)
+        try change(place, kind, to: metadata)
+        return .made
+    }
+
+    /// A further name of a device that could not be made, or was taken for a deletion, is what its first name is.
+    private func leaveOutLink(_ place: NamePlace, to source: NamePlace, _ metadata: LinkMetadata) throws(LayerError) {
+        let mark = MarkMetadata(
+            uid: metadata.owner.uid, gid: metadata.owner.gid, mode: metadata.mode,
+            modification: metadata.times.modification)
+        guard tree.flags(source).contains(.markDevice) else {
+            try target.clear(place)
+            return try target.leaveOutDevice(place, mark)
+        }
+        target.log.warn("\(tree.path(of: place)): a name of a device 0:0 was taken for a whiteout")
+        if tree.flags(place).contains(.deferred) { tree.clear(place) }
+        try target.delete(place, .other(mark))
+        if tree.kind(place) == .unknown { tree.takeForMark(place) }
+    }
+
+    private mutating func linkAufsFile(_ source: NamePlace, at place: NamePlace) throws(LayerError) {
+        try target.files.settle(source.node)
+        try connect(place, to: source, .regular)
+        tree.markUnpacked(place.node)
+        tree.put(.regular, at: place, .unpacked)
+        try confirm(place, is: .regular)
+    }
+
+    /// Makes a name that is taken, or not, a name of what lies under another one.
+    private mutating func connect(_ place: NamePlace, to source: NamePlace, _ kind: EntryKind) throws(LayerError) {
+        try target.vacate(place)
+        let arena = tree.arena
+        let handle = try entries.handle(place.node)
+        let sourceHandle = try entries.handle(source.node)
+        target.log.report.io.creates += 1
+        do throws(SystemCallError) {
+            try handle.descriptor.makeHardLink(
+                arena.pointer(place.name), to: arena.pointer(source.name), in: sourceHandle.descriptor)
+        } catch {
+            // EMLINK: the inode has all the names that it can have; EXDEV: another file system is mounted inside.
+            guard error.errno == 31 || error.errno == 18, kind == .regular else {
+                throw LayerError(error, "apply", path: nil)
+            }
+            try connectCopy(place, of: source, isFull: error.errno == 31)
+        }
+    }
+
+    /// Gives a name the contents of a file that cannot have it as one more of its names: as a name of the newest copy, if
+    /// the file is only full and was copied before, else of a new one.
+    private mutating func connectCopy(_ place: NamePlace, of source: NamePlace, isFull: Bool) throws(LayerError) {
+        let arena = tree.arena
+        let handle = try entries.handle(place.node)
+        let directory = try entries.handle(source.node)
+        target.log.report.io.stats += 1
+        let original = try attempt { () throws(SystemCallError) in
+            try directory.descriptor.metadata(arena.pointer(source.name))
+        }
+        let first = FileIdentity(original)
+        var full = first
+        while isFull, let copy = copies[full] {
+            do throws(SystemCallError) {
+                try handle.descriptor.makeName(arena.pointer(place.name), for: copy.handle.descriptor)
+                copies[first] = copy
+                return
+            } catch {
+                // ENOENT: all its names are gone, or there is no /proc.
+                guard error.errno == 31 || error.errno == 2 else { throw LayerError(error, "apply", path: nil) }
+                full = copy.identity
+                if error.errno == 2 { break }
+            }
+        }
+        let copy = try entries.copyFile(
+            CopySource(name: source.name, directory: directory, metadata: original), to: place)
+        target.log.report.uniqueFileBytes &+= UInt64(max(original.size, 0))
+        guard isFull else { return }
+        if copies.count >= Self.keptCopies { copies.removeAll() }
+        copies[first] = copy
+        copies[full] = copy
+    }
+
+    // MARK: the inode
+
+    /// What the link's header says of the inode. The owner is set only where it differs, since setting it clears capabilities.
+    private func change(_ place: NamePlace, _ kind: EntryKind, to metadata: LinkMetadata) throws(LayerError) {
+        let current = try confirm(place, is: kind)
+        var wanted = metadata.mode
+        // The header of a name repeats the mode that went with the list.
+        if tree.flags(place).contains(.limited) { wanted &= ~0o077 | current.mode }
+        let attributes = metadata.attributes
+        var setsMode = current.mode & 0o7777 != wanted || attributes.count > 0
+        if current.uid != metadata.owner.uid || current.gid != metadata.owner.gid {
+            let capability = try entries.capability(of: place)
+            try entries.setOwner(metadata.owner, of: place)
+            if let capability { try restore(capability, of: place) }
+            setsMode = true
+        }
+        var mode = wanted
+        for index in 0..<attributes.count {
+            mode = try entries.setAttribute(
+                attributes.name(index), attributes.value(index), of: place, kind, mode: mode)
+        }
+        if mode != wanted { tree.limit(place) }
+        if setsMode, kind != .symbolicLink { try entries.setMode(mode, of: place) }
+        let hasTime =
+            current.mtimeSeconds == metadata.times.modification.seconds
+            && current.mtimeNanoseconds == metadata.times.modification.nanoseconds
+        if !hasTime { try entries.setTimes(metadata.times, of: place) }
+    }
+
+    private func restore(_ capability: [UInt8], of place: NamePlace) throws(LayerError) {
+        let arena = tree.arena
+        let handle = try entries.handle(place.node)
+        try attempt { () throws(SystemCallError) in
+            try handle.descriptor.setAttribute(
+                NamePointer("security.capability"), capability.rawBytes, of: arena.pointer(place.name))
+        }
+    }
+
+    /// What a new link leads to. One that leads to something else than what lay under its target's name is taken back: another
+    /// process has put that there.
+    @discardableResult
+    private func confirm(_ place: NamePlace, is kind: EntryKind) throws(LayerError) -> EntryMetadata {
+        let arena = tree.arena
+        let handle = try entries.handle(place.node)
+        target.log.report.io.stats += 1
+        let found = try attempt { () throws(SystemCallError) in
+            try handle.descriptor.metadata(arena.pointer(place.name))
+        }
+        guard found.kind != kind || found.isWhiteoutDevice else { return found }
+        try attempt { () throws(SystemCallError) in try handle.descriptor.unlink(arena.pointer(place.name)) }
+        throw LayerError(
+            .fileChanged, "apply", cause: .reason("the target of the hard link was replaced by another process"),
+            hint: "nothing else may write into the directory while a layer is unpacked")
+    }
+}
