@@ -152,17 +152,23 @@ private final class ThreadLane: Sendable {
 
     /// Queues work. Throws when the system gives no thread and none is there.
     func add(_ work: @escaping @Sendable () -> Void) throws(LayerError) {
-        let (needsThread, isFirst) = monitor.change { state in
+        // One thread is woken: the others would look in vain, and keep the processors from what it does.
+        let (needsThread, isFirst) = monitor.hand { state in
             state.queue.append(work)
-            guard state.idle < state.queue.count - state.first, state.threads < limit else { return (false, false) }
+            guard state.idle < state.queue.count - state.first, state.threads < limit else {
+                return ((false, false), true)
+            }
             state.threads += 1
-            return (true, state.threads == 1)
+            return ((true, state.threads == 1), false)
         }
         guard needsThread else { return }
         do throws(LayerError) {
             try DetachedThread.start { [self] in serve() }
         } catch {
-            monitor.change { $0.threads -= 1 }
+            monitor.update { state in
+                state.threads -= 1
+                return ((), false)
+            }
             // Where there are others they will come to it; else its caller hears of this, and it does nothing when it is met.
             if isFirst { throw error }
         }
@@ -174,18 +180,19 @@ private final class ThreadLane: Sendable {
 
     /// The next piece of work; nil where enough threads wait without this one.
     private func next() -> (@Sendable () -> Void)? {
-        let mustStay = monitor.change { state in
-            guard state.first == state.queue.count, state.idle >= keep else {
+        var isIdle = false
+        return monitor.waitFor { state in
+            guard state.first < state.queue.count else {
+                if isIdle { return nil }
+                guard state.idle < keep else {
+                    state.threads -= 1
+                    return (nil, false)
+                }
                 state.idle += 1
-                return true
+                isIdle = true
+                return nil
             }
-            state.threads -= 1
-            return false
-        }
-        guard mustStay else { return nil }
-        return monitor.wait { state in
-            guard state.first < state.queue.count else { return nil }
-            state.idle -= 1
+            if isIdle { state.idle -= 1 }
             let work = state.queue[state.first]
             state.first += 1
             if state.first == state.queue.count {
@@ -195,7 +202,7 @@ private final class ThreadLane: Sendable {
                 state.queue.removeFirst(state.first)
                 state.first = 0
             }
-            return work
+            return (work, false)
         }
     }
 }

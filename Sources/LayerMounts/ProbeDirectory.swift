@@ -55,8 +55,12 @@ struct ProbeDirectory: ~Copyable {
     }
 
     deinit {
-        try? KernelMount.unmountAll(atOrBelow: path)
-        try? TreeRemoval.remove(path)
+        // First without a look at anything: on a disk that fails, the way to the directory may not open, and the mount would stay.
+        try? KernelMount.unmount(path.appending("merged"), [.detach, .noFollow])
+        for _ in 0..<2 {
+            guard (try? KernelMount.unmountAll(atOrBelow: path)) != nil else { continue }
+            if (try? TreeRemoval.remove(path)) != nil { return }
+        }
     }
 
     func appending(_ name: String) -> PathBytes { path.appending(name) }

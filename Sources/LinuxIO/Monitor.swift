@@ -38,6 +38,19 @@ package final class Monitor<Value>: @unchecked Sendable {
         return result
     }
 
+    /// Runs `body` alone; wakes one of those who wait, whichever, if it returns `wakeOne` as true in its second result.
+    ///
+    /// Only where all of them wait for the same, and one can do what there is to do: to wake the others would have each of them
+    /// look in vain.
+    package func hand<Result>(_ body: (inout Value) -> (result: Result, wakeOne: Bool)) -> Result {
+        unsafe pthread_mutex_lock(mutex)
+        let (result, wakeOne) = body(&value)
+        let signal = wakeOne && waiting > 0
+        unsafe pthread_mutex_unlock(mutex)
+        if signal { unsafe pthread_cond_signal(condition) }
+        return result
+    }
+
     /// Runs `body` alone, and again after every wake-up, until it returns a value.
     ///
     /// `wake` in the result wakes the other waiters.

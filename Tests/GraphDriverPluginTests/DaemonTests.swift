@@ -156,4 +156,20 @@ import Testing
         }
         #expect(sum == 500_500)
     }
+
+    /// To wake all that wait cost more than most of what they are woken for.
+    @Test func `a piece of work wakes one thread`() async throws {
+        let bridge = BlockingBridge()
+        // Now there are as many threads as there may be.
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<16 { group.addTask { try await bridge.run { usleep(50_000) } } }
+            try await group.waitForAll()
+        }
+        var (before, after) = (rusage(), rusage())
+        getrusage(RUSAGE_SELF, &before)
+        for _ in 0..<500 { try await bridge.run {} }
+        getrusage(RUSAGE_SELF, &after)
+        let waits = after.ru_nvcsw - before.ru_nvcsw
+        #expect(waits < 500 * 8, "\(waits) waits")
+    }
 }

@@ -26,6 +26,8 @@ protocol SnapshotBackend: Sendable {
     var takesLateParents: Bool { get }
     /// Whether `storedIDs` is quick enough to be asked at each Cleanup.
     var listsQuickly: Bool { get }
+    /// Whether storage can be removed before that of what was made from it.
+    var removesInAnyOrder: Bool { get }
 
     /// Finds out, once, what mounts need here.
     ///
@@ -73,6 +75,7 @@ protocol SnapshotBackend: Sendable {
 extension SnapshotBackend {
     var takesLateParents: Bool { true }
     var listsQuickly: Bool { true }
+    var removesInAnyOrder: Bool { true }
     func freeze(_ id: Int64) throws(LayerError) {}
     func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { nil }
     func sync() throws(LayerError) {}

@@ -129,10 +129,24 @@ final class SnapshotDirectories: Sendable {
 
     /// Removes what has this name in `place`, which lies at `path`; nothing is fine.
     static func remove(_ name: PathBytes, in place: borrowing OwnedDescriptor, _ path: PathBytes) throws(LayerError) {
+        if (try? name.withName { (name) throws(SystemCallError) in try removeEmpty(name, in: place) }) != nil { return }
         var options = TreeRemovalOptions()
         options.path = path.appending(name)
         let terminated = name.bytes + [0]
         try TreeRemoval.remove(NamePointer(terminated: terminated.rawBytes), in: place, options: options)
+    }
+
+    /// Removes one that nothing was put into, with five calls: a removal of trees takes tables, threads and a look at the mounts
+    /// for it, and while containerd collects its garbage every Prepare waits for that of all. Throws for what is not so, whatever
+    /// it is; then what was removed was empty.
+    private static func removeEmpty(_ name: borrowing NamePointer, in place: borrowing OwnedDescriptor)
+        throws(SystemCallError)
+    {
+        let opened = try place.open(
+            name, [.pathOnly, .directory, .noFollow], resolve: [.noSymlinks, .beneath, .noCrossing])
+        try opened.removeDirectory(NamePointer("fs"))
+        try opened.removeDirectory(NamePointer("work"))
+        try place.removeDirectory(name)
     }
 
     func storedIDs() throws(LayerError) -> [Int64] {

@@ -1,6 +1,7 @@
 import GRPCCore
 import LayerModel
 import LinuxIO
+import Synchronization
 
 /// Looking, and what needs no new storage.
 extension Snapshotter {
@@ -116,20 +117,26 @@ extension Snapshotter {
         let proven = removed.withLock { $0 }
         var candidates = Array(proven)
         if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
-        var first: LayerError?
         // The youngest first: a dataset can go only after its clones.
-        for id in Set(store.strays(among: candidates)).sorted(by: >) {
-            try flag.check("clean up")
-            do throws(LayerError) {
-                let isOurs = proven.contains(id) ? true : try backend.isOwn(id)
-                guard isOurs else { continue }
-                try backend.discard(id)
-                removed.withLock { _ = $0.remove(id) }
-            } catch {
-                if first == nil { first = error }
+        let ids = Mutex(Set(store.strays(among: candidates)).sorted(by: <))
+        let count = ids.withLock { $0.count }
+        // Containerd waits, and each Prepare with it; where blocks are discarded as they are freed each waits for the disk.
+        let workers = backend.removesInAnyOrder && count >= 8 ? 4 : 1
+        let failure = FirstError()
+        try WorkerPool(count: workers).run(cancel: CancelFlag()) { [self] () throws(LayerError) in
+            while let id = ids.withLock({ $0.popLast() }) {
+                try flag.check("clean up")
+                do throws(LayerError) {
+                    let isOurs = proven.contains(id) ? true : try backend.isOwn(id)
+                    guard isOurs else { continue }
+                    try backend.discard(id)
+                    removed.withLock { _ = $0.remove(id) }
+                } catch {
+                    failure.record(error)
+                }
             }
         }
-        if let first { throw first }
+        if let first = failure.value { throw first }
     }
 }
 

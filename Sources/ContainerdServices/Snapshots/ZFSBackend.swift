@@ -11,6 +11,7 @@ final class ZFSBackend: SnapshotBackend {
     let takesLateParents = false
     /// Thousands of datasets take minutes to list.
     let listsQuickly = false
+    let removesInAnyOrder = false
     private let home: PathBytes
     private let named: String?
     private let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
