@@ -65,6 +65,11 @@ let package = Package(
 
         .target(name: "LayerModel", swiftSettings: engineSettings),
         .target(name: "TarCodec", swiftSettings: engineSettings),
+        // What an archive's entries mean, wherever they end up: in files and directories, or in an index.
+        .target(name: "LayerRules", dependencies: ["LayerModel", "TarCodec"], swiftSettings: engineSettings),
+        .target(
+            name: "LayerPacking", dependencies: ["LayerModel", "TarCodec", "LayerRules"],
+            swiftSettings: engineSettings),
         .target(
             name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], swiftSettings: engineSettings),
         .target(
@@ -84,7 +89,8 @@ let package = Package(
         .target(
             name: "LayerKit",
             dependencies: [
-                "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+                "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerCompression", "LayerFormats",
+                "LayerMounts", "LayerDrivers",
             ],
             swiftSettings: engineSettings),
         .target(
@@ -170,6 +176,9 @@ let package = Package(
             swiftSettings: programSettings),
         .testTarget(name: "LayerModelTests", dependencies: ["LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerPackingTests", dependencies: ["LayerPacking", "LayerEngine", "LinuxIO", "TestSupport"],
+            swiftSettings: programSettings),
         .testTarget(
             name: "LinuxIOTests", dependencies: ["LinuxIO", "LayerModel", "CLinux", "TestSupport"],
             swiftSettings: programSettings

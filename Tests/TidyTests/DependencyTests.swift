@@ -4,14 +4,16 @@ import Testing
 private let mayImport: [String: Set<String>] = [
     "LayerModel": ["Glibc", "Synchronization", "SystemPackage", "BasicContainers"],
     "TarCodec": [],
+    "LayerRules": ["LayerModel", "TarCodec"],
+    "LayerPacking": ["LayerModel", "TarCodec", "LayerRules"],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "LinuxIO", "TarCodec", "LayerCompression"],
     "LayerKit": [
-        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
-        "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerCompression", "LayerFormats",
+        "LayerMounts", "LayerDrivers", "Glibc", "Synchronization",
     ],
     "LayerDrivers": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
@@ -49,7 +51,10 @@ private let mayImport: [String: Set<String>] = [
 ]
 
 /// Folders whose code runs once per entry or per block.
-private let hotFolders = ["Sources/LayerModel", "Sources/TarCodec", "Sources/LinuxIO", "Sources/LayerEngine"]
+private let hotFolders = [
+    "Sources/LayerModel", "Sources/TarCodec", "Sources/LayerRules", "Sources/LayerPacking", "Sources/LinuxIO",
+    "Sources/LayerEngine",
+]
 
 /// The modules that a line of code imports; empty for other lines.
 func importedModule(_ line: String) throws -> String? {

@@ -1,0 +1,1 @@
+../LayerEngineTests/RandomLayers.swift

@@ -1,0 +1,1 @@
+../LayerEngineTests/SequentialModel.swift
