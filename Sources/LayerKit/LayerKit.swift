@@ -9,6 +9,7 @@
 @_exported public import LayerEngine
 @_exported public import LayerFormats
 @_exported public import LayerModel
+@_exported public import LayerPacking
 @_exported public import LinuxIO
 import Synchronization
 

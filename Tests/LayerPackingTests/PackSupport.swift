@@ -84,7 +84,7 @@ struct Packed {
         try writeFile(directory + "/layer.tar", tar)
         guard report.extraBytes > 0 else { return (index, [directory + "/layer.tar"]) }
         try writeFile(directory + "/layer.extra", extra)
-        truncate(directory + "/layer.extra", report.extraBytes)
+        truncate(directory + "/layer.extra", Int(report.extraBytes))
         return (index, [directory + "/layer.tar", directory + "/layer.extra"])
     }
 }

@@ -6,12 +6,19 @@ import Testing
 
 /// The mounted index shows what unpacking makes of the same archive.
 @Suite struct PackTreeTests {
-    private static let list: [UInt8] =
-        [2, 0, 0, 0]
-        + [(1, 6, 0xffff_ffff), (2, 5, 1234), (4, 4, 0xffff_ffff), (16, 6, 0xffff_ffff), (32, 0, 0xffff_ffff)]
-        .flatMap { (tag: UInt8, bits: UInt8, id: UInt32) in
-            [tag, 0, bits, 0] + (0..<4).map { UInt8(truncatingIfNeeded: id >> UInt32(8 * $0)) }
+    private static let list = accessList([(1, 6, nil), (2, 5, 1234), (4, 4, nil), (16, 6, nil), (32, 0, nil)])
+
+    /// An access list: tags, permissions, ids.
+    private static func accessList(_ entries: [(tag: UInt8, bits: UInt8, id: UInt32?)]) -> [UInt8] {
+        var list: [UInt8] = [2, 0, 0, 0]
+        for entry in entries {
+            let id = entry.id ?? 0xffff_ffff
+            list += [entry.tag, 0, entry.bits, 0]
+            for shift: UInt32 in [0, 8, 16, 24] { list.append(UInt8(truncatingIfNeeded: id >> shift)) }
         }
+        return list
+    }
+
     private static let capability: [UInt8] = [1, 0, 0, 2] + [UInt8](repeating: 4, count: 16)
 
     private func expectSame(_ pieces: [TarPiece], _ options: PackOptions = PackOptions()) throws {
@@ -182,9 +189,7 @@ import Testing
     }
 
     @Test func `E09 a mode wins over an access list`() throws {
-        let short: [UInt8] =
-            [2, 0, 0, 0]
-            + [(1, 7), (4, 7), (32, 7)].flatMap { (tag: UInt8, bits: UInt8) in [tag, 0, bits, 0, 255, 255, 255, 255] }
+        let short = Self.accessList([(1, 7, nil), (4, 7, nil), (32, 7, nil)])
         try expectSame([
             F("contradicts", "x", 0o640).xattr("system.posix_acl_access", Self.list),
             D("dir/", 0o751).xattr("system.posix_acl_default", Self.list).xattr("system.posix_acl_access", Self.list),

@@ -30,6 +30,8 @@ public struct LayerPacker: ~Copyable {
     private var isCopying = false
     /// Whether the current entry is a file that is kept.
     private var isFile = false
+    /// What is said once the current entry's bytes are there: that they are not is the archive's fault, and comes first.
+    private var unfit: LayerError?
 
     /// Contents in the extra file begin at pages.
     private static let extraAlignment: Int64 = 4096
@@ -74,6 +76,7 @@ public struct LayerPacker: ~Copyable {
                 return (range.upperBound, .extra(range: range, offset: offset))
             }
             guard position < window.byteCount else { break }
+            if let unfit { throw unfit }
             switch try decode(window, &position) {
             case .needMore: break
             case .end: hasEnded = true
@@ -109,7 +112,8 @@ public struct LayerPacker: ~Copyable {
     }
 
     private mutating func takeEntry() throws(LayerError) {
-        let body = decoder.storedByteCount + Int64(decoder.padding)
+        let (sum, overflow) = decoder.storedByteCount.addingReportingOverflow(Int64(decoder.padding))
+        let body = overflow ? Int64.max : sum
         do throws(LayerError) {
             isFile = false
             guard let file = try job.begin(decoder), job.tree.inodes[file].size > 0 else {
@@ -117,8 +121,8 @@ public struct LayerPacker: ~Copyable {
                 return
             }
             isFile = true
-            if decoder.isSparse, try startSparse(file) { return }
-            try place(file, device: 1, at: Int64(decoder.offset))
+            if decoder.isSparse, startSparse(file) { return }
+            _ = place(file, device: 1, at: Int64(decoder.offset))
             unread = body
         } catch {
             var error = error
@@ -129,32 +133,42 @@ public struct LayerPacker: ~Copyable {
 
     // MARK: places
 
-    private mutating func place(_ file: UInt32, device: UInt16, at offset: Int64) throws(LayerError) {
+    /// Says where a file's bytes lie; false where no index can say that.
+    private mutating func place(_ file: UInt32, device: UInt16, at offset: Int64) -> Bool {
         let size = job.tree.inodes[file].size
         precondition(offset & 511 == 0, "contents begin inside a block")
         let (end, overflow) = offset.addingReportingOverflow(size)
         guard !overflow, end <= Self.longestDevice else {
-            throw job.unfit("the tar is too long for an index, which has room for 2 TiB")
+            unfit = unfit(file, "the layer is too long for an index, which has room for 2 TiB")
+            return false
         }
         job.tree.inodes[file].device = device
         job.tree.inodes[file].content = UInt32(truncatingIfNeeded: offset >> 9)
+        return true
+    }
+
+    private func unfit(_ file: UInt32, _ reason: String) -> LayerError {
+        var error = job.unfit(reason)
+        error.path = PathBytes(decoder.name.copied())
+        return error
     }
 
     /// Places a sparse file; false where its bytes lie in the tar as they are.
-    private mutating func startSparse(_ file: UInt32) throws(LayerError) -> Bool {
+    private mutating func startSparse(_ file: UInt32) -> Bool {
         let size = job.tree.inodes[file].size
-        guard ErofsFormat.chunkCount(size) <= ErofsFormat.mostChunks else {
-            throw job.unfit("a sparse file is too long for an index")
-        }
+        if decoder.sparseExtentCount == 1, decoder.sparseExtent(0) == (0, size) { return false }
         if decoder.sparseExtentCount == 0 {
             job.tree.inodes[file].content = ErofsFormat.hole
             unread = decoder.storedByteCount + Int64(decoder.padding)
+            if ErofsFormat.chunkCount(size) > ErofsFormat.mostChunks {
+                unfit = unfit(file, "a sparse file is too long for an index")
+            }
             return true
         }
-        if decoder.sparseExtentCount == 1, decoder.sparseExtent(0) == (0, size) { return false }
-        let start = (job.report.extraBytes + Self.extraAlignment - 1) & ~(Self.extraAlignment - 1)
-        try place(file, device: 2, at: start)
-        job.report.extraBytes = start + size
+        let start = job.report.extraBytes
+        guard place(file, device: 2, at: start) else { return false }
+        // Whole pages: the kernel reads no others.
+        job.report.extraBytes = (start + size + Self.extraAlignment - 1) & ~(Self.extraAlignment - 1)
         extraStart = start
         extent = 0
         extentDone = 0
@@ -194,6 +208,7 @@ public struct LayerPacker: ~Copyable {
                 throw error
             }
         }
+        if let unfit { throw unfit }
         try job.makeDeferredLinks()
         let report = job.report
         let options = job.options
