@@ -31,8 +31,8 @@ func daemon(_ product: String, _ package: String) -> Target.Dependency {
 
 /// What a layer passes on its way out or in.
 let engine: [Target.Dependency] = [
-    "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
-    "LayerDrivers",
+    "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerCompression",
+    "LayerFormats", "LayerDrivers",
 ]
 /// The same with the pipelines over it, for programs and their tests.
 let pipeline: [Target.Dependency] = engine + ["LayerPipeline"]
@@ -85,6 +85,11 @@ let package = Package(
         .target(name: "LayerModel", swiftSettings: engineSettings),
         .target(name: "PlainJSON", dependencies: ["LayerModel"], swiftSettings: engineSettings),
         .target(name: "TarCodec", swiftSettings: engineSettings),
+        // What an archive's entries mean, wherever they end up: in files and directories, or in an index.
+        .target(name: "LayerRules", dependencies: ["LayerModel", "TarCodec"], swiftSettings: engineSettings),
+        .target(
+            name: "LayerPacking", dependencies: ["LayerModel", "TarCodec", "LayerRules"], exclude: ["README.md"],
+            swiftSettings: engineSettings),
         .target(
             name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], exclude: ["README.md"],
             swiftSettings: engineSettings),
@@ -104,7 +109,7 @@ let package = Package(
             name: "LayerFormats", dependencies: ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
             swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
-        .target(name: "LayerPipeline", dependencies: engine, swiftSettings: engineSettings),
+        .target(name: "LayerPipeline", dependencies: engine + ["LayerMounts"], swiftSettings: engineSettings),
         // The face for other packages. Nothing of the house depends on it but its own tests and the C library.
         .target(
             name: "LayerKit", dependencies: pipeline + [.product(name: "SystemPackage", package: "swift-system")],
@@ -205,6 +210,8 @@ let package = Package(
         .testTarget(
             name: "PlainJSONTests", dependencies: ["PlainJSON", "LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerPackingTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
         .testTarget(
             name: "LinuxIOTests", dependencies: pipeline + ["CLinux", "TestSupport"],
             swiftSettings: programSettings

@@ -23,6 +23,13 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
         self.words = InlineWords(a: words[0], b: words[1], c: words[2], d: words[3])
     }
 
+    /// The 32 bytes.
+    public var bytes: [UInt8] {
+        [words.a, words.b, words.c, words.d].flatMap { word in
+            stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: word >> UInt64($0)) }
+        }
+    }
+
     /// The digest that `sha256:` and 64 lower-case hexadecimal digits say; nil for anything else.
     ///
     /// Strict on purpose (layer-archive V33): a digest becomes part of paths, and manifests are untrusted.

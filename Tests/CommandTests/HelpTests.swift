@@ -16,7 +16,8 @@ private let flags: [(verb: String, flags: [String])] = [
             "--gid-map", "--sparse", "--directory-attributes", "--best-effort",
         ]
     ),
-    ("changes", ["--lower", "--dialect", "-0"]),
+    ("pack", ["-o", "--output", "--bottom", "--userxattr", "--expect-digest", "--expect-diff-id", "--best-effort"]),
+    ("mount-packed", ["--way", "--directio"]), ("changes", ["--lower", "--dialect", "-0"]),
     ("size", ["--lower", "--dialect"]),
 ]
 

@@ -5,13 +5,16 @@ private let mayImport: [String: Set<String>] = [
     "LayerModel": ["Glibc", "Synchronization", "SystemPackage", "BasicContainers"],
     "PlainJSON": ["LayerModel"],
     "TarCodec": [],
+    "LayerRules": ["LayerModel", "TarCodec"],
+    "LayerPacking": ["LayerModel", "TarCodec", "LayerRules"],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
     "LayerPipeline": [
-        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "LayerFormats",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerMounts",
+        "LayerCompression", "LayerFormats",
         "LayerDrivers",
         "Glibc", "Synchronization",
     ],
@@ -64,14 +67,18 @@ private let mayImport: [String: Set<String>] = [
         "ArgumentParser", "Logging", "Glibc",
     ],
     "ldiff": [
-        "LayerModel", "PlainJSON", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers",
+        "LayerModel", "PlainJSON", "LayerPacking", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats",
+        "LayerDrivers",
         "LayerPipeline",
         "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
     ],
 ]
 
 /// Folders whose code runs once per entry or per block.
-private let hotFolders = ["Sources/LayerModel", "Sources/TarCodec", "Sources/LinuxIO", "Sources/LayerEngine"]
+private let hotFolders = [
+    "Sources/LayerModel", "Sources/TarCodec", "Sources/LayerRules", "Sources/LayerPacking", "Sources/LinuxIO",
+    "Sources/LayerEngine",
+]
 
 /// The modules that a line of code imports; empty for other lines.
 func importedModule(_ line: String) throws -> String? {

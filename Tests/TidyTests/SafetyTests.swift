@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// Targets that are safe Swift over spans throughout.
-private let safeTargets = ["TarCodec", "LayerEngine"]
+private let safeTargets = ["TarCodec", "LayerRules", "LayerPacking", "LayerEngine"]
 /// How far above an `unsafe` outside a function, in an accessor or an initial value, its reason may stand.
 private let reasonReach = 6
 

@@ -30,6 +30,13 @@ int ldl_unshare_mounts(void);
 int ldl_change_directory(const char *path);
 int64_t ldl_page_size(void);
 
+// ---- loop devices ---------------------------------------------------------------------------------------
+
+/// The number of a loop device that is free at the moment; `control` is /dev/loop-control.
+int ldl_loop_free_number(int control);
+/// Shows a file as the open loop device, for reading, until nobody has the device open any more (Linux 5.8).
+int ldl_loop_configure(int loop, int file, uint32_t sector_size);
+
 // ---- child processes ------------------------------------------------------------------------------------
 
 /// Starts a program in a process group of its own, with nothing but the three given descriptors open, default

@@ -1,0 +1,107 @@
+package import LayerModel
+import LayerMounts
+package import LayerPacking
+import LinuxIO
+
+/// A packed layer in its directory.
+package struct PackedLayerFiles: Sendable {
+    package let directory: PathBytes
+    package let record: PackRecord
+
+    /// Opens the packed layer at `directory`: reads its record, and checks that the files are as long as that says.
+    ///
+    /// Throws `corruptLayer` for a record or files that are not whole, `notFound` where there is no packed layer.
+    package init(_ directory: PathBytes) throws(LayerError) {
+        self.directory = directory
+        let path = Self.path(LayerPack.recordName, in: directory)
+        let text: [UInt8]
+        do throws(SystemCallError) { text = try Self.read(path) } catch {
+            throw LayerError(
+                error, "open the packed layer", path: directory,
+                hint: error.errno == 2 ? "a packed layer has a file named packed: make one with ldiff pack" : nil)
+        }
+        record = try PackRecord(text: text, path: path)
+        try check(LayerPack.tarName, record.tar)
+        try check(LayerPack.indexName, record.index)
+        if let extra = record.extra { try check(LayerPack.extraName, extra) }
+        try checkIndex()
+    }
+
+    /// The longest record that is read: one of a layer that has a million directories of which it says nothing.
+    private static let longestRecord: Int64 = 64 << 20
+
+    private static func path(_ name: String, in directory: PathBytes) -> PathBytes {
+        PathBytes(directory.bytes + [UInt8(ascii: "/")] + Array(name.utf8))
+    }
+
+    /// The path of one of the layer's files.
+    package func path(_ name: String) -> PathBytes { Self.path(name, in: directory) }
+
+    private static func read(_ path: PathBytes) throws(SystemCallError) -> [UInt8] {
+        let file = try path.open([.readOnly])
+        let size = try file.metadata().size
+        guard size <= longestRecord else { throw SystemCallError("read", errno: 27) }
+        let slab = Slab(capacity: Int(size) + 1)
+        var text: [UInt8] = []
+        while true {
+            let count = try file.read(into: slab, 0..<slab.capacity)
+            if count == 0 { return text }
+            text += slab.span(0..<count).copied()
+            if text.count > Int(longestRecord) { throw SystemCallError("read", errno: 27) }
+        }
+    }
+
+    /// A file of another length mounts all the same, and reading it fails or gives zeros.
+    private func check(_ name: String, _ expected: PackedFile) throws(LayerError) {
+        let path = path(name)
+        let metadata: EntryMetadata
+        do throws(SystemCallError) { metadata = try path.open([.pathOnly, .noFollow]).metadata() } catch {
+            throw LayerError(error, "open the packed layer's", path: path)
+        }
+        guard metadata.kind == .regular, UInt64(max(metadata.size, 0)) == expected.byteCount else {
+            throw LayerError(
+                .corruptLayer, "open the packed layer's", path: path,
+                cause: .reason("it has \(metadata.size) bytes, and the record says \(expected.byteCount)"),
+                hint: "pack the layer again")
+        }
+    }
+
+    /// The index must be this tar's: its device has the tar's digest for a name.
+    private func checkIndex() throws(LayerError) {
+        let path = path(LayerPack.indexName)
+        let head = Slab(capacity: 4096)
+        var count = 0
+        do throws(SystemCallError) {
+            let file = try path.open([.readOnly])
+            count = try file.read(into: head, 0..<head.capacity)
+        } catch {
+            throw LayerError(error, "open the packed layer's", path: path)
+        }
+        let devices: [PackDevice]
+        do throws(ErofsProblem) { devices = try ErofsReader.devices(inHead: head.span(0..<count)) } catch {
+            throw LayerError(error, index: path)
+        }
+        let isOurs = devices.first?.tag == Self.hexadecimal(record.tar.digest)
+        guard isOurs, devices.count == (record.extra == nil ? 1 : 2) else {
+            throw LayerError(
+                .corruptLayer, "open the packed layer's", path: path,
+                cause: .reason("it is the index of another tar"), hint: "pack the layer again")
+        }
+    }
+
+    private static func hexadecimal(_ bytes: [UInt8]) -> [UInt8] {
+        let digits = Array("0123456789abcdef".utf8)
+        return bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
+    }
+
+    /// Mounts the layer for reading at `target`. `way` nil: by file, or by loop devices where that does not work.
+    @discardableResult
+    package func mount(at target: PathBytes, byLoop: Bool? = nil, directIO: Bool = false) throws(LayerError) -> Bool {
+        var devices = [path(LayerPack.tarName)]
+        if record.extra != nil { devices.append(path(LayerPack.extraName)) }
+        let way = try ErofsMount.mount(
+            index: path(LayerPack.indexName), devices: devices, at: target,
+            way: byLoop.map { $0 ? .loop : .file }, directIO: directIO)
+        return way == .loop
+    }
+}
