@@ -169,6 +169,16 @@ public struct StoredLayer: Sendable {
         return try parent()
     }
 
+    /// Runs `body` with the path of the layer's tree, which is mounted meanwhile.
+    ///
+    /// Throws what `body` throws, else what mounting and unmounting say.
+    public func withMount<Result>(_ body: (FilePath) throws -> Result) throws -> Result {
+        let mount = try mount()
+        let result = try body(mount.path)
+        try mount.unmount()
+        return result
+    }
+
     private func difference(_ options: LayerLookOptions) -> DifferenceOptions {
         var difference = DifferenceOptions()
         difference.diff.profile = options.profile

@@ -50,6 +50,9 @@ import Testing
         try mount.unmount()
         #expect(access(path.appending("c").string, F_OK) != 0)
 
+        let inMount = try container.withMount { path in access(path.appending("c").string, F_OK) == 0 }
+        #expect(inMount)
+
         let changes = try await container.changes()
         #expect(changes.map { "\($0.kind) \($0.path)" } == ["deleted /a", "added /c"])
         #expect(try await container.size() == 1)

@@ -5,8 +5,8 @@ let store = try LayerStore.open("/var/lib/example/overlay2", driver: .overlay2)
 let base = try LayerID("base")
 try store.apply(.file("layer.tar.gz"), as: base)
 
-// A layer to write to, on the other; its tree is there while `mount` lives.
+// A layer to write to, on the other; its tree is there while the closure runs.
 let container = try store.createLayer(LayerID("container"), on: base, isWritable: true)
-let mount = try container.mount()
-print(mount.path)
-try mount.unmount()
+try container.withMount { path in
+    print(path)
+}

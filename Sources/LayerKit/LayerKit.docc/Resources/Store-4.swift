@@ -6,10 +6,10 @@ let base = try LayerID("base")
 try store.apply(.file("layer.tar.gz"), as: base)
 
 let container = try store.createLayer(LayerID("container"), on: base, isWritable: true)
-let mount = try container.mount()
-print(mount.path)
-// What a program writes below `mount.path` is in the layer.
-try mount.unmount()
+try container.withMount { path in
+    // What a program writes below `path` is in the layer.
+    print(path)
+}
 
 print(try container.changes().count, try container.size())
 try container.writeLayer(to: .file("container.tar"))
