@@ -211,7 +211,8 @@ let package = Package(
             name: "PlainJSONTests", dependencies: ["PlainJSON", "LayerModel"], swiftSettings: programSettings),
         .testTarget(name: "TarCodecTests", dependencies: ["TarCodec"], swiftSettings: programSettings),
         .testTarget(
-            name: "LayerPackingTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
+            name: "LayerPackingTests", dependencies: pipeline + ["LayerMounts", "TestSupport"],
+            swiftSettings: programSettings),
         .testTarget(
             name: "LinuxIOTests", dependencies: pipeline + ["CLinux", "TestSupport"],
             swiftSettings: programSettings

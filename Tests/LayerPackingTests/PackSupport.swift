@@ -2,6 +2,7 @@ import Glibc
 import LayerCompression
 import LayerEngine
 import LayerModel
+import LayerMounts
 import LayerPacking
 import LayerPipeline
 import TestSupport
@@ -17,7 +18,8 @@ struct MemorySink: ByteSink, ~Copyable {
 struct Packed {
     var tar: [UInt8]
     var image: [UInt8]
-    var extra: [UInt8]
+    /// Pieces of the extra file and their places.
+    var pieces: [(offset: Int64, bytes: [UInt8])] = []
     var report: PackReport
     /// Whether directories that the archive names only as part of a path are taken for its own, as overlayfs does.
     var countsImplied = false
@@ -31,7 +33,6 @@ struct Packed {
         uuid: UInt8 = 1
     ) throws {
         var packer = LayerPacker(options)
-        var extra: [UInt8] = []
         var position = 0
         while position < tar.count {
             if skips, packer.skippableBytes > 0 {
@@ -43,18 +44,13 @@ struct Packed {
             let window = tar.rawBytes.extracting(position..<min(position + pieceSize, tar.count))
             let (consumed, step) = try packer.step(window)
             if case .extra(let range, let offset) = step {
-                let end = Int(offset) + range.count
-                if extra.count < end { extra += [UInt8](repeating: 0, count: end - extra.count) }
-                for (index, at) in range.enumerated() { extra[Int(offset) + index] = window[at] }
+                pieces.append((offset, window.extracting(range).copied()))
             }
             guard consumed > 0 else { throw TestFailure("nothing of a window was used") }
             position += consumed
         }
         let layer = try packer.finish()
         report = layer.report
-        if extra.count < Int(report.extraBytes), report.extraBytes < 1 << 30 {
-            extra += [UInt8](repeating: 0, count: Int(report.extraBytes) - extra.count)
-        }
         var devices = [PackDevice(tag: Self.tag, byteCount: Int64(tar.count))]
         if layer.deviceCount == 2 { devices.append(PackDevice(tag: [], byteCount: report.extraBytes)) }
         var sink = MemorySink()
@@ -64,11 +60,19 @@ struct Packed {
             throw TestFailure("the image has another length than was said")
         }
         self.tar = tar
-        self.extra = extra
     }
 
     init(_ pieces: [TarPiece], _ options: PackOptions = PackOptions(), uuid: UInt8 = 1) throws {
         try self.init(Tar.archive(pieces), options, uuid: uuid)
+    }
+
+    /// The extra file, for layers in which it is small.
+    var extra: [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Int(report.extraBytes))
+        for piece in pieces {
+            bytes.replaceSubrange(Int(piece.offset)..<Int(piece.offset) + piece.bytes.count, with: piece.bytes)
+        }
+        return bytes
     }
 
     /// The paths of the directories that the archive names only as part of a path, sorted.
@@ -85,7 +89,14 @@ struct Packed {
         try writeFile(index, image)
         try writeFile(directory + "/layer.tar", tar)
         guard report.extraBytes > 0 else { return (index, [directory + "/layer.tar"]) }
-        try writeFile(directory + "/layer.extra", extra)
+        try writeFile(directory + "/layer.extra", [])
+        let file = open(directory + "/layer.extra", O_WRONLY | O_CLOEXEC)
+        defer { close(file) }
+        for piece in pieces {
+            guard pwrite(file, piece.bytes, piece.bytes.count, Int(piece.offset)) == piece.bytes.count else {
+                throw TestFailure.call("pwrite", directory + "/layer.extra")
+            }
+        }
         truncate(directory + "/layer.extra", Int(report.extraBytes))
         return (index, [directory + "/layer.tar", directory + "/layer.extra"])
     }
@@ -110,12 +121,22 @@ final class PackedMounts {
     /// Mounts an index by file.
     func mount(index: String, devices: [String]) throws -> String {
         let point = try directory("mount")
-        let options = devices.map { "device=" + $0 }.joined(separator: ",")
-        guard Glibc.mount(index, point, "erofs", UInt(MS_RDONLY), options) == 0 else {
-            throw TestFailure.call("mount -t erofs -o \(options)", index)
-        }
+        try ErofsMount.mount(
+            index: PathBytes(index), devices: devices.map { PathBytes($0) }, at: PathBytes(point), way: .file)
         points.append(point)
         return point
+    }
+
+    /// The paths, or links to them where those together are more text than mount(2) takes, which is a page.
+    private func shortened(_ paths: [String]) throws -> [String] {
+        guard paths.reduce(0, { $0 + $1.utf8.count + 1 }) > 3500 else { return paths }
+        let short = try TemporaryDirectory(in: "/tmp")
+        shorts.append(short)
+        return try paths.enumerated().map { number, path in
+            let link = short.path + "/\(number)"
+            guard symlink(path, link) == 0 else { throw TestFailure.call("symlink", link) }
+            return link
+        }
     }
 
     func mount(_ layer: Packed) throws -> String {
@@ -126,17 +147,7 @@ final class PackedMounts {
     /// Mounts an overlay over layers, nearest first.
     func overlay(_ lowers: [String], writable: Bool = false) throws -> String {
         let point = try directory("overlay")
-        var lowers = lowers
-        if lowers.joined().utf8.count > 3000 {
-            // mount(2) takes a page of text.
-            let short = try TemporaryDirectory(in: "/tmp")
-            shorts.append(short)
-            lowers = try lowers.enumerated().map { number, lower in
-                let link = short.path + "/\(number)"
-                guard symlink(lower, link) == 0 else { throw TestFailure.call("symlink", link) }
-                return link
-            }
-        }
+        let lowers = try shortened(lowers)
         var options =
             "lowerdir="
             + (lowers.count == 1 && !writable ? lowers + [try directory("empty")] : lowers).joined(separator: ":")
@@ -253,6 +264,7 @@ extension TreeSnapshot {
     init(reading packed: Packed) throws {
         var entries: [(path: [UInt8], entry: Entry)] = []
         let reader = try ErofsReader(packed.image.rawBytes)
+        let extra = packed.extra
         try walk(packed) { path, inode, _ in
             guard !path.isEmpty else { return }
             var entry = Entry()
@@ -271,7 +283,7 @@ extension TreeSnapshot {
                 switch try reader.chunk(inode, index) {
                 case .hole: entry.content += [UInt8](repeating: 0, count: left)
                 case .bytes(let device, let offset):
-                    let source = device == 1 ? packed.tar : packed.extra
+                    let source = device == 1 ? packed.tar : extra
                     entry.content += source[Int(offset)..<Int(offset) + left]
                 }
             }

@@ -79,6 +79,8 @@ extension PackTree {
             // The root of a layer is merged in any case.
             let hasOrigin = flags.contains(.hasWhiteouts) && node != Self.root
             guard flags.contains(.opaque) || hasOrigin else { continue }
+            // Something else may have its name by now.
+            guard directory(directories[node].name) == node else { continue }
             let inode = inode(of: node)
             var set = AttributeSet()
             set.take(attributeBytes(inodes[inode].attributes))

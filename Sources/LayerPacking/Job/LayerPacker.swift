@@ -71,9 +71,13 @@ package struct LayerPacker: ~Copyable {
                 unread -= Int64(count)
                 position += count
             }
-            if isCopying, let (range, offset) = nextExtra(position, window.byteCount) {
-                job.report.streamBytes &+= UInt64(range.upperBound)
-                return (range.upperBound, .extra(range: range, offset: offset))
+            if isCopying {
+                if let (range, offset) = nextExtra(position, window.byteCount) {
+                    job.report.streamBytes &+= UInt64(range.upperBound)
+                    return (range.upperBound, .extra(range: range, offset: offset))
+                }
+                // The padding behind the last piece is next.
+                if !isCopying { continue }
             }
             guard position < window.byteCount else { break }
             if let unfit { throw unfit }
