@@ -58,6 +58,8 @@ let package = Package(
             ["FuzzArchives", "LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec", "CISAL"]),
         fuzzer("fuzz-filter", "FuzzFilter", ["FilterLanguage"]),
         fuzzer("fuzz-graphdriver", "FuzzGraphDriver", ["GraphDriverMessages", "PlainJSON", "LayerModel"]),
+        fuzzer(
+            "fuzz-table", "FuzzTable", ["LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
         fuzzer("fuzz-json", "FuzzJSON", ["PlainJSON", "LayerModel"]),
     ]
 )
