@@ -131,7 +131,7 @@ test-deep: setup
 	.build/release/ldiff-deep $(if $(NETS),--nets $(NETS)) $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) \
 	    $(if $(MINUTES),--minutes $(MINUTES))
 
-# A package of its own with a build of its own; eight parts, two at a time.
+# A package of its own with a build of its own; ten parts, two at a time.
 fuzz: setup
 	Fuzz/run $(SECONDS)
 

@@ -108,6 +108,10 @@ let package = Package(
         .target(
             name: "LayerFormats", dependencies: ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
             swiftSettings: engineSettings),
+        // Images in layouts and archives, without anybody's store.
+        .target(
+            name: "LayerImages", dependencies: ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
+            swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
         .target(name: "LayerPipeline", dependencies: engine + ["LayerMounts"], swiftSettings: engineSettings),
         // The face for other packages. Nothing of the house depends on it but its own tests and the C library.
@@ -138,7 +142,7 @@ let package = Package(
         .executableTarget(
             name: "ldiff",
             dependencies: pipeline + [
-                "BenchHarness", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "LayerImages", "BenchHarness", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: programSettings),
 
@@ -231,6 +235,9 @@ let package = Package(
         ),
         .testTarget(
             name: "LayerFormatsTests", dependencies: pipeline + ["TestSupport"], swiftSettings: programSettings),
+        .testTarget(
+            name: "LayerImagesTests", dependencies: pipeline + ["LayerImages", "TestSupport"],
+            swiftSettings: programSettings),
         .testTarget(
             name: "LayerDriversTests", dependencies: pipeline + ["LayerMounts", "TestSupport"],
             exclude: ["README.md"], swiftSettings: programSettings),

@@ -44,6 +44,7 @@ let package = Package(
         part("LinuxIO", ["LayerModel", "CLinux", "CUring", "CAttr"]),
         part("LayerCompression", ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto"]),
         part("LayerFormats", ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"]),
+        part("LayerImages", ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"]),
 
         .target(name: "FuzzSupport", dependencies: ["CISAL"], swiftSettings: fuzzerSettings),
         .target(
@@ -58,6 +59,9 @@ let package = Package(
             ["FuzzArchives", "LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec", "CISAL"]),
         fuzzer("fuzz-filter", "FuzzFilter", ["FilterLanguage"]),
         fuzzer("fuzz-graphdriver", "FuzzGraphDriver", ["GraphDriverMessages", "PlainJSON", "LayerModel"]),
+        fuzzer(
+            "fuzz-table", "FuzzTable", ["LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
+        fuzzer("fuzz-image", "FuzzImage", ["LayerImages", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
         fuzzer("fuzz-json", "FuzzJSON", ["PlainJSON", "LayerModel"]),
     ]
 )

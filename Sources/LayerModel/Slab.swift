@@ -31,6 +31,12 @@ package final class Slab: @unchecked Sendable {
         unsafe self.base = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: 4096)
     }
 
+    /// Allocates `capacity` bytes, the first `zeroed` of them zero and valid.
+    package convenience init(capacity: Int, zeroed: Int) {
+        self.init(capacity: capacity)
+        appendZeros(zeroed)
+    }
+
     deinit {
         precondition(isIdle, "memory that the kernel still uses would be freed")
         unsafe base.deallocate()

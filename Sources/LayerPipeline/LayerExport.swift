@@ -1,7 +1,7 @@
 import Glibc
 package import LayerCompression
 package import LayerEngine
-import LayerFormats
+package import LayerFormats
 package import LayerModel
 import LinuxIO
 
@@ -11,6 +11,8 @@ package struct LayerExportOptions: Sendable {
     package var compression: LayerFormat = .none
     /// The compressor's level, see `GzipLevel` and `ZstdLevel`; nil for its standard.
     package var level: Int?
+    /// Write a layer of which parts can be read alone, instead of `compression`. Level, digests and workers are those below.
+    package var indexed: IndexedLayerOptions?
     /// Compute the DiffID, and the digest of the compressed layer. Off by default: hashing takes longer than the rest.
     package var digests = false
     /// Threads that compress; nil means one a core.
@@ -36,6 +38,8 @@ package struct LayerExportReport: Sendable {
     package var mediaType: String
     /// Bytes written.
     package var outputBytes: UInt64
+    /// What came of the index, where one was asked for.
+    package var index: IndexedLayerSummary?
 }
 
 /// Writes layers: what a tree holds, or how it differs from others.
@@ -71,6 +75,9 @@ package enum LayerExport {
         options: LayerExportOptions
     ) throws(LayerError) -> LayerExportReport {
         let workers = WorkerPool(count: options.compressionWorkers ?? source.workers).count
+        if let indexed = options.indexed {
+            return try write(layerOf: source, into: base, indexed, tarSplit, options, workers)
+        }
         switch options.compression {
         case .none:
             var sink = DigestSink(base, hashes: options.digests)
@@ -95,6 +102,24 @@ package enum LayerExport {
                 .unsupported, "compress the layer", cause: .reason("\(options.compression.name) is only read"),
                 hint: "gzip and zstd can be written")
         }
+    }
+
+    private static func write<Base: ByteSink & ~Copyable>(
+        layerOf source: some LayerProducer, into base: consuming Base, _ indexed: IndexedLayerOptions,
+        _ tarSplit: OutputFile?, _ options: LayerExportOptions, _ workers: Int
+    ) throws(LayerError) -> LayerExportReport {
+        var wanted = indexed
+        wanted.level = options.level
+        wanted.workers = workers
+        wanted.digests = options.digests
+        var sink = try IndexedLayerSink(DigestSink(base, hashes: options.digests), options: wanted)
+        let layer = try run(source, options, tarSplit, into: &sink)
+        let summary = sink.summary
+        let written = sink.takeBase()
+        var result = report(
+            layer, indexed.format.plain, written.byteCount, diffID: summary.diffID, digest: written.digest)
+        result.index = summary
+        return result
     }
 
     private static func run<Sink: ByteSink & ~Copyable>(

@@ -31,6 +31,21 @@ extension OwnedDescriptor {
         return try check(result, "pread")
     }
 
+    /// Appends bytes from `offset` on to `buffer`, at most `limit` and as many as there is room for; says how many.
+    package func read(
+        into buffer: inout OutputRawSpan, at offset: Int64, limit: Int
+    ) throws(SystemCallError) -> Int {
+        // Reason: the kernel writes at most as many bytes as are free, and what it wrote is counted.
+        let result = unsafe buffer.withUnsafeMutableBytes { bytes, initializedCount -> Int in
+            let room = min(bytes.count - initializedCount, limit)
+            guard room > 0, let address = bytes.baseAddress else { return 0 }
+            let result = Int(unsafe ldl_pread(raw, address + initializedCount, room, offset))
+            if result > 0 { initializedCount += result }
+            return result
+        }
+        return try check(Int64(result), "pread")
+    }
+
     /// As `read(into:_:at:)`, but nil where the bytes are not in memory and reading would wait (RWF_NOWAIT).
     ///
     /// A short count may also mean that only a part is in memory.

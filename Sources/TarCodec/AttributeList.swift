@@ -33,6 +33,8 @@ struct AttributeList {
     @_lifetime(borrow self)
     func name(_ index: Int) -> Span<UInt8> { bytes.span.extracting(items[index].name) }
 
+    func rank(_ index: Int) -> Int { items[index].rank }
+
     @_lifetime(borrow self)
     func value(_ index: Int) -> Span<UInt8> { bytes.span.extracting(items[index].value) }
 

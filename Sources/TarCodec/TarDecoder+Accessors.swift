@@ -58,6 +58,15 @@ extension TarDecoder {
 
     package var hasAccessTime: Bool { accessTime != nil }
 
+    /// The change time, when the archive has one.
+    package var changeTime: (seconds: Int64, nanoseconds: Int32)? {
+        // Only records of the entry that was read last count; the others are forgotten before its header.
+        pax.has(.ctime) ? PaxReader.time(pax.value(.ctime)) : header.changeSeconds.map { ($0, 0) }
+    }
+
+    /// The mode as the header has it: `fields` has what lists of access rights make of it.
+    package var headerMode: UInt32 { header.fields.mode }
+
     /// Data extents of a sparse entry; none are empty, and they are sorted and apart.
     package var sparseExtentCount: Int { isSparse ? sparse.count : 0 }
 
@@ -77,6 +86,9 @@ extension TarDecoder {
 
     @_lifetime(borrow self)
     package func extendedAttributeValue(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.value(index)) }
+
+    /// Whether the attribute stands in the archive as it is, in a `SCHILY.xattr.` record.
+    package func isPlainAttribute(_ index: Int) -> Bool { pax.attributes.rank(index) == 1 }
 
     /// The text of a `SCHILY.acl.access` record, empty when there is none (R10).
     package var accessControlText: RawSpan {

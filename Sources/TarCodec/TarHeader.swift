@@ -11,6 +11,7 @@ struct TarHeader: BitwiseCopyable {
     /// Bytes of the prefix field that go in front of the name; 0 when there is none.
     var prefixCount = 0
     var accessSeconds: Int64?
+    var changeSeconds: Int64?
 
     /// Whether the stored checksum matches the unsigned or the signed sum of the bytes (R1).
     @inline(__always)
@@ -71,7 +72,8 @@ struct TarHeader: BitwiseCopyable {
         case .star:
             prefixCount = Self.textCount(Layout.starPrefix, in: block)
             accessSeconds = TarNumber.parse(Layout.starAccessTime, in: block)
-            return accessSeconds != nil && TarNumber.parse(Layout.starChangeTime, in: block) != nil
+            changeSeconds = TarNumber.parse(Layout.starChangeTime, in: block)
+            return accessSeconds != nil && changeSeconds != nil
         case .gnu:
             readGnuTimes(block)
             return true
@@ -84,8 +86,10 @@ struct TarHeader: BitwiseCopyable {
         let change = Layout.gnuChangeTime
         if block[access.start] == 0 && block[change.start] == 0 { return }
         let accessTime = TarNumber.parse(access, in: block)
-        if accessTime != nil && TarNumber.parse(change, in: block) != nil {
+        let changeTime = TarNumber.parse(change, in: block)
+        if accessTime != nil && changeTime != nil {
             accessSeconds = block[access.start] == 0 ? nil : accessTime
+            changeSeconds = block[change.start] == 0 ? nil : changeTime
             return
         }
         let count = Self.textCount(Layout.prefix, in: block)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import LayerCompression
 import LayerEngine
+import LayerFormats
 import LayerModel
 import LinuxIO
 
@@ -14,12 +15,14 @@ extension WhiteoutDialect.Name: ExpressibleByArgument {}
 /// What `--compress` takes.
 enum CompressionName: String, CaseIterable, ExpressibleByArgument {
     case none, gzip, zstd
+    case zstdChunked = "zstd:chunked"
+    case estargz
 
     var format: LayerFormat {
         switch self {
         case .none: .none
-        case .gzip: .gzip
-        case .zstd: .zstd
+        case .gzip, .estargz: .gzip
+        case .zstd, .zstdChunked: .zstd
         }
     }
 
@@ -27,10 +30,13 @@ enum CompressionName: String, CaseIterable, ExpressibleByArgument {
     var levels: ClosedRange<Int>? {
         switch self {
         case .none: nil
-        case .gzip: GzipLevel.range
-        case .zstd: ZstdLevel.range
+        case .gzip, .estargz: GzipLevel.range
+        case .zstd, .zstdChunked: ZstdLevel.range
         }
     }
+
+    /// The format of the index, for those that have one.
+    var indexed: IndexedFormat? { IndexedFormat(rawValue: rawValue) }
 }
 
 /// When a progress bar is shown.

@@ -16,6 +16,7 @@ struct DiffCommand: ParsableCommand {
             EXAMPLES:
               ldiff diff rootfs -o layer.tar
               ldiff diff rootfs --compress zstd --level 9 --digest --json -o layer.tar.zst
+              ldiff diff rootfs --compress zstd:chunked --annotations-out annotations.json -o layer.tar.zst
               ldiff diff new --lower old | ssh host ldiff apply - /srv/root
               ldiff diff upper --lower lower2 --lower lower1 --dialect overlay -o layer.tar
             """)
@@ -38,10 +39,12 @@ struct DiffCommand: ParsableCommand {
         let bar = ProgressBar.start("diff", global, writing: progress)
         defer { bar?.stop() }
         let outputs = try target.open()
+        let beside = try target.index.open()
         let written = try LayerExport.write(
             source.source(global, interruption, progress), to: outputs.layer, tarSplit: outputs.tarSplit,
             options: options)
         bar?.stop()
+        try LayerIndexArguments.write(written.index, beside)
         try Report(written, target, global, seconds: stopwatch.seconds)
             .write(global, layerOnOutput: target.goesToStandardOutput)
     }

@@ -31,12 +31,12 @@ struct LDiff: ParsableCommand {
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
             DiffCommand.self, ApplyCommand.self, PackCommand.self, MountPackedCommand.self, ChangesCommand.self,
-            SizeCommand.self, AssembleCommand.self,
-            LayerCommand.self, ConfigCommand.self, StatusCommand.self, BenchCommand.self, BenchProbeCommand.self,
+            SizeCommand.self, AssembleCommand.self, TocCommand.self, LayerCommand.self, ImageCommand.self,
+            ConfigCommand.self, StatusCommand.self, BenchCommand.self, BenchProbeCommand.self,
         ])
 
     func run() throws {
-        throw ValidationError("a verb is missing: diff, apply, pack, changes, size, layer or assemble")
+        throw ValidationError("a verb is missing: diff, apply, pack, changes, size, layer, image, assemble or toc")
     }
 }
 

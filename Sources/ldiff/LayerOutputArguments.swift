@@ -12,11 +12,14 @@ struct LayerOutputArguments: ParsableArguments {
         completion: .file())
     var output: PathArgument?
 
-    @Option(help: ArgumentHelp("How the layer is compressed.", valueName: "none|gzip|zstd"))
+    @Option(help: ArgumentHelp("How the layer is compressed.", valueName: "none|gzip|zstd|zstd:chunked|estargz"))
     var compress: CompressionName = .none
 
-    @Option(help: ArgumentHelp("0 to 3 for gzip (standard 2), 1 to 19 for zstd (standard 3).", valueName: "n"))
+    @Option(
+        help: ArgumentHelp("0 to 3 for gzip and estargz (standard 2), 1 to 19 for zstd (standard 3).", valueName: "n"))
     var level: Int?
+
+    @OptionGroup var index: LayerIndexArguments
 
     @Option(
         help: ArgumentHelp(
@@ -41,6 +44,7 @@ struct LayerOutputArguments: ParsableArguments {
     var tarSplit: PathArgument?
 
     func validate() throws {
+        try index.validate(compress)
         guard let level else { return }
         guard let levels = compress.levels else { throw ValidationError("--level needs --compress gzip or zstd") }
         guard levels.contains(level) else {
@@ -73,6 +77,7 @@ struct LayerOutputArguments: ParsableArguments {
         var options = LayerExportOptions()
         options.compression = compress.format
         options.level = level
+        options.indexed = compress.indexed.map { index.options($0) }
         options.digests = digest
         options.compressionWorkers = global.workers
         options.diff.profile = profile

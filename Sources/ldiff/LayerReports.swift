@@ -1,5 +1,6 @@
 import LayerCompression
 import LayerEngine
+import LayerFormats
 import LayerPipeline
 import PlainJSON
 
@@ -18,6 +19,7 @@ extension Report {
         if let digest = written.digest { json.add("digest", digest.description) }
         json.add("mediaType", written.mediaType)
         json.add("outputBytes", written.outputBytes)
+        if let index = written.index { add(index) }
         json.add("seconds", seconds: seconds)
         json.add("io", layer.io.json(global.io))
         json.add("skippedSockets", layer.skippedSockets)
@@ -28,7 +30,8 @@ extension Report {
         json.add("warnings", layer.warnings)
         skippedUnreadable = layer.skippedUnreadable
         warnings = layer.warnings
-        warningCount = layer.warnings.count
+        if let obstacle = written.index?.obstacle { warnings.insert("the layer has no index: \(obstacle)", at: 0) }
+        warningCount = warnings.count
         io = layer.io
         summary = "\(Human.entries(UInt64(layer.entries))), \(Human.bytes(layer.bytes))"
         if compress != .none { summary += " as \(Human.bytes(written.outputBytes)) of \(compress.rawValue)" }
@@ -41,6 +44,19 @@ extension Report {
         if layer.skippedVanished > 0 { summary += "; \(layer.skippedVanished) vanished meanwhile" }
         if let diffID = written.diffID { summary += "; DiffID \(diffID)" }
         if let digest = written.digest { summary += "; digest \(digest)" }
+    }
+
+    /// What came of the index that was asked for.
+    private mutating func add(_ index: IndexedLayerSummary) {
+        json.add("chunked", index.obstacle == nil)
+        if let obstacle = index.obstacle { json.add("chunkedReason", obstacle.description) }
+        var compression = JSONObject()
+        compression.add("frames", index.frames)
+        compression.add("indexBytes", index.indexBytes)
+        json.add("compression", compression)
+        var annotations = JSONObject()
+        for annotation in index.annotations { annotations.add(annotation.key, annotation.value) }
+        json.add("annotations", annotations)
     }
 
     /// Of a layer that was unpacked; `size` is what the layer counts as, by the rule of where it was unpacked.

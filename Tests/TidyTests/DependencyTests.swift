@@ -12,6 +12,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
     "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
+    "LayerImages": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
     "LayerPipeline": [
         "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerMounts",
         "LayerCompression", "LayerFormats",
@@ -69,7 +70,7 @@ private let mayImport: [String: Set<String>] = [
     "ldiff": [
         "LayerModel", "PlainJSON", "LayerPacking", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats",
         "LayerDrivers",
-        "LayerPipeline",
+        "LayerPipeline", "LayerImages",
         "BenchHarness", "ArgumentParser", "Glibc", "Synchronization",
     ],
 ]

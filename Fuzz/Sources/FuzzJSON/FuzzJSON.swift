@@ -7,25 +7,24 @@ import PlainJSON
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzJSON(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let text = Array(UnsafeBufferPointer(start: data, count: count))
-    let value = reading(text) { (reader) throws(JSONError) in try JSONValue(&reader) }
-    let passed = reading(text) { (reader) throws(JSONError) in
+    let value = reading(text, JSONLimits()) { (reader) throws(JSONError) -> JSONValue in try JSONValue(&reader) }
+    let passed = reading(text, JSONLimits()) { (reader) throws(JSONError) -> Bool in
         let range = try reader.skip()
         require(range.lowerBound >= 0 && range.upperBound == reader.position, "a value stands where it was passed")
+        return true
     }
     switch (value, passed) {
     case (.success(let value), .success):
         for style in [[], .go, [.newlines, .openingBrackets], .deletes] as [JSONStyle] {
-            guard
-                case .success(let again) = reading(
-                    value.bytes(style),
-                    { (reader) throws(JSONError) in
-                        try JSONValue(&reader)
-                    })
-            else { fatalError("rule broken: what is written is read") }
+            let again = reading(value.bytes(style), JSONLimits()) { (reader) throws(JSONError) -> JSONValue in
+                try JSONValue(&reader)
+            }
+            guard case .success(let again) = again else { fatalError("rule broken: what is written is read") }
             require(again == value, "a value reads as it is written")
         }
-        let strict = reading(text, JSONLimits(refusesRepeatedNames: true)) { (reader) throws(JSONError) in
+        let strict = reading(text, JSONLimits(refusesRepeatedNames: true)) { (reader) throws(JSONError) -> Bool in
             try reader.skip()
+            return true
         }
         if case .failure(let error) = strict {
             require(error.reason == .repeatedName && hasRepeatedName(value), "only a name that comes twice is refused")
@@ -41,7 +40,7 @@ public func fuzzJSON(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
 }
 
 private func reading<Result>(
-    _ text: [UInt8], _ limits: JSONLimits = JSONLimits(),
+    _ text: [UInt8], _ limits: JSONLimits,
     _ body: (inout JSONReader) throws(JSONError) -> Result
 ) -> Swift.Result<Result, JSONError> {
     do throws(JSONError) {

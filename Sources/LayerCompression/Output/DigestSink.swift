@@ -95,7 +95,7 @@ final class HashThread: Sendable {
         }
     }
 
-    /// A sink that is given up after an error ends its thread here. Not in a deinit of its own: see `DeflateCrewOwner`.
+    /// A sink that is given up after an error ends its thread here. Not in a deinit of its own: see `CompressionCrewOwner`.
     deinit {
         monitor.change { $0.isEnded = true }
         threads.join()

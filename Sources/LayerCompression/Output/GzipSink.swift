@@ -18,7 +18,7 @@ package enum GzipLevel {
 package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// The sink that takes the compressed bytes.
     package private(set) var base: Base
-    private let owner: DeflateCrewOwner
+    private let owner: CompressionCrewOwner<DeflateJob>
     private let level: Int
     private let inFlightLimit: Int
     private let pieces: SlabPool
@@ -44,7 +44,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         let workers = max(workers, 1)
         self.base = base
         self.level = level
-        owner = DeflateCrewOwner(DeflateCrew(level: level, workers: workers))
+        owner = CompressionCrewOwner(CompressionCrew(workers: workers) { PieceDeflater(level: level) })
         inFlightLimit = workers * 2 + 2
         pieces = SlabPool(
             slabCapacity: PieceDeflater.window + GzipPiece.byteCount, headroom: PieceDeflater.window)
@@ -52,7 +52,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         current = pieces.take()
     }
 
-    private var crew: DeflateCrew { owner.crew }
+    private var crew: CompressionCrew<DeflateJob> { owner.crew }
 
     package mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0
@@ -115,15 +115,12 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     private mutating func writeHeaderOnce() throws(LayerError) {
         guard !hasHeader else { return }
         hasHeader = true
-        try base.write(([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255] as [UInt8]).rawBytes)
+        let header = GzipMember.header
+        try base.write(header.rawBytes)
     }
 
-    /// An empty last block, the checksum, and the size modulo 2^32 (RFC 1952, 2.3.1).
     private mutating func writeTrailer() throws(LayerError) {
-        var trailer: [UInt8] = [3, 0]
-        for value in [checksum.checksum, UInt32(truncatingIfNeeded: byteCount)] {
-            for shift: UInt32 in [0, 8, 16, 24] { trailer.append(UInt8(value >> shift & 0xff)) }
-        }
+        let trailer = GzipMember.trailer(checksum.checksum, byteCount)
         try base.write(trailer.rawBytes)
     }
 }

@@ -42,22 +42,27 @@ final class PieceDeflater {
         storedSize(byteCount) + 1024
     }
 
-    /// Deflates the valid bytes of `piece` behind those of `output`, and gives the CRC-32 of the piece.
+    /// Deflates the valid bytes of `piece`, see below.
+    func deflate(_ piece: Slab, history: Int, into output: Slab) -> UInt32 {
+        deflate(piece, piece.start..<piece.end, history: history, into: output)
+    }
+
+    /// Deflates the bytes of `piece` at `range` behind those of `output`, and gives the CRC-32 of the piece.
     ///
     /// The `history` bytes in front of the piece's start are what the decompressor has seen before.
-    func deflate(_ piece: Slab, history: Int, into output: Slab) -> UInt32 {
+    func deflate(_ piece: Slab, _ range: Range<Int>, history: Int, into output: Slab) -> UInt32 {
         let begin = output.end
         // Reason: the addresses stay inside the slabs, whose only holder is this call; the counts given to ISA-L
         // are those of the valid bytes, and of the free bytes of the output.
-        return unsafe piece.withUnsafeAddress(piece.start - history..<piece.end) { input in
+        return unsafe piece.withUnsafeAddress(range.lowerBound - history..<range.upperBound) { input in
             let bytes = unsafe (input + history).assumingMemoryBound(to: UInt8.self)
             unsafe isal_deflate_reset(stream)
             if history > 0 {
                 unsafe isal_deflate_set_dict(stream, input.assumingMemoryBound(to: UInt8.self), UInt32(history))
             }
             unsafe stream.pointee.next_in = bytes
-            unsafe stream.pointee.avail_in = UInt32(piece.count)
-            let room = min(Self.storedSize(piece.count), output.capacity - begin)
+            unsafe stream.pointee.avail_in = UInt32(range.count)
+            let room = min(Self.storedSize(range.count), output.capacity - begin)
             unsafe output.withUnsafeAddress(begin..<begin + room) { target in
                 unsafe stream.pointee.next_out = target.assumingMemoryBound(to: UInt8.self)
                 unsafe stream.pointee.avail_out = UInt32(room)
@@ -69,9 +74,9 @@ final class PieceDeflater {
             if isComplete {
                 output.end = begin + room - Int(unsafe stream.pointee.avail_out)
             } else {
-                Self.store(piece, into: output)
+                Self.store(piece, range, into: output)
             }
-            return unsafe crc32_gzip_refl(0, bytes, UInt64(piece.count))
+            return unsafe crc32_gzip_refl(0, bytes, UInt64(range.count))
         }
     }
 
@@ -81,10 +86,10 @@ final class PieceDeflater {
     }
 
     /// Writes a piece that cannot be made smaller as stored blocks (RFC 1951, 3.2.4).
-    private static func store(_ piece: Slab, into output: Slab) {
-        var offset = piece.start
-        while offset < piece.end {
-            let length = min(65_535, piece.end - offset)
+    private static func store(_ piece: Slab, _ range: Range<Int>, into output: Slab) {
+        var offset = range.lowerBound
+        while offset < range.upperBound {
+            let length = min(65_535, range.upperBound - offset)
             let low = UInt8(length & 0xff)
             let high = UInt8(length >> 8)
             output.append([0, low, high, ~low, ~high].rawBytes)

@@ -7,6 +7,8 @@ struct TarSplitLines<Base: ByteSink & ~Copyable>: ~Copyable {
     var base: Base
     /// Objects written, which is the position of the next.
     private(set) var position = 0
+    /// Bytes written.
+    private(set) var byteCount: UInt64 = 0
     private var json = JSONWriter(.go)
 
     init(_ base: consuming Base) { self.base = base }
@@ -62,6 +64,7 @@ struct TarSplitLines<Base: ByteSink & ~Copyable>: ~Copyable {
         json.endObject()
         json.endLine()
         position += 1
+        byteCount += UInt64(json.bytes.count)
         let text = json.takeBytes()
         try base.write(text.rawBytes)
         json.giveBack(text)

@@ -60,6 +60,8 @@ struct NameTable {
         return nil
     }
 
+    func contains(_ hash: UInt64) -> Bool { slots[find(hash)] != 0 }
+
     private func find(_ hash: UInt64) -> Int {
         let mask = slots.count - 1
         var place = Int(truncatingIfNeeded: hash >> 1) & mask

@@ -44,10 +44,12 @@ struct LayerDiffCommand: ParsableCommand {
         let bar = ProgressBar.start("diff", global, writing: progress)
         defer { bar?.stop() }
         let outputs = try target.open()
+        let beside = try target.index.open()
         let written = try StoreExport.write(
             layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, cancel: interruption.flag,
             progress: progress)
         bar?.stop()
+        try LayerIndexArguments.write(written.index, beside)
         var report = Report(written, target, global, seconds: stopwatch.seconds)
         if let parent = layer.parent { report.json.add("parent", parent.description) }
         try report.write(global, layerOnOutput: target.goesToStandardOutput)
