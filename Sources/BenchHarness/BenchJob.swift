@@ -87,9 +87,10 @@ package struct BenchOptions: Sendable {
     package var cold = false
     /// A small input and few runs: under two minutes.
     package var quick = false
-    /// Where the results go as JSON, and as HTML.
+    /// Where the results go as JSON, as HTML, and as one picture.
     package var jsonPath: String?
     package var htmlPath: String?
+    package var picturePath: String?
     /// Counted budgets to compare with, see `Budget`.
     package var budgetPath: String?
     /// The shared library that counts allocations (product `CMallocCounter`), for budgets that name them.

@@ -13,7 +13,7 @@ package enum Bench {
         if geteuid() == 0 { _ = cbench_private_mounts() }
         Cleanup.shared.watchSignals { console.status(nil, nil) }
         defer { Cleanup.shared.runAll() }
-        for path in [options.jsonPath, options.htmlPath].compactMap({ $0 }) {
+        for path in [options.jsonPath, options.htmlPath, options.picturePath].compactMap({ $0 }) {
             // Better now than after an hour.
             try TextFile.check(path)
         }
@@ -50,7 +50,8 @@ package enum Bench {
         // A run that failed replaces no earlier one.
         if outcome == .failed {
             try write(result, options, TextFile.writeUnfinished)
-            for path in [options.jsonPath, options.htmlPath].compactMap({ $0 }) where TextFile.isReplaceable(path) {
+            for path in [options.jsonPath, options.htmlPath, options.picturePath].compactMap({ $0 })
+            where TextFile.isReplaceable(path) {
                 console.line("what was measured is in \(TextFile.unfinished(path)); \(path) is left as it was")
             }
         } else {
@@ -70,6 +71,7 @@ package enum Bench {
     ) throws(BenchFailure) {
         if let path = options.jsonPath { try write(result.json.prettyText + "\n", path) }
         if let path = options.htmlPath { try write(HTMLReport.page(result), path) }
+        if let path = options.picturePath, let picture = FiguresPicture(result) { try write(picture.svg, path) }
     }
 
     /// Whether another ldiff can take part.

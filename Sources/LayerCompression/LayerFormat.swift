@@ -12,7 +12,7 @@ package enum LayerFormat: Sendable, Equatable, CaseIterable {
     /// The most bytes that `detect` looks at.
     package static let detectionLength = 10
 
-    /// The format that a stream beginning with `firstBytes` has (layer-archive 3.2 A3).
+    /// The format that a stream beginning with `firstBytes` has (A3).
     ///
     /// Never fails: empty, short and unknown beginnings are `.none`. A tar archive whose first name begins with
     /// a compressor's magic bytes is taken for that compressor; who knows better from a media type passes

@@ -1,6 +1,6 @@
 import CISAL
 
-/// The CRC-64 of ISO 3309 as Go computes it, which tar-split keeps of every file (layer-archive T5).
+/// The CRC-64 of ISO 3309 as Go computes it, which tar-split keeps of every file (T5).
 ///
 /// ISA-L multiplies without carries, so this costs less than reading the bytes.
 package struct PayloadChecksum: Sendable {

@@ -19,6 +19,7 @@ public struct LayerWriteOptions: Sendable {
         public static func zstd(level: Int? = nil) -> Compression { Compression(format: .zstd, level: level) }
     }
 
+    /// How the bytes are compressed on their way out.
     public var compression = Compression.none
     /// Whose bytes the tar equals: ldiff's own, Docker's, containerd's.
     public var profile = LayerProfile.full
@@ -26,6 +27,7 @@ public struct LayerWriteOptions: Sendable {
     public var digests = true
     /// Ids of files as a container sees them are in the layer. A store has maps of its own, and these are not used there.
     public var uidMap = IDMap.identity
+    /// The same for groups.
     public var gidMap = IDMap.identity
     /// Leave out, and count, what may not be read, instead of failing.
     public var skipsUnreadable = false
@@ -33,6 +35,7 @@ public struct LayerWriteOptions: Sendable {
     public var sourceDateEpoch: Int64?
     /// Where the layer's tar-split metadata goes, from which `LayerTree.assembleLayer` rebuilds the tar; a file or descriptor.
     public var tarSplit: LayerOutput?
+    /// With how many threads and by which calls; how far it is; how to stop it.
     public var control: LayerControl
 
     /// The tar as it is, with digests.
@@ -63,6 +66,7 @@ public struct LayerApplyOptions: Sendable {
     public var digests = false
     /// Ids of the layer become ids of the host. A store has maps of its own, and these are not used there.
     public var uidMap = IDMap.identity
+    /// The same for groups.
     public var gidMap = IDMap.identity
     /// Attributes and owners that cannot be set are warnings only, as for a user who is not root.
     public var bestEffort = false
@@ -72,6 +76,7 @@ public struct LayerApplyOptions: Sendable {
     public var syncs = false
     /// Where the layer's tar-split metadata goes; a file or descriptor.
     public var tarSplit: LayerOutput?
+    /// With how many threads and by which calls; how far it is; how to stop it.
     public var control: LayerControl
 
     /// Everything the layer says, or an error.
@@ -102,6 +107,7 @@ public struct LayerLookOptions: Sendable {
     public var profile = LayerProfile.full
     /// Leave out, and count, what may not be read, instead of failing.
     public var skipsUnreadable = false
+    /// With how many threads and by which calls; how far it is; how to stop it.
     public var control: LayerControl
 
     /// By ldiff's own rules.

@@ -13,6 +13,7 @@ public struct LayerDescriptor: Sendable, Equatable {
     public var digest: Digest?
     /// Digest of the uncompressed tar, if digests were asked for.
     public var diffID: Digest?
+    /// What was met on the way.
     public var report: LayerWriteReport
 
     init(_ written: LayerExportReport) {
@@ -94,7 +95,15 @@ public struct LayerChanges: Sendable, Equatable, RandomAccessCollection {
     /// One name that changed.
     public struct Change: Sendable, Equatable {
         /// What became of it.
-        public enum Kind: Sendable { case added, modified, deleted }
+        public enum Kind: Sendable {
+            /// It was not there before.
+            case added
+            /// It was there, and differs.
+            case modified
+            /// It was there, and is not any more.
+            case deleted
+        }
+        /// What became of the name.
         public var kind: Kind
         /// Its path in the tree, which begins with a slash.
         public var path: PathBytes
@@ -140,7 +149,9 @@ public struct LayerSize: Sendable, Equatable {
     public var allocatedBytes: UInt64
     /// Bytes that the headers of the layer would name.
     public var headerBytes: UInt64
+    /// Names that differ, whiteouts included.
     public var entries: UInt64
+    /// Files and directories, each once whatever the number of its names.
     public var inodes: UInt64
     /// What could not be read, where that was allowed.
     public var skippedUnreadable: Int

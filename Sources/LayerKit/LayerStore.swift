@@ -115,6 +115,7 @@ public struct LayerStore: Sendable {
 
 /// A layer of a store.
 public struct StoredLayer: Sendable {
+    /// Its name in the store.
     public let id: LayerID
     let store: LayerStore
 

@@ -32,7 +32,7 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
 
     /// The digest that `sha256:` and 64 lower-case hexadecimal digits say; nil for anything else.
     ///
-    /// Strict on purpose (layer-archive V33): a digest becomes part of paths, and manifests are untrusted.
+    /// Strict on purpose (V33): a digest becomes part of paths, and manifests are untrusted.
     public init?(parsing text: String) {
         let prefix = Array("sha256:".utf8)
         let characters = Array(text.utf8)

@@ -2,10 +2,14 @@
 public struct IDMap: Sendable, Equatable {
     /// One run of ids, as a line of /proc/self/uid_map.
     public struct Range: Sendable, Equatable {
+        /// The first id inside the container.
         public var container: UInt32
+        /// The id of the host that stands for it.
         public var host: UInt32
+        /// How many ids follow each other.
         public var count: UInt32
 
+        /// `count` ids from `container` on, which are those from `host` on outside.
         public init(container: UInt32, host: UInt32, count: UInt32) {
             self.container = container
             self.host = host
@@ -16,11 +20,13 @@ public struct IDMap: Sendable, Equatable {
     /// The runs; none means that ids are the same on both sides.
     public var ranges: [Range]
 
+    /// A map of these runs, the first of which counts that has an id.
     public init(_ ranges: [Range] = []) { self.ranges = ranges }
 
     /// Ids are the same on both sides.
     public static let identity = IDMap()
 
+    /// Whether ids are the same on both sides.
     @inlinable public var isIdentity: Bool { ranges.isEmpty }
 
     /// The id inside the container for an id of the host, or nil where the map has none.

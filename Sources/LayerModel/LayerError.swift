@@ -5,6 +5,7 @@ public struct SystemCallError: Error, Equatable, Sendable {
     /// The positive errno value.
     public let errno: Int32
 
+    /// The call that failed, and what it left in errno.
     public init(_ call: StaticCallName, errno: Int32) {
         self.call = call
         self.errno = errno
@@ -29,7 +30,9 @@ public struct PathBytes: Equatable, Hashable, Sendable, CustomStringConvertible 
     /// The raw bytes, without a terminating NUL.
     public var bytes: [UInt8]
 
+    /// These bytes.
     public init(_ bytes: [UInt8]) { self.bytes = bytes }
+    /// The UTF-8 bytes of `text`.
     public init(_ text: String) { bytes = Array(text.utf8) }
 
     /// The bytes as text: control bytes, backslashes and bytes that are not UTF-8 as `\xNN`.
@@ -137,20 +140,26 @@ public struct LayerError: Error, Sendable {
 
     /// Why it failed.
     public enum Cause: Sendable, Equatable {
+        /// A system call failed.
         case systemCall(SystemCallError)
         /// A problem of the archive at a byte offset of the uncompressed stream.
         case archive(offset: UInt64, reason: String)
+        /// Anything else, in words.
         case reason(String)
     }
 
+    /// What kind of failure it is.
     public var code: Code
     /// What was being done, as a verb or short phrase: "open", "write the layer".
     public var operation: String
+    /// The file, the name in a layer, or the id that it is about.
     public var path: PathBytes?
+    /// Why it failed, where more is known than the code says.
     public var cause: Cause?
     /// What the user can do about it.
     public var hint: String?
 
+    /// An error of a kind, while `operation` was done to `path`.
     public init(
         _ code: Code, _ operation: String, path: PathBytes? = nil, cause: Cause? = nil, hint: String? = nil
     ) {

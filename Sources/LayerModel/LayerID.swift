@@ -33,6 +33,7 @@ public struct LayerID: Hashable, Sendable, CustomStringConvertible {
         component = bytes
     }
 
+    /// As `init(_:)` of bytes, for the UTF-8 bytes of `text`.
     public init(_ text: String) throws(LayerError) { try self.init(PathBytes(text)) }
 
     /// An id read from a store's own directory or file.

@@ -33,12 +33,17 @@ package enum MovedContents: Sendable, Equatable {
 public struct WhiteoutDialect: Sendable, Equatable {
     /// The dialects of the command line.
     public enum Name: String, Sendable, CaseIterable {
+        /// A whole tree: deletions delete.
         case tree
+        /// The kernel's overlayfs.
         case overlay
+        /// A branch of aufs.
         case aufs
+        /// overlayfs in a program.
         case fuseOverlayFS = "fuse-overlayfs"
     }
 
+    /// Which kind of upper directory it is.
     public var name: Name
     /// Forms that are read; empty for a plain tree, in which every name stands for itself.
     package var recognises: WhiteoutForms

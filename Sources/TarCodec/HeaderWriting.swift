@@ -1,4 +1,4 @@
-/// Filling one 512-byte header that starts out as zeros (spec 1.5).
+/// Filling one 512-byte header that starts out as zeros.
 enum HeaderWriter {
     /// What a header's magic says, and how its numbers may be written.
     enum Style {

@@ -1,4 +1,4 @@
-/// Taking PAX payloads apart (spec R4, R5, R10, R11).
+/// Taking PAX payloads apart (R4, R5, R10, R11).
 enum PaxReader {
     enum Next {
         case record(key: Range<Int>, value: Range<Int>)

@@ -1,4 +1,4 @@
-/// The records of the PAX header in front of an entry: of each key the last one counts (spec R4, R5).
+/// The records of the PAX header in front of an entry: of each key the last one counts (R4, R5).
 struct PaxValues {
     enum Key: Int, CaseIterable {
         case path, linkPath, userName, groupName, uid, gid, size, mtime, atime, ctime

@@ -1,4 +1,4 @@
-/// The data extents of a sparse file, bounded in number and checked before anyone sees them (spec R8).
+/// The data extents of a sparse file, bounded in number and checked before anyone sees them (R8).
 struct SparseMap {
     struct Extent: BitwiseCopyable {
         var offset: Int64

@@ -1,4 +1,4 @@
-/// The sparse forms: old GNU headers with extension blocks, and PAX 0.0, 0.1 and 1.0 (spec R8).
+/// The sparse forms: old GNU headers with extension blocks, and PAX 0.0, 0.1 and 1.0 (R8).
 extension TarDecoder {
     /// Begins an entry of type 'S', whose map starts in the header and may go on in extension blocks.
     mutating func startOldSparse() -> TarProblem? {

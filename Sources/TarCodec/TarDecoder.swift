@@ -1,4 +1,4 @@
-/// Reads an archive as it arrives: a state machine over windows of the stream (spec 3.3).
+/// Reads an archive as it arrives: a state machine over windows of the stream.
 ///
 /// The caller owns the stream's bytes and reads file bodies itself; the decoder keeps only the current header, its
 /// meta entries and its sparse map, all bounded by `TarLimits`. After an error every further call throws it again.

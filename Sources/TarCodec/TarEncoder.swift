@@ -1,4 +1,4 @@
-/// Turns one entry's metadata into header blocks, byte for byte as Go's archive/tar does (spec 1.5).
+/// Turns one entry's metadata into header blocks, byte for byte as Go's archive/tar does.
 ///
 /// The blocks live in a buffer that is reused: nothing is allocated per entry unless PAX records grow it.
 package struct TarEncoder: ~Copyable {

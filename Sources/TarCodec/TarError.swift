@@ -1,6 +1,6 @@
 /// Why an archive was refused, or a header could not be written.
 package struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// The kinds that callers treat differently (spec 10).
+    /// The kinds that callers treat differently.
     package enum Kind: Sendable {
         case invalidHeader
         case unexpectedEOF

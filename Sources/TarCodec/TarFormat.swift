@@ -1,4 +1,4 @@
-/// The type flags of tar headers, as the byte that stands in the header (spec W3, R7).
+/// The type flags of tar headers, as the byte that stands in the header (W3, R7).
 package enum TarType {
     /// Type NUL of old archives; the decoder never surfaces it, it becomes `regular` or `directory` (R7).
     package static let legacyRegular: UInt8 = 0
@@ -79,7 +79,7 @@ package struct TarLimits: Sendable {
     package init() {}
 }
 
-/// Sizes and places inside a 512-byte header (spec 1.5).
+/// Sizes and places inside a 512-byte header.
 enum Layout {
     static let blockSize = 512
 

@@ -1,4 +1,4 @@
-/// What one header block says, before any meta entries are applied (spec R1–R3).
+/// What one header block says, before any meta entries are applied (R1–R3).
 struct TarHeader: BitwiseCopyable {
     enum Format { case v7, ustar, star, gnu }
 

@@ -1,4 +1,4 @@
-/// Reading and writing the numeric fields of headers: octal text and base-256 (spec W1, R1).
+/// Reading and writing the numeric fields of headers: octal text and base-256 (W1, R1).
 enum TarNumber {
     /// Whether `value` can be written as octal digits filling all but the last byte of the field.
     @inline(__always)

@@ -28,6 +28,7 @@ struct BenchCommand: ParsableCommand {
               ldiff bench apply copy-within --target xfs
               ldiff bench diff --runs 15 --baseline /usr/bin/ldiff
               ldiff bench --compare before.json after.json
+              ldiff bench diff apply --picture figures.svg --from bench.json
             """)
 
     @Argument(help: "What to measure.")
@@ -80,6 +81,14 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Write a report with plots.", valueName: "file.html"))
     var report: String?
 
+    @Option(help: ArgumentHelp("Draw bars, for light and dark screens.", valueName: "file.svg"))
+    var picture: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Measure nothing: --picture draws what --json wrote, the named jobs or all.", valueName: "bench.json"))
+    var from: String?
+
     @Flag(help: "A small input and few runs: under two minutes.")
     var quick = false
 
@@ -103,10 +112,17 @@ struct BenchCommand: ParsableCommand {
         if !compare.isEmpty {
             guard compare.count == 2 else { throw ValidationError("--compare takes two files, before and after") }
             guard job.isEmpty, input == nil, against == nil, runs == nil, driver == nil, baseline == nil, budget == nil,
-                report == nil, !cold, !quick
+                report == nil, picture == nil, from == nil, !cold, !quick
             else { throw ValidationError("--compare measures nothing, and takes only --json") }
         }
-        let paths = [input, jsonFile, report, budget, allocationCounter, driverHome, baseline].compactMap { $0 }
+        if from != nil {
+            guard picture != nil, input == nil, against == nil, runs == nil, driver == nil, baseline == nil,
+                budget == nil,
+                report == nil, jsonFile == nil, !cold, !quick
+            else { throw ValidationError("--from measures nothing, and takes only jobs and --picture") }
+        }
+        let paths = [input, jsonFile, report, picture, from, budget, allocationCounter, driverHome, baseline]
+            .compactMap { $0 }
         for path in paths + compare {
             guard !path.isEmpty, String(validating: RawArguments.bytes(path), as: UTF8.self) == path else {
                 throw ValidationError("bench takes only paths that are UTF-8 and not empty")
@@ -116,6 +132,7 @@ struct BenchCommand: ParsableCommand {
 
     func run() throws {
         if compare.count == 2 { return try printComparison() }
+        if let from, let picture { return try draw(from, picture) }
         var options = BenchOptions()
         options.baseline = baseline
         options.target = target
@@ -129,6 +146,7 @@ struct BenchCommand: ParsableCommand {
         options.quick = quick
         options.jsonPath = jsonFile
         options.htmlPath = report
+        options.picturePath = picture
         options.budgetPath = budget
         options.allocationCounter = allocationCounter
         options.colors = Console.isTerminal(STDOUT_FILENO) && Environment.value("NO_COLOR") == nil
@@ -152,6 +170,14 @@ struct BenchCommand: ParsableCommand {
             let comparison = try BenchComparison(compare[0], compare[1])
             for line in comparison.text { Console.output(line + "\n") }
             if let jsonFile { try comparison.write(to: jsonFile) }
+        } catch {
+            throw error.layerError("bench")
+        }
+    }
+
+    private func draw(_ result: String, _ picture: String) throws {
+        do {
+            try FiguresPicture(result, jobs: job).write(to: picture)
         } catch {
             throw error.layerError("bench")
         }

@@ -30,7 +30,8 @@ private func leftovers(of process: String) throws -> [String] {
     @Test(arguments: [
         ("nonsense", "job"), ("diff --against tar,rar", "bsdtar"), ("--runs 0", "--runs"), ("--runs x", "--runs"),
         ("--input ''", "UTF-8"), ("--compare one.json", "two files"),
-        ("diff --compare a.json b.json", "measures nothing"),
+        ("diff --compare a.json b.json", "measures nothing"), ("--from a.json", "--picture"),
+        ("--from a.json --picture b.svg --quick", "measures nothing"),
         ("apply --target ntfs", "btrfs"),
     ])
     func `wrong usage is refused and the choices are named`(arguments: String, text: String) throws {

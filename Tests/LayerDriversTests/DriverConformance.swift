@@ -18,7 +18,7 @@ enum DriverConformance {
         DriverCase("DriverTestTeardown", GraphTests.teardown),
     ]
 
-    /// The archive list at the end of section 16, through layers of a driver; the engine's own tests have the rest
+    /// The archives that must survive, through layers of a driver; the engine's own tests have the rest
     /// (README.md of this folder says which).
     static let archiveCases: [DriverCase] = [
         DriverCase("ChangesWithNoChanges, ChangesDirsEmpty", ArchiveTests.noChanges),

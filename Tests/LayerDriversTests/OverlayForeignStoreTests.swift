@@ -76,7 +76,7 @@ import Testing
         }
     }
 
-    /// One damage of section 15: what opening makes of it, and what check finds and mends.
+    /// One damage: what opening makes of it, and what check finds and mends.
     struct Damage: Sendable, CustomTestStringConvertible {
         var testDescription: String
         var inflict: @Sendable (TreeBuilder) throws -> Void

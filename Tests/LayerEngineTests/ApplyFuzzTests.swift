@@ -21,7 +21,7 @@ import Testing
 
     private static let capability: [UInt8] = [1, 0, 0, 2, 0, 4] + [UInt8](repeating: 0, count: 14)
 
-    /// Between them these reach every kind of entry and every way out that section 7 knows. `outside` is the path of
+    /// Between them these reach every kind of entry and every way out that V1 to V33 know. `outside` is the path of
     /// the directory that must not change.
     private static func seeds(_ outside: String) -> [[TarPiece]] {
         [

@@ -3,7 +3,7 @@ import LayerModel
 import TestSupport
 import Testing
 
-/// Random layers: what the kernel shows of upper directories is what a tree becomes (P1, spec 9).
+/// Random layers: what the kernel shows of upper directories is what a tree becomes (P1).
 @Suite struct ApplyPropertyTests {
     /// A small generator with a seed, so that a failure can be repeated.
     private struct Dice {

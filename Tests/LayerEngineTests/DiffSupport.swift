@@ -76,7 +76,7 @@ struct ListedEntry {
     var extendedBlock: [UInt8]?
     var body: [UInt8]
 
-    /// As in the specification's section 9: `F name`, `D name/`, `S name->target`, `H name=>target`, `W name`.
+    /// The cases' notation: `F name`, `D name/`, `S name->target`, `H name=>target`, `W name`.
     var text: String {
         let name = escapedText(self.name)
         switch type {
@@ -188,7 +188,7 @@ private func paxRecords(_ bytes: ArraySlice<UInt8>) throws -> [(key: String, val
     return records
 }
 
-/// The entries of a layer as the specification writes them.
+/// The entries of a layer in that notation.
 func texts(_ bytes: [UInt8]) throws -> [String] { try listed(bytes).map(\.text) }
 
 /// Says where two streams first differ, in words a person can use.

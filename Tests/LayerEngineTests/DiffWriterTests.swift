@@ -32,7 +32,7 @@ import Testing
         #expect(try layer(profile) { _ in } == [UInt8](repeating: 0, count: 1024))
     }
 
-    /// The streams of the golden vectors, by the specification's digest.
+    /// The streams of the golden vectors, by their known digests.
     static let vectors: [(id: String, profile: LayerProfile, bytes: Int, digest: String)] = [
         ("T002 G2", .moby, 2048, "add4f8ab21a36372adf415bcc86bd255a234871e930e2188cb25c29971a79fbe"),
         ("T003 G3", .docker20, 2048, "f557ad81e909fdb0f0a786b31eaec22f64401bddffac43f0bd648e95bccd0117"),

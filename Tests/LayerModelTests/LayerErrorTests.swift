@@ -6,7 +6,7 @@ import Testing
     @Test(arguments: [
         ("plain name.txt", "plain name.txt"), ("", ""), ("umlaut-ä €😀", "umlaut-ä €😀"), ("a\nb\tc", "a\\x0ab\\x09c"),
         ("back\\slash", "back\\x5cslash"), ("\u{7f}\u{0}\u{1b}[31m", "\\x7f\\x00\\x1b[31m"),
-        // C1 controls are as good as an escape sequence to a terminal.
+        // The controls from 0x80 on are as good as an escape sequence to a terminal.
         ("\u{85}\u{9b}x\u{a0}", "\\xc2\\x85\\xc2\\x9bx\u{a0}"), ("e\u{301}", "e\u{301}"),
     ])
     func `text is shown so that it cannot act`(text: String, shown: String) {

@@ -36,7 +36,7 @@ struct ContainersStore {
 
 extension StoreInterop {
     @Suite struct ContainersStorageTests {
-        @Test func `the command makes a store with the files that the specification names`() throws {
+        @Test func `the command makes a store with the files that containers/storage reads`() throws {
             let directory = try TemporaryDirectory()
             let store = try ContainersStore(in: directory.path)
             try store.change()

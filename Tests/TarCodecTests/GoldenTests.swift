@@ -1,7 +1,7 @@
 import TarCodec
 import Testing
 
-/// A stream whose digest the specification publishes (1.5).
+/// A stream whose digest is known beforehand (G1 to G10).
 struct Golden: CustomTestStringConvertible, Sendable {
     let id: String
     let byteCount: Int

@@ -1,9 +1,9 @@
-// The letters are those of the specification's section 9.
+// The letters are the cases' notation, see TheRules of the documentation.
 // swift-format-ignore-file: AlwaysUseLowerCamelCase
 
 /// One piece of an archive: an entry with its extended header, or raw bytes.
 ///
-/// The letters are those of the specification's section 9. The blocks are made here, not by TarEncoder, so that a
+/// The letters are the cases' notation. The blocks are made here, not by TarEncoder, so that a
 /// test can say what no encoder would.
 package struct TarPiece: Sendable {
     package var type: UInt8
@@ -23,7 +23,7 @@ package struct TarPiece: Sendable {
     /// Bytes that stand for the whole piece.
     package var raw: [UInt8]?
 
-    /// The specification's T.
+    /// The time of every entry that names none.
     package static let time: Int64 = 1_700_000_000
 
     package init(_ type: Character, _ name: String) {

@@ -31,7 +31,7 @@ package func unescaped(_ text: some StringProtocol) -> [UInt8] {
 }
 
 /// Builds trees with plain system calls. Names may hold `\xNN`; modes do not depend on the umask; every inode has
-/// the specification's time T unless another is given, directories from `finish` on.
+/// one known time unless another is given, directories from `finish` on.
 package final class TreeBuilder {
     package static let time: Int64 = 1_700_000_000
     package let root: String

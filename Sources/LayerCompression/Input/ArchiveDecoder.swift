@@ -1,7 +1,7 @@
 import CArchive
 import LayerModel
 
-/// Decompresses bzip2, xz and lz4 with libarchive's filters, in this process (layer-archive A6).
+/// Decompresses bzip2, xz and lz4 with libarchive's filters, in this process (A6).
 @safe
 struct ArchiveDecoder: StreamDecoder, ~Copyable {
     private let archive: OpaquePointer

@@ -1,7 +1,7 @@
 import CISAL
 import LayerModel
 
-/// Inflates gzip with ISA-L: any number of members one after the other, then perhaps zero bytes (layer-archive A7).
+/// Inflates gzip with ISA-L: any number of members one after the other, then perhaps zero bytes (A7).
 ///
 /// Headers are read here; ISA-L checks each member's checksum and size.
 @safe

@@ -2,7 +2,7 @@ package import LayerModel
 import LinuxIO
 
 /// Reads a layer from a descriptor, decompresses it and computes its digests, each on a thread of its own, while the
-/// caller consumes the uncompressed stream (layer-archive 3.2).
+/// caller consumes the uncompressed stream.
 ///
 /// Decompression happens in this process only. Giving up early is fine: dropping the reader ends its threads, even
 /// when they are blocked in the kernel.

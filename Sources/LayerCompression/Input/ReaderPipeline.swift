@@ -74,7 +74,7 @@ final class ReaderPipeline: Sendable {
         case .zstd:
             byteCount = try run(ZstdDecoder(), input)
         case .bzip2, .xz, .lz4:
-            // An empty layer has no compressed form (layer-archive A4).
+            // An empty layer has no compressed form (A4).
             try input.buffer(atLeast: 1)
             if input.buffer.count > 0 { byteCount = try run(ArchiveDecoder(format), input) }
         }

@@ -1,10 +1,10 @@
 import CZstd
 import LayerModel
 
-/// Decompresses zstd: any number of frames, skippable ones anywhere (layer-archive A7, T129).
+/// Decompresses zstd: any number of frames, skippable ones anywhere (A7, T129).
 @safe
 struct ZstdDecoder: StreamDecoder, ~Copyable {
-    /// Windows up to 128 MiB, as the specification asks; larger ones are refused instead of allocated.
+    /// Windows up to 128 MiB, as A7 asks; larger ones are refused instead of allocated.
     private static let windowLogLimit: Int32 = 27
 
     private let context: OpaquePointer

@@ -1,7 +1,7 @@
 package import LayerModel
 import LinuxIO
 
-/// Passes bytes on and meanwhile hashes and counts them (layer-archive A9).
+/// Passes bytes on and meanwhile hashes and counts them (A9).
 ///
 /// A short stream is hashed on the caller's thread, a long one on a thread of its own: SHA-256 takes longer than
 /// everything else that happens to a warm tree.

@@ -14,7 +14,7 @@ package enum GzipLevel {
 /// The stream is cut into pieces of fixed size that are deflated independently, except that each may refer back
 /// to the 32 KiB before it. So the output depends on nothing but the input and the level: not on timing, on the
 /// number of workers, or on how the writes were cut. `base` is only called on the caller's thread, in stream order.
-/// Header (layer-archive 1.9 D41): no name, time 0, operating system 255.
+/// Header (D41): no name, time 0, operating system 255.
 package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// The sink that takes the compressed bytes.
     package private(set) var base: Base

@@ -21,7 +21,7 @@ package struct TarSplitAssembly: Sendable {
     package var bytes: UInt64 = 0
 }
 
-/// Rebuilds a tar stream from its tar-split metadata and the tree it was unpacked to (layer-archive T6, T7).
+/// Rebuilds a tar stream from its tar-split metadata and the tree it was unpacked to (T6, T7).
 package enum TarSplitAssembler {
     /// Writes the archive to `sink` and finishes it.
     ///

@@ -2,7 +2,7 @@ import LayerModel
 import PlainJSON
 import TarCodec
 
-/// Writes the JSON lines of tar-split, byte for byte as Go's encoder does (layer-archive T3 to T5).
+/// Writes the JSON lines of tar-split, byte for byte as Go's encoder does (T3 to T5).
 struct TarSplitLines<Base: ByteSink & ~Copyable>: ~Copyable {
     var base: Base
     /// Objects written, which is the position of the next.

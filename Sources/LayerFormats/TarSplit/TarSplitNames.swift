@@ -78,7 +78,7 @@ struct NameTable {
 
 /// Names that occur more than once in an archive, and which entry is the last of each.
 ///
-/// What a first reading found; a second reading keeps the contents of all but the last inline (layer-archive T8).
+/// What a first reading found; a second reading keeps the contents of all but the last inline (T8).
 package struct RepeatedNames: Sendable {
     var lastEntry: [UInt64: Int] = [:]
 }

@@ -1,7 +1,7 @@
 import LayerModel
 import PlainJSON
 
-/// One object of tar-split metadata, its fields in any order (layer-archive T3).
+/// One object of tar-split metadata, its fields in any order (T3).
 struct TarSplitObject {
     enum Kind: Equatable { case file, segment }
 

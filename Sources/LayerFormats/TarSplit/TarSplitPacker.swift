@@ -16,7 +16,7 @@ package struct TarSplitSummary: Sendable {
     package init() {}
 }
 
-/// Writes tar-split metadata of the tar stream that it is fed: everything but the contents of files (layer-archive 5).
+/// Writes tar-split metadata of the tar stream that it is fed: everything but the contents of files.
 ///
 /// One pass, pieces of any size, bounded memory except eight bytes an entry. The metadata goes to `Base` as
 /// JSON lines, gzip'ed. Contents that cannot be had from an unpacked tree are kept too: of sparse members (T9), of names
