@@ -1,4 +1,5 @@
 internal import CLinux
+import Glibc
 package import LayerModel
 internal import LinuxIO
 
@@ -28,7 +29,7 @@ package enum ErofsMount {
                 return .file
             } catch {
                 // ENOTBLK, ENODEV is of a kernel without EROFS: then there is nothing to try.
-                guard way == nil, error.errno == 15 else { throw explained(error, index) }
+                guard way == nil, error.errno == ENOTBLK else { throw explained(error, index) }
             }
         }
         do throws(LayerError) {
@@ -62,7 +63,7 @@ package enum ErofsMount {
     private static func explained(_ error: LayerError, _ index: PathBytes) -> LayerError {
         var error = error
         error.path = error.path ?? index
-        if error.errno == 19 {
+        if error.errno == ENODEV {
             error.code = .unsupported
             error.hint = "this kernel has no EROFS: load the module erofs, or unpack the layer"
         }

@@ -1,3 +1,4 @@
+import Glibc
 package import LayerModel
 import LayerMounts
 package import LayerPacking
@@ -18,7 +19,7 @@ package struct PackedLayerFiles: Sendable {
         do throws(SystemCallError) { text = try Self.read(path) } catch {
             throw LayerError(
                 error, "open the packed layer", path: directory,
-                hint: error.errno == 2 ? "a packed layer has a file named packed: make one with ldiff pack" : nil)
+                hint: error.errno == ENOENT ? "a packed layer has a file named packed: make one with ldiff pack" : nil)
         }
         record = try PackRecord(text: text, path: path)
         try check(LayerPack.tarName, record.tar)
@@ -40,14 +41,14 @@ package struct PackedLayerFiles: Sendable {
     private static func read(_ path: PathBytes) throws(SystemCallError) -> [UInt8] {
         let file = try path.open([.readOnly])
         let size = try file.metadata().size
-        guard size <= longestRecord else { throw SystemCallError("read", errno: 27) }
+        guard size <= longestRecord else { throw SystemCallError("read", errno: EFBIG) }
         let slab = Slab(capacity: Int(size) + 1)
         var text: [UInt8] = []
         while true {
             let count = try file.read(into: slab, 0..<slab.capacity)
             if count == 0 { return text }
             text += slab.span(0..<count).copied()
-            if text.count > Int(longestRecord) { throw SystemCallError("read", errno: 27) }
+            if text.count > Int(longestRecord) { throw SystemCallError("read", errno: EFBIG) }
         }
     }
 

@@ -6,7 +6,7 @@ private let mayImport: [String: Set<String>] = [
     "PlainJSON": ["LayerModel"],
     "TarCodec": [],
     "LayerRules": ["LayerModel", "TarCodec"],
-    "LayerPacking": ["LayerModel", "TarCodec", "LayerRules"],
+    "LayerPacking": ["LayerModel", "TarCodec", "LayerRules", "Glibc"],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],

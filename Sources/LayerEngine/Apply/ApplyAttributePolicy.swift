@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import TarCodec
 
@@ -51,15 +52,16 @@ struct ApplyAttributePolicy: Sendable {
         let onlyLeave = bestEffort ? "" : ": leave it out with --best-effort"
         let isCapability = bytes(attribute, equal: "security.capability")
         switch errno {
-        case 95, 38: return "unpack onto a file system that has such attributes, such as ext4, xfs or btrfs" + leave
+        case EOPNOTSUPP, ENOSYS:
+            return "unpack onto a file system that has such attributes, such as ext4, xfs or btrfs" + leave
         case 7 where byteCount > Self.longestValue, 34 where byteCount > Self.longestValue:
             return "no file system takes a value of more than 64 KiB" + onlyLeave
-        case 7, 28, 34, 122:
+        case E2BIG, ENOSPC, ERANGE, EDQUOT:
             return "the file system is full, or has less room for a file's attributes (ext4: 4 KiB, unless made with "
                 + "-O ea_inode): unpack onto xfs or btrfs" + leave
         case 1 where isCapability, 13 where isCapability:
             return "it takes the capability CAP_SETFCAP: run as root" + leave
-        case 1, 13:
+        case EPERM, EACCES:
             if kind != .regular, kind != .directory, bytes(attribute, startWith: "user.") {
                 return "only files and directories have user attributes"
             }
@@ -68,17 +70,17 @@ struct ApplyAttributePolicy: Sendable {
             return
                 "it may name a user or a group that has no place in this user namespace: give it more subordinate ids"
                 + leave
-        case 22: return "the kernel does not take its value" + onlyLeave
+        case EINVAL: return "the kernel does not take its value" + onlyLeave
         default: return "see xattr(7)" + leave
         }
     }
 
     /// Whether a failure to set an attribute is a warning only.
     func tolerates(_ errno: Int32, attribute: RawSpan, of kind: EntryKind) -> Bool {
-        let isUnsupported = errno == 95 || errno == 38
-        let isDenied = errno == 1 || errno == 13
+        let isUnsupported = errno == EOPNOTSUPP || errno == ENOSYS
+        let isDenied = errno == EPERM || errno == EACCES
         // E2BIG, EINVAL, ENOSPC, ERANGE, EDQUOT: this value, on this file system.
-        if [7, 22, 28, 34, 122].contains(errno) { return bestEffort }
+        if [E2BIG, EINVAL, ENOSPC, ERANGE, EDQUOT].contains(errno) { return bestEffort }
         if isUnsupported { return bestEffort || !bytes(attribute, equal: "security.capability") }
         guard isDenied else { return false }
         if kind != .regular, kind != .directory, bytes(attribute, startWith: "user.") { return true }
@@ -93,5 +95,5 @@ struct ApplyAttributePolicy: Sendable {
     }
 
     /// Whether a failure to set an owner is a warning only.
-    func tolerates(ownerError errno: Int32) -> Bool { bestEffort && (errno == 1 || errno == 22) }
+    func tolerates(ownerError errno: Int32) -> Bool { bestEffort && (errno == EPERM || errno == EINVAL) }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -33,7 +34,7 @@ final class ApplyLog {
 
     @inline(never)
     func ownerFailure(_ error: SystemCallError) -> LayerError {
-        let isUnmapped = error.errno == 22 && policy.isInUserNamespace
+        let isUnmapped = error.errno == EINVAL && policy.isInUserNamespace
         return LayerError(
             error, "apply", path: nil,
             hint: isUnmapped

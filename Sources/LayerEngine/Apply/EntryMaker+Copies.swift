@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -150,7 +151,9 @@ extension EntryMaker {
     }
 
     /// Whether the target's file system has no place for an attribute of the source: ENOTSUP, ENODATA, EEXIST.
-    private static func hasNoPlace(_ error: SystemCallError) -> Bool { [95, 61, 17].contains(error.errno) }
+    private static func hasNoPlace(_ error: SystemCallError) -> Bool {
+        [EOPNOTSUPP, ENODATA, EEXIST].contains(error.errno)
+    }
 }
 
 extension AttributeReader {

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 import TarCodec
@@ -219,8 +220,7 @@ final class EntryMaker {
             try discount(place)
         }
         do throws(SystemCallError) { try handle.descriptor.unlink(arena.pointer(place.name)) } catch {
-            // EBUSY
-            if error.errno == 16 { throw TreeRemoval.mountPoint(tree.path(of: place), "apply") }
+            if error.errno == EBUSY { throw TreeRemoval.mountPoint(tree.path(of: place), "apply") }
             throw LayerError(error, "apply", path: nil)
         }
         tree.clear(place)

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 import TarCodec
@@ -121,10 +122,10 @@ struct HardLinks<Target: UnpackTarget> {
                 arena.pointer(place.name), to: arena.pointer(source.name), in: sourceHandle.descriptor)
         } catch {
             // EMLINK: the inode has all the names that it can have; EXDEV: another file system is mounted inside.
-            guard error.errno == 31 || error.errno == 18, kind == .regular else {
+            guard error.errno == EMLINK || error.errno == EXDEV, kind == .regular else {
                 throw LayerError(error, "apply", path: nil)
             }
-            try connectCopy(place, of: source, isFull: error.errno == 31)
+            try connectCopy(place, of: source, isFull: error.errno == EMLINK)
         }
     }
 
@@ -147,9 +148,11 @@ struct HardLinks<Target: UnpackTarget> {
                 return
             } catch {
                 // ENOENT: all its names are gone, or there is no /proc.
-                guard error.errno == 31 || error.errno == 2 else { throw LayerError(error, "apply", path: nil) }
+                guard error.errno == EMLINK || error.errno == ENOENT else {
+                    throw LayerError(error, "apply", path: nil)
+                }
                 full = copy.identity
-                if error.errno == 2 { break }
+                if error.errno == ENOENT { break }
             }
         }
         let copy = try entries.copyFile(

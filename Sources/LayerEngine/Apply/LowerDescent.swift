@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -95,7 +96,7 @@ extension LowerView {
             case .name(let name): component = name
             case .absent: return nil
             // EACCES, as the kernel's lookup of such a name.
-            case .refused: throw SystemCallError("overlay.redirect", errno: 13)
+            case .refused: throw SystemCallError("overlay.redirect", errno: EACCES)
             }
             if try hasPrefixedWhiteout(component.rawBytes.extracting(0..<component.count - 1), in: place.handle) {
                 descent.isOver = true
@@ -107,9 +108,9 @@ extension LowerView {
             {
             case .success(let number): opened = OwnedDescriptor(adopting: number)
             case .failure(let error):
-                if error.errno == 2 { return nil }
+                if error.errno == ENOENT { return nil }
                 // ENOTDIR, ELOOP: something else hides what lies below.
-                guard error.errno == 20 || error.errno == 40 else { throw error }
+                guard error.errno == ENOTDIR || error.errno == ELOOP else { throw error }
                 descent.isOver = true
                 return forData && rest == 0 ? try file(component, in: place, &descent) : nil
             }

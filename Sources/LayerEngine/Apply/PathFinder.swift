@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -98,7 +99,7 @@ struct PathFinder<Target: UnpackTarget> {
                 case .link(let text):
                     links += 1
                     guard links <= Self.linkLimit else {
-                        throw LayerError(SystemCallError("openat", errno: 40), "apply", path: nil)
+                        throw LayerError(SystemCallError("openat", errno: ELOOP), "apply", path: nil)
                     }
                     if text.first == UInt8(ascii: "/") { node = ApplyTree.rootNode }
                     pending = text + [UInt8(ascii: "/")] + pending[end...]
@@ -123,7 +124,7 @@ struct PathFinder<Target: UnpackTarget> {
         default: step = .other
         }
         guard case .other = step, create == .any else { return step }
-        throw LayerError(SystemCallError("openat", errno: 20), "apply", path: tree.path(of: place))
+        throw LayerError(SystemCallError("openat", errno: ENOTDIR), "apply", path: tree.path(of: place))
     }
 
     /// A component that the target does not have: a lower directory may have it, else it is made.

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 import TarCodec
@@ -123,7 +124,7 @@ extension UnpackTarget {
             try entries.makeNode(place, device.kind, major: device.major, minor: device.minor, in: handle)
         } catch {
             // Devices cannot be made in a user namespace.
-            guard error.errno == 1, entries.policy.isInUserNamespace || options.bestEffort else {
+            guard error.errno == EPERM, entries.policy.isInUserNamespace || options.bestEffort else {
                 throw LayerError(error, "apply", path: nil)
             }
             let mark = MarkMetadata(

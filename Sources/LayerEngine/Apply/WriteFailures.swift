@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LinuxIO
 
@@ -30,7 +31,8 @@ struct WriteFailure: Sendable {
 
     /// The attribute's namespace with its dot, where no file of the file system can have such attributes.
     fileprivate var missingNamespace: [UInt8]? {
-        guard error.errno == 95 || error.errno == 38, let dot = attribute.firstIndex(of: UInt8(ascii: ".")) else {
+        guard error.errno == EOPNOTSUPP || error.errno == ENOSYS, let dot = attribute.firstIndex(of: UInt8(ascii: "."))
+        else {
             return nil
         }
         return Array(attribute[...dot])

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LayerRules
 import TarCodec
@@ -78,7 +79,7 @@ extension PackJob {
         guard target.byteCount <= EntryRules.longestTarget else { throw refusal(.longTarget) }
         // As symlink(2) would answer.
         guard target.byteCount > 0 else {
-            throw LayerError(SystemCallError("symlinkat", errno: 2), "pack", path: nil)
+            throw LayerError(SystemCallError("symlinkat", errno: ENOENT), "pack", path: nil)
         }
         inode.size = Int64(target.byteCount)
         inode.content = try keep(target)

@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 import LayerRules
 
@@ -63,7 +64,7 @@ extension PackJob {
                 case .link(let link):
                     links += 1
                     guard links <= EntryRules.linkLimit else {
-                        throw LayerError(SystemCallError("openat", errno: 40), "pack", path: nil)
+                        throw LayerError(SystemCallError("openat", errno: ELOOP), "pack", path: nil)
                     }
                     let target = target(link)
                     if target.first == UInt8(ascii: "/") { node = PackTree.root }
@@ -97,7 +98,7 @@ extension PackJob {
     /// ENOTDIR where a directory is wanted, else there is just nothing.
     private func notDirectory(_ name: UInt32, _ create: Creation) throws(LayerError) -> Step {
         guard create == .any else { return .missing }
-        throw LayerError(SystemCallError("openat", errno: 20), "pack", path: tree.path(name))
+        throw LayerError(SystemCallError("openat", errno: ENOTDIR), "pack", path: tree.path(name))
     }
 
     /// The text of a symbolic link.
