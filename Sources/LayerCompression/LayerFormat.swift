@@ -1,7 +1,7 @@
 import LayerModel
 
 /// How the bytes of a layer are compressed.
-package enum LayerFormat: Sendable, Equatable, CaseIterable {
+public enum LayerFormat: Sendable, Equatable, CaseIterable {
     case none
     case gzip
     case zstd
@@ -10,14 +10,14 @@ package enum LayerFormat: Sendable, Equatable, CaseIterable {
     case lz4
 
     /// The most bytes that `detect` looks at.
-    package static let detectionLength = 10
+    public static let detectionLength = 10
 
     /// The format that a stream beginning with `firstBytes` has (A3).
     ///
     /// Never fails: empty, short and unknown beginnings are `.none`. A tar archive whose first name begins with
     /// a compressor's magic bytes is taken for that compressor; who knows better from a media type passes
     /// `.none` instead of asking (A5).
-    package static func detect(_ firstBytes: RawSpan) -> LayerFormat {
+    public static func detect(_ firstBytes: RawSpan) -> LayerFormat {
         if begins(firstBytes, [0x1f, 0x8b, 0x08]) { return .gzip }
         if begins(firstBytes, [0x42, 0x5a, 0x68]) { return .bzip2 }
         if begins(firstBytes, [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]) { return .xz }
@@ -28,7 +28,7 @@ package enum LayerFormat: Sendable, Equatable, CaseIterable {
     }
 
     /// The OCI media type of a layer in this format, or nil where the OCI image specification has none.
-    package var mediaType: String? {
+    public var mediaType: String? {
         switch self {
         case .none: "application/vnd.oci.image.layer.v1.tar"
         case .gzip: "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -38,7 +38,7 @@ package enum LayerFormat: Sendable, Equatable, CaseIterable {
     }
 
     /// The word users write for this format.
-    package var name: String {
+    public var name: String {
         switch self {
         case .none: "none"
         case .gzip: "gzip"

@@ -3,15 +3,15 @@ import CISAL
 /// The CRC-64 of ISO 3309 as Go computes it, which tar-split keeps of every file (T5).
 ///
 /// ISA-L multiplies without carries, so this costs less than reading the bytes.
-package struct PayloadChecksum: Sendable {
+public struct PayloadChecksum: Sendable {
     /// The checksum of all bytes taken in so far; of none it is 0.
-    package private(set) var value: UInt64 = 0
+    public private(set) var value: UInt64 = 0
 
     /// Begins with no bytes.
-    package init() {}
+    public init() {}
 
     /// Takes in the next bytes.
-    package mutating func update(_ bytes: RawSpan) {
+    public mutating func update(_ bytes: RawSpan) {
         guard bytes.byteCount > 0 else { return }
         // Reason: ISA-L only reads the span's bytes, and only during the call.
         unsafe bytes.withUnsafeBytes { buffer in

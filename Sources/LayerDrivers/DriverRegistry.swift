@@ -1,17 +1,17 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// The list of drivers, and which one a store is opened with.
-package enum DriverRegistry {
+public enum DriverRegistry {
     /// The order in which Docker 20.10 looks for a driver.
-    package static let priority: [DriverName] = [.zfs, .overlay2, .fuseOverlayFS, .aufs, .overlay]
+    public static let priority: [DriverName] = [.zfs, .overlay2, .fuseOverlayFS, .aufs, .overlay]
     /// Never picked for a new store, only where one exists.
-    package static let deprecated: Set<DriverName> = [.aufs, .overlay]
+    public static let deprecated: Set<DriverName> = [.aufs, .overlay]
 
     /// Opens the store at `configuration.home` with the driver `name` for writing, or makes it.
     ///
     /// Throws what the driver's initialiser throws: `driverUnavailable` where it cannot work here.
-    package static func open(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
+    public static func open(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
         -> any LayerDriver
     {
         try check(configuration)
@@ -28,7 +28,7 @@ package enum DriverRegistry {
     /// mount its layers.
     ///
     /// Throws `notFound` where there is none.
-    package static func read(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
+    public static func read(_ name: DriverName, _ configuration: DriverConfiguration) throws(LayerError)
         -> any StoreReader
     {
         try check(configuration)
@@ -58,7 +58,7 @@ package enum DriverRegistry {
     /// The driver whose store lies below `root`, nil where there is none.
     ///
     /// Throws `invalidArgument` where there are several.
-    package static func existing(below root: PathBytes, priority: [DriverName] = priority) throws(LayerError)
+    public static func existing(below root: PathBytes, priority: [DriverName] = priority) throws(LayerError)
         -> DriverName?
     {
         var existing: [DriverName] = []
@@ -76,7 +76,7 @@ package enum DriverRegistry {
     /// Opens the one store that lies below `root`, Docker's data directory, to be looked at.
     ///
     /// `configuration.home` is replaced. Throws `notFound` where there is none.
-    package static func read(below root: PathBytes, _ configuration: DriverConfiguration) throws(LayerError)
+    public static func read(below root: PathBytes, _ configuration: DriverConfiguration) throws(LayerError)
         -> any StoreReader
     {
         guard let name = try existing(below: root) else {
@@ -93,7 +93,7 @@ package enum DriverRegistry {
     ///
     /// A driver that has a store below `root` is the one; if it fails, so does this, since another would show no images.
     /// `configuration.home` is replaced.
-    package static func select(
+    public static func select(
         below root: PathBytes, _ configuration: DriverConfiguration, priority: [DriverName] = priority
     ) throws(LayerError) -> any LayerDriver {
         var configuration = configuration

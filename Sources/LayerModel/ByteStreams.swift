@@ -1,7 +1,7 @@
 /// Where a produced byte stream goes: a descriptor, a compressor, a digest, memory.
 ///
 /// Calls come from one thread at a time, in stream order. After an error the sink is not used again.
-package protocol ByteSink: ~Copyable {
+public protocol ByteSink: ~Copyable {
     /// Takes all of `bytes`; they are only valid during the call.
     ///
     /// Throws `LayerError` when the bytes cannot be taken; nothing is known about how many were.
@@ -16,7 +16,7 @@ package protocol ByteSink: ~Copyable {
 }
 
 extension ByteSink where Self: ~Copyable {
-    package mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
+    public mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
         try write(slab.bytes)
         pool.give(slab)
     }
@@ -26,7 +26,7 @@ extension ByteSink where Self: ~Copyable {
 ///
 /// The stream is handed over in whole slabs, so that consumers can keep a slab and write its bytes elsewhere
 /// without copying them.
-package protocol SlabSource: ~Copyable {
+public protocol SlabSource: ~Copyable {
     /// The next piece of the stream, at least one byte, or nil at its end.
     ///
     /// The caller owns the slab and gives it back with `recycle` when nobody holds it any more. Slabs have at
@@ -38,9 +38,9 @@ package protocol SlabSource: ~Copyable {
 }
 
 /// Sizes that producers and consumers of slabs agree on.
-package enum SlabSourceDefaults {
+public enum SlabSourceDefaults {
     /// Payload bytes of one slab: 1 MiB, large enough that hand-over costs nothing per byte.
-    package static let payload = 1 << 20
+    public static let payload = 1 << 20
     /// Free bytes before the payload: the largest piece a consumer carries over from the slab before.
-    package static let headroom = 256 << 10
+    public static let headroom = 256 << 10
 }

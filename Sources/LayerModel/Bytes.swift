@@ -5,7 +5,7 @@
 extension Array where Element == UInt8 {
     /// The array's bytes.
     @inlinable
-    package var rawBytes: RawSpan {
+    public var rawBytes: RawSpan {
         @_lifetime(borrow self)
         // Reason: bytes have no padding and no alignment.
         get { unsafe span.bytes }
@@ -15,7 +15,7 @@ extension Array where Element == UInt8 {
 extension RawSpan {
     /// The byte at `index`, which is checked.
     @inlinable
-    package subscript(index: Int) -> UInt8 {
+    public subscript(index: Int) -> UInt8 {
         precondition(index >= 0 && index < byteCount)
         // Reason: the index was checked; a byte has no alignment.
         return unsafe unsafeLoad(fromUncheckedByteOffset: index, as: UInt8.self)
@@ -24,7 +24,7 @@ extension RawSpan {
 
 /// Whether two byte strings are equal.
 @inlinable
-package func bytesEqual(_ left: RawSpan, _ right: RawSpan) -> Bool {
+public func bytesEqual(_ left: RawSpan, _ right: RawSpan) -> Bool {
     guard left.byteCount == right.byteCount else { return false }
     guard left.byteCount > 0 else { return true }
     // Reason: both spans hold byteCount readable bytes.
@@ -37,7 +37,7 @@ package func bytesEqual(_ left: RawSpan, _ right: RawSpan) -> Bool {
 
 /// Orders byte strings by unsigned bytes, a prefix before the longer string: negative, zero or positive.
 @inlinable
-package func bytesCompare(_ left: RawSpan, _ right: RawSpan) -> Int {
+public func bytesCompare(_ left: RawSpan, _ right: RawSpan) -> Int {
     let common = min(left.byteCount, right.byteCount)
     if common > 0 {
         // Reason: both spans hold at least `common` readable bytes.
@@ -53,7 +53,7 @@ package func bytesCompare(_ left: RawSpan, _ right: RawSpan) -> Int {
 
 /// Whether `bytes` begins with the ASCII text `prefix`.
 @inlinable
-package func bytes(_ bytes: RawSpan, startWith prefix: StaticString) -> Bool {
+public func bytes(_ bytes: RawSpan, startWith prefix: StaticString) -> Bool {
     guard bytes.byteCount >= prefix.utf8CodeUnitCount else { return false }
     for index in 0..<prefix.utf8CodeUnitCount {
         if bytes[index] != asciiByte(prefix, index) { return false }
@@ -63,7 +63,7 @@ package func bytes(_ bytes: RawSpan, startWith prefix: StaticString) -> Bool {
 
 /// The byte at `index` of the ASCII text `text`; the index is checked.
 @inlinable
-package func asciiByte(_ text: StaticString, _ index: Int) -> UInt8 {
+public func asciiByte(_ text: StaticString, _ index: Int) -> UInt8 {
     precondition(index >= 0 && index < text.utf8CodeUnitCount)
     // Reason: a StaticString of ASCII text has utf8CodeUnitCount bytes at utf8Start, and the index was checked.
     return unsafe text.utf8Start[index]
@@ -71,13 +71,13 @@ package func asciiByte(_ text: StaticString, _ index: Int) -> UInt8 {
 
 /// Whether `bytes` is the ASCII text `text`.
 @inlinable
-package func bytes(_ value: RawSpan, equal text: StaticString) -> Bool {
+public func bytes(_ value: RawSpan, equal text: StaticString) -> Bool {
     value.byteCount == text.utf8CodeUnitCount && bytes(value, startWith: text)
 }
 
 extension RawSpan {
     /// A copy as an array; for errors and other rare places.
-    package func copied() -> [UInt8] {
+    public func copied() -> [UInt8] {
         // Reason: the buffer is read during the call only.
         unsafe withUnsafeBytes { unsafe Array($0) }
     }

@@ -1,5 +1,5 @@
 /// What an entry is, from the type bits of its mode.
-package enum EntryKind: UInt8, Sendable, BitwiseCopyable {
+public enum EntryKind: UInt8, Sendable, BitwiseCopyable {
     case unknown = 0
     case regular
     case directory
@@ -11,7 +11,7 @@ package enum EntryKind: UInt8, Sendable, BitwiseCopyable {
 
     /// The kind in `mode`'s type bits, see inode(7).
     @inlinable
-    package init(mode: UInt32) {
+    public init(mode: UInt32) {
         switch mode & 0o170000 {
         case 0o100000: self = .regular
         case 0o040000: self = .directory
@@ -26,7 +26,7 @@ package enum EntryKind: UInt8, Sendable, BitwiseCopyable {
 
     /// The kind for `d_type` of getdents64(2); `.unknown` where the file system does not say.
     @inlinable
-    package init(directoryEntryType type: UInt8) {
+    public init(directoryEntryType type: UInt8) {
         switch type {
         case 8: self = .regular
         case 4: self = .directory
@@ -40,7 +40,7 @@ package enum EntryKind: UInt8, Sendable, BitwiseCopyable {
     }
 
     /// The type bits of a mode.
-    package var modeBits: UInt32 {
+    public var modeBits: UInt32 {
         switch self {
         case .regular: 0o100000
         case .directory: 0o040000
@@ -55,33 +55,33 @@ package enum EntryKind: UInt8, Sendable, BitwiseCopyable {
 }
 
 /// What an inode says of itself, as statx(2) gives it. Sizes in bytes, times since 1970.
-package struct EntryMetadata: BitwiseCopyable, Sendable, Equatable {
-    package var inode: UInt64 = 0
-    package var device: UInt64 = 0
-    package var size: Int64 = 0
+public struct EntryMetadata: BitwiseCopyable, Sendable, Equatable {
+    public var inode: UInt64 = 0
+    public var device: UInt64 = 0
+    public var size: Int64 = 0
     /// Allocated blocks of 512 bytes.
-    package var blocks: UInt64 = 0
-    package var mtimeSeconds: Int64 = 0
-    package var ctimeSeconds: Int64 = 0
-    package var atimeSeconds: Int64 = 0
-    package var mtimeNanoseconds: UInt32 = 0
-    package var ctimeNanoseconds: UInt32 = 0
-    package var atimeNanoseconds: UInt32 = 0
+    public var blocks: UInt64 = 0
+    public var mtimeSeconds: Int64 = 0
+    public var ctimeSeconds: Int64 = 0
+    public var atimeSeconds: Int64 = 0
+    public var mtimeNanoseconds: UInt32 = 0
+    public var ctimeNanoseconds: UInt32 = 0
+    public var atimeNanoseconds: UInt32 = 0
     /// Type and permission bits.
-    package var mode: UInt32 = 0
-    package var uid: UInt32 = 0
-    package var gid: UInt32 = 0
-    package var linkCount: UInt32 = 0
-    package var deviceMajor: UInt32 = 0
-    package var deviceMinor: UInt32 = 0
+    public var mode: UInt32 = 0
+    public var uid: UInt32 = 0
+    public var gid: UInt32 = 0
+    public var linkCount: UInt32 = 0
+    public var deviceMajor: UInt32 = 0
+    public var deviceMinor: UInt32 = 0
 
-    package init() {}
+    public init() {}
 
     /// The kind in the mode's type bits.
-    @inlinable package var kind: EntryKind { EntryKind(mode: mode) }
+    @inlinable public var kind: EntryKind { EntryKind(mode: mode) }
 
     /// Whether this is overlayfs's whiteout form: a character device numbered 0:0.
-    @inlinable package var isWhiteoutDevice: Bool {
+    @inlinable public var isWhiteoutDevice: Bool {
         mode & 0o170000 == 0o020000 && deviceMajor == 0 && deviceMinor == 0
     }
 }

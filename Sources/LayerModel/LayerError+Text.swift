@@ -5,7 +5,7 @@
 extension LayerError {
     /// The error for a failed system call on `path`; the code follows from the errno.
     @inline(never)
-    package init(_ error: SystemCallError, _ operation: String, path: PathBytes?, hint: String? = nil) {
+    public init(_ error: SystemCallError, _ operation: String, path: PathBytes?, hint: String? = nil) {
         self.init(
             Code(errno: error.errno), operation, path: path, cause: .systemCall(error),
             hint: hint ?? Self.remedy(error.errno))
@@ -23,7 +23,7 @@ extension LayerError {
 
 extension LayerError.Code {
     /// The kind of failure an errno stands for.
-    package init(errno: Int32) {
+    public init(errno: Int32) {
         switch errno {
         case ENOENT: self = .notFound
         case EEXIST, ENOTEMPTY: self = .alreadyExists
@@ -58,7 +58,7 @@ extension LayerError: CustomStringConvertible {
 }
 
 /// The system's words for an errno, see strerror(3).
-package func errorText(_ errno: Int32) -> String {
+public func errorText(_ errno: Int32) -> String {
     // Reason: the buffer is used inside the closure only.
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { buffer in
         // Reason: strerror_r writes at most the given number of bytes and returns a NUL-terminated string.

@@ -40,7 +40,7 @@ public struct PathBytes: Equatable, Hashable, Sendable, CustomStringConvertible 
 }
 
 /// Text of `bytes` in which control bytes, the backslash and bytes that are not valid UTF-8 read `\xNN`.
-package func escapedText(_ bytes: [UInt8]) -> String {
+public func escapedText(_ bytes: [UInt8]) -> String {
     var text = ""
     var rest = bytes[...]
     while let first = rest.first {
@@ -67,7 +67,7 @@ public struct LayerError: Error, Sendable {
     /// A structure and no enumeration, so that a new kind breaks nobody: a `switch` over it has a `default`.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         /// All kinds there are, with the numbers that C knows, negative there. A number is never given anew.
-        package enum Kind: Int32, Sendable, CaseIterable {
+        public enum Kind: Int32, Sendable, CaseIterable {
             case invalidArchive = 1
             case unsafePath = 2
             case digestMismatch = 3
@@ -89,11 +89,11 @@ public struct LayerError: Error, Sendable {
             case callback = 19
         }
 
-        package let kind: Kind
-        package init(_ kind: Kind) { self.kind = kind }
+        public let kind: Kind
+        public init(_ kind: Kind) { self.kind = kind }
 
         /// Its number in C, below zero: `LDIFF_E_...` of ldiff.h.
-        package var number: Int32 { -kind.rawValue }
+        public var number: Int32 { -kind.rawValue }
 
         /// The name of its constant.
         public var description: String { "\(kind)" }

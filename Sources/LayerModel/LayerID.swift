@@ -37,7 +37,7 @@ public struct LayerID: Hashable, Sendable, CustomStringConvertible {
     public init(_ text: String) throws(LayerError) { try self.init(PathBytes(text)) }
 
     /// An id read from a store's own directory or file.
-    package init(trusted component: PathBytes) { self.component = component }
+    public init(trusted component: PathBytes) { self.component = component }
 
     public var description: String { component.description }
 }

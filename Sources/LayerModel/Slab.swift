@@ -8,13 +8,13 @@ import Synchronization
 /// Ownership: whoever holds the only reference may change `start`, `end` and the bytes. Once a slab has been
 /// handed to another thread its contents are read-only; that rule is what `@unchecked Sendable` stands for.
 @safe
-package final class Slab: @unchecked Sendable {
+public final class Slab: @unchecked Sendable {
     /// Bytes of memory, headroom included.
-    package let capacity: Int
+    public let capacity: Int
     /// Offset of the first valid byte.
-    package var start: Int
+    public var start: Int
     /// Offset one past the last valid byte.
-    package var end: Int
+    public var end: Int
 
     @usableFromInline let base: UnsafeMutableRawPointer
     /// Operations in which the kernel still uses this memory, counted by whoever started them. While there are any, the
@@ -22,7 +22,7 @@ package final class Slab: @unchecked Sendable {
     private var kernelUses = 0
 
     /// Allocates `capacity` bytes; both offsets begin at `headroom`.
-    package init(capacity: Int, headroom: Int = 0) {
+    public init(capacity: Int, headroom: Int = 0) {
         precondition(headroom >= 0 && headroom <= capacity)
         self.capacity = capacity
         self.start = headroom
@@ -32,40 +32,41 @@ package final class Slab: @unchecked Sendable {
     }
 
     /// Allocates `capacity` bytes, the first `zeroed` of them zero and valid.
-    package convenience init(capacity: Int, zeroed: Int) {
+    public convenience init(capacity: Int, zeroed: Int) {
         self.init(capacity: capacity)
         appendZeros(zeroed)
     }
 
     deinit {
         precondition(isIdle, "memory that the kernel still uses would be freed")
+        // Reason: allocated by this object, freed here and nowhere else.
         unsafe base.deallocate()
     }
 
     /// Whether the kernel is done with this memory: what must hold before anybody else gets it.
-    package var isIdle: Bool { kernelUses == 0 }
+    public var isIdle: Bool { kernelUses == 0 }
 
     /// Notes that an operation was started that reads or writes this memory; said by the thread that holds the slab.
-    package func beginKernelUse() { kernelUses += 1 }
+    public func beginKernelUse() { kernelUses += 1 }
 
     /// Notes that such an operation is over.
-    package func endKernelUse() {
+    public func endKernelUse() {
         precondition(kernelUses > 0, "an operation on this memory ended twice")
         kernelUses -= 1
     }
 
     /// Number of valid bytes.
-    @inlinable package var count: Int { end - start }
+    @inlinable public var count: Int { end - start }
 
     /// The valid bytes.
-    @inlinable package var bytes: RawSpan {
+    @inlinable public var bytes: RawSpan {
         @_lifetime(borrow self)
         get { span(start..<end) }
     }
 
     /// Any part of the memory, read-only. The range must lie inside the capacity.
     @inlinable @_lifetime(borrow self)
-    package func span(_ range: Range<Int>) -> RawSpan {
+    public func span(_ range: Range<Int>) -> RawSpan {
         precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
         // Reason: the range was checked against the capacity, and the memory lives as long as self.
         let span = unsafe RawSpan(_unsafeStart: base + range.lowerBound, byteCount: range.count)
@@ -74,7 +75,7 @@ package final class Slab: @unchecked Sendable {
 
     /// Any part of the memory, writable. The caller must be the only holder (see the type's ownership rule).
     @inlinable @_lifetime(borrow self)
-    package func mutableSpan(_ range: Range<Int>) -> MutableRawSpan {
+    public func mutableSpan(_ range: Range<Int>) -> MutableRawSpan {
         precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
         // Reason: the range was checked against the capacity, and the memory lives as long as self.
         let span = unsafe MutableRawSpan(_unsafeStart: base + range.lowerBound, byteCount: range.count)
@@ -83,7 +84,7 @@ package final class Slab: @unchecked Sendable {
 
     /// Copies `source` to `offset`, which must leave room for all of it.
     @inlinable
-    package func copy(_ source: RawSpan, at offset: Int) {
+    public func copy(_ source: RawSpan, at offset: Int) {
         precondition(offset >= 0 && offset + source.byteCount <= capacity)
         guard source.byteCount > 0 else { return }
         // Reason: bounds were checked above; source and target are different memory or memmove sorts it out.
@@ -95,14 +96,14 @@ package final class Slab: @unchecked Sendable {
 
     /// Copies `source` behind the valid bytes and counts it as valid.
     @inlinable
-    package func append(_ source: RawSpan) {
+    public func append(_ source: RawSpan) {
         copy(source, at: end)
         end += source.byteCount
     }
 
     /// Writes `count` zero bytes behind the valid bytes.
     @inlinable
-    package func appendZeros(_ count: Int) {
+    public func appendZeros(_ count: Int) {
         precondition(count >= 0 && end + count <= capacity)
         // Reason: bounds were checked above.
         unsafe base.advanced(by: end).initializeMemory(as: UInt8.self, repeating: 0, count: count)
@@ -111,7 +112,7 @@ package final class Slab: @unchecked Sendable {
 
     /// Lets `body` write into a part of the memory, from its beginning, and returns how many bytes it wrote. What is valid
     /// stays as it is.
-    package func fill<Failure: Error>(
+    public func fill<Failure: Error>(
         _ range: Range<Int>, _ body: (inout OutputRawSpan) throws(Failure) -> Void
     ) throws(Failure) -> Int {
         precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
@@ -124,7 +125,7 @@ package final class Slab: @unchecked Sendable {
 
     /// Fills a part of the memory with zeros; what is valid stays as it is.
     @inlinable
-    package func zero(_ range: Range<Int>) {
+    public func zero(_ range: Range<Int>) {
         precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
         // Reason: the range was checked.
         unsafe base.advanced(by: range.lowerBound).initializeMemory(as: UInt8.self, repeating: 0, count: range.count)
@@ -132,7 +133,7 @@ package final class Slab: @unchecked Sendable {
 
     /// Runs `body` with the address of a part of the memory, for calls that hand it to the kernel.
     @inlinable @unsafe
-    package func withUnsafeAddress<Result: ~Copyable, Failure: Error>(
+    public func withUnsafeAddress<Result: ~Copyable, Failure: Error>(
         _ range: Range<Int>, _ body: (UnsafeMutableRawPointer) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
@@ -145,16 +146,16 @@ package final class Slab: @unchecked Sendable {
 ///
 /// `take` never blocks; the bound on memory comes from whoever limits the slabs in flight. A slab given back
 /// beyond `keep` is freed.
-package final class SlabPool: Sendable {
+public final class SlabPool: Sendable {
     /// Bytes of each slab, headroom included.
-    package let slabCapacity: Int
+    public let slabCapacity: Int
     /// Headroom that each slab starts with.
-    package let headroom: Int
+    public let headroom: Int
     private let keep: Int
     private let free: Mutex<[Slab]>
 
     /// Makes a pool that holds back at most `keep` unused slabs.
-    package init(slabCapacity: Int, headroom: Int = 0, keep: Int = 16) {
+    public init(slabCapacity: Int, headroom: Int = 0, keep: Int = 16) {
         self.slabCapacity = slabCapacity
         self.headroom = headroom
         self.keep = keep
@@ -162,7 +163,7 @@ package final class SlabPool: Sendable {
     }
 
     /// An empty slab, reused if there is one.
-    package func take() -> Slab {
+    public func take() -> Slab {
         if let slab = free.withLock({ $0.popLast() }) {
             precondition(slab.isIdle, "a slab of the pool is still in use")
             slab.start = headroom
@@ -173,7 +174,7 @@ package final class SlabPool: Sendable {
     }
 
     /// Gives back a slab that nobody else holds any more. Slabs of another size are simply freed.
-    package func give(_ slab: consuming Slab) {
+    public func give(_ slab: consuming Slab) {
         precondition(slab.isIdle, "a slab came back while the kernel still uses it")
         guard slab.capacity == slabCapacity else { return }
         let slab = slab

@@ -1,26 +1,26 @@
 /// The forms in which a deletion or an opaque directory may lie on disk.
-package struct WhiteoutForms: OptionSet, Sendable {
-    package let rawValue: UInt16
-    package init(rawValue: UInt16) { self.rawValue = rawValue }
+public struct WhiteoutForms: OptionSet, Sendable {
+    public let rawValue: UInt16
+    public init(rawValue: UInt16) { self.rawValue = rawValue }
 
     /// Character device 0:0 in place of the deleted name (kernel overlayfs).
-    package static let device = WhiteoutForms(rawValue: 1 << 0)
+    public static let device = WhiteoutForms(rawValue: 1 << 0)
     /// A file `.wh.NAME` beside the place of the deleted name (aufs, OCI).
-    package static let prefixedFile = WhiteoutForms(rawValue: 1 << 1)
+    public static let prefixedFile = WhiteoutForms(rawValue: 1 << 1)
     /// An empty file with the attribute `overlay.whiteout` (Linux 6.7).
-    package static let attributeFile = WhiteoutForms(rawValue: 1 << 2)
+    public static let attributeFile = WhiteoutForms(rawValue: 1 << 2)
     /// A directory with `trusted.overlay.opaque` = `y`; other marks are read in `trusted.overlay.` too.
-    package static let trustedOpaque = WhiteoutForms(rawValue: 1 << 3)
+    public static let trustedOpaque = WhiteoutForms(rawValue: 1 << 3)
     /// A directory with `user.overlay.opaque` = `y` (mounts with `userxattr`); other marks are read there too.
-    package static let userOpaque = WhiteoutForms(rawValue: 1 << 4)
+    public static let userOpaque = WhiteoutForms(rawValue: 1 << 4)
     /// A directory with `user.fuseoverlayfs.opaque` = `y`.
-    package static let fuseOpaque = WhiteoutForms(rawValue: 1 << 5)
+    public static let fuseOpaque = WhiteoutForms(rawValue: 1 << 5)
     /// A file `.wh..wh..opq` in the directory.
-    package static let markerFile = WhiteoutForms(rawValue: 1 << 6)
+    public static let markerFile = WhiteoutForms(rawValue: 1 << 6)
 }
 
 /// What a name in a layer archive, or in an aufs branch, says by its `.wh.` prefix.
-package enum WhiteoutName: Sendable, Equatable {
+public enum WhiteoutName: Sendable, Equatable {
     /// Not a whiteout.
     case ordinary
     /// `.wh.NAME`: NAME is deleted; it begins this many bytes into the given name.
@@ -33,14 +33,14 @@ package enum WhiteoutName: Sendable, Equatable {
 
 extension WhiteoutName {
     /// The prefix of every whiteout file, `.wh.`.
-    package static let prefix: StaticString = ".wh."
+    public static let prefix: StaticString = ".wh."
     /// The prefix of aufs's own names, which count as such only at the top of a layer.
-    package static let metaPrefix: StaticString = ".wh..wh."
+    public static let metaPrefix: StaticString = ".wh..wh."
     /// The opaque marker, `.wh..wh..opq`.
-    package static let opaqueMarker: StaticString = ".wh..wh..opq"
+    public static let opaqueMarker: StaticString = ".wh..wh..opq"
 
     /// Classifies the last component of a name.
-    package init(_ name: RawSpan) {
+    public init(_ name: RawSpan) {
         guard bytes(name, startWith: Self.prefix) else {
             self = .ordinary
             return

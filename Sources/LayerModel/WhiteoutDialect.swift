@@ -1,5 +1,5 @@
 /// What an attribute says by which directories that merge mean more than they hold.
-package enum OverlayMark: Sendable, Equatable {
+public enum OverlayMark: Sendable, Equatable {
     /// `opaque` = `y`: nothing of the lower directories shows in this one.
     case opaque
     /// `whiteout`: the empty file that carries it stands for a deleted name.
@@ -15,7 +15,7 @@ package enum OverlayMark: Sendable, Equatable {
 }
 
 /// What becomes of marks that say that contents lie elsewhere (`redirect`, `metacopy`).
-package enum MovedContents: Sendable, Equatable {
+public enum MovedContents: Sendable, Equatable {
     /// They are attributes like any other.
     case ignored
     /// They are followed through the lower directories.
@@ -46,13 +46,13 @@ public struct WhiteoutDialect: Sendable, Equatable {
     /// Which kind of upper directory it is.
     public var name: Name
     /// Forms that are read; empty for a plain tree, in which every name stands for itself.
-    package var recognises: WhiteoutForms
+    public var recognises: WhiteoutForms
     /// The one form in which a deletion is written.
-    package var deletion: WhiteoutForms
+    public var deletion: WhiteoutForms
     /// The one form in which an opaque directory is written.
-    package var opaque: WhiteoutForms
+    public var opaque: WhiteoutForms
     /// What redirects and metadata-only copies mean.
-    package var movedContents: MovedContents
+    public var movedContents: MovedContents
 
     /// A whole tree: nothing is a marker.
     public static let tree = WhiteoutDialect(name: .tree, recognises: [], deletion: [], opaque: [])
@@ -101,12 +101,12 @@ public struct WhiteoutDialect: Sendable, Equatable {
     }
 
     /// Whether any attribute is a mark.
-    package var hasMarks: Bool { !recognises.isDisjoint(with: [.trustedOpaque, .userOpaque, .fuseOpaque]) }
+    public var hasMarks: Bool { !recognises.isDisjoint(with: [.trustedOpaque, .userOpaque, .fuseOpaque]) }
 
     /// What an attribute of this name says here; nil for one that is nobody's mark.
     ///
     /// The only place that knows which names count.
-    package func mark(_ attribute: RawSpan) -> OverlayMark? {
+    public func mark(_ attribute: RawSpan) -> OverlayMark? {
         let skipped: Int
         if bytes(attribute, startWith: "trusted.overlay.") {
             guard recognises.contains(.trustedOpaque) else { return nil }
@@ -131,7 +131,7 @@ public struct WhiteoutDialect: Sendable, Equatable {
     /// Which of several marks that a directory is opaque decides, the least first; nil where each counts that says so.
     ///
     /// fuse-overlayfs looks at the first that is there, and only at how its value begins.
-    package func rank(_ attribute: RawSpan) -> Int? {
+    public func rank(_ attribute: RawSpan) -> Int? {
         guard name == .fuseOverlayFS else { return nil }
         if bytes(attribute, startWith: "trusted.") { return 0 }
         return bytes(attribute, startWith: "user.overlay.") ? 1 : 2
@@ -139,7 +139,7 @@ public struct WhiteoutDialect: Sendable, Equatable {
 
     /// Whether an attribute would be a mark of an upper directory mounted with `userxattr`, but is not one here: worth a
     /// word, since nothing in the tree tells how it was mounted.
-    package func isForeignMark(_ attribute: RawSpan) -> Bool {
+    public func isForeignMark(_ attribute: RawSpan) -> Bool {
         guard hasMarks, bytes(attribute, startWith: "user."), mark(attribute) == nil else { return false }
         return WhiteoutDialect(name, userXattr: true).mark(attribute).map { $0 != .linkCount && $0 != .origin } ?? false
     }

@@ -1,33 +1,33 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// How a program ended and what it said.
-package struct CommandResult: Sendable, Equatable {
+public struct CommandResult: Sendable, Equatable {
     /// How it ended.
-    package enum Ending: Sendable, Equatable {
+    public enum Ending: Sendable, Equatable {
         case exited(Int32)
         case killed(signal: Int32)
         case timedOut
     }
 
-    package var ending: Ending
-    package var standardOutput: [UInt8]
-    package var standardError: [UInt8]
+    public var ending: Ending
+    public var standardOutput: [UInt8]
+    public var standardError: [UInt8]
     /// More came than the limit allowed to keep; the rest was read and dropped.
-    package var isCut: Bool
+    public var isCut: Bool
 
-    package init(ending: Ending, standardOutput: [UInt8], standardError: [UInt8], isCut: Bool) {
+    public init(ending: Ending, standardOutput: [UInt8], standardError: [UInt8], isCut: Bool) {
         self.ending = ending
         self.standardOutput = standardOutput
         self.standardError = standardError
         self.isCut = isCut
     }
 
-    package var succeeded: Bool { ending == .exited(0) }
+    public var succeeded: Bool { ending == .exited(0) }
 
     /// Standard error as text for messages, without the newline at its end.
-    package var errorText: String {
+    public var errorText: String {
         var bytes = standardError
         while let last = bytes.last, last == 10 || last == 32 { bytes.removeLast() }
         return bytes.split(separator: 10, omittingEmptySubsequences: false).map { escapedText(Array($0)) }
@@ -40,25 +40,25 @@ package struct CommandResult: Sendable, Equatable {
 /// The child gets its three streams and nothing else, a process group of its own, default signals, and an environment of
 /// PATH, HOME, LC_ALL=C and what is given. The call blocks until the child itself has ended: a grandchild that goes on in
 /// the background and keeps the streams open, as fuse-overlayfs does, is not waited for.
-package struct Command: Sendable {
+public struct Command: Sendable {
     /// A name that is looked up in PATH, or a path.
-    package var program: PathBytes
-    package var arguments: [[UInt8]]
+    public var program: PathBytes
+    public var arguments: [[UInt8]]
     /// Working directory; the process's own when nil.
-    package var directory: PathBytes?
+    public var directory: PathBytes?
     /// Variables besides those that every child has, which they replace.
-    package var environment: [String: String] = [:]
-    package var input: [UInt8] = []
-    package var timeoutMilliseconds: Int
+    public var environment: [String: String] = [:]
+    public var input: [UInt8] = []
+    public var timeoutMilliseconds: Int
     /// Most bytes kept of each of the two outputs.
-    package var outputLimit = 64 << 20
+    public var outputLimit = 64 << 20
     /// What to install when the program is missing, for the error's text.
-    package var package: String?
+    public var package: String?
     /// It leaves a process behind that serves others: where the kernel is told to spare this process when memory runs out,
     /// as systemd tells it of a daemon, that one is not spared too.
-    package var leavesServer = false
+    public var leavesServer = false
 
-    package init(
+    public init(
         _ program: String, _ arguments: [String] = [], directory: PathBytes? = nil, timeoutMilliseconds: Int = 60_000,
         package: String? = nil
     ) {
@@ -67,7 +67,7 @@ package struct Command: Sendable {
             timeoutMilliseconds: timeoutMilliseconds, package: package)
     }
 
-    package init(
+    public init(
         _ program: PathBytes, _ arguments: [[UInt8]], directory: PathBytes? = nil, timeoutMilliseconds: Int = 60_000,
         package: String? = nil
     ) {
@@ -80,12 +80,12 @@ package struct Command: Sendable {
 }
 
 /// Runs programs: the only place that does.
-package enum CommandRunner {
+public enum CommandRunner {
     /// Runs a program to its end.
     ///
     /// Throws `.driverUnavailable` where there is no such program, otherwise what starting it failed with. A program that
     /// fails or takes too long is a result, not an error.
-    package static func run(_ command: Command) throws(LayerError) -> CommandResult {
+    public static func run(_ command: Command) throws(LayerError) -> CommandResult {
         let program = try find(command.program, package: command.package)
         let input = try inputFile(command)
         let output = try Pipe(command.program)
@@ -99,14 +99,14 @@ package enum CommandRunner {
 
     /// Where `name` is: itself where it has a slash, else the first in PATH or one of the usual folders for daemons'
     /// programs that may be run.
-    package static func find(_ name: PathBytes, package: String? = nil) throws(LayerError) -> PathBytes {
+    public static func find(_ name: PathBytes, package: String? = nil) throws(LayerError) -> PathBytes {
         try checkText(name, "run")
         if name.bytes.contains(UInt8(ascii: "/")) {
             let result = Kernel.mayRun(Terminated(name))
             if result >= 0 { return name }
             throw LayerError(
                 .driverUnavailable, "run", path: name, cause: .systemCall(SystemCallError("access", errno: -result)),
-                hint: package.map { "install the package \($0)" })
+                hint: package.map { "install the public \($0)" })
         }
         for folder in Environment.searchPath {
             let path = PathBytes(folder).appending(name)
@@ -115,7 +115,7 @@ package enum CommandRunner {
         throw LayerError(
             .driverUnavailable, "run", path: name,
             cause: .reason("not found in \(Environment.searchPath.joined(separator: ":"))"),
-            hint: package.map { "install the package \($0)" })
+            hint: package.map { "install the public \($0)" })
     }
 
     /// Standard input: /dev/null, or a file in memory, which never makes us wait for the child to read.

@@ -1,12 +1,12 @@
 internal import CLinux
 import Glibc
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// Mounts of packed layers: an index, and the files that hold the contents.
-package enum ErofsMount {
+public enum ErofsMount {
     /// How the kernel comes by the files.
-    package enum Way: String, Sendable, CaseIterable {
+    public enum Way: String, Sendable, CaseIterable {
         /// It reads the files itself (Linux 6.12), where their file system is fit for that.
         case file
         /// They are shown as block devices (Linux 5.16).
@@ -19,7 +19,7 @@ package enum ErofsMount {
     /// Whether the files are the ones that the index was made for is the caller's to check: the kernel mounts in any case,
     /// and reading fails or gives zeros. Throws `unsupported` where the kernel has no EROFS.
     @discardableResult
-    package static func mount(
+    public static func mount(
         index: PathBytes, devices: [PathBytes], at target: PathBytes, way: Way? = nil, directIO: Bool = false
     ) throws(LayerError) -> Way {
         precondition(!devices.isEmpty, "without its devices an index is taken for another kind of image")
@@ -71,7 +71,7 @@ package enum ErofsMount {
     }
 
     /// Whether this kernel has the file system; nothing is mounted, and nothing of it is seen in the kernel's log.
-    package static var isSupported: Bool { (try? FileSystemContext("erofs")) != nil }
+    public static var isSupported: Bool { (try? FileSystemContext("erofs")) != nil }
 }
 
 /// Loop devices that live as long as this.

@@ -1,26 +1,26 @@
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// The program fuse-overlayfs, or another that takes the same arguments.
 ///
 /// It goes on in the background after its start; the kernel tells it to end when its mount is gone.
-package struct FuseOverlayHelper: Sendable {
+public struct FuseOverlayHelper: Sendable {
     /// Where it lies.
-    package let program: PathBytes
+    public let program: PathBytes
     /// Options for every mount, `key=value` or a flag each.
-    package let extra: [String]
-    package var timeoutMilliseconds = 60_000
+    public let extra: [String]
+    public var timeoutMilliseconds = 60_000
 
     /// Looks the program up.
     ///
     /// Throws `.driverUnavailable` where there is none.
-    package init(program: PathBytes = PathBytes("fuse-overlayfs"), extra: [String] = []) throws(LayerError) {
+    public init(program: PathBytes = PathBytes("fuse-overlayfs"), extra: [String] = []) throws(LayerError) {
         self.program = try CommandRunner.find(program, package: "fuse-overlayfs")
         self.extra = extra
     }
 
     /// What it calls its own version; nil where it does not say.
-    package func version() -> String? {
+    public func version() -> String? {
         let command = Command(program, [Array("--version".utf8)], timeoutMilliseconds: 10_000)
         guard let result = try? CommandRunner.run(command) else { return nil }
         // Several lines, of which the one of fusermount comes first.
@@ -32,7 +32,7 @@ package struct FuseOverlayHelper: Sendable {
     /// Mounts at `target`, an existing directory; `home` is where relative paths begin.
     ///
     /// Throws `using mount program ...` with what the program wrote; nothing is mounted then.
-    package func mount(_ mount: FuseOverlayMount, at target: PathBytes, relativeTo home: PathBytes) throws(LayerError) {
+    public func mount(_ mount: FuseOverlayMount, at target: PathBytes, relativeTo home: PathBytes) throws(LayerError) {
         _ = try start(mount, target, home)
     }
 
@@ -76,7 +76,7 @@ package struct FuseOverlayHelper: Sendable {
 
     /// Unmounts what was mounted at `target`, whoever is allowed to: the kernel at once for root, fusermount for others; and
     /// where something still uses it, lazily, after what was written has reached the helper.
-    package static func unmount(_ target: PathBytes) throws(LayerError) {
+    public static func unmount(_ target: PathBytes) throws(LayerError) {
         do {
             return try KernelMount.unmount(target)
         } catch  where error.code == .notPermitted {
@@ -93,14 +93,14 @@ package struct FuseOverlayHelper: Sendable {
 
     /// Hands all that the kernel still keeps of files written through the mount to the helper, so that the upper directory
     /// holds it.
-    package static func flush(_ target: PathBytes) throws(LayerError) {
+    public static func flush(_ target: PathBytes) throws(LayerError) {
         try attempt("write out", target) { () throws(SystemCallError) in
             try target.open([.readOnly, .directory]).syncFileSystem()
         }
     }
 
     /// Throws `.driverUnavailable` where /dev/fuse cannot be opened.
-    package static func checkDevice() throws(LayerError) {
+    public static func checkDevice() throws(LayerError) {
         do {
             _ = try OwnedDescriptor.open(NamePointer("/dev/fuse"), .readWrite)
         } catch {
@@ -113,7 +113,7 @@ package struct FuseOverlayHelper: Sendable {
     /// Mounts in a directory of its own in `home`, writes, deletes and looks; leaves nothing.
     ///
     /// Throws `.driverUnavailable` with the reason where this does not work.
-    package func check(in home: PathBytes) throws(LayerError) {
+    public func check(in home: PathBytes) throws(LayerError) {
         try Self.checkDevice()
         do {
             let probe = try ProbeDirectory("ldiff-probe", in: home)

@@ -1,20 +1,20 @@
-package import LayerModel
+public import LayerModel
 
 /// A mount by fuse-overlayfs to be made.
-package struct FuseOverlayMount: Sendable {
+public struct FuseOverlayMount: Sendable {
     /// Lower directories, the nearest first, as `home` sees them: short, and without what the helper cannot escape.
-    package var lowers: [PathBytes]
+    public var lowers: [PathBytes]
     /// The writable directory and its work directory; nil for a mount that nothing can be written to.
-    package var upper: PathBytes?
-    package var work: PathBytes?
+    public var upper: PathBytes?
+    public var work: PathBytes?
     /// SELinux's context; empty for none.
-    package var label: String
+    public var label: String
     /// Ids that lie on disk (`container`) and what they are shown as (`host`). Not for stores whose files have the host's
     /// ids already, as Docker's have.
-    package var uidMap: IDMap
-    package var gidMap: IDMap
+    public var uidMap: IDMap
+    public var gidMap: IDMap
 
-    package init(
+    public init(
         lowers: [PathBytes], upper: PathBytes? = nil, work: PathBytes? = nil, label: String = "",
         uidMap: IDMap = .identity, gidMap: IDMap = .identity
     ) {

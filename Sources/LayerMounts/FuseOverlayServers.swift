@@ -1,14 +1,14 @@
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// The running fuse-overlayfs programs, as /proc shows them.
-package enum FuseOverlayServers {
+public enum FuseOverlayServers {
     /// Hands what the kernel still keeps of files written through a mount over `upper` to its server, so that the
     /// directory holds it.
     ///
     /// A mount does not say which directory it writes to, but its server's arguments do: mounts over another directory
     /// are left alone, since one of a stranger may hang. A mount whose server cannot be seen is flushed.
-    package static func flush(upper: PathBytes) throws(LayerError) {
+    public static func flush(upper: PathBytes) throws(LayerError) {
         let mounts = try MountTable.read().entries.filter { $0.fileSystem == "fuse.fuse-overlayfs" }
         if mounts.isEmpty { return }
         let servers = try running()

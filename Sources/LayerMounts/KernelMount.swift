@@ -1,47 +1,47 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// How mount(2) mounts.
-package struct MountFlags: OptionSet, Sendable {
-    package let rawValue: UInt
-    package init(rawValue: UInt) { self.rawValue = rawValue }
+public struct MountFlags: OptionSet, Sendable {
+    public let rawValue: UInt
+    public init(rawValue: UInt) { self.rawValue = rawValue }
 
-    package static let readOnly = MountFlags(rawValue: 1)
-    package static let noSetUser = MountFlags(rawValue: 2)
-    package static let noDevices = MountFlags(rawValue: 4)
-    package static let noExecute = MountFlags(rawValue: 8)
-    package static let remount = MountFlags(rawValue: 32)
-    package static let noAccessTimes = MountFlags(rawValue: 1024)
-    package static let bind = MountFlags(rawValue: 4096)
-    package static let recursive = MountFlags(rawValue: 16384)
-    package static let makePrivate = MountFlags(rawValue: 1 << 18)
-    package static let makeReplica = MountFlags(rawValue: 1 << 19)
+    public static let readOnly = MountFlags(rawValue: 1)
+    public static let noSetUser = MountFlags(rawValue: 2)
+    public static let noDevices = MountFlags(rawValue: 4)
+    public static let noExecute = MountFlags(rawValue: 8)
+    public static let remount = MountFlags(rawValue: 32)
+    public static let noAccessTimes = MountFlags(rawValue: 1024)
+    public static let bind = MountFlags(rawValue: 4096)
+    public static let recursive = MountFlags(rawValue: 16384)
+    public static let makePrivate = MountFlags(rawValue: 1 << 18)
+    public static let makeReplica = MountFlags(rawValue: 1 << 19)
 }
 
 /// How umount2(2) unmounts.
-package struct UnmountFlags: OptionSet, Sendable {
-    package let rawValue: Int32
-    package init(rawValue: Int32) { self.rawValue = rawValue }
+public struct UnmountFlags: OptionSet, Sendable {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
 
-    package static let force = UnmountFlags(rawValue: 1)
+    public static let force = UnmountFlags(rawValue: 1)
     /// Takes it out of sight now, away when the last user is gone.
-    package static let detach = UnmountFlags(rawValue: 2)
-    package static let noFollow = UnmountFlags(rawValue: 8)
+    public static let detach = UnmountFlags(rawValue: 2)
+    public static let noFollow = UnmountFlags(rawValue: 8)
 }
 
 /// mount(2) and umount2(2).
 ///
 /// Every call throws with the operation, the path and errno; nothing changes on a failure.
-package enum KernelMount {
+public enum KernelMount {
     /// Most bytes of mount data: the kernel copies one page, its NUL included, and cuts the rest without a word.
-    package static let dataLimit = Int(ldl_page_size()) - 1
+    public static let dataLimit = Int(ldl_page_size()) - 1
 
     /// Mounts. `data` is what the file system's man page calls its options, separated by commas.
     ///
     /// With a `directory`, relative paths in `target` and `data` are seen from there; the process's own working directory
     /// stays (the mount is made by a thread of its own). Throws `.limitExceeded` for data that the kernel would cut.
-    package static func mount(
+    public static func mount(
         source: PathBytes, target: PathBytes, type: String?, flags: MountFlags = [], data: [UInt8] = [],
         from directory: PathBytes? = nil
     ) throws(LayerError) {
@@ -65,18 +65,18 @@ package enum KernelMount {
     }
 
     /// Shows `source` a second time at `target`.
-    package static func bind(_ source: PathBytes, at target: PathBytes, recursive: Bool = false) throws(LayerError) {
+    public static func bind(_ source: PathBytes, at target: PathBytes, recursive: Bool = false) throws(LayerError) {
         try mount(source: source, target: target, type: nil, flags: recursive ? [.bind, .recursive] : .bind)
     }
 
     /// Changes a mount's flags and options.
-    package static func remount(_ target: PathBytes, flags: MountFlags = [], data: [UInt8] = []) throws(LayerError) {
+    public static func remount(_ target: PathBytes, flags: MountFlags = [], data: [UInt8] = []) throws(LayerError) {
         try mount(source: PathBytes("none"), target: target, type: nil, flags: flags.union(.remount), data: data)
     }
 
     /// Has nothing written through the mount at `point` from now on. Its other flags stay, and so do other mounts of the same
     /// file system.
-    package static func protect(_ point: PathBytes) throws(LayerError) {
+    public static func protect(_ point: PathBytes) throws(LayerError) {
         guard let mount = try MountTable.read().top(at: point.resolvedParent()) else {
             throw LayerError(.notFound, "protect the mount", path: point, cause: .reason("nothing is mounted there"))
         }
@@ -88,13 +88,13 @@ package enum KernelMount {
     }
 
     /// Keeps mounts made at or below `target` from showing up elsewhere, and the reverse.
-    package static func makePrivate(_ target: PathBytes, recursive: Bool = false) throws(LayerError) {
+    public static func makePrivate(_ target: PathBytes, recursive: Bool = false) throws(LayerError) {
         let flags: MountFlags = recursive ? [.makePrivate, .recursive] : .makePrivate
         try mount(source: PathBytes("none"), target: target, type: nil, flags: flags)
     }
 
     /// Unmounts the uppermost mount at `target`; not being a mount point is an error (`.io` with EINVAL).
-    package static func unmount(_ target: PathBytes, _ flags: UnmountFlags = .noFollow) throws(LayerError) {
+    public static func unmount(_ target: PathBytes, _ flags: UnmountFlags = .noFollow) throws(LayerError) {
         try checkText(target, "unmount")
         try check(Kernel.unmount(Terminated(target), flags: flags.rawValue), "umount2", "unmount", target)
     }
@@ -102,7 +102,7 @@ package enum KernelMount {
     /// Lazily unmounts everything at `directory` and below it, deepest first; nothing mounted is success.
     ///
     /// With `keepingTop`, a mount at `directory` itself, which somebody else may have put there, stays.
-    package static func unmountAll(atOrBelow directory: PathBytes, keepingTop: Bool = false) throws(LayerError) {
+    public static func unmountAll(atOrBelow directory: PathBytes, keepingTop: Bool = false) throws(LayerError) {
         let operation = "unmount all below"
         let top: PathBytes
         do {

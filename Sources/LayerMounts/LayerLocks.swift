@@ -4,15 +4,15 @@ internal import LinuxIO
 ///
 /// An operation that needs two ids takes both at once, so two operations never wait for each other. Not recursive, and never
 /// to be held while a stream goes to a consumer.
-package final class LayerLocks<Key: Hashable & Sendable>: Sendable {
+public final class LayerLocks<Key: Hashable & Sendable>: Sendable {
     /// How often each id is held: -1 by one alone, or by that many together.
     private let held = Monitor<[Key: Int]>([:])
 
-    package init() {}
+    public init() {}
 
     /// Runs `body` while nobody else holds `id`, nor `parent` alone, which others may share. The same id twice, which no
     /// layer can have, is one lock: `body` finds the mistake.
-    package func withLock<Result: ~Copyable, Failure: Error>(
+    public func withLock<Result: ~Copyable, Failure: Error>(
         _ id: Key, sharing parent: Key? = nil, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let parent = parent == id ? nil : parent
@@ -30,7 +30,7 @@ package final class LayerLocks<Key: Hashable & Sendable>: Sendable {
     }
 
     /// Runs `body` while nobody holds `id` alone.
-    package func withSharedLock<Result: ~Copyable, Failure: Error>(
+    public func withSharedLock<Result: ~Copyable, Failure: Error>(
         _ id: Key, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         held.wait { held -> Void? in

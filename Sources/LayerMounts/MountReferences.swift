@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// Counts who uses which mount, so that the first mounts and the last unmounts.
@@ -7,9 +7,9 @@ internal import LinuxIO
 /// back by us. Every operation looks again, so a mount that somebody else took away is noticed.
 ///
 /// Calls for one path must not run at once (`LayerLocks` sees to it); calls for different paths may.
-package final class MountReferences: Sendable {
+public final class MountReferences: Sendable {
     /// Says what lies at a path.
-    package enum Checker: Sendable {
+    public enum Checker: Sendable {
         /// A mount of the file system with this magic number.
         case fileSystem(magic: UInt32)
         /// Any mount.
@@ -26,7 +26,7 @@ package final class MountReferences: Sendable {
     }
 
     /// What the one who asked for a mount has to do.
-    package enum Acquired: Sendable, Equatable {
+    public enum Acquired: Sendable, Equatable {
         /// Nothing: it is mounted.
         case isMounted
         /// Mount; and call `forget` if that fails.
@@ -36,7 +36,7 @@ package final class MountReferences: Sendable {
     }
 
     /// What the one who gives a mount back has to do.
-    package enum Released: Sendable, Equatable {
+    public enum Released: Sendable, Equatable {
         /// Nothing: others use it, or it is not ours.
         case keep
         case mustUnmount
@@ -46,10 +46,10 @@ package final class MountReferences: Sendable {
     /// A monitor and not a Mutex, whose slow path is in a library that the thread sanitizer cannot see into.
     private let counts = Monitor<[PathBytes: Int]>([:])
 
-    package init(_ checker: Checker) { self.checker = checker }
+    public init(_ checker: Checker) { self.checker = checker }
 
     /// Adds a reference to the mount at `path`.
-    package func acquire(_ path: PathBytes) throws(LayerError) -> Acquired {
+    public func acquire(_ path: PathBytes) throws(LayerError) -> Acquired {
         let state = try checker.state(of: path)
         return counts.change { counts in
             guard state == .mounted else {
@@ -67,7 +67,7 @@ package final class MountReferences: Sendable {
     ///
     /// Throws where nobody can tell what is mounted, unless it was counted: such a reference is given back all the same,
     /// or the mount would stay for ever.
-    package func release(_ path: PathBytes) throws(LayerError) -> Released {
+    public func release(_ path: PathBytes) throws(LayerError) -> Released {
         let state: MountState
         do throws(LayerError) {
             state = try checker.state(of: path)
@@ -88,15 +88,15 @@ package final class MountReferences: Sendable {
     }
 
     /// Drops what is known of `path`: after a failed mount, and when the layer is removed.
-    package func forget(_ path: PathBytes) {
+    public func forget(_ path: PathBytes) {
         counts.change { counts in counts[path] = nil }
     }
 
     /// References counted at `path`, as far as known.
-    package func count(_ path: PathBytes) -> Int { counts.change { $0[path] ?? 0 } }
+    public func count(_ path: PathBytes) -> Int { counts.change { $0[path] ?? 0 } }
 
     /// Paths with references.
-    package var inUse: [PathBytes] {
+    public var inUse: [PathBytes] {
         counts.change { counts in counts.filter { $0.value > 0 }.map(\.key) }
     }
 }

@@ -1,9 +1,9 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// What a path is with regard to a mount that is expected on it.
-package enum MountState: Sendable, Equatable {
+public enum MountState: Sendable, Equatable {
     case notMounted
     case mounted
     /// A mount whose server is gone: every look at it fails (ENOTCONN of FUSE). It must be unmounted lazily.
@@ -16,7 +16,7 @@ extension MountTable {
     /// Asks openat2(2) with RESOLVE_NO_XDEV, which touches nothing of the mounted file system; where neither the
     /// kernel has that nor /proc helps out, compares devices, and then reads the mount table. Throws `.notFound`
     /// where the path does not exist.
-    package static func isMountPoint(_ path: PathBytes) throws(LayerError) -> Bool {
+    public static func isMountPoint(_ path: PathBytes) throws(LayerError) -> Bool {
         let operation = "look for a mount at"
         try checkText(path, operation)
         guard let (above, last) = path.splitLast() else {
@@ -62,7 +62,7 @@ extension MountTable {
     /// Whether a file system with this magic number (statfs(2)) is mounted on `path`.
     ///
     /// The number alone does not tell: where the directory above is of the same kind, every path has it.
-    package static func state(of path: PathBytes, magic: UInt32) throws(LayerError) -> MountState {
+    public static func state(of path: PathBytes, magic: UInt32) throws(LayerError) -> MountState {
         let type = Kernel.fileSystemType(Terminated(path))
         switch -type {
         case Int64(enoent), Int64(enotdir): return .notMounted
@@ -77,7 +77,7 @@ extension MountTable {
     }
 
     /// Whether anything is mounted on `path`, and whether it still answers.
-    package static func state(of path: PathBytes) throws(LayerError) -> MountState {
+    public static func state(of path: PathBytes) throws(LayerError) -> MountState {
         do {
             guard try isMountPoint(path) else { return .notMounted }
         } catch  where error.code == .notFound {

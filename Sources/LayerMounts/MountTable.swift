@@ -1,36 +1,36 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// One mount, as a line of /proc/self/mountinfo tells it; see proc(5).
-package struct MountEntry: Sendable, Equatable {
-    package var id: UInt32
-    package var parent: UInt32
+public struct MountEntry: Sendable, Equatable {
+    public var id: UInt32
+    public var parent: UInt32
     /// The device number that stat(2) gives files on it.
-    package var major: UInt32
-    package var minor: UInt32
+    public var major: UInt32
+    public var minor: UInt32
     /// Which directory of the file system is mounted.
-    package var root: PathBytes
-    package var mountPoint: PathBytes
+    public var root: PathBytes
+    public var mountPoint: PathBytes
     /// The type, with a subtype behind a dot: `ext4`, `fuse.fuse-overlayfs`.
-    package var fileSystem: String
-    package var source: PathBytes
+    public var fileSystem: String
+    public var source: PathBytes
     /// Options of this mount: `rw,nosuid`.
-    package var options: PathBytes
+    public var options: PathBytes
     /// Options of the file system.
-    package var superOptions: PathBytes
+    public var superOptions: PathBytes
 }
 
 /// The mounts of the calling thread's mount namespace, in the kernel's order: a mount comes after the one it lies on.
-package struct MountTable: Sendable {
-    package var entries: [MountEntry]
+public struct MountTable: Sendable {
+    public var entries: [MountEntry]
 
-    package init(_ entries: [MountEntry]) { self.entries = entries }
+    public init(_ entries: [MountEntry]) { self.entries = entries }
 
     /// Reads the table.
     ///
     /// Throws `.io` where /proc is not mounted or a line cannot be understood.
-    package static func read() throws(LayerError) -> MountTable {
+    public static func read() throws(LayerError) -> MountTable {
         let path = PathBytes("/proc/thread-self/mountinfo")
         let operation = "read the mount table"
         let text: [UInt8]
@@ -47,7 +47,7 @@ package struct MountTable: Sendable {
     }
 
     /// The mounts in the text of a mountinfo file; nil where a line is malformed.
-    package init?(parsing text: [UInt8]) {
+    public init?(parsing text: [UInt8]) {
         entries = []
         for line in text.split(separator: UInt8(ascii: "\n")) {
             guard let entry = MountEntry(line: line) else { return nil }
@@ -56,13 +56,13 @@ package struct MountTable: Sendable {
     }
 
     /// The mounts at `path` or below it; `path` is absolute, without links, `.` and `..`.
-    package func entries(atOrBelow path: PathBytes) -> [MountEntry] {
+    public func entries(atOrBelow path: PathBytes) -> [MountEntry] {
         entries.filter { $0.mountPoint.isAtOrBelow(path) }
     }
 
     /// Reads the table for the mounts at `directory` or below it, wherever links lead on the way to it; none where there is no
     /// such directory.
-    package static func mounts(atOrBelow directory: PathBytes) throws(LayerError) -> [MountEntry] {
+    public static func mounts(atOrBelow directory: PathBytes) throws(LayerError) -> [MountEntry] {
         do {
             return try read().entries(atOrBelow: directory.resolvedParent())
         } catch  where error.code == .notFound {
@@ -71,14 +71,14 @@ package struct MountTable: Sendable {
     }
 
     /// What is to be seen at `path`: the last mount there, or nil where it is no mount point.
-    package func top(at path: PathBytes) -> MountEntry? { entries.last { $0.mountPoint == path.trimmed } }
+    public func top(at path: PathBytes) -> MountEntry? { entries.last { $0.mountPoint == path.trimmed } }
 }
 
 extension MountEntry {
     /// Whether nothing can be written through this mount.
-    package var isProtected: Bool { has("ro") }
+    public var isProtected: Bool { has("ro") }
     /// Whether nothing can be written to the file system.
-    package var isReadOnly: Bool { Self.list(superOptions, has: "ro") }
+    public var isReadOnly: Bool { Self.list(superOptions, has: "ro") }
 
     /// Whether the mount has the option `word`.
     func has(_ word: String) -> Bool { Self.list(options, has: word) }

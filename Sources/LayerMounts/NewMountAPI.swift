@@ -1,30 +1,30 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// What this kernel's second mount interface (fsopen, fsconfig, fsmount, move_mount; Linux 5.2) can do.
 ///
 /// A value, asked once by whoever needs it: nothing is kept for the process, so two stores never share an answer.
-package struct NewMountAPI: Sendable, Equatable {
+public struct NewMountAPI: Sendable, Equatable {
     /// The calls exist and are allowed.
-    package var isAvailable: Bool
+    public var isAvailable: Bool
     /// overlayfs takes its lower directories one by one (`lowerdir+`, about Linux 6.8): then nothing limits their
     /// paths' length together.
-    package var takesSingleLowers: Bool
+    public var takesSingleLowers: Bool
 
-    package init(isAvailable: Bool, takesSingleLowers: Bool) {
+    public init(isAvailable: Bool, takesSingleLowers: Bool) {
         self.isAvailable = isAvailable
         self.takesSingleLowers = takesSingleLowers
     }
 
     /// Nothing of it: every mount is made with mount(2).
-    package static let none = NewMountAPI(isAvailable: false, takesSingleLowers: false)
+    public static let none = NewMountAPI(isAvailable: false, takesSingleLowers: false)
 
     /// What the running kernel can do, asked once.
-    package static let found = probe()
+    public static let found = probe()
 
     /// Asks the kernel. Mounts nothing, and nothing of it is seen in the kernel's log.
-    package static func probe() -> NewMountAPI {
+    public static func probe() -> NewMountAPI {
         guard let context = try? FileSystemContext("overlay") else { return .none }
         // A kernel that knows the key looks the directory up; one that reads options itself does not know the key (EINVAL,
         // in the context's own log); one that only collects text for the old interface says yes to anything, also to the
@@ -88,13 +88,13 @@ struct FileSystemContext: ~Copyable {
 
 /// A file system that is mounted for reading where nobody else sees it: at no path, in no mount table, and for as long as this
 /// lives. No time of access changes in it.
-package final class DetachedMount: Sendable {
+public final class DetachedMount: Sendable {
     private let descriptor: OwnedDescriptor
 
     /// Mounts `source`, a file system of `type`.
     ///
     /// Throws ENOSYS before Linux 5.2, and what mount(2) throws.
-    package init(type: String, source: PathBytes) throws(LayerError) {
+    public init(type: String, source: PathBytes) throws(LayerError) {
         do throws(LayerError) {
             let context = try FileSystemContext(type)
             try context.set("source", source)
@@ -107,13 +107,13 @@ package final class DetachedMount: Sendable {
     }
 
     /// Leads to its root, in this process only; its last component is no link.
-    package var path: PathBytes { PathBytes("/proc/self/fd/\(descriptor.number)/.") }
+    public var path: PathBytes { PathBytes("/proc/self/fd/\(descriptor.number)/.") }
 }
 
 extension KernelMount {
     /// A detached second view of what lies at `path` put at `target`, see open_tree(2); a bind mount without a moment in
     /// which it is half made, where the kernel has it.
-    package static func copyTree(_ path: PathBytes, to target: PathBytes, recursive: Bool = false) throws(LayerError) {
+    public static func copyTree(_ path: PathBytes, to target: PathBytes, recursive: Bool = false) throws(LayerError) {
         try checkText(path, "copy a mount")
         try checkText(target, "copy a mount to")
         let cloned = Kernel.cloneTree(Terminated(path), recursive: recursive)

@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// A kernel overlay mount to be made: any number of lower directories, at most one upper.
@@ -6,9 +6,9 @@ internal import LinuxIO
 /// mount(2) copies one page of options, which 128 long paths do not fit into. So there are four ways, tried in this order:
 /// the lowers one by one through the second mount interface; all paths absolute; all relative to the
 /// store's home; all as numbers of open descriptors.
-package struct OverlayMount: Sendable {
+public struct OverlayMount: Sendable {
     /// How the mount is made.
-    package enum Way: Int, Sendable, CaseIterable {
+    public enum Way: Int, Sendable, CaseIterable {
         case singleLowers
         case absolute
         case relative
@@ -16,16 +16,16 @@ package struct OverlayMount: Sendable {
     }
 
     /// Lower directories, the nearest (uppermost) first, absolute.
-    package var lowers: [PathBytes]
+    public var lowers: [PathBytes]
     /// The same directories as seen from home, as short as can be; empty takes what is behind `home/` of each.
-    package var relativeLowers: [PathBytes] = []
-    package var upper: PathBytes?
-    package var work: PathBytes?
-    package var options: OverlayMountOptions
+    public var relativeLowers: [PathBytes] = []
+    public var upper: PathBytes?
+    public var work: PathBytes?
+    public var options: OverlayMountOptions
     /// SELinux's context; empty for none.
-    package var label: String
+    public var label: String
 
-    package init(
+    public init(
         lowers: [PathBytes], relativeLowers: [PathBytes] = [], upper: PathBytes? = nil, work: PathBytes? = nil,
         options: OverlayMountOptions = OverlayMountOptions(), label: String = ""
     ) {
@@ -41,7 +41,7 @@ package struct OverlayMount: Sendable {
     ///
     /// `forced` takes one way only, for tests. Throws with `target` and the kernel's reason; nothing is mounted then.
     @discardableResult
-    package func mount(
+    public func mount(
         at target: PathBytes, relativeTo home: PathBytes, api: NewMountAPI, forcing forced: Way? = nil
     ) throws(LayerError) -> Way {
         try checkPaths(target)

@@ -1,18 +1,18 @@
 /// Options of an overlay mount (the kernel's Documentation/filesystems/overlayfs.rst) that ldiff sets.
-package struct OverlayMountOptions: Sendable, Equatable {
+public struct OverlayMountOptions: Sendable, Equatable {
     /// `index=off`: with an index, an upper directory that another namespace still shows would be "busy".
-    package var indexOff = false
+    public var indexOff = false
     /// `userxattr`: marks lie in `user.overlay.`, for mounts in a user namespace. Never together with `redirectFollow`.
-    package var userXattr = false
+    public var userXattr = false
     /// `redirect_dir=follow`: directories already moved stay readable, no new ones are.
-    package var redirectFollow = false
+    public var redirectFollow = false
     /// `volatile`: the kernel never syncs the upper file system.
-    package var volatile = false
-    package var readOnly = false
+    public var volatile = false
+    public var readOnly = false
     /// What the user asked for besides, `key=value` or a flag each.
-    package var extra: [String] = []
+    public var extra: [String] = []
 
-    package init(
+    public init(
         indexOff: Bool = false, userXattr: Bool = false, redirectFollow: Bool = false, volatile: Bool = false,
         readOnly: Bool = false, extra: [String] = []
     ) {
@@ -36,16 +36,16 @@ package struct OverlayMountOptions: Sendable, Equatable {
 }
 
 /// The text of SELinux's mount option.
-package enum MountLabel {
+public enum MountLabel {
     /// `data` with `context="label"` behind it; unchanged for an empty label.
-    package static func append(_ label: String, to data: [UInt8]) -> [UInt8] {
+    public static func append(_ label: String, to data: [UInt8]) -> [UInt8] {
         guard !label.isEmpty else { return data }
         let option = Array("context=\(quoted(label))".utf8)
         return data.isEmpty ? option : data + [UInt8(ascii: ",")] + option
     }
 
     /// The label in double quotes, with a backslash before quotes and backslashes and `\xNN` for what does not print.
-    package static func quoted(_ label: String) -> String {
+    public static func quoted(_ label: String) -> String {
         var text = "\""
         for scalar in label.unicodeScalars {
             switch scalar {

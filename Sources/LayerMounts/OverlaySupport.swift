@@ -1,22 +1,22 @@
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// What kernel overlayfs can do in one directory, found by trying.
 ///
 /// Each question mounts in a directory of its own and leaves nothing. Answers belong to the caller's store: nothing is kept
 /// for the process (K12).
-package struct OverlaySupport: Sendable {
+public struct OverlaySupport: Sendable {
     /// Where the store is; the directory must exist.
-    package let home: PathBytes
-    package let api: NewMountAPI
+    public let home: PathBytes
+    public let api: NewMountAPI
 
-    package init(home: PathBytes, api: NewMountAPI = .found) {
+    public init(home: PathBytes, api: NewMountAPI = .found) {
         self.home = home
         self.api = api
     }
 
     /// Mounts with one or two lowers and looks through; throws the mount's failure.
-    package func checkMount(lowers count: Int = 2, options: OverlayMountOptions = OverlayMountOptions())
+    public func checkMount(lowers count: Int = 2, options: OverlayMountOptions = OverlayMountOptions())
         throws(LayerError)
     {
         let probe = try ProbeDirectory("check-overlayfs-support", in: home)
@@ -33,13 +33,13 @@ package struct OverlaySupport: Sendable {
 
     /// Whether an explicit `redirect_dir=follow` is accepted: only where the kernel follows always,
     /// and does not make metadata-only copies by default.
-    package func acceptsRedirectFollow() throws(LayerError) -> Bool {
+    public func acceptsRedirectFollow() throws(LayerError) -> Bool {
         guard Self.hasParameter("redirect_always_follow"), !Self.copiesMetadataOnly else { return false }
         return (try? checkMount(options: OverlayMountOptions(redirectFollow: true))) != nil
     }
 
     /// Whether mounts made with `options` copy metadata up without contents, on the kernel's own account.
-    package func usesMetacopy(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> Bool {
+    public func usesMetacopy(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> Bool {
         let probe = try ProbeDirectory("metacopy-check", in: home)
         try probe.make("l1", "upper", "work", "merged")
         try probe.write("l1/f", mode: 0o700)
@@ -51,7 +51,7 @@ package struct OverlaySupport: Sendable {
 
     /// Why an upper directory written through a mount with `options` would not be the layer's difference by itself; nil
     /// where it is.
-    package func nativeDiffProblem(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> String?
+    public func nativeDiffProblem(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> String?
     {
         if ProcessState.isInUserNamespace, !options.userXattr { return "running in a user namespace" }
         let probe = try ProbeDirectory("opaque-bug-check", in: home)
@@ -72,24 +72,24 @@ package struct OverlaySupport: Sendable {
     }
 
     /// Whether mounts here need `userxattr`: in a user namespace, where trusted attributes are out of reach.
-    package func needsUserXattr() -> Bool {
+    public func needsUserXattr() -> Bool {
         guard ProcessState.isInUserNamespace else { return false }
         return (try? checkMount(lowers: 1, options: OverlayMountOptions(userXattr: true))) != nil
     }
 
     /// The same without trying: Linux 5.11 and newer have the option.
-    package static var usesUserXattr: Bool {
+    public static var usesUserXattr: Bool {
         ProcessState.isInUserNamespace && ProcessState.kernelVersion >= (5, 11)
     }
 
     /// Whether the kernel copies metadata up without contents where a mount does not say otherwise, by its own word.
-    package static var copiesMetadataOnly: Bool {
+    public static var copiesMetadataOnly: Bool {
         let path = PathBytes("/sys/module/overlay/parameters/metacopy")
         return (try? contents(of: path, "read"))?.first == UInt8(ascii: "Y")
     }
 
     /// Whether this kernel's overlayfs has an index, which every mount then must switch off.
-    package static var hasIndex: Bool { hasParameter("index") }
+    public static var hasIndex: Bool { hasParameter("index") }
 
     private static func hasParameter(_ name: String) -> Bool {
         let path = PathBytes("/sys/module/overlay/parameters").appending(name)
@@ -111,7 +111,7 @@ package struct OverlaySupport: Sendable {
 
 extension OverlaySupport {
     /// Whether the entries that are in `directory` come with their type; yes where none is.
-    package static func entriesHaveTypes(_ directory: PathBytes) throws(LayerError) -> Bool {
+    public static func entriesHaveTypes(_ directory: PathBytes) throws(LayerError) -> Bool {
         try naming("read the entries of", directory) { () throws(SystemCallError) in
             let opened = try OwnedDescriptor.open(Terminated(directory).name, [.readOnly, .directory])
             var reader = DirectoryReader()
@@ -125,7 +125,7 @@ extension OverlaySupport {
     /// Whether directory entries in `directory` come with their type.
     ///
     /// Throws where the directory shows no entry at all, not even one that was just made.
-    package static func supportsDirectoryTypes(_ directory: PathBytes) throws(LayerError) -> Bool {
+    public static func supportsDirectoryTypes(_ directory: PathBytes) throws(LayerError) -> Bool {
         let operation = "read the entries of"
         do {
             let opened = try OwnedDescriptor.open(Terminated(directory).name, [.readOnly, .directory])

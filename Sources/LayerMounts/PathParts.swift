@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 private let slash = UInt8(ascii: "/")
@@ -41,7 +41,7 @@ extension PathBytes {
     }
 
     /// The same, with slashes at the end left out: the form in which the mount table names a mount point.
-    package func resolvedParent() throws(LayerError) -> PathBytes { try trimmed.resolvingParent("look for mounts at") }
+    public func resolvedParent() throws(LayerError) -> PathBytes { try trimmed.resolvingParent("look for mounts at") }
 
     /// The directory that this path leads to, as the kernel names it: for `/`, `.` and `..`, which are no names in a
     /// directory above.

@@ -1,5 +1,5 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 internal import Synchronization
 
@@ -7,14 +7,14 @@ internal import Synchronization
 ///
 /// What is mounted in it is seen by nobody else, keeps nobody else's file system busy, and is gone when the call ends,
 /// however it ends: also when the process is killed. What others unmount meanwhile goes here too.
-package enum PrivateMounts {
+public enum PrivateMounts {
     /// Runs `body` on a thread that has mounts of its own, with an empty file system in memory at `directory`, an existing
     /// one, to mount things in.
     ///
     /// Threads and programs that `body` starts are in there with it, so it must not leave any behind; helpers of the engine
     /// are such threads then, and not Dispatch's (`Helpers`), which would stay in there. Blocks. Throws
     /// `.notPermitted` without CAP_SYS_ADMIN, and what `body` throws.
-    package static func run<Result: Sendable>(
+    public static func run<Result: Sendable>(
         in directory: PathBytes, _ body: @escaping @Sendable () throws(LayerError) -> Result
     ) throws(LayerError) -> Result {
         let outcome = Outcome<Result>()

@@ -1,5 +1,5 @@
 internal import Glibc
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 
 /// A directory in which something is tried out; unmounted and gone afterwards, whatever happened.
@@ -119,7 +119,7 @@ struct ProbeDirectory: ~Copyable {
 ///
 /// A name says nothing. It must be a directory in which only those directories lie that probes make, and whose lock nobody
 /// holds. An empty one must have the mode that only ours are made with, since Docker's may have been made at this moment.
-package enum ProbeLeftovers {
+public enum ProbeLeftovers {
     /// Private and sticky from the first moment on, which nobody else asks for.
     static let mode: UInt32 = 0o1700
     private static let prefixes = ["check-overlayfs-support", "opaque-bug-check", "metacopy-check", "ldiff-probe"]
@@ -128,7 +128,7 @@ package enum ProbeLeftovers {
     ]
 
     /// The paths of such directories in `home`, sorted. Changes nothing.
-    package static func find(in home: PathBytes) throws(LayerError) -> [PathBytes] {
+    public static func find(in home: PathBytes) throws(LayerError) -> [PathBytes] {
         let operation = "look for what probes left in"
         do {
             let opened = try OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory])
@@ -144,7 +144,7 @@ package enum ProbeLeftovers {
     }
 
     /// Unmounts and removes one that `find` found, if it is still one and nobody works in it.
-    package static func remove(_ path: PathBytes) throws(LayerError) {
+    public static func remove(_ path: PathBytes) throws(LayerError) {
         guard let lock = try naming("look at", path, { () throws(SystemCallError) in try hold(path) }) else { return }
         try KernelMount.unmountAll(atOrBelow: path)
         try TreeRemoval.remove(path)

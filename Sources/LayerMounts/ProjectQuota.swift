@@ -1,5 +1,5 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 internal import LinuxIO
 internal import Synchronization
 
@@ -9,13 +9,13 @@ internal import Synchronization
 /// Every layer directory gets a project id, which all that is made in it inherits. Ids lie in a range of 10,000 derived from
 /// the home's path, so that two homes on one file system do not meet, are taken only where nothing on the file system uses
 /// them, and are used again after `clear` (K18). Needs Linux 5.14 (quotactl_fd); safe to use from several threads.
-package final class ProjectQuota: Sendable {
+public final class ProjectQuota: Sendable {
     /// What a layer uses of its limits; limits of 0 are none.
-    package struct Usage: Sendable, Equatable {
-        package var bytes: UInt64
-        package var inodes: UInt64
-        package var byteLimit: UInt64
-        package var inodeLimit: UInt64
+    public struct Usage: Sendable, Equatable {
+        public var bytes: UInt64
+        public var inodes: UInt64
+        public var byteLimit: UInt64
+        public var inodeLimit: UInt64
     }
 
     /// Ids that one home may use.
@@ -30,7 +30,7 @@ package final class ProjectQuota: Sendable {
     ///
     /// Throws `.unsupported` (`Filesystem does not support, or has not enabled quotas`) where accounting or enforcement
     /// of project quotas is off, and in a user namespace.
-    package init(home: PathBytes) throws(LayerError) {
+    public init(home: PathBytes) throws(LayerError) {
         guard !ProcessState.isInUserNamespace else { throw Self.unsupported(home, "running in a user namespace") }
         let directory = try openDirectory(home)
         let state = ldl_quota_state(directory.number)
@@ -64,7 +64,7 @@ package final class ProjectQuota: Sendable {
     /// Limits what `directory`, which holds nothing yet, may hold; 0 is no limit, but is counted all the same.
     ///
     /// Throws `.limitExceeded` where the home has no id left.
-    package func setLimit(_ directory: PathBytes, bytes: UInt64, inodes: UInt64 = 0) throws(LayerError) {
+    public func setLimit(_ directory: PathBytes, bytes: UInt64, inodes: UInt64 = 0) throws(LayerError) {
         let opened = try openDirectory(directory)
         // Another process must not find an id free between this one's look at it and its limit.
         let locked = try openDirectory(home)
@@ -88,7 +88,7 @@ package final class ProjectQuota: Sendable {
     private func giveBack(_ id: UInt32) { used.withLock { _ = $0.remove(id) } }
 
     /// What `directory` uses, at the cost of one call however much it holds; nil where it has no quota of ours.
-    package func usage(of directory: PathBytes) throws(LayerError) -> Usage? {
+    public func usage(of directory: PathBytes) throws(LayerError) -> Usage? {
         let opened = try openDirectory(directory)
         let id = UInt32(truncatingIfNeeded: try project(of: opened, directory))
         guard id != 0, isUsed(id) else { return nil }
@@ -100,7 +100,7 @@ package final class ProjectQuota: Sendable {
     /// The limit in bytes of what `directory` holds, whoever set it; nil for none, and where there are no quotas.
     ///
     /// One that it has from `home`, with all that lies there, is no limit of its own.
-    package static func byteLimit(of directory: PathBytes, in home: PathBytes) -> UInt64? {
+    public static func byteLimit(of directory: PathBytes, in home: PathBytes) -> UInt64? {
         guard let id = try? ProjectID.of(directory), id != 0, let above = try? ProjectID.of(home), above != id,
             let opened = try? openDirectory(directory), let found = try? record(id, opened, directory)
         else { return nil }
@@ -108,7 +108,7 @@ package final class ProjectQuota: Sendable {
     }
 
     /// Takes the limits of `directory` away and its id back, before the directory is removed. No quota is success.
-    package func clear(_ directory: PathBytes) throws(LayerError) {
+    public func clear(_ directory: PathBytes) throws(LayerError) {
         let opened = try openDirectory(directory)
         let id = UInt32(truncatingIfNeeded: try project(of: opened, directory))
         guard id != 0, isUsed(id) else { return }
@@ -184,13 +184,13 @@ extension ProjectQuota {
 /// The project that a directory belongs to, on file systems that know such a thing.
 ///
 /// Where a directory hands its project on, nothing of another project can be renamed into it (EXDEV).
-package enum ProjectID {
+public enum ProjectID {
     /// 0 for none, and where the file system has none.
-    package static func of(_ directory: PathBytes) throws(LayerError) -> UInt32 {
+    public static func of(_ directory: PathBytes) throws(LayerError) -> UInt32 {
         UInt32(truncatingIfNeeded: try project(of: openDirectory(directory), directory))
     }
 
-    package static func set(_ directory: PathBytes, _ id: UInt32) throws(LayerError) {
+    public static func set(_ directory: PathBytes, _ id: UInt32) throws(LayerError) {
         let opened = try openDirectory(directory)
         try check(ldl_project_set(opened.number, id), "ioctl(FS_IOC_FSSETXATTR)", "set the project of", directory)
     }

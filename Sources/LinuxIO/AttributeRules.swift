@@ -1,49 +1,49 @@
 internal import CAttr
-package import LayerModel
+public import LayerModel
 internal import Synchronization
 
 /// What the administrator says of extended attributes in /etc/xattr.conf (libattr): which do not go along where files are
 /// copied from one place to another, as those of `cp --preserve=xattr` do not.
-package enum AttributeRules {
+public enum AttributeRules {
     /// libattr reads the file at the first question, and says nothing of threads.
     private static let asking = Mutex<Void>(())
 
     /// Whether copies leave the attribute out. A rule `permissions` does not: access lists are copied like modes.
-    package static func leavesOut(_ name: borrowing NamePointer) -> Bool {
+    public static func leavesOut(_ name: borrowing NamePointer) -> Bool {
         // Reason: the name is NUL-terminated and valid during the call; without a context no message is made.
         let action = asking.withLock { _ in unsafe attr_copy_action(name.address, nil) }
         return action == ATTR_ACTION_SKIP
     }
 
     /// The same for a name without its NUL.
-    package static func leavesOut(_ name: RawSpan) -> Bool {
+    public static func leavesOut(_ name: RawSpan) -> Bool {
         let terminated = name.copied() + [0]
         return leavesOut(NamePointer(terminated: terminated.rawBytes))
     }
 }
 
 /// Attributes that copies left out because of the rules, by name.
-package struct LeftOutAttributes: Sendable, Equatable {
+public struct LeftOutAttributes: Sendable, Equatable {
     /// How many values of each name.
-    package private(set) var counts: [String: Int] = [:]
+    public private(set) var counts: [String: Int] = [:]
     /// Names beyond which only the number is kept.
     private static let most = 100
 
-    package init() {}
+    public init() {}
 
-    package var isEmpty: Bool { counts.isEmpty }
+    public var isEmpty: Bool { counts.isEmpty }
 
     /// "security.evm of 3 files, user.Beagle.x of 1 file", sorted by name.
-    package var text: String {
+    public var text: String {
         counts.sorted { $0.key < $1.key }.map { "\($0.key) of \($0.value) \($0.value == 1 ? "file" : "files")" }
             .joined(separator: ", ")
     }
 
-    package mutating func add(_ name: RawSpan, count: Int = 1) {
+    public mutating func add(_ name: RawSpan, count: Int = 1) {
         add(PathBytes(name.copied()).description, count)
     }
 
-    package mutating func add(_ other: LeftOutAttributes) {
+    public mutating func add(_ other: LeftOutAttributes) {
         for (name, count) in other.counts { add(name, count) }
     }
 

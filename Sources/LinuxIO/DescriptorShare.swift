@@ -1,29 +1,29 @@
 internal import CLinux
 internal import Glibc
-package import LayerModel
+public import LayerModel
 
 /// What one job may hold open, as a share of the descriptors that the process has left when the job begins.
 ///
 /// A job takes at most half, since others may run beside it. Where the limit is low, fewer workers run and each keeps less
 /// open; what is written does not depend on either.
-package struct DescriptorShare: Sendable {
+public struct DescriptorShare: Sendable {
     /// Descriptors that they all may hold together.
-    package let total: Int
+    public let total: Int
     /// Workers that may run at once.
-    package let workers: Int
+    public let workers: Int
     /// Workers that may run where each mostly waits: more than `workers` only if that takes nothing from any of them.
-    package let slowWorkers: Int
+    public let slowWorkers: Int
     /// Directories that each may keep open.
-    package let directories: Int
+    public let directories: Int
     /// Reads that each may have in flight.
-    package let readsInFlight: Int
+    public let readsInFlight: Int
 
     /// Descriptors that a worker needs to get on at all: its ring, a directory being read, one on the way to it, a file.
     private static let leastPerWorker = 10
 
     /// Shares out for at most `workers` workers that would like to have `directories` and `reads` each, or `slow` of them
     /// where there is plenty.
-    package init(workers wanted: Int, slow: Int = 0, directories: Int, reads: Int) {
+    public init(workers wanted: Int, slow: Int = 0, directories: Int, reads: Int) {
         self.init(free: Self.free, workers: wanted, slow: slow, directories: directories, reads: reads)
     }
 
@@ -60,16 +60,16 @@ package struct DescriptorShare: Sendable {
 }
 
 /// Waits for descriptors that others must give back, ever longer, and not for ever.
-package struct DescriptorPatience: ~Copyable {
+public struct DescriptorPatience: ~Copyable {
     private var waited: UInt32 = 0
     private var pause: UInt32 = 1
     /// Milliseconds in all.
     private static let limit: UInt32 = 20_000
 
-    package init() {}
+    public init() {}
 
     /// Waits a while; false where it was long enough.
-    package mutating func wait() -> Bool {
+    public mutating func wait() -> Bool {
         guard waited < Self.limit else { return false }
         usleep(pause * 1000)
         waited += pause
@@ -80,5 +80,5 @@ package struct DescriptorPatience: ~Copyable {
 
 extension SystemCallError {
     /// Whether the process (EMFILE) or the system (ENFILE) has no descriptor left.
-    package var isOutOfDescriptors: Bool { errno == EMFILE || errno == ENFILE }
+    public var isOutOfDescriptors: Bool { errno == EMFILE || errno == ENFILE }
 }

@@ -7,7 +7,7 @@ extension OwnedDescriptor {
     /// Between the look at a name and its opening, a container may put a device's node there, and opening one can already
     /// act: a tape rewinds, a watchdog starts. The view is a detached mount that only its descriptors hold; it costs two
     /// calls once, and nothing a file.
-    package func withoutDevices() -> OwnedDescriptor? {
+    public func withoutDevices() -> OwnedDescriptor? {
         let result = ldl_open_without_devices(raw)
         return result < 0 ? nil : OwnedDescriptor(adopting: result)
     }

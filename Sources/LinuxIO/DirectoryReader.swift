@@ -1,38 +1,38 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 
 /// One name that a directory holds, as getdents64(2) gives it.
-package struct DirectoryEntry: BitwiseCopyable, Sendable {
-    package var inode: UInt64
-    package var kind: EntryKind
+public struct DirectoryEntry: BitwiseCopyable, Sendable {
+    public var inode: UInt64
+    public var kind: EntryKind
     /// Where the name lies in the reader's buffer.
     var nameOffset: Int
-    package var nameLength: Int
+    public var nameLength: Int
 }
 
 /// Reads directories into one reused buffer.
 ///
 /// `.` and `..` are left out. Order is the file system's.
-package struct DirectoryReader: ~Copyable {
+public struct DirectoryReader: ~Copyable {
     private let buffer: Slab
     private var filled = 0
     private var position = 0
     /// getdents64 calls made so far.
-    package private(set) var calls = 0
+    public private(set) var calls = 0
 
     /// 64 KiB of buffer holds about 1,600 names of ordinary length, which is nearly always the whole directory.
-    package init(capacity: Int = 64 << 10) {
+    public init(capacity: Int = 64 << 10) {
         buffer = Slab(capacity: capacity)
     }
 
     /// Forgets what is left in the buffer; the next `next` reads from the directory given to it.
-    package mutating func restart() {
+    public mutating func restart() {
         filled = 0
         position = 0
     }
 
     /// The next entry of `directory`, or nil at its end. Its name is valid until the next call.
-    package mutating func next(of directory: borrowing OwnedDescriptor) throws(SystemCallError) -> DirectoryEntry? {
+    public mutating func next(of directory: borrowing OwnedDescriptor) throws(SystemCallError) -> DirectoryEntry? {
         while true {
             if position >= filled {
                 calls += 1
@@ -58,7 +58,7 @@ package struct DirectoryReader: ~Copyable {
 
     /// The name's bytes.
     @_lifetime(borrow self)
-    package func name(of entry: DirectoryEntry) -> RawSpan {
+    public func name(of entry: DirectoryEntry) -> RawSpan {
         let span = buffer.span(entry.nameOffset..<entry.nameOffset + entry.nameLength)
         // Reason: the slab is owned by self.
         return unsafe _overrideLifetime(span, borrowing: self)
@@ -66,7 +66,7 @@ package struct DirectoryReader: ~Copyable {
 
     /// The name as system calls take it.
     @_lifetime(borrow self)
-    package func pointer(of entry: DirectoryEntry) -> NamePointer {
+    public func pointer(of entry: DirectoryEntry) -> NamePointer {
         let span = buffer.span(entry.nameOffset..<entry.nameOffset + entry.nameLength + 1)
         // Reason: the slab is owned by self; the kernel ends each name with NUL.
         return unsafe _overrideLifetime(NamePointer(terminated: span), borrowing: self)

@@ -1,20 +1,20 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 
 /// Extended attributes of one file at a time: a list of names and the values, in reused buffers.
 ///
 /// A file system without attributes (ENOTSUP) has none. Limits are the kernel's: 64 KiB of names, 64 KiB a value. A file
 /// may have more names, on tmpfs, xfs and btrfs; the kernel lists none of them then (E2BIG), and the list is of those that
 /// mean something to the kernel or to this program (`isCut`), which are asked for one by one.
-package struct AttributeReader: ~Copyable {
+public struct AttributeReader: ~Copyable {
     private let names = Slab(capacity: 65_536)
     private let value = Slab(capacity: 65_536)
     /// Bytes of the last list, names separated by NUL.
-    package private(set) var listByteCount = 0
+    public private(set) var listByteCount = 0
     /// The last list lacks names, because there are too many.
-    package private(set) var isCut = false
+    public private(set) var isCut = false
 
-    package init() {}
+    public init() {}
 
     /// What is looked for where there is no list.
     private static let known: [StaticString] = [
@@ -29,7 +29,7 @@ package struct AttributeReader: ~Copyable {
     // so the first call gives none and asks for the length only.
 
     /// Reads the names of an open file's attributes; returns the list's byte count.
-    package mutating func list(of file: borrowing OwnedDescriptor) throws(SystemCallError) -> Int {
+    public mutating func list(of file: borrowing OwnedDescriptor) throws(SystemCallError) -> Int {
         // Reason: without capacity nothing is written; with it, the slab has 65,536 bytes and is held by self alone.
         var result = ldl_flistxattr(file.raw, nil, 0)
         if result > 0 {
@@ -44,7 +44,7 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// Reads the names of the attributes of a name in a directory, neither followed nor opened.
-    package mutating func list(of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor)
+    public mutating func list(of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor)
         throws(SystemCallError) -> Int
     {
         // Reason: as above.
@@ -93,7 +93,7 @@ package struct AttributeReader: ~Copyable {
 
     /// The name that begins at `position` of the list, without its NUL; the next one begins `byteCount + 1` later.
     @_lifetime(borrow self)
-    package func name(at position: Int) -> RawSpan {
+    public func name(at position: Int) -> RawSpan {
         var end = position
         let list = names.span(0..<listByteCount)
         while end < listByteCount, list[end] != 0 { end += 1 }
@@ -103,7 +103,7 @@ package struct AttributeReader: ~Copyable {
 
     /// The name that begins at `position` of the list, as system calls take it.
     @_lifetime(borrow self)
-    package func pointer(at position: Int) -> NamePointer {
+    public func pointer(at position: Int) -> NamePointer {
         let length = name(at: position).byteCount
         // Reason: the slab is owned by self; names in the list are NUL-terminated.
         return unsafe _overrideLifetime(
@@ -111,7 +111,7 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// Reads the value of the listed name at `position`; nil where it is gone meanwhile.
-    package mutating func readValue(at position: Int, of file: borrowing OwnedDescriptor)
+    public mutating func readValue(at position: Int, of file: borrowing OwnedDescriptor)
         throws(SystemCallError) -> Int?
     {
         // Reason: names in the list are NUL-terminated; the value slab has 65,536 bytes and is held by self alone.
@@ -124,7 +124,7 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// Reads one attribute of an open file; nil where it has none of that name.
-    package mutating func read(_ attribute: borrowing NamePointer, of file: borrowing OwnedDescriptor)
+    public mutating func read(_ attribute: borrowing NamePointer, of file: borrowing OwnedDescriptor)
         throws(SystemCallError) -> Int?
     {
         // Reason: as above.
@@ -135,7 +135,7 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// Reads one attribute of a name in a directory, neither followed nor opened.
-    package mutating func read(
+    public mutating func read(
         _ attribute: borrowing NamePointer, of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor
     ) throws(SystemCallError) -> Int? {
         // Reason: as above.
@@ -146,7 +146,7 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// Reads the value of the listed name at `position` of a name in a directory.
-    package mutating func readValue(
+    public mutating func readValue(
         at position: Int, of name: borrowing NamePointer, in directory: borrowing OwnedDescriptor
     ) throws(SystemCallError) -> Int? {
         // Reason: as above.
@@ -169,7 +169,7 @@ package struct AttributeReader: ~Copyable {
     }
 
     /// The value read last.
-    package var lastValue: RawSpan {
+    public var lastValue: RawSpan {
         @_lifetime(borrow self)
         // Reason: the slab is owned by self.
         get { unsafe _overrideLifetime(value.span(0..<value.end), borrowing: self) }
@@ -177,7 +177,7 @@ package struct AttributeReader: ~Copyable {
 }
 
 extension OwnedDescriptor {
-    package func setAttribute(_ attribute: borrowing NamePointer, _ value: RawSpan) throws(SystemCallError) {
+    public func setAttribute(_ attribute: borrowing NamePointer, _ value: RawSpan) throws(SystemCallError) {
         // Reason: the name is NUL-terminated, the span readable for its byte count during the call.
         let result = unsafe value.withUnsafeBytes {
             unsafe ldl_fsetxattr(raw, attribute.address, $0.baseAddress, $0.count)
@@ -186,7 +186,7 @@ extension OwnedDescriptor {
     }
 
     /// Sets an attribute of a name, links neither followed nor opened.
-    package func setAttribute(_ attribute: borrowing NamePointer, _ value: RawSpan, of name: borrowing NamePointer)
+    public func setAttribute(_ attribute: borrowing NamePointer, _ value: RawSpan, of name: borrowing NamePointer)
         throws(SystemCallError)
     {
         // Reason: as above.
@@ -197,7 +197,7 @@ extension OwnedDescriptor {
     }
 
     /// Removes an attribute; absent ones are fine.
-    package func removeAttribute(_ attribute: borrowing NamePointer) throws(SystemCallError) {
+    public func removeAttribute(_ attribute: borrowing NamePointer) throws(SystemCallError) {
         // Reason: the name is NUL-terminated and valid during the call.
         let result = unsafe ldl_fremovexattr(raw, attribute.address)
         if result == -61 || result == -95 { return }
@@ -205,7 +205,7 @@ extension OwnedDescriptor {
     }
 
     /// Removes an attribute of a name, links neither followed nor opened; absent ones are fine.
-    package func removeAttribute(_ attribute: borrowing NamePointer, of name: borrowing NamePointer)
+    public func removeAttribute(_ attribute: borrowing NamePointer, of name: borrowing NamePointer)
         throws(SystemCallError)
     {
         // Reason: as above, both names.
@@ -216,7 +216,7 @@ extension OwnedDescriptor {
 
     /// Takes away the access lists that a new directory has from the one above it (acl(5)): with them what is made in it
     /// would get other modes than it asks for.
-    package func dropAccessLists() throws(SystemCallError) {
+    public func dropAccessLists() throws(SystemCallError) {
         try removeAttribute(NamePointer("system.posix_acl_default"))
         try removeAttribute(NamePointer("system.posix_acl_access"))
     }

@@ -1,8 +1,8 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 
 /// Where the kernel looks for the next data or hole, see lseek(2).
-package enum SeekTarget: Int32, Sendable {
+public enum SeekTarget: Int32, Sendable {
     case start = 0
     case current = 1
     case end = 2
@@ -11,28 +11,28 @@ package enum SeekTarget: Int32, Sendable {
 }
 
 /// Who may hold an advisory lock at the same time.
-package enum LockKind: Int32, Sendable {
+public enum LockKind: Int32, Sendable {
     case shared = 1
     case exclusive = 2
 }
 
 extension OwnedDescriptor {
     /// Reads at most `range.count` bytes at the file position into a part of `slab`; 0 at the end.
-    package func read(into slab: borrowing Slab, _ range: Range<Int>) throws(SystemCallError) -> Int {
+    public func read(into slab: borrowing Slab, _ range: Range<Int>) throws(SystemCallError) -> Int {
         // Reason: the range lies inside the slab (checked there), which the caller alone holds.
         let result = unsafe slab.withUnsafeAddress(range) { unsafe ldl_read(raw, $0, range.count) }
         return try check(result, "read")
     }
 
     /// Reads at most `range.count` bytes at `offset`.
-    package func read(into slab: borrowing Slab, _ range: Range<Int>, at offset: Int64) throws(SystemCallError) -> Int {
+    public func read(into slab: borrowing Slab, _ range: Range<Int>, at offset: Int64) throws(SystemCallError) -> Int {
         // Reason: as above.
         let result = unsafe slab.withUnsafeAddress(range) { unsafe ldl_pread(raw, $0, range.count, offset) }
         return try check(result, "pread")
     }
 
     /// Appends bytes from `offset` on to `buffer`, at most `limit` and as many as there is room for; says how many.
-    package func read(
+    public func read(
         into buffer: inout OutputRawSpan, at offset: Int64, limit: Int
     ) throws(SystemCallError) -> Int {
         // Reason: the kernel writes at most as many bytes as are free, and what it wrote is counted.
@@ -49,7 +49,7 @@ extension OwnedDescriptor {
     /// As `read(into:_:at:)`, but nil where the bytes are not in memory and reading would wait (RWF_NOWAIT).
     ///
     /// A short count may also mean that only a part is in memory.
-    package func readCached(into slab: borrowing Slab, _ range: Range<Int>, at offset: Int64)
+    public func readCached(into slab: borrowing Slab, _ range: Range<Int>, at offset: Int64)
         throws(SystemCallError) -> Int?
     {
         // Reason: as above.
@@ -60,13 +60,13 @@ extension OwnedDescriptor {
     }
 
     /// Asks the kernel to have a part of the file read by the time it is wanted. Only a hint; nothing waits.
-    package func willNeed(_ range: Range<Int64>) {
+    public func willNeed(_ range: Range<Int64>) {
         guard !range.isEmpty else { return }
         ldl_will_need(raw, range.lowerBound, range.upperBound - range.lowerBound)
     }
 
     /// Writes all of `bytes` at the file position; waits where a pipe or socket is full and does not wait itself.
-    package func writeAll(_ bytes: RawSpan) throws(SystemCallError) {
+    public func writeAll(_ bytes: RawSpan) throws(SystemCallError) {
         var done = 0
         while done < bytes.byteCount {
             let rest = bytes.extracting(done..<bytes.byteCount)
@@ -81,7 +81,7 @@ extension OwnedDescriptor {
     }
 
     /// Writes all of `bytes` at `offset`.
-    package func writeAll(_ bytes: RawSpan, at offset: Int64) throws(SystemCallError) {
+    public func writeAll(_ bytes: RawSpan, at offset: Int64) throws(SystemCallError) {
         var done = 0
         while done < bytes.byteCount {
             let rest = bytes.extracting(done..<bytes.byteCount)
@@ -94,33 +94,33 @@ extension OwnedDescriptor {
     }
 
     /// Moves the file position; nil where there is no data behind `offset` (ENXIO).
-    package func seek(_ offset: Int64, _ target: SeekTarget) throws(SystemCallError) -> Int64? {
+    public func seek(_ offset: Int64, _ target: SeekTarget) throws(SystemCallError) -> Int64? {
         let result = ldl_seek(raw, offset, target.rawValue)
         if result == -6 { return nil }
         return Int64(try check(result, "lseek"))
     }
 
-    package func truncate(to size: Int64) throws(SystemCallError) { try check(ldl_ftruncate(raw, size), "ftruncate") }
+    public func truncate(to size: Int64) throws(SystemCallError) { try check(ldl_ftruncate(raw, size), "ftruncate") }
 
     /// Reserves `size` bytes on disk without changing the file's size. Unsupported file systems are ignored.
-    package func preallocate(_ size: Int64) throws(SystemCallError) {
+    public func preallocate(_ size: Int64) throws(SystemCallError) {
         let result = ldl_fallocate(raw, size)
         if [-95, -38, -22, -1].contains(result) { return }
         try check(result, "fallocate")
     }
 
     /// Gives the blocks of a part of the file back, which then reads as zeros. Unsupported file systems are ignored.
-    package func punchHole(_ range: Range<Int64>) throws(SystemCallError) {
+    public func punchHole(_ range: Range<Int64>) throws(SystemCallError) {
         let result = ldl_punch_hole(raw, range.lowerBound, range.upperBound - range.lowerBound)
         if [-95, -38, -1].contains(result) { return }
         try check(result, "fallocate")
     }
 
     /// Writes the whole file system's dirty data to disk, see syncfs(2).
-    package func syncFileSystem() throws(SystemCallError) { try check(ldl_syncfs(raw), "syncfs") }
+    public func syncFileSystem() throws(SystemCallError) { try check(ldl_syncfs(raw), "syncfs") }
 
     /// Takes an advisory lock on the open file, see flock(2); false where another process holds it.
-    package func tryLock(_ kind: LockKind) throws(SystemCallError) -> Bool {
+    public func tryLock(_ kind: LockKind) throws(SystemCallError) -> Bool {
         // LOCK_NB is 4.
         let result = ldl_flock(raw, kind.rawValue | 4)
         if result == -11 { return false }
@@ -130,7 +130,7 @@ extension OwnedDescriptor {
 
     /// Takes an advisory lock on one byte, which need not exist, for as long as the file is open, see F_OFD_SETLK of fcntl(2);
     /// false where another open file has it.
-    package func tryLock(byte offset: Int64, _ kind: LockKind) throws(SystemCallError) -> Bool {
+    public func tryLock(byte offset: Int64, _ kind: LockKind) throws(SystemCallError) -> Bool {
         let result = ldl_lock_byte(raw, offset, kind == .exclusive ? 1 : 0)
         // EAGAIN, EACCES
         if result == -11 || result == -13 { return false }
@@ -138,10 +138,10 @@ extension OwnedDescriptor {
         return true
     }
 
-    package func sync() throws(SystemCallError) { try check(ldl_fsync(raw), "fsync") }
+    public func sync() throws(SystemCallError) { try check(ldl_fsync(raw), "fsync") }
 
     /// Makes this file share all blocks of `source` (FICLONE); false where the file system cannot.
-    package func clone(from source: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+    public func clone(from source: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
         let result = ldl_clone(raw, source.raw)
         // EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, ENOSYS: not this file system, not between these two. EPERM: a filter's, or one
         // that writing meets as well.
@@ -151,14 +151,14 @@ extension OwnedDescriptor {
     }
 
     /// Copies up to `count` bytes between the two file positions inside the kernel; nil where it cannot.
-    package func copyRange(from source: borrowing OwnedDescriptor, count: Int) throws(SystemCallError) -> Int? {
+    public func copyRange(from source: borrowing OwnedDescriptor, count: Int) throws(SystemCallError) -> Int? {
         let result = ldl_copy_file_range(source.raw, raw, count)
         if [-1, -95, -18, -22, -38].contains(result) { return nil }
         return try check(result, "copy_file_range")
     }
 
     /// Copies up to `count` bytes at `offset`, the same in both files, inside the kernel; nil where it cannot.
-    package func copyRange(from source: borrowing OwnedDescriptor, at offset: Int64, count: Int)
+    public func copyRange(from source: borrowing OwnedDescriptor, at offset: Int64, count: Int)
         throws(SystemCallError) -> Int?
     {
         let result = ldl_copy_file_range_at(source.raw, raw, offset, count)
@@ -169,7 +169,7 @@ extension OwnedDescriptor {
     /// Asks for a pipe buffer of `byteCount` bytes, so that writer and reader change places less often.
     ///
     /// Only a hint: on other files, or beyond the system's limit, everything stays as it was.
-    package func widenPipe(to byteCount: Int) {
+    public func widenPipe(to byteCount: Int) {
         _ = ldl_set_pipe_size(raw, Int32(clamping: byteCount))
     }
 }

@@ -1,8 +1,8 @@
 import Glibc
-package import LayerModel
+public import LayerModel
 
 /// How a file's contents were copied.
-package enum CopyMethod: UInt8, Sendable, BitwiseCopyable {
+public enum CopyMethod: UInt8, Sendable, BitwiseCopyable {
     /// There was nothing to copy but the size.
     case sizeOnly
     /// Both files share their blocks (FICLONE).
@@ -16,19 +16,19 @@ package enum CopyMethod: UInt8, Sendable, BitwiseCopyable {
 }
 
 /// What a copy did.
-package struct CopyOutcome: Sendable, BitwiseCopyable, Equatable {
-    package var method: CopyMethod
+public struct CopyOutcome: Sendable, BitwiseCopyable, Equatable {
+    public var method: CopyMethod
     /// Size of the target: the source's, or less where that says it is larger than it is, as files of sysfs do.
-    package var size: Int64
+    public var size: Int64
     /// Bytes that were moved: `size` less the target's holes; 0 of a clone.
-    package var movedBytes: Int64
+    public var movedBytes: Int64
 }
 
 /// Copies the contents of regular files, in the cheapest way that the two file systems allow, holes as holes and long runs
 /// of zeros as the policy says. Shared blocks stay shared, whatever they hold.
 ///
 /// For one thread. Remembers what the file systems of the last copies refused, so use one for each pair of trees.
-package struct FileCopier: ~Copyable {
+public struct FileCopier: ~Copyable {
     /// What must be read and written is read through a ring from now on.
     var usesRing: Bool
     let sparse: SparsePolicy
@@ -48,7 +48,7 @@ package struct FileCopier: ~Copyable {
     /// Where io_uring is refused, plain calls are used.
     /// `sparse`: whether long runs of zeros become holes; the source's holes stay holes either way.
     /// `cancel` ends a long copy early.
-    package init(usesRing: Bool = false, sparse: SparsePolicy = .auto, cancel: CancelFlag? = nil) {
+    public init(usesRing: Bool = false, sparse: SparsePolicy = .auto, cancel: CancelFlag? = nil) {
         self.usesRing = usesRing && RingCapabilities.current.isUsable
         self.sparse = sparse
         self.cancel = cancel
@@ -58,7 +58,7 @@ package struct FileCopier: ~Copyable {
     ///
     /// Both stay owned by the caller; their file positions may change. Throws `.fileChanged` where the source was written
     /// to, cut or extended meanwhile, because what was copied then may be no state that it ever had.
-    package mutating func copy(
+    public mutating func copy(
         _ source: borrowing OwnedDescriptor, _ metadata: EntryMetadata, to target: borrowing OwnedDescriptor
     ) throws(LayerError) -> CopyOutcome {
         if metadata.size == 0 { return CopyOutcome(method: .sizeOnly, size: 0, movedBytes: 0) }

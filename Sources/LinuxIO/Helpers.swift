@@ -6,7 +6,7 @@ internal import Synchronization
 ///
 /// Dispatch promises nobody a second thread: its pool may be busy with others' work, or have one thread only. So a worker that
 /// it has not begun when the job ends never begins, and `join` waits for those alone that have.
-package final class Helpers: Sendable {
+public final class Helpers: Sendable {
     private struct State {
         /// What Dispatch has not begun, by the number of its start; nil where it has.
         var waiting: [(@Sendable () -> Void)?] = []
@@ -20,7 +20,7 @@ package final class Helpers: Sendable {
     private let width: Width
 
     /// How many threads there are: for tests, which must see the same result with each.
-    package enum Width: UInt8 {
+    public enum Width: UInt8, Sendable {
         /// As many as Dispatch gives.
         case real
         /// All helpers of the process take turns on one.
@@ -32,15 +32,15 @@ package final class Helpers: Sendable {
     private static let narrow = DispatchQueue(label: "ldiff.helper")
     private static let pretended = Atomic<UInt8>(Width.real.rawValue)
 
-    package init() {
+    public init() {
         width = Width(rawValue: Self.pretended.load(ordering: .relaxed)) ?? .real
     }
 
     /// For tests: from now on, jobs of this process have helpers as if Dispatch had so many threads.
-    package static func pretend(_ width: Width) { pretended.store(width.rawValue, ordering: .relaxed) }
+    public static func pretend(_ width: Width) { pretended.store(width.rawValue, ordering: .relaxed) }
 
     /// Has `body` run by another thread, if there is one before `join`.
-    package func start(_ body: @escaping @Sendable () -> Void) {
+    public func start(_ body: @escaping @Sendable () -> Void) {
         if width == .none { return }
         // Dispatch keeps its threads, and they inherit what the one has that makes them: mounts, and rights. A thread that
         // acts for another user has helpers that do so, too.
@@ -101,7 +101,7 @@ package final class Helpers: Sendable {
     }
 
     /// Waits for the helpers that have begun; the others never do, nor do any that are started later.
-    package func join() {
+    public func join() {
         let abandoned = state.update { state in
             state.isOver = true
             defer { state.waiting = [] }

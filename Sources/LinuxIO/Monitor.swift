@@ -4,13 +4,13 @@ internal import Glibc
 ///
 /// Synchronization has no condition variable, so this is pthread's. Never held across a system call that may block.
 @safe
-package final class Monitor<Value>: @unchecked Sendable {
+public final class Monitor<Value>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var value: Value
     private var waiting = 0
 
-    package init(_ value: Value) {
+    public init(_ value: Value) {
         self.value = value
         // Reason, here and below: both objects are owned by self, initialised here, never moved, and destroyed in deinit.
         unsafe mutex = .allocate(capacity: 1)
@@ -29,7 +29,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     }
 
     /// Runs `body` alone; wakes everybody who waits if it returns `wake` as true in its second result.
-    package func update<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)) -> Result {
+    public func update<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)) -> Result {
         unsafe pthread_mutex_lock(mutex)
         let (result, wake) = body(&value)
         let signal = wake && waiting > 0
@@ -42,7 +42,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     ///
     /// Only where all of them wait for the same, and one can do what there is to do: to wake the others would have each of them
     /// look in vain.
-    package func hand<Result>(_ body: (inout Value) -> (result: Result, wakeOne: Bool)) -> Result {
+    public func hand<Result>(_ body: (inout Value) -> (result: Result, wakeOne: Bool)) -> Result {
         unsafe pthread_mutex_lock(mutex)
         let (result, wakeOne) = body(&value)
         let signal = wakeOne && waiting > 0
@@ -54,7 +54,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     /// Runs `body` alone, and again after every wake-up, until it returns a value.
     ///
     /// `wake` in the result wakes the other waiters.
-    package func waitFor<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)?) -> Result {
+    public func waitFor<Result>(_ body: (inout Value) -> (result: Result, wake: Bool)?) -> Result {
         unsafe pthread_mutex_lock(mutex)
         while true {
             if let (result, wake) = body(&value) {
@@ -72,12 +72,12 @@ package final class Monitor<Value>: @unchecked Sendable {
 
 extension Monitor {
     /// Runs `body` alone and wakes everybody who waits; for state that changes too rarely to ask who cares.
-    package func change<Result>(_ body: (inout Value) -> Result) -> Result {
+    public func change<Result>(_ body: (inout Value) -> Result) -> Result {
         update { (body(&$0), true) }
     }
 
     /// Runs `body` alone, again after every change, until it gives a result; wakes the other waiters then.
-    package func wait<Result>(_ body: (inout Value) -> Result?) -> Result {
+    public func wait<Result>(_ body: (inout Value) -> Result?) -> Result {
         waitFor { value in body(&value).map { ($0, true) } }
     }
 }

@@ -1,58 +1,58 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 
 /// Seconds and nanoseconds since 1970.
-package struct TimeStamp: BitwiseCopyable, Sendable, Equatable {
-    package var seconds: Int64
-    package var nanoseconds: UInt32
+public struct TimeStamp: BitwiseCopyable, Sendable, Equatable {
+    public var seconds: Int64
+    public var nanoseconds: UInt32
 
-    package init(seconds: Int64, nanoseconds: UInt32) {
+    public init(seconds: Int64, nanoseconds: UInt32) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
     }
 }
 
 extension OwnedDescriptor {
-    package func makeDirectory(_ name: borrowing NamePointer, mode: UInt32) throws(SystemCallError) {
+    public func makeDirectory(_ name: borrowing NamePointer, mode: UInt32) throws(SystemCallError) {
         // Reason, here and below: NamePointer is NUL-terminated and valid during the call.
         try check(unsafe ldl_mkdirat(raw, name.address, mode), "mkdirat")
     }
 
     /// Makes a symbolic link called `name` with the text `target`.
-    package func makeSymbolicLink(_ name: borrowing NamePointer, target: borrowing NamePointer) throws(SystemCallError)
+    public func makeSymbolicLink(_ name: borrowing NamePointer, target: borrowing NamePointer) throws(SystemCallError)
     {
         try check(unsafe ldl_symlinkat(target.address, raw, name.address), "symlinkat")
     }
 
     /// Makes `name` another name of `source` in `directory`; a symbolic link itself is linked, not its target.
-    package func makeHardLink(
+    public func makeHardLink(
         _ name: borrowing NamePointer, to source: borrowing NamePointer, in directory: borrowing OwnedDescriptor
     ) throws(SystemCallError) {
         try check(unsafe ldl_linkat(directory.raw, source.address, raw, name.address), "linkat")
     }
 
     /// Gives `file`, which was opened without a name (`OpenFlags.unnamed`), the name `name` in this directory.
-    package func makeName(_ name: borrowing NamePointer, for file: borrowing OwnedDescriptor) throws(SystemCallError) {
+    public func makeName(_ name: borrowing NamePointer, for file: borrowing OwnedDescriptor) throws(SystemCallError) {
         try check(unsafe ldl_link_open_file(file.raw, raw, name.address), "linkat")
     }
 
     /// Makes a FIFO, device or socket; `mode` carries the type bits.
-    package func makeNode(_ name: borrowing NamePointer, mode: UInt32, major: UInt32, minor: UInt32)
+    public func makeNode(_ name: borrowing NamePointer, mode: UInt32, major: UInt32, minor: UInt32)
         throws(SystemCallError)
     {
         try check(unsafe ldl_mknodat(raw, name.address, mode, major, minor), "mknodat")
     }
 
-    package func unlink(_ name: borrowing NamePointer) throws(SystemCallError) {
+    public func unlink(_ name: borrowing NamePointer) throws(SystemCallError) {
         try check(unsafe ldl_unlinkat(raw, name.address, 0), "unlinkat")
     }
 
-    package func removeDirectory(_ name: borrowing NamePointer) throws(SystemCallError) {
+    public func removeDirectory(_ name: borrowing NamePointer) throws(SystemCallError) {
         try check(unsafe ldl_unlinkat(raw, name.address, 0x200), "unlinkat")
     }
 
     /// Renames within or between directories. `exclusive` fails with EEXIST instead of replacing.
-    package func rename(
+    public func rename(
         _ name: borrowing NamePointer, to target: borrowing NamePointer, in directory: borrowing OwnedDescriptor,
         exclusive: Bool = false
     ) throws(SystemCallError) {
@@ -61,14 +61,14 @@ extension OwnedDescriptor {
     }
 
     /// Swaps two names, which both exist, in one step.
-    package func exchange(
+    public func exchange(
         _ name: borrowing NamePointer, with target: borrowing NamePointer, in directory: borrowing OwnedDescriptor
     ) throws(SystemCallError) {
         try check(unsafe ldl_renameat2(raw, name.address, directory.raw, target.address, 2), "renameat2")
     }
 
     /// The text of a symbolic link, into a part of `slab`; returns its length. A result that fills the range may be cut.
-    package func readLink(_ name: borrowing NamePointer, into slab: borrowing Slab, _ range: Range<Int>)
+    public func readLink(_ name: borrowing NamePointer, into slab: borrowing Slab, _ range: Range<Int>)
         throws(SystemCallError) -> Int
     {
         // Reason: the range lies inside the slab, which the caller alone holds.
@@ -78,30 +78,30 @@ extension OwnedDescriptor {
         return try check(result, "readlinkat")
     }
 
-    package func setOwner(uid: UInt32, gid: UInt32) throws(SystemCallError) {
+    public func setOwner(uid: UInt32, gid: UInt32) throws(SystemCallError) {
         try check(ldl_fchown(raw, uid, gid), "fchown")
     }
 
     /// Sets the owner of a name, links not followed.
-    package func setOwner(_ name: borrowing NamePointer, uid: UInt32, gid: UInt32) throws(SystemCallError) {
+    public func setOwner(_ name: borrowing NamePointer, uid: UInt32, gid: UInt32) throws(SystemCallError) {
         try check(unsafe ldl_lchownat(raw, name.address, uid, gid), "fchownat")
     }
 
-    package func setMode(_ mode: UInt32) throws(SystemCallError) { try check(ldl_fchmod(raw, mode), "fchmod") }
+    public func setMode(_ mode: UInt32) throws(SystemCallError) { try check(ldl_fchmod(raw, mode), "fchmod") }
 
     /// Sets the mode of a name without following or opening it, see fchmodat2(2).
-    package func setMode(_ name: borrowing NamePointer, _ mode: UInt32) throws(SystemCallError) {
+    public func setMode(_ name: borrowing NamePointer, _ mode: UInt32) throws(SystemCallError) {
         try check(unsafe ldl_lchmodat(raw, name.address, mode), "fchmodat2")
     }
 
-    package func setTimes(access: TimeStamp, modification: TimeStamp) throws(SystemCallError) {
+    public func setTimes(access: TimeStamp, modification: TimeStamp) throws(SystemCallError) {
         try check(
             ldl_futimens(
                 raw, access.seconds, access.nanoseconds, modification.seconds, modification.nanoseconds), "futimens")
     }
 
     /// Sets the times of a name, links not followed.
-    package func setTimes(_ name: borrowing NamePointer, access: TimeStamp, modification: TimeStamp)
+    public func setTimes(_ name: borrowing NamePointer, access: TimeStamp, modification: TimeStamp)
         throws(SystemCallError)
     {
         try check(

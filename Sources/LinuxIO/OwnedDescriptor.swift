@@ -1,76 +1,76 @@
 internal import CLinux
 import Glibc
-package import LayerModel
+public import LayerModel
 
 /// A file descriptor with one owner; the only type that closes one.
 ///
 /// All names are looked up relative to a descriptor. Every call throws `SystemCallError` with the call's name and
 /// errno, as its man page in section 2 describes them; EINTR is retried inside.
-package struct OwnedDescriptor: ~Copyable, Sendable {
+public struct OwnedDescriptor: ~Copyable, Sendable {
     @usableFromInline let raw: Int32
 
     /// Takes over `descriptor`, which nobody else may close.
-    package init(adopting descriptor: Int32) { raw = descriptor }
+    public init(adopting descriptor: Int32) { raw = descriptor }
 
     deinit { _ = ldl_close(raw) }
 
     /// Closes and reports what only close(2) may report, such as a late EIO or EDQUOT of a written file.
-    package consuming func close() throws(SystemCallError) {
+    public consuming func close() throws(SystemCallError) {
         let descriptor = raw
         discard self
         try check(ldl_close(descriptor), "close")
     }
 
     /// Gives up ownership: the caller closes.
-    package consuming func relinquish() -> Int32 {
+    public consuming func relinquish() -> Int32 {
         let descriptor = raw
         discard self
         return descriptor
     }
 
     /// The number, for calls made elsewhere (a ring, a library). It stays owned here.
-    @inlinable package var number: Int32 { raw }
+    @inlinable public var number: Int32 { raw }
 }
 
 /// How to open.
-package struct OpenFlags: OptionSet, Sendable {
-    package let rawValue: Int32
-    package init(rawValue: Int32) { self.rawValue = rawValue }
+public struct OpenFlags: OptionSet, Sendable {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
 
-    package static let readOnly = OpenFlags([])
-    package static let writeOnly = OpenFlags(rawValue: 0o1)
-    package static let readWrite = OpenFlags(rawValue: 0o2)
-    package static let create = OpenFlags(rawValue: 0o100)
-    package static let exclusive = OpenFlags(rawValue: 0o200)
-    package static let truncate = OpenFlags(rawValue: 0o1000)
+    public static let readOnly = OpenFlags([])
+    public static let writeOnly = OpenFlags(rawValue: 0o1)
+    public static let readWrite = OpenFlags(rawValue: 0o2)
+    public static let create = OpenFlags(rawValue: 0o100)
+    public static let exclusive = OpenFlags(rawValue: 0o200)
+    public static let truncate = OpenFlags(rawValue: 0o1000)
     /// Opening a FIFO or device does not wait.
-    package static let nonBlocking = OpenFlags(rawValue: 0o4000)
-    package static let directory = OpenFlags(rawValue: 0o200000)
-    package static let noFollow = OpenFlags(rawValue: 0o400000)
+    public static let nonBlocking = OpenFlags(rawValue: 0o4000)
+    public static let directory = OpenFlags(rawValue: 0o200000)
+    public static let noFollow = OpenFlags(rawValue: 0o400000)
     /// A new file without a name in the directory that is opened; it vanishes unless it is given one.
-    package static let unnamed = OpenFlags(rawValue: 0o20200000)
+    public static let unnamed = OpenFlags(rawValue: 0o20200000)
     /// A handle on the name only: no contents, no side effects on devices.
-    package static let pathOnly = OpenFlags(rawValue: 0o10000000)
+    public static let pathOnly = OpenFlags(rawValue: 0o10000000)
 }
 
 /// How openat2(2) resolves.
-package struct ResolveFlags: OptionSet, Sendable {
-    package let rawValue: UInt64
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
+public struct ResolveFlags: OptionSet, Sendable {
+    public let rawValue: UInt64
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
 
     /// Fails with EXDEV where the path enters another mount.
-    package static let noCrossing = ResolveFlags(rawValue: 0x01)
-    package static let noMagicLinks = ResolveFlags(rawValue: 0x02)
-    package static let noSymlinks = ResolveFlags(rawValue: 0x04)
-    package static let beneath = ResolveFlags(rawValue: 0x08)
-    package static let inRoot = ResolveFlags(rawValue: 0x10)
+    public static let noCrossing = ResolveFlags(rawValue: 0x01)
+    public static let noMagicLinks = ResolveFlags(rawValue: 0x02)
+    public static let noSymlinks = ResolveFlags(rawValue: 0x04)
+    public static let beneath = ResolveFlags(rawValue: 0x08)
+    public static let inRoot = ResolveFlags(rawValue: 0x10)
     /// Fails with EAGAIN instead of waiting for a disk.
-    package static let cached = ResolveFlags(rawValue: 0x20)
+    public static let cached = ResolveFlags(rawValue: 0x20)
 }
 
 extension OwnedDescriptor {
     /// Opens `path` relative to the working directory.
-    package static func open(_ path: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0)
+    public static func open(_ path: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0)
         throws(SystemCallError) -> OwnedDescriptor
     {
         // Reason: NamePointer is NUL-terminated and valid during the call. AT_FDCWD is -100.
@@ -79,14 +79,14 @@ extension OwnedDescriptor {
     }
 
     /// Opens `name` in this directory.
-    package func open(_ name: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0)
+    public func open(_ name: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0)
         throws(SystemCallError) -> OwnedDescriptor
     {
         OwnedDescriptor(adopting: try check(openRaw(name, flags, mode: mode), "openat"))
     }
 
     /// As `open`, but returns the negated errno instead of throwing: for callers to whom a failure is ordinary.
-    package func tryOpen(_ name: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0) -> Result<
+    public func tryOpen(_ name: borrowing NamePointer, _ flags: OpenFlags, mode: UInt32 = 0) -> Result<
         Int32, SystemCallError
     > {
         let result = openRaw(name, flags, mode: mode)
@@ -99,7 +99,7 @@ extension OwnedDescriptor {
     }
 
     /// Opens `path` beneath this directory with openat2(2), or one component at a time where there is none.
-    package func open(
+    public func open(
         _ path: borrowing NamePointer, _ flags: OpenFlags, resolve: ResolveFlags, mode: UInt32 = 0
     ) throws(SystemCallError) -> OwnedDescriptor {
         // Reason: NamePointer is NUL-terminated and valid during the call.
@@ -113,7 +113,7 @@ extension OwnedDescriptor {
     }
 
     /// A second descriptor of the same open file.
-    package func duplicate() throws(SystemCallError) -> OwnedDescriptor {
+    public func duplicate() throws(SystemCallError) -> OwnedDescriptor {
         OwnedDescriptor(adopting: try check(ldl_dup(raw), "fcntl"))
     }
 }

@@ -1,8 +1,8 @@
-package import LayerModel
+public import LayerModel
 
 extension PathBytes {
     /// Runs `body` with the path as the kernel takes it.
-    package func withName<Result: ~Copyable>(
+    public func withName<Result: ~Copyable>(
         _ body: (borrowing NamePointer) throws(SystemCallError) -> Result
     ) throws(SystemCallError) -> Result {
         var terminated = bytes
@@ -11,21 +11,21 @@ extension PathBytes {
     }
 
     /// Opens the path, relative to the working directory.
-    package func open(_ flags: OpenFlags) throws(SystemCallError) -> OwnedDescriptor {
+    public func open(_ flags: OpenFlags) throws(SystemCallError) -> OwnedDescriptor {
         try withName { (name) throws(SystemCallError) in try OwnedDescriptor.open(name, flags) }
     }
 
     /// The path with one more component.
-    package func appending(_ name: PathBytes) -> PathBytes {
+    public func appending(_ name: PathBytes) -> PathBytes {
         PathBytes(bytes.last == UInt8(ascii: "/") ? bytes + name.bytes : bytes + [UInt8(ascii: "/")] + name.bytes)
     }
 
     /// The path with one more component.
-    package func appending(_ name: String) -> PathBytes { appending(PathBytes(name)) }
+    public func appending(_ name: String) -> PathBytes { appending(PathBytes(name)) }
 
     /// The directory part and the last component, trailing slashes left out; nil where the last component is no name
     /// that could be created: empty, `.` or `..`.
-    package func splitLast() -> (directory: PathBytes, name: PathBytes)? {
+    public func splitLast() -> (directory: PathBytes, name: PathBytes)? {
         let slash = UInt8(ascii: "/")
         var rest = bytes[...]
         while rest.last == slash { rest.removeLast() }
@@ -40,7 +40,7 @@ extension PathBytes {
 }
 
 /// Runs system calls for `operation` on `path`; a failure becomes a `LayerError`, of the kind `code` if one is given.
-package func attempt<Result: ~Copyable>(
+public func attempt<Result: ~Copyable>(
     _ operation: String, _ path: PathBytes, as code: LayerError.Code? = nil,
     _ body: () throws(SystemCallError) -> Result
 ) throws(LayerError) -> Result {

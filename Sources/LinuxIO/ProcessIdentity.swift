@@ -3,10 +3,10 @@ internal import LayerModel
 
 extension ProcessState {
     /// The user that new files belong to.
-    package static var effectiveUser: UInt32 { geteuid() }
+    public static var effectiveUser: UInt32 { geteuid() }
 
     /// The running kernel's version, as `uname -r` begins; (0, 0) where it cannot be read.
-    package static let kernelVersion: (major: Int, minor: Int) = {
+    public static let kernelVersion: (major: Int, minor: Int) = {
         guard let file = try? OwnedDescriptor.open(NamePointer("/proc/sys/kernel/osrelease"), .readOnly) else {
             return (0, 0)
         }
@@ -18,20 +18,20 @@ extension ProcessState {
     }()
 
     /// Waits.
-    package static func sleep(milliseconds: UInt32) { usleep(milliseconds * 1000) }
+    public static func sleep(milliseconds: UInt32) { usleep(milliseconds * 1000) }
 
     /// The group that new files belong to, unless their directory says otherwise.
-    package static var effectiveGroup: UInt32 { getegid() }
+    public static var effectiveGroup: UInt32 { getegid() }
 }
 
 extension ProcessState {
     /// Whether `trusted.` attributes are out of this process's reach, so that programs beside it, too, have their marks in
     /// `user.` attributes.
-    package static var lacksTrustedAttributes: Bool { isInUserNamespace || effectiveUser != 0 }
+    public static var lacksTrustedAttributes: Bool { isInUserNamespace || effectiveUser != 0 }
 
     /// Whether this process lives in a user namespace of its own, where devices cannot be made and root's ids are
     /// few: its id map is not the whole range onto itself.
-    package static let isInUserNamespace: Bool = {
+    public static let isInUserNamespace: Bool = {
         guard let file = try? OwnedDescriptor.open(NamePointer("/proc/self/uid_map"), .readOnly) else { return false }
         let text = Slab(capacity: 4096)
         guard let count = try? file.read(into: text, 0..<4096) else { return false }

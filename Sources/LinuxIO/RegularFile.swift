@@ -1,23 +1,23 @@
 import Glibc
-package import LayerModel
+public import LayerModel
 
 /// Which file something is: two names with the same identity are names of one file.
 ///
 /// It says so while the file exists; afterwards its number may be given to a new one.
-package struct FileIdentity: BitwiseCopyable, Hashable, Sendable {
-    package var device: UInt64
-    package var inode: UInt64
+public struct FileIdentity: BitwiseCopyable, Hashable, Sendable {
+    public var device: UInt64
+    public var inode: UInt64
 
-    package init(device: UInt64, inode: UInt64) {
+    public init(device: UInt64, inode: UInt64) {
         self.device = device
         self.inode = inode
     }
 
-    package init(_ metadata: EntryMetadata) { self.init(device: metadata.device, inode: metadata.inode) }
+    public init(_ metadata: EntryMetadata) { self.init(device: metadata.device, inode: metadata.inode) }
 }
 
 /// What opening a file for its contents found.
-package enum RegularFile: ~Copyable, Sendable {
+public enum RegularFile: ~Copyable, Sendable {
     /// The file that was expected. Its metadata are those of now: it may have grown, shrunk or been written to.
     case same(OwnedDescriptor, EntryMetadata)
     /// The name stands for something else now, of which nothing was read.
@@ -28,11 +28,11 @@ package enum RegularFile: ~Copyable, Sendable {
 
 extension OpenFlags {
     /// Opening a terminal does not make it this process's own.
-    package static let noControllingTerminal = OpenFlags(rawValue: 0o400)
+    public static let noControllingTerminal = OpenFlags(rawValue: 0o400)
 
     /// How a file that should be a regular one is opened to be read: what it may have become instead neither leads
     /// elsewhere nor makes the call wait.
-    package static let contents: OpenFlags = [.readOnly, .noFollow, .nonBlocking, .noControllingTerminal]
+    public static let contents: OpenFlags = [.readOnly, .noFollow, .nonBlocking, .noControllingTerminal]
 }
 
 /// The one way from a name to contents. Between the look at a name and its opening others may put anything in its place,
@@ -51,7 +51,7 @@ extension OwnedDescriptor {
     /// Opens `name` in this directory for reading, if it is the regular file `expected`, which a look at it found before.
     ///
     /// Throws what opening the expected file failed with.
-    package func openRegular(_ name: borrowing NamePointer, expecting expected: FileIdentity)
+    public func openRegular(_ name: borrowing NamePointer, expecting expected: FileIdentity)
         throws(SystemCallError) -> RegularFile
     {
         let problem: SystemCallError
@@ -81,7 +81,7 @@ extension OwnedDescriptor {
     /// Opens for reading the regular file to which `path` leads beneath this directory.
     ///
     /// Throws EISDIR for a directory, and ENXIO, as for a device that nobody has, for anything else that is no regular file.
-    package func openRegular(_ path: borrowing NamePointer, resolve: ResolveFlags)
+    public func openRegular(_ path: borrowing NamePointer, resolve: ResolveFlags)
         throws(SystemCallError) -> OwnedDescriptor
     {
         let seen = try open(path, .pathOnly, resolve: resolve)
@@ -94,7 +94,7 @@ extension OwnedDescriptor {
     /// Opens for reading the regular file `name` of this directory, links not followed, whichever it is by now.
     ///
     /// Throws as the other one does, and ENOENT where nothing is there.
-    package func openRegular(_ name: borrowing NamePointer) throws(SystemCallError) -> OwnedDescriptor {
+    public func openRegular(_ name: borrowing NamePointer) throws(SystemCallError) -> OwnedDescriptor {
         try metadata(name).requireRegular()
         let file = try open(name, .contents)
         try file.metadata().requireRegular()
@@ -105,7 +105,7 @@ extension OwnedDescriptor {
 extension PathBytes {
     /// Opens for reading the regular file at this path, a link at its end not followed; nil where nothing or something
     /// else is there.
-    package func openRegular() throws(SystemCallError) -> OwnedDescriptor? {
+    public func openRegular() throws(SystemCallError) -> OwnedDescriptor? {
         do throws(SystemCallError) {
             guard let (directory, name) = splitLast() else { return nil }
             let parent = try directory.open([.pathOnly, .directory])

@@ -1,9 +1,9 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 
 extension OwnedDescriptor {
     /// Metadata of `name` in this directory, links not followed; see statx(2).
-    package func metadata(_ name: borrowing NamePointer) throws(SystemCallError) -> EntryMetadata {
+    public func metadata(_ name: borrowing NamePointer) throws(SystemCallError) -> EntryMetadata {
         var result = ldl_stat()
         // Reason: the name is NUL-terminated, the result is a local of the right type. 0x100 is AT_SYMLINK_NOFOLLOW.
         try check(unsafe ldl_statx(raw, name.address, 0x100, &result), "statx")
@@ -11,7 +11,7 @@ extension OwnedDescriptor {
     }
 
     /// As `metadata`, or nil where the name does not exist (ENOENT, and ENOTDIR of a lookup in a non-directory).
-    package func metadataIfPresent(_ name: borrowing NamePointer) throws(SystemCallError) -> EntryMetadata? {
+    public func metadataIfPresent(_ name: borrowing NamePointer) throws(SystemCallError) -> EntryMetadata? {
         var result = ldl_stat()
         // Reason: as above.
         let outcome = unsafe ldl_statx(raw, name.address, 0x100, &result)
@@ -21,7 +21,7 @@ extension OwnedDescriptor {
     }
 
     /// Metadata of this descriptor's own file.
-    package func metadata() throws(SystemCallError) -> EntryMetadata {
+    public func metadata() throws(SystemCallError) -> EntryMetadata {
         var result = ldl_stat()
         // Reason: the result is a local of the right type.
         try check(unsafe ldl_fstat(raw, &result), "fstat")
@@ -29,7 +29,7 @@ extension OwnedDescriptor {
     }
 
     /// The file system's magic number, see statfs(2).
-    package func fileSystemType() throws(SystemCallError) -> Int {
+    public func fileSystemType() throws(SystemCallError) -> Int {
         try check(ldl_filesystem_type(raw), "fstatfs")
     }
 }
@@ -58,8 +58,8 @@ extension EntryMetadata {
 
 extension EntryMetadata {
     /// Time of the last access.
-    package var accessTime: TimeStamp { TimeStamp(seconds: atimeSeconds, nanoseconds: atimeNanoseconds) }
+    public var accessTime: TimeStamp { TimeStamp(seconds: atimeSeconds, nanoseconds: atimeNanoseconds) }
 
     /// Time of the last modification.
-    package var modificationTime: TimeStamp { TimeStamp(seconds: mtimeSeconds, nanoseconds: mtimeNanoseconds) }
+    public var modificationTime: TimeStamp { TimeStamp(seconds: mtimeSeconds, nanoseconds: mtimeNanoseconds) }
 }

@@ -1,28 +1,28 @@
 internal import CLinux
-package import LayerModel
-package import Synchronization
+public import LayerModel
+public import Synchronization
 
 /// Counts that a progress bar reads while the work goes on.
-package final class Progress: Sendable {
+public final class Progress: Sendable {
     /// Bytes done; of the stream for an apply, of the layer for a diff.
-    package let bytes = Atomic<UInt64>(0)
+    public let bytes = Atomic<UInt64>(0)
     /// Entries done.
-    package let entries = Atomic<UInt64>(0)
+    public let entries = Atomic<UInt64>(0)
     /// Bytes in all, 0 while unknown.
-    package let totalBytes = Atomic<UInt64>(0)
+    public let totalBytes = Atomic<UInt64>(0)
     /// Entries in all, 0 while unknown.
-    package let totalEntries = Atomic<UInt64>(0)
+    public let totalEntries = Atomic<UInt64>(0)
 
-    package init() {}
+    public init() {}
 }
 
 /// Runs one job with a number of workers, one of them the calling thread.
-package struct WorkerPool: Sendable {
+public struct WorkerPool: Sendable {
     /// Number of workers.
-    package let count: Int
+    public let count: Int
 
     /// `count` nil or 0 means one worker a core.
-    package init(count: Int? = nil) {
+    public init(count: Int? = nil) {
         if let count, count > 0 {
             self.count = min(count, 64)
         } else {
@@ -31,7 +31,7 @@ package struct WorkerPool: Sendable {
     }
 
     /// Cores this process may use.
-    package static var availableCores: Int { max(1, Int(ldl_active_cores())) }
+    public static var availableCores: Int { max(1, Int(ldl_active_cores())) }
 
     /// Runs `body` on the calling thread, and beside it on as many threads of Dispatch as make `count`; returns when all
     /// have ended.
@@ -39,7 +39,7 @@ package struct WorkerPool: Sendable {
     /// The work is such that one worker alone can do all of it: workers that Dispatch has not begun when the caller's ends
     /// never begin (`Helpers`). The first error wins: `cancel` is set, so that the others stop soon, and the error is thrown
     /// when all have.
-    package func run(
+    public func run(
         cancel: CancelFlag, _ body: @escaping @Sendable () throws(LayerError) -> Void
     ) throws(LayerError) {
         let failure = FirstError()
@@ -60,16 +60,16 @@ package struct WorkerPool: Sendable {
 }
 
 /// The first error that any worker met; one that says more replaces a mere "interrupted".
-package final class FirstError: Sendable {
+public final class FirstError: Sendable {
     private let held = Mutex<LayerError?>(nil)
 
-    package init() {}
+    public init() {}
 
-    package func record(_ error: LayerError) {
+    public func record(_ error: LayerError) {
         held.withLock { held in
             if held == nil || (held?.code == .cancelled && error.code != .cancelled) { held = error }
         }
     }
 
-    package var value: LayerError? { held.withLock { $0 } }
+    public var value: LayerError? { held.withLock { $0 } }
 }

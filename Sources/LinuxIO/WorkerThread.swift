@@ -1,11 +1,11 @@
 internal import Glibc
-package import LayerModel
+public import LayerModel
 
 /// A thread that runs one closure and is joined by its owner.
 ///
 /// For what cannot go on without it: Dispatch would give the same a queue of its own, but where the system has no thread left
 /// it waits for ever instead of saying so. What can go on alone takes `Helpers`.
-package struct WorkerThread: ~Copyable {
+public struct WorkerThread: ~Copyable {
     private let thread: pthread_t
 
     private final class Body {
@@ -16,7 +16,7 @@ package struct WorkerThread: ~Copyable {
     /// Starts `body` on a new thread with a 1 MiB stack.
     ///
     /// Throws `.io` when the system gives no thread.
-    package init(_ body: @escaping @Sendable () -> Void) throws(LayerError) {
+    public init(_ body: @escaping @Sendable () -> Void) throws(LayerError) {
         var attributes = pthread_attr_t()
         var thread = pthread_t()
         // Reason: plain pthread use; the body is retained for the thread and released by it.
@@ -43,7 +43,7 @@ package struct WorkerThread: ~Copyable {
     }
 
     /// Waits for the thread to end.
-    package consuming func join() {
+    public consuming func join() {
         let thread = thread
         discard self
         // The thread was created joinable and is joined once.

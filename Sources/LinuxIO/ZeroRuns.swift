@@ -1,7 +1,7 @@
-package import LayerModel
+public import LayerModel
 
 /// Whether long runs of zeros in file contents become holes.
-package enum SparsePolicy: String, Sendable, CaseIterable {
+public enum SparsePolicy: String, Sendable, CaseIterable {
     /// Yes, where the file system has holes.
     case auto
     /// No: every byte is written, so that writing into the file later cannot fail for want of space.
@@ -9,15 +9,15 @@ package enum SparsePolicy: String, Sendable, CaseIterable {
 }
 
 /// Zeros in file contents that are not worth being written.
-package enum ZeroRuns {
+public enum ZeroRuns {
     /// Holes begin and end at multiples of this many bytes of the file, a block of nearly every file system.
-    package static let block = 4096
+    public static let block = 4096
 
     /// A run of this many bytes becomes a hole. Any run of 64 KiB holds 15 whole blocks, wherever it begins.
-    package static let shortest = 15 * block
+    public static let shortest = 15 * block
 
     /// Whether all bytes are zero; true for none. Costs next to nothing where the first bytes are not.
-    package static func isZero(_ bytes: RawSpan) -> Bool {
+    public static func isZero(_ bytes: RawSpan) -> Bool {
         guard bytes.byteCount > 0 else { return true }
         guard bytes[0] == 0 else { return false }
         // Bytes that equal their neighbours all equal the first one, and memcmp compares many at once.
@@ -29,7 +29,7 @@ package enum ZeroRuns {
 ///
 /// The pieces may have any size, and a run may go over several of them: zeros at the end of a piece are kept back until
 /// the next one shows how long the run is. So the file is complete only after `finish`. For one thread.
-package struct SparseWriter: ~Copyable {
+public struct SparseWriter: ~Copyable {
     /// Where the next write goes; zeros kept back belong before what comes next.
     private var offset: Int64
     /// Zeros that are neither written nor left out yet.
@@ -39,11 +39,11 @@ package struct SparseWriter: ~Copyable {
     private let leavesHoles: Bool
 
     /// Bytes from the file's start whose blocks were reserved (`preallocate`), and would fill holes.
-    package var reserved: Int64 = 0
+    public var reserved: Int64 = 0
     /// Bytes written so far, which is what was handed over less the holes.
-    package private(set) var writtenBytes: Int64 = 0
+    public private(set) var writtenBytes: Int64 = 0
     /// Whether a hole was left, or the last bytes may become one.
-    package var hasHoles: Bool { holes > 0 || kept >= Int64(ZeroRuns.shortest) }
+    public var hasHoles: Bool { holes > 0 || kept >= Int64(ZeroRuns.shortest) }
     private var holes = 0
 
     /// What short runs are written from.
@@ -54,16 +54,16 @@ package struct SparseWriter: ~Copyable {
     }()
 
     /// A writer whose first byte goes to `offset`. Nothing but holes may lie behind it, unless `policy` is `.never`.
-    package init(_ policy: SparsePolicy, at offset: Int64 = 0) {
+    public init(_ policy: SparsePolicy, at offset: Int64 = 0) {
         leavesHoles = policy == .auto
         self.offset = offset
     }
 
     /// The place in the file of the next byte handed over.
-    package var position: Int64 { offset + kept }
+    public var position: Int64 { offset + kept }
 
     /// Takes the next bytes of the file.
-    package mutating func write(_ bytes: RawSpan, to file: borrowing OwnedDescriptor) throws(SystemCallError) {
+    public mutating func write(_ bytes: RawSpan, to file: borrowing OwnedDescriptor) throws(SystemCallError) {
         guard leavesHoles else { return try put(bytes, to: file) }
         // Bytes before it are written or left out.
         var start = 0
@@ -90,7 +90,7 @@ package struct SparseWriter: ~Copyable {
 
     /// Writes or leaves out the zeros kept back; returns where the file ends now, which it may have to be told.
     @discardableResult
-    package mutating func settle(_ file: borrowing OwnedDescriptor) throws(SystemCallError) -> Int64 {
+    public mutating func settle(_ file: borrowing OwnedDescriptor) throws(SystemCallError) -> Int64 {
         let count = kept
         kept = 0
         if count >= Int64(ZeroRuns.shortest) {
@@ -102,7 +102,7 @@ package struct SparseWriter: ~Copyable {
     }
 
     /// Deals with the last zeros and gives the file its size, if it ends in a hole.
-    package mutating func finish(_ file: borrowing OwnedDescriptor) throws(SystemCallError) {
+    public mutating func finish(_ file: borrowing OwnedDescriptor) throws(SystemCallError) {
         let size = try settle(file)
         if endsInHole { try file.truncate(to: size) }
         endsInHole = false

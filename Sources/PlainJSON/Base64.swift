@@ -1,7 +1,7 @@
 import LayerModel
 
 /// Base 64 as RFC 4648 has it, with padding.
-package enum Base64 {
+public enum Base64 {
     private static let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     /// The value of each letter, 255 of what is none.
     private static let values: [UInt8] = {
@@ -11,7 +11,7 @@ package enum Base64 {
     }()
 
     /// Writes the text of `bytes` at `start`, where there is room for it; returns its length.
-    package static func encode(_ bytes: RawSpan, into target: inout [UInt8], at start: Int) -> Int {
+    public static func encode(_ bytes: RawSpan, into target: inout [UInt8], at start: Int) -> Int {
         let letters = letters.span
         var out = target.mutableSpan
         var at = start
@@ -36,14 +36,14 @@ package enum Base64 {
     }
 
     /// Appends the text of `bytes`.
-    package static func append(_ bytes: RawSpan, to target: inout [UInt8]) {
+    public static func append(_ bytes: RawSpan, to target: inout [UInt8]) {
         let start = target.count
         target.append(contentsOf: repeatElement(0, count: (bytes.byteCount + 2) / 3 * 4))
         _ = encode(bytes, into: &target, at: start)
     }
 
     /// Appends the bytes that `text` says to `target`; false if it is no base 64, with whatever was appended until then.
-    package static func decode(_ text: RawSpan, into target: inout [UInt8]) -> Bool {
+    public static func decode(_ text: RawSpan, into target: inout [UInt8]) -> Bool {
         guard text.byteCount % 4 == 0 else { return false }
         var count = text.byteCount
         var padding = 0

@@ -1,9 +1,9 @@
-package import LayerModel
+public import LayerModel
 
 /// Why text is no JSON (RFC 8259), or not the JSON that was asked for; and where.
-package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
+public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
     /// What is wrong there.
-    package enum Reason: Equatable, Sendable {
+    public enum Reason: Equatable, Sendable {
         case endOfText
         case unexpectedByte
         case controlInString
@@ -20,16 +20,16 @@ package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
         case wanted(JSONKind)
     }
 
-    package let reason: Reason
+    public let reason: Reason
     /// Bytes before the place.
-    package let offset: Int
+    public let offset: Int
 
-    package init(_ reason: Reason, at offset: Int) {
+    public init(_ reason: Reason, at offset: Int) {
         self.reason = reason
         self.offset = offset
     }
 
-    package var description: String { "\(words) (at byte \(offset) of the JSON)" }
+    public var description: String { "\(words) (at byte \(offset) of the JSON)" }
 
     private var words: String {
         switch reason {
@@ -51,7 +51,7 @@ package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 /// What a value is.
-package enum JSONKind: String, Equatable, Sendable {
+public enum JSONKind: String, Equatable, Sendable {
     case object, array, string, number, null
     case bool = "truth value"
 }
@@ -59,7 +59,7 @@ package enum JSONKind: String, Equatable, Sendable {
 extension LayerError {
     /// The error of whoever needed that JSON.
     @inline(never)
-    package init(_ error: JSONError, _ code: Code, _ operation: String, path: PathBytes? = nil) {
+    public init(_ error: JSONError, _ code: Code, _ operation: String, path: PathBytes? = nil) {
         self.init(code, operation, path: path, cause: .reason(error.description))
     }
 }

@@ -1,39 +1,39 @@
 import LayerModel
 
 /// One JSON object, written as its members are added.
-package struct JSONObject: Sendable {
+public struct JSONObject: Sendable {
     private var writer = JSONWriter()
 
-    package init() {}
+    public init() {}
 
-    package mutating func add(_ name: String, _ value: String) {
+    public mutating func add(_ name: String, _ value: String) {
         writer.name(name)
         writer.string(value)
     }
 
-    package mutating func add(_ name: String, _ value: some BinaryInteger) {
+    public mutating func add(_ name: String, _ value: some BinaryInteger) {
         writer.name(name)
         writer.number(value)
     }
 
-    package mutating func add(_ name: String, _ value: Bool) {
+    public mutating func add(_ name: String, _ value: Bool) {
         writer.name(name)
         writer.bool(value)
     }
 
-    package mutating func add(_ name: String, _ values: [String]) {
+    public mutating func add(_ name: String, _ values: [String]) {
         writer.name(name)
         writer.beginArray()
         for value in values { writer.string(value) }
         writer.endArray()
     }
 
-    package mutating func add(_ name: String, _ value: JSONObject) {
+    public mutating func add(_ name: String, _ value: JSONObject) {
         writer.name(name)
         value.write(to: &writer)
     }
 
-    package mutating func add(_ name: String, _ values: [JSONObject]) {
+    public mutating func add(_ name: String, _ values: [JSONObject]) {
         writer.name(name)
         writer.beginArray()
         for value in values { value.write(to: &writer) }
@@ -41,15 +41,15 @@ package struct JSONObject: Sendable {
     }
 
     /// A duration in seconds, to the microsecond.
-    package mutating func add(_ name: String, seconds: Double) {
+    public mutating func add(_ name: String, seconds: Double) {
         writer.name(name)
         writer.seconds(seconds)
     }
 
     /// The object.
-    package var text: String { "{" + membersText + "}" }
+    public var text: String { "{" + membersText + "}" }
     /// The object without its braces.
-    package var membersText: String { String(decoding: writer.bytes, as: UTF8.self) }
+    public var membersText: String { String(decoding: writer.bytes, as: UTF8.self) }
 
     private func write(to target: inout JSONWriter) {
         target.beginObject()

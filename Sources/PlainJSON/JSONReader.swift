@@ -1,13 +1,13 @@
 import LayerModel
 
 /// How much a reader takes.
-package struct JSONLimits: Sendable {
+public struct JSONLimits: Sendable {
     /// How deep values may be nested; a value that is no object or array has depth 0.
-    package var depth = 64
+    public var depth = 64
     /// Refuse an object that has a name twice. Else the caller sees both, in order.
-    package var refusesRepeatedNames = false
+    public var refusesRepeatedNames = false
 
-    package init(depth: Int = 64, refusesRepeatedNames: Bool = false) {
+    public init(depth: Int = 64, refusesRepeatedNames: Bool = false) {
         self.depth = depth
         self.refusesRepeatedNames = refusesRepeatedNames
     }
@@ -18,10 +18,10 @@ package struct JSONLimits: Sendable {
 /// Strict: no byte order mark, strings are UTF-8, numbers have the form that the rule gives, and `end` refuses everything but
 /// blanks behind the value. Half of a surrogate pair reads U+FFFD. An object is read with `beginObject` and then `nextMember`
 /// until it says false, each member's value with exactly one other call; arrays alike.
-package struct JSONReader: ~Escapable {
+public struct JSONReader: ~Escapable {
     let text: RawSpan
     /// Where the reader stands.
-    package private(set) var position = 0
+    public private(set) var position = 0
     private let limits: JSONLimits
     private var depth = 0
     private var isFirst = false
@@ -30,13 +30,13 @@ package struct JSONReader: ~Escapable {
     private var names = JSONNames()
 
     @_lifetime(copy text)
-    package init(_ text: RawSpan, limits: JSONLimits = JSONLimits()) {
+    public init(_ text: RawSpan, limits: JSONLimits = JSONLimits()) {
         self.text = text
         self.limits = limits
     }
 
     /// What the next value is, from its first byte.
-    package mutating func kind() throws(JSONError) -> JSONKind {
+    public mutating func kind() throws(JSONError) -> JSONKind {
         skipBlanks()
         guard position < text.byteCount else { throw error(.endOfText) }
         switch text[position] {
@@ -50,13 +50,13 @@ package struct JSONReader: ~Escapable {
         }
     }
 
-    package mutating func beginObject() throws(JSONError) {
+    public mutating func beginObject() throws(JSONError) {
         try begin(.object)
         if limits.refusesRepeatedNames { names.begin() }
     }
 
     /// Moves on to the next member's value; false at the object's end, which is passed.
-    package mutating func nextMember() throws(JSONError) -> Bool {
+    public mutating func nextMember() throws(JSONError) -> Bool {
         guard try next(UInt8(ascii: "}")) else {
             if limits.refusesRepeatedNames, !names.end() { throw error(.repeatedName) }
             return false
@@ -73,22 +73,22 @@ package struct JSONReader: ~Escapable {
     }
 
     /// The current member's name; until the next call.
-    package var memberName: JSONText {
+    public var memberName: JSONText {
         @_lifetime(copy self)
         get { JSONText(text.extracting(name), hasEscapes: nameHasEscapes) }
     }
 
     /// Whether the current member has that name.
-    package func isMember(_ text: StaticString) -> Bool { memberName.equals(text) }
+    public func isMember(_ text: StaticString) -> Bool { memberName.equals(text) }
 
-    package mutating func beginArray() throws(JSONError) { try begin(.array) }
+    public mutating func beginArray() throws(JSONError) { try begin(.array) }
 
     /// Moves on to the next element; false at the array's end, which is passed.
-    package mutating func nextElement() throws(JSONError) -> Bool { try next(UInt8(ascii: "]")) }
+    public mutating func nextElement() throws(JSONError) -> Bool { try next(UInt8(ascii: "]")) }
 
     /// A string, in place.
     @_lifetime(copy self)
-    package mutating func string() throws(JSONError) -> JSONText {
+    public mutating func string() throws(JSONError) -> JSONText {
         guard try kind() == .string else { throw error(.wanted(.string)) }
         position += 1
         let start = position
@@ -114,7 +114,7 @@ package struct JSONReader: ~Escapable {
         }
     }
 
-    package mutating func bool() throws(JSONError) -> Bool {
+    public mutating func bool() throws(JSONError) -> Bool {
         guard try kind() == .bool else { throw error(.wanted(.bool)) }
         let value = text[position] == UInt8(ascii: "t")
         try take(word: value ? "true" : "false")
@@ -122,7 +122,7 @@ package struct JSONReader: ~Escapable {
     }
 
     /// Passes over `null`; false, and nothing is passed, where the next value is another.
-    package mutating func takeNull() throws(JSONError) -> Bool {
+    public mutating func takeNull() throws(JSONError) -> Bool {
         guard try kind() == .null else { return false }
         try take(word: "null")
         return true
@@ -130,7 +130,7 @@ package struct JSONReader: ~Escapable {
 
     /// A number's text.
     @_lifetime(copy self)
-    package mutating func number() throws(JSONError) -> RawSpan {
+    public mutating func number() throws(JSONError) -> RawSpan {
         guard try kind() == .number else { throw error(.wanted(.number)) }
         let start = position
         if text[position] == UInt8(ascii: "-") { position += 1 }
@@ -150,7 +150,7 @@ package struct JSONReader: ~Escapable {
     }
 
     /// A number without fraction and exponent, in range.
-    package mutating func int64() throws(JSONError) -> Int64 {
+    public mutating func int64() throws(JSONError) -> Int64 {
         let (magnitude, isNegative, start) = try whole()
         if isNegative {
             guard magnitude <= Int64.min.magnitude else { throw JSONError(.outOfRange, at: start) }
@@ -161,7 +161,7 @@ package struct JSONReader: ~Escapable {
     }
 
     /// The same, from zero on.
-    package mutating func uint64() throws(JSONError) -> UInt64 {
+    public mutating func uint64() throws(JSONError) -> UInt64 {
         let (magnitude, isNegative, start) = try whole()
         guard !isNegative || magnitude == 0 else { throw JSONError(.outOfRange, at: start) }
         return magnitude
@@ -169,7 +169,7 @@ package struct JSONReader: ~Escapable {
 
     /// Passes over any value, all of which must be JSON. Says where it stands.
     @discardableResult
-    package mutating func skip() throws(JSONError) -> Range<Int> {
+    public mutating func skip() throws(JSONError) -> Range<Int> {
         let kind = try kind()
         let start = position
         switch kind {
@@ -188,7 +188,7 @@ package struct JSONReader: ~Escapable {
     }
 
     /// An array of strings.
-    package mutating func strings() throws(JSONError) -> [String] {
+    public mutating func strings() throws(JSONError) -> [String] {
         var strings: [String] = []
         try beginArray()
         while try nextElement() { strings.append(try string().string) }
@@ -196,13 +196,13 @@ package struct JSONReader: ~Escapable {
     }
 
     /// Says that all was read; refuses everything but blanks.
-    package mutating func end() throws(JSONError) {
+    public mutating func end() throws(JSONError) {
         skipBlanks()
         guard position == text.byteCount else { throw error(.bytesBehind) }
     }
 
     /// The error of a caller that does not like what it read last.
-    package func error(_ reason: JSONError.Reason) -> JSONError { JSONError(reason, at: position) }
+    public func error(_ reason: JSONError.Reason) -> JSONError { JSONError(reason, at: position) }
 
     private mutating func begin(_ wanted: JSONKind) throws(JSONError) {
         guard try kind() == wanted else { throw error(.wanted(wanted)) }

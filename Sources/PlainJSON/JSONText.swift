@@ -1,11 +1,11 @@
 import LayerModel
 
 /// A string of JSON where it stands, without its quotes; escapes are undone when somebody looks.
-package struct JSONText: ~Escapable {
+public struct JSONText: ~Escapable {
     /// The string as it stands.
-    package let raw: RawSpan
+    public let raw: RawSpan
     /// Whether it stands for something else than its bytes.
-    package let hasEscapes: Bool
+    public let hasEscapes: Bool
 
     @_lifetime(copy raw)
     init(_ raw: RawSpan, hasEscapes: Bool) {
@@ -14,14 +14,14 @@ package struct JSONText: ~Escapable {
     }
 
     /// Appends what the string says, as UTF-8.
-    package func append(to target: inout [UInt8]) {
+    public func append(to target: inout [UInt8]) {
         guard hasEscapes else { return appendBytes(raw, to: &target) }
         target.reserveCapacity(target.count + raw.byteCount)
         visit { target.append($0) }
     }
 
     /// What the string says, as UTF-8.
-    package func copied() -> [UInt8] {
+    public func copied() -> [UInt8] {
         guard hasEscapes else { return raw.copied() }
         var result: [UInt8] = []
         append(to: &result)
@@ -29,10 +29,10 @@ package struct JSONText: ~Escapable {
     }
 
     /// The string.
-    package var string: String { String(decoding: copied(), as: UTF8.self) }
+    public var string: String { String(decoding: copied(), as: UTF8.self) }
 
     /// Whether it says that ASCII text.
-    package func equals(_ text: StaticString) -> Bool {
+    public func equals(_ text: StaticString) -> Bool {
         guard hasEscapes else { return bytes(raw, equal: text) }
         var count = 0
         var isEqual = true

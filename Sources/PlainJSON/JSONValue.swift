@@ -1,13 +1,13 @@
 import LayerModel
 
 /// A number as its text says it, so that none loses a digit.
-package struct JSONNumber: Equatable, Sendable {
-    package let text: String
+public struct JSONNumber: Equatable, Sendable {
+    public let text: String
 
-    package init(_ value: some BinaryInteger) { text = value.description }
+    public init(_ value: some BinaryInteger) { text = value.description }
 
     /// What is no number is `null`, as it must be.
-    package init(_ value: Double) {
+    public init(_ value: Double) {
         text =
             !value.isFinite
             ? "null" : value == value.rounded() && abs(value) < 9e15 ? Int64(value).description : value.description
@@ -15,13 +15,13 @@ package struct JSONNumber: Equatable, Sendable {
 
     init(checked text: RawSpan) { self.text = String(decoding: text.copied(), as: UTF8.self) }
 
-    package var double: Double? { Double(text) }
+    public var double: Double? { Double(text) }
     /// The number, if it is whole and in range.
-    package var int64: Int64? { Int64(text) }
+    public var int64: Int64? { Int64(text) }
 }
 
 /// A JSON value as a tree, in the order in which its members stand: for small texts that are changed or looked through.
-package indirect enum JSONValue: Equatable, Sendable {
+public indirect enum JSONValue: Equatable, Sendable {
     case null
     case bool(Bool)
     case numeral(JSONNumber)
@@ -30,24 +30,24 @@ package indirect enum JSONValue: Equatable, Sendable {
     /// In the order in which the members stand.
     case object([(String, JSONValue)])
 
-    package static func number(_ value: Double) -> JSONValue { .numeral(JSONNumber(value)) }
+    public static func number(_ value: Double) -> JSONValue { .numeral(JSONNumber(value)) }
 
-    package static func == (left: JSONValue, right: JSONValue) -> Bool { left.bytes() == right.bytes() }
+    public static func == (left: JSONValue, right: JSONValue) -> Bool { left.bytes() == right.bytes() }
 
     /// The first member of that name.
-    package subscript(name: String) -> JSONValue? {
+    public subscript(name: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
         // Strings compare by what they look like, names by their bytes.
         return members.first { $0.0.utf8.elementsEqual(name.utf8) }?.1
     }
 
-    package var number: Double? { if case .numeral(let value) = self { value.double } else { nil } }
-    package var string: String? { if case .string(let value) = self { value } else { nil } }
-    package var members: [(String, JSONValue)] { if case .object(let members) = self { members } else { [] } }
-    package var elements: [JSONValue] { if case .array(let elements) = self { elements } else { [] } }
+    public var number: Double? { if case .numeral(let value) = self { value.double } else { nil } }
+    public var string: String? { if case .string(let value) = self { value } else { nil } }
+    public var members: [(String, JSONValue)] { if case .object(let members) = self { members } else { [] } }
+    public var elements: [JSONValue] { if case .array(let elements) = self { elements } else { [] } }
 
     /// Writes the value on one line.
-    package func write(to writer: inout JSONWriter) {
+    public func write(to writer: inout JSONWriter) {
         switch self {
         case .null: writer.null()
         case .bool(let value): writer.bool(value)
@@ -68,7 +68,7 @@ package indirect enum JSONValue: Equatable, Sendable {
     }
 
     /// The value on one line.
-    package func bytes(_ style: JSONStyle = []) -> [UInt8] {
+    public func bytes(_ style: JSONStyle = []) -> [UInt8] {
         var writer = JSONWriter(style)
         write(to: &writer)
         return writer.bytes
@@ -77,14 +77,14 @@ package indirect enum JSONValue: Equatable, Sendable {
 
 extension JSONValue {
     /// Reads one value and what follows it, which may be blanks only.
-    package init(_ text: RawSpan, limits: JSONLimits = JSONLimits()) throws(JSONError) {
+    public init(_ text: RawSpan, limits: JSONLimits = JSONLimits()) throws(JSONError) {
         var reader = JSONReader(text, limits: limits)
         self = try JSONValue(&reader)
         try reader.end()
     }
 
     /// Reads the next value.
-    package init(_ reader: inout JSONReader) throws(JSONError) {
+    public init(_ reader: inout JSONReader) throws(JSONError) {
         switch try reader.kind() {
         case .null:
             _ = try reader.takeNull()
@@ -109,7 +109,7 @@ extension JSONValue {
     }
 
     /// Reads one value; nil when the text is not JSON, or nested deeper than 64.
-    package init?(parsing text: some Collection<UInt8>) {
+    public init?(parsing text: some Collection<UInt8>) {
         let bytes = Array(text)
         guard let value = try? JSONValue(bytes.rawBytes) else { return nil }
         self = value

@@ -1,60 +1,60 @@
 import LayerModel
 
 /// Which characters of a string are escaped, and how, beyond what RFC 8259 asks for.
-package struct JSONStyle: OptionSet, Sendable {
-    package let rawValue: UInt8
-    package init(rawValue: UInt8) { self.rawValue = rawValue }
+public struct JSONStyle: OptionSet, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// A line feed is `\n`, not `\u000a`.
-    package static let newlines = JSONStyle(rawValue: 1)
+    public static let newlines = JSONStyle(rawValue: 1)
     /// Carriage returns and tabs are `\r` and `\t`.
-    package static let tabs = JSONStyle(rawValue: 2)
+    public static let tabs = JSONStyle(rawValue: 2)
     /// `<` is escaped, so that the text can stand inside a script element.
-    package static let openingBrackets = JSONStyle(rawValue: 4)
+    public static let openingBrackets = JSONStyle(rawValue: 4)
     /// `<`, `>`, `&` and the line ends of JavaScript are escaped.
-    package static let markup = JSONStyle(rawValue: 8)
+    public static let markup = JSONStyle(rawValue: 8)
     /// The control character U+007F is escaped like the others.
-    package static let deletes = JSONStyle(rawValue: 16)
+    public static let deletes = JSONStyle(rawValue: 16)
 
     /// As Go's encoder does: equal contents have equal bytes, and so equal digests.
-    package static let go: JSONStyle = [.newlines, .tabs, .markup]
+    public static let go: JSONStyle = [.newlines, .tabs, .markup]
 }
 
 /// Writes JSON (RFC 8259) into memory, a piece at a time; commas come by themselves.
 ///
 /// Whoever writes much takes `bytes` and calls `removeAll` now and then. Nothing is allocated but for the buffer's growth.
-package struct JSONWriter: Sendable {
+public struct JSONWriter: Sendable {
     /// What was written.
-    package private(set) var bytes: [UInt8] = []
+    public private(set) var bytes: [UInt8] = []
     private let style: JSONStyle
     private var needsComma = false
 
-    package init(_ style: JSONStyle = []) { self.style = style }
+    public init(_ style: JSONStyle = []) { self.style = style }
 
     /// Forgets what was written, but not whether a comma comes next.
-    package mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
+    public mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
 
     /// Takes what was written out; the memory may be given back.
-    package mutating func takeBytes() -> [UInt8] {
+    public mutating func takeBytes() -> [UInt8] {
         var taken: [UInt8] = []
         swap(&taken, &bytes)
         return taken
     }
 
     /// Gives memory back that `takeBytes` took out, for reuse.
-    package mutating func giveBack(_ memory: consuming [UInt8]) {
+    public mutating func giveBack(_ memory: consuming [UInt8]) {
         guard bytes.isEmpty else { return }
         bytes = memory
         bytes.removeAll(keepingCapacity: true)
     }
 
-    package mutating func beginObject() { begin(UInt8(ascii: "{")) }
-    package mutating func endObject() { end(UInt8(ascii: "}")) }
-    package mutating func beginArray() { begin(UInt8(ascii: "[")) }
-    package mutating func endArray() { end(UInt8(ascii: "]")) }
+    public mutating func beginObject() { begin(UInt8(ascii: "{")) }
+    public mutating func endObject() { end(UInt8(ascii: "}")) }
+    public mutating func beginArray() { begin(UInt8(ascii: "[")) }
+    public mutating func endArray() { end(UInt8(ascii: "]")) }
 
     /// The name of the member whose value comes next: ASCII that needs no escapes.
-    package mutating func name(_ name: StaticString) {
+    public mutating func name(_ name: StaticString) {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         put(name)
@@ -63,37 +63,37 @@ package struct JSONWriter: Sendable {
     }
 
     /// The name of the member whose value comes next.
-    package mutating func name(_ name: RawSpan) {
+    public mutating func name(_ name: RawSpan) {
         string(name)
         endName()
     }
 
     @_disfavoredOverload
-    package mutating func name(_ name: String) {
+    public mutating func name(_ name: String) {
         string(name)
         endName()
     }
 
-    package mutating func null() { word("null") }
-    package mutating func bool(_ value: Bool) { word(value ? "true" : "false") }
+    public mutating func null() { word("null") }
+    public mutating func bool(_ value: Bool) { word(value ? "true" : "false") }
 
-    package mutating func number(_ value: some BinaryInteger) {
+    public mutating func number(_ value: some BinaryInteger) {
         if let small = Int64(exactly: value) { number(small) } else { number(UInt64(value)) }
     }
 
-    package mutating func number(_ value: Int64) {
+    public mutating func number(_ value: Int64) {
         beginValue()
         if value < 0 { bytes.append(UInt8(ascii: "-")) }
         putDigits(value.magnitude)
     }
 
-    package mutating func number(_ value: UInt64) {
+    public mutating func number(_ value: UInt64) {
         beginValue()
         putDigits(value)
     }
 
     /// Seconds to the microsecond; what is below zero is zero.
-    package mutating func seconds(_ value: Double) {
+    public mutating func seconds(_ value: Double) {
         beginValue()
         let micros = UInt64((max(0, value) * 1_000_000).rounded())
         putDigits(micros / 1_000_000)
@@ -105,13 +105,13 @@ package struct JSONWriter: Sendable {
         }
     }
 
-    package mutating func string(_ text: String) {
+    public mutating func string(_ text: String) {
         // Reason: bytes have no padding and no alignment.
         string(unsafe text.utf8.span.bytes)
     }
 
     /// Text; of bytes that are not UTF-8 each longest beginning of a character reads U+FFFD.
-    package mutating func string(_ text: RawSpan) {
+    public mutating func string(_ text: RawSpan) {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         putEscaped(text)
@@ -120,7 +120,7 @@ package struct JSONWriter: Sendable {
 
     /// A path of any bytes, as a string that says what a person is shown: control bytes, backslashes and bytes that are
     /// not UTF-8 read `\xNN`. From such text the bytes can be had again.
-    package mutating func path(_ path: RawSpan) {
+    public mutating func path(_ path: RawSpan) {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         PathEscaping.append(path, to: &bytes, inJSON: true)
@@ -128,7 +128,7 @@ package struct JSONWriter: Sendable {
     }
 
     /// A string of characters that need no escapes: a digest, base 64.
-    package mutating func plainString(_ text: RawSpan) {
+    public mutating func plainString(_ text: RawSpan) {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         appendBytes(text, to: &bytes)
@@ -136,7 +136,7 @@ package struct JSONWriter: Sendable {
     }
 
     /// A string of one ASCII letter.
-    package mutating func letter(_ letter: UInt8) {
+    public mutating func letter(_ letter: UInt8) {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         putASCII(letter)
@@ -144,7 +144,7 @@ package struct JSONWriter: Sendable {
     }
 
     /// Bytes as base 64.
-    package mutating func base64(_ value: RawSpan) {
+    public mutating func base64(_ value: RawSpan) {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         Base64.append(value, to: &bytes)
@@ -152,20 +152,20 @@ package struct JSONWriter: Sendable {
     }
 
     /// A value that is JSON already.
-    package mutating func value(_ json: RawSpan) {
+    public mutating func value(_ json: RawSpan) {
         beginValue()
         appendBytes(json, to: &bytes)
     }
 
     /// Begins a line, if a value stands before: the next one then comes first in it.
-    package mutating func beginLine() {
+    public mutating func beginLine() {
         guard needsComma else { return }
         put(",\n")
         needsComma = false
     }
 
     /// Ends a document of which more follow, a line each.
-    package mutating func endLine() {
+    public mutating func endLine() {
         put("\n")
         needsComma = false
     }

@@ -1,9 +1,9 @@
 import LayerModel
 
 /// Paths as one line of text: the same rules as `escapedText`, on bytes and without a String per path.
-package enum PathEscaping {
+public enum PathEscaping {
     /// Whether no byte needs escaping; also false where only a closer look could tell.
-    package static func isPlain(_ path: RawSpan) -> Bool {
+    public static func isPlain(_ path: RawSpan) -> Bool {
         var index = PlainWord.end(path, from: 0)
         while index < path.byteCount {
             guard path[index] == UInt8(ascii: "\"") else { return false }
@@ -14,7 +14,7 @@ package enum PathEscaping {
 
     /// Appends the path with control bytes, backslashes and bytes that are not valid UTF-8 as `\xNN`; with `inJSON` as
     /// the inside of a JSON string, where a backslash is two.
-    package static func append(_ path: RawSpan, to text: inout [UInt8], inJSON: Bool) {
+    public static func append(_ path: RawSpan, to text: inout [UInt8], inJSON: Bool) {
         var index = 0
         while index < path.byteCount {
             let end = PlainWord.end(path, from: index)

@@ -44,7 +44,7 @@ enum UTF8Scan {
 }
 
 /// Whether `text` is UTF-8.
-package func isUTF8(_ text: RawSpan) -> Bool {
+public func isUTF8(_ text: RawSpan) -> Bool {
     var index = 0
     while index < text.byteCount {
         let length = UTF8Scan.length(text, index)

@@ -3,7 +3,7 @@
 /// Where there is a list the group's bits of a mode are its mask; the owning group has the list's own entry, within the mask.
 /// Without the list a user named in it counts as one of the owning group or of the others, and the members of a group named
 /// in it as others, though it may give them less. What a list does not say it does not give.
-package struct AccessLimit: Sendable {
+public struct AccessLimit: Sendable {
     private var mask: UInt32 = 7
     private var owningGroup: UInt32?
     private var other: UInt32?
@@ -12,13 +12,13 @@ package struct AccessLimit: Sendable {
     private var groups: UInt32?
 
     /// The tags of a list's entries, as the kernel has them.
-    package enum Tag {
-        package static let owner: UInt16 = 1
-        package static let user: UInt16 = 2
-        package static let owningGroup: UInt16 = 4
-        package static let group: UInt16 = 8
-        package static let mask: UInt16 = 16
-        package static let other: UInt16 = 32
+    public enum Tag {
+        public static let owner: UInt16 = 1
+        public static let user: UInt16 = 2
+        public static let owningGroup: UInt16 = 4
+        public static let group: UInt16 = 8
+        public static let mask: UInt16 = 16
+        public static let other: UInt16 = 32
     }
 
     /// The limit of a list without entries, which gives nobody but the owner anything.
@@ -26,7 +26,7 @@ package struct AccessLimit: Sendable {
 
     /// The limit of a list as it is kept in an attribute: LE32 version 2, then LE16 tag, LE16 permissions, LE32 id for each
     /// entry. Another form gives nobody but the owner anything.
-    package init(attribute value: [UInt8]) {
+    public init(attribute value: [UInt8]) {
         guard value.count % 8 == 4, value.starts(with: [2, 0, 0, 0]) else { return }
         for start in stride(from: 4, to: value.count, by: 8) {
             take(UInt16(value[start]) | UInt16(value[start + 1]) << 8, UInt32(value[start + 2]))
@@ -54,7 +54,7 @@ package struct AccessLimit: Sendable {
     }
 
     /// What is left of a mode.
-    package func applied(to mode: UInt32) -> UInt32 {
+    public func applied(to mode: UInt32) -> UInt32 {
         let forGroup = mask & (owningGroup ?? 0) & (users ?? 7)
         var forOthers = other ?? 0
         if let named = users ?? groups { forOthers &= mask & named & (groups ?? 7) }

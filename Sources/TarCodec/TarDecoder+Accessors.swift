@@ -35,73 +35,73 @@ extension TarDecoder {
     }
 
     /// The name as the archive has it, not cleaned; empty means the root.
-    package var name: RawSpan {
+    public var name: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.name)) }
     }
 
     /// The target of a symbolic or hard link as the archive has it.
-    package var linkName: RawSpan {
+    public var linkName: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.linkName)) }
     }
 
-    package var userName: RawSpan {
+    public var userName: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.userName)) }
     }
 
-    package var groupName: RawSpan {
+    public var groupName: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: text(texts.groupName)) }
     }
 
-    package var hasAccessTime: Bool { accessTime != nil }
+    public var hasAccessTime: Bool { accessTime != nil }
 
     /// The change time, when the archive has one.
-    package var changeTime: (seconds: Int64, nanoseconds: Int32)? {
+    public var changeTime: (seconds: Int64, nanoseconds: Int32)? {
         // Only records of the entry that was read last count; the others are forgotten before its header.
         pax.has(.ctime) ? PaxReader.time(pax.value(.ctime)) : header.changeSeconds.map { ($0, 0) }
     }
 
     /// The mode as the header has it: `fields` has what lists of access rights make of it.
-    package var headerMode: UInt32 { header.fields.mode }
+    public var headerMode: UInt32 { header.fields.mode }
 
     /// Data extents of a sparse entry; none are empty, and they are sorted and apart.
-    package var sparseExtentCount: Int { isSparse ? sparse.count : 0 }
+    public var sparseExtentCount: Int { isSparse ? sparse.count : 0 }
 
     /// The place in the file of the extent's data, in bytes. `index` is below `sparseExtentCount`.
-    package func sparseExtent(_ index: Int) -> (offset: Int64, length: Int64) {
+    public func sparseExtent(_ index: Int) -> (offset: Int64, length: Int64) {
         let extent = sparse.extents[index]
         return (extent.offset, extent.length)
     }
 
     /// Extended attributes of the entry, sorted by name: those of `SCHILY.xattr.` records, and those of
     /// `LIBARCHIVE.xattr.` and `SCHILY.acl.` records that have no such twin (R10).
-    package var extendedAttributeCount: Int { pax.attributes.count }
+    public var extendedAttributeCount: Int { pax.attributes.count }
 
     /// The attribute's whole name, such as `user.x`. `index` is below `extendedAttributeCount`.
     @_lifetime(borrow self)
-    package func extendedAttributeName(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.name(index)) }
+    public func extendedAttributeName(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.name(index)) }
 
     @_lifetime(borrow self)
-    package func extendedAttributeValue(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.value(index)) }
+    public func extendedAttributeValue(_ index: Int) -> RawSpan { RawSpan(_elements: pax.attributes.value(index)) }
 
     /// Whether the attribute stands in the archive as it is, in a `SCHILY.xattr.` record.
-    package func isPlainAttribute(_ index: Int) -> Bool { pax.attributes.rank(index) == 1 }
+    public func isPlainAttribute(_ index: Int) -> Bool { pax.attributes.rank(index) == 1 }
 
     /// The text of a `SCHILY.acl.access` record, empty when there is none (R10).
-    package var accessControlText: RawSpan {
+    public var accessControlText: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: pax.value(.accessAcl)) }
     }
 
     /// The text of a `SCHILY.acl.default` record, empty when there is none (R10).
-    package var defaultAccessControlText: RawSpan {
+    public var defaultAccessControlText: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: pax.value(.defaultAcl)) }
     }
 
     /// Whether an access control text was left out of the attributes: it is malformed, or names users without a number.
-    package var hasUnusableAccessControl: Bool { pax.hasUnusableAccessControl }
+    public var hasUnusableAccessControl: Bool { pax.hasUnusableAccessControl }
 }

@@ -2,9 +2,9 @@
 ///
 /// The caller owns the stream's bytes and reads file bodies itself; the decoder keeps only the current header, its
 /// meta entries and its sparse map, all bounded by `TarLimits`. After an error every further call throws it again.
-package struct TarDecoder: ~Copyable {
+public struct TarDecoder: ~Copyable {
     /// What a step came to.
-    package enum Step: Sendable, Equatable {
+    public enum Step: Sendable, Equatable {
         /// The whole window was consumed; call again with more bytes, any number of them.
         case needMore(atLeast: Int)
         /// A header is complete. Read the accessors, then consume `storedByteCount` bytes of body and `padding`
@@ -31,11 +31,11 @@ package struct TarDecoder: ~Copyable {
     let limits: TarLimits
     var state = State.header
     var failure: TarError?
-    package internal(set) var offset: UInt64 = 0
+    public internal(set) var offset: UInt64 = 0
     /// Where the current header block starts.
     var headerOffset: UInt64 = 0
     /// Where the current entry's first header block starts, its meta entries included.
-    package internal(set) var entryOffset: UInt64 = 0
+    public internal(set) var entryOffset: UInt64 = 0
     var hasSeenZeroBlock = false
 
     /// The current header block, or its first `headerFilled` bytes.
@@ -59,17 +59,17 @@ package struct TarDecoder: ~Copyable {
     var joinedName: [UInt8] = []
 
     var texts = TextPlaces()
-    package internal(set) var fields = TarFields()
+    public internal(set) var fields = TarFields()
     /// Bytes of the body in the stream: 0 for bodyless types, the data behind the map for sparse entries.
-    package internal(set) var storedByteCount: Int64 = 0
+    public internal(set) var storedByteCount: Int64 = 0
     /// Whether the entry is sparse: its data extents lie in the body one after the other.
-    package internal(set) var isSparse = false
+    public internal(set) var isSparse = false
     /// The access time, when the header has one.
-    package internal(set) var accessTime: (seconds: Int64, nanoseconds: Int32)?
+    public internal(set) var accessTime: (seconds: Int64, nanoseconds: Int32)?
     /// Global PAX headers skipped so far (R6).
-    package internal(set) var globalHeaderCount = 0
+    public internal(set) var globalHeaderCount = 0
 
-    package init(limits: TarLimits = .init()) {
+    public init(limits: TarLimits = .init()) {
         self.limits = limits
         block = [UInt8](repeating: 0, count: Layout.blockSize)
     }
@@ -78,7 +78,7 @@ package struct TarDecoder: ~Copyable {
     ///
     /// With `needMore` the whole window is used up. Errors: `invalidHeader`, `fieldTooLong`, `limitExceeded`,
     /// `nameTooLong`.
-    package mutating func step(_ window: RawSpan) throws(TarError) -> (consumed: Int, step: Step) {
+    public mutating func step(_ window: RawSpan) throws(TarError) -> (consumed: Int, step: Step) {
         if let failure { throw failure }
         var input = Input(Span(_bytes: window))
         var problem: TarProblem?
@@ -107,7 +107,7 @@ package struct TarDecoder: ~Copyable {
     }
 
     /// Reports that the caller consumed bytes of the current entry's body or padding.
-    package mutating func advance(_ byteCount: Int) {
+    public mutating func advance(_ byteCount: Int) {
         guard byteCount > 0 else { return }
         precondition(state == .body, "no body to consume")
         let body = min(Int64(byteCount), remaining)
@@ -120,7 +120,7 @@ package struct TarDecoder: ~Copyable {
     }
 
     /// Tells that the input has ended; throws `unexpectedEOF` unless an archive may end here (R9).
-    package mutating func endOfInput() throws(TarError) {
+    public mutating func endOfInput() throws(TarError) {
         if let failure { throw failure }
         let reason: TarReason
         switch state {
@@ -137,7 +137,7 @@ package struct TarDecoder: ~Copyable {
     }
 
     /// The zero bytes behind the current entry's body, 0 ... 511.
-    package var padding: Int { TarEncoder.padding(after: storedByteCount) }
+    public var padding: Int { TarEncoder.padding(after: storedByteCount) }
 
     private mutating func fail(_ problem: TarProblem?) -> TarError {
         let error = TarError(

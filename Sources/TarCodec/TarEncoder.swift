@@ -1,9 +1,9 @@
 /// Turns one entry's metadata into header blocks, byte for byte as Go's archive/tar does.
 ///
 /// The blocks live in a buffer that is reused: nothing is allocated per entry unless PAX records grow it.
-package struct TarEncoder: ~Copyable {
+public struct TarEncoder: ~Copyable {
     /// Bytes of the end of an archive: two zero blocks (W10).
-    package static let trailerByteCount = 1024
+    public static let trailerByteCount = 1024
     /// Bytes a PAX payload may have (W8).
     static let payloadLimit = 1 << 20
 
@@ -13,15 +13,15 @@ package struct TarEncoder: ~Copyable {
     /// Holds the names of PAX headers while they are cleaned.
     var pathScratch: [UInt8] = []
 
-    package init() {
+    public init() {
         storage = [UInt8](repeating: 0, count: 4 * Layout.blockSize)
     }
 
     /// The zero bytes that follow a body of `size` bytes, 0 ... 511 (W10).
-    @inlinable package static func padding(after size: Int64) -> Int { Int(truncatingIfNeeded: -(size & 511) & 511) }
+    @inlinable public static func padding(after size: Int64) -> Int { Int(truncatingIfNeeded: -(size & 511) & 511) }
 
     /// The blocks of the last `encode`, a multiple of 512 bytes; valid until the next one.
-    package var blocks: RawSpan {
+    public var blocks: RawSpan {
         @_lifetime(borrow self)
         get { RawSpan(_elements: storage.span.extracting(0..<used)) }
     }
@@ -29,12 +29,12 @@ package struct TarEncoder: ~Copyable {
     /// Adds an extended attribute to the next header; of equal names the last one counts.
     ///
     /// `name` is the attribute's whole name, such as `user.x`, without any PAX prefix.
-    package mutating func addExtendedAttribute(name: RawSpan, value: RawSpan) {
+    public mutating func addExtendedAttribute(name: RawSpan, value: RawSpan) {
         attributes.append(name: Span(_bytes: name), value: Span(_bytes: value))
     }
 
     /// Whether a PAX record can name an attribute: not where the name is empty or has `=` or NUL in it.
-    package static func canWriteAttribute(named name: RawSpan) -> Bool {
+    public static func canWriteAttribute(named name: RawSpan) -> Bool {
         let name = Span<UInt8>(_bytes: name)
         return name.count > 0 && Octets.firstIndex(of: UInt8(ascii: "="), in: name, name.indices) == nil
             && !Octets.containsNul(name)
@@ -42,7 +42,7 @@ package struct TarEncoder: ~Copyable {
 
     /// Takes back the largest of the collected attributes until the rest fits into one PAX header, beside `textByteCount`
     /// bytes of the entry's names; returns the names of those taken back.
-    package mutating func dropAttributesThatDoNotFit(textByteCount: Int) -> [[UInt8]] {
+    public mutating func dropAttributesThatDoNotFit(textByteCount: Int) -> [[UInt8]] {
         // Room for the numbers, and for the keys and lengths of all records that are no attributes.
         let rest = textByteCount + 1024
         var dropped: [[UInt8]] = []
@@ -56,7 +56,7 @@ package struct TarEncoder: ~Copyable {
     ///
     /// A directory's `name` ends in a slash. The size is written as given for every type. Collected attributes are
     /// used up, also when this throws; after an error `blocks` is empty.
-    package mutating func encode(
+    public mutating func encode(
         _ fields: TarFields, name: RawSpan, linkName: RawSpan, userName: RawSpan, groupName: RawSpan,
         format: TarWriteFormat
     ) throws(TarError) {

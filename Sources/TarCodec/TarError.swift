@@ -1,7 +1,7 @@
 /// Why an archive was refused, or a header could not be written.
-package struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
+public struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The kinds that callers treat differently.
-    package enum Kind: Sendable {
+    public enum Kind: Sendable {
         case invalidHeader
         case unexpectedEOF
         /// A meta payload is larger than allowed.
@@ -13,22 +13,22 @@ package struct TarError: Error, Equatable, Sendable, CustomStringConvertible {
         case cannotEncode
     }
 
-    package let kind: Kind
+    public let kind: Kind
     /// Where the header block starts, in bytes of the uncompressed stream; 0 from the encoder.
-    package let offset: UInt64
-    package let reason: TarReason
+    public let offset: UInt64
+    public let reason: TarReason
 
-    package init(_ kind: Kind, _ reason: TarReason, offset: UInt64 = 0) {
+    public init(_ kind: Kind, _ reason: TarReason, offset: UInt64 = 0) {
         self.kind = kind
         self.offset = offset
         self.reason = reason
     }
 
-    package var description: String { "\(reason.description) (header at byte \(offset))" }
+    public var description: String { "\(reason.description) (header at byte \(offset))" }
 }
 
 /// The precise cause of a `TarError`.
-package enum TarReason: UInt8, Sendable, CustomStringConvertible {
+public enum TarReason: UInt8, Sendable, CustomStringConvertible {
     case badChecksum, badNumber, negativeSize, blockAfterZeroBlock
     case truncatedHeader, truncatedMeta, truncatedBody, truncatedSparseMap
     case metaTooLong, badPaxRecord, nulInPaxRecord, badPaxNumber, badPaxTime, badAttributeEncoding
@@ -37,7 +37,7 @@ package enum TarReason: UInt8, Sendable, CustomStringConvertible {
     case typeNotWritable, trailingSlash, negativeNumber, numberTooLarge, nulInName, badAttributeName
     case recordsTooLong
 
-    package var description: String {
+    public var description: String {
         switch self {
         case .badChecksum: "the header's checksum is wrong"
         case .badNumber: "a number in the header is malformed or too large"

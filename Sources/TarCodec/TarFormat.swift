@@ -1,45 +1,45 @@
 /// The type flags of tar headers, as the byte that stands in the header (W3, R7).
-package enum TarType {
+public enum TarType {
     /// Type NUL of old archives; the decoder never surfaces it, it becomes `regular` or `directory` (R7).
-    package static let legacyRegular: UInt8 = 0
-    package static let regular = UInt8(ascii: "0")
-    package static let hardLink = UInt8(ascii: "1")
-    package static let symbolicLink = UInt8(ascii: "2")
-    package static let character = UInt8(ascii: "3")
-    package static let block = UInt8(ascii: "4")
-    package static let directory = UInt8(ascii: "5")
-    package static let fifo = UInt8(ascii: "6")
-    package static let contiguous = UInt8(ascii: "7")
-    package static let paxHeader = UInt8(ascii: "x")
-    package static let paxGlobal = UInt8(ascii: "g")
-    package static let gnuLongName = UInt8(ascii: "L")
-    package static let gnuLongLink = UInt8(ascii: "K")
-    package static let gnuSparse = UInt8(ascii: "S")
-    package static let gnuVolume = UInt8(ascii: "V")
+    public static let legacyRegular: UInt8 = 0
+    public static let regular = UInt8(ascii: "0")
+    public static let hardLink = UInt8(ascii: "1")
+    public static let symbolicLink = UInt8(ascii: "2")
+    public static let character = UInt8(ascii: "3")
+    public static let block = UInt8(ascii: "4")
+    public static let directory = UInt8(ascii: "5")
+    public static let fifo = UInt8(ascii: "6")
+    public static let contiguous = UInt8(ascii: "7")
+    public static let paxHeader = UInt8(ascii: "x")
+    public static let paxGlobal = UInt8(ascii: "g")
+    public static let gnuLongName = UInt8(ascii: "L")
+    public static let gnuLongLink = UInt8(ascii: "K")
+    public static let gnuSparse = UInt8(ascii: "S")
+    public static let gnuVolume = UInt8(ascii: "V")
 
     /// Whether entries of this type never carry a body, whatever their size says (R7).
-    @inlinable package static func isBodyless(_ type: UInt8) -> Bool { type >= hardLink && type <= fifo }
+    @inlinable public static func isBodyless(_ type: UInt8) -> Bool { type >= hardLink && type <= fifo }
 }
 
 /// The numbers of one entry; its names travel beside it as spans.
-package struct TarFields: BitwiseCopyable, Sendable, Equatable {
+public struct TarFields: BitwiseCopyable, Sendable, Equatable {
     /// One of `TarType`, or a byte this module does not know.
-    package var type: UInt8
+    public var type: UInt8
     /// Mode as in the header, file-type bits included when the writer put them there.
-    package var mode: UInt32
-    package var uid: Int64
-    package var gid: Int64
+    public var mode: UInt32
+    public var uid: Int64
+    public var gid: Int64
     /// Bytes of the file: for sparse entries the expanded size; for bodyless types whatever the header claims.
-    package var size: Int64
+    public var size: Int64
     /// Seconds since 1970, rounded down.
-    package var mtimeSeconds: Int64
+    public var mtimeSeconds: Int64
     /// 0 ... 999,999,999.
-    package var mtimeNanoseconds: Int32
-    package var deviceMajor: Int64
-    package var deviceMinor: Int64
+    public var mtimeNanoseconds: Int32
+    public var deviceMajor: Int64
+    public var deviceMinor: Int64
 
     /// A regular file with every number zero.
-    package init() {
+    public init() {
         type = TarType.regular
         mode = 0
         uid = 0
@@ -53,7 +53,7 @@ package struct TarFields: BitwiseCopyable, Sendable, Equatable {
 }
 
 /// How the encoder picks the form of a header.
-package enum TarWriteFormat: Sendable {
+public enum TarWriteFormat: Sendable {
     /// USTAR when it suffices, else PAX (W4–W9). The time is rounded down to whole seconds.
     case pax
     /// The same with the time to the nanosecond.
@@ -63,20 +63,20 @@ package enum TarWriteFormat: Sendable {
 }
 
 /// Bounds the decoder keeps, so that an archive cannot make it use much memory.
-package struct TarLimits: Sendable {
+public struct TarLimits: Sendable {
     /// Bytes of one meta payload: PAX records, GNU long name, GNU long link (R4).
-    package var metaPayload = 1 << 20
+    public var metaPayload = 1 << 20
     /// Data extents of one sparse file (R8).
-    package var sparseExtents = 65_536
+    public var sparseExtents = 65_536
     /// Bytes of a sparse map, as text or as extension blocks (R8).
-    package var sparseMapText = 1 << 20
+    public var sparseMapText = 1 << 20
     /// Bytes of a name or link name (R11).
-    package var name = 4095
+    public var name = 4095
     /// Bytes between two slashes of a name (R11). The last component may have four more if it begins with `.wh.`: it marks
     /// the deletion of a name that has no more than this, and never becomes a name itself.
-    package var nameComponent = 255
+    public var nameComponent = 255
 
-    package init() {}
+    public init() {}
 }
 
 /// Sizes and places inside a 512-byte header.

@@ -2,16 +2,16 @@ import CISAL
 import LayerModel
 
 /// How the frames of a layer that can be read in parts are compressed.
-package enum FrameCodec: Sendable, Equatable {
+public enum FrameCodec: Sendable, Equatable {
     /// zstd frames with checksum and size.
     case zstd(level: Int)
     /// gzip members.
     case gzip(level: Int)
 
-    package var isZstd: Bool { if case .zstd = self { true } else { false } }
+    public var isZstd: Bool { if case .zstd = self { true } else { false } }
 
     /// Whether the level is one of the codec's.
-    package var hasValidLevel: Bool {
+    public var hasValidLevel: Bool {
         switch self {
         case .zstd(let level): ZstdLevel.range.contains(level)
         case .gzip(let level): GzipLevel.range.contains(level)

@@ -1,13 +1,13 @@
 import CISAL
 import CZstd
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// Decompresses a part of a file frame by frame, or member by member, and says where each of them ends.
 @safe
-package struct FrameStream: ~Copyable {
+public struct FrameStream: ~Copyable {
     /// What a step came to.
-    package enum Step: Sendable, Equatable {
+    public enum Step: Sendable, Equatable {
         /// The slab is full, or input was used up.
         case more
         /// A frame ended here; skippable ones hold nothing.
@@ -17,7 +17,7 @@ package struct FrameStream: ~Copyable {
     }
 
     /// Bytes of the file before what comes next.
-    package private(set) var position: UInt64
+    public private(set) var position: UInt64
     private let end: UInt64
     private let format: LayerFormat
     private let input = Slab(capacity: 256 << 10)
@@ -27,15 +27,15 @@ package struct FrameStream: ~Copyable {
     private var header: GzipHeader?
 
     /// Reads `range` of a file, which is in `format`: zstd or gzip.
-    package init(_ format: LayerFormat, range: Range<UInt64>) throws(LayerError) {
+    public init(_ format: LayerFormat, range: Range<UInt64>) throws(LayerError) {
         self.format = format
         position = range.lowerBound
         end = range.upperBound
         switch format {
         case .zstd:
-            unsafe state = nil
             // Reason, here and below: both belong to this value, are made here and freed once, in deinit; the buffers that the
             // libraries get are used during the calls, within their bounds.
+            unsafe state = nil
             unsafe context = ZSTD_createDCtx()
             unsafe ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, 27)
         case .gzip:
@@ -56,7 +56,7 @@ package struct FrameStream: ~Copyable {
     }
 
     /// Puts the next bytes behind those of `slab`, none beyond the end of a frame.
-    package mutating func next(_ slab: Slab, from file: borrowing OwnedDescriptor) throws(LayerError) -> Step {
+    public mutating func next(_ slab: Slab, from file: borrowing OwnedDescriptor) throws(LayerError) -> Step {
         while slab.end < slab.capacity {
             // What the libraries still hold of a frame that is complete comes out without input.
             var hasInput = input.count > 0

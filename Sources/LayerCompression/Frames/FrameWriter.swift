@@ -1,34 +1,34 @@
-package import LayerModel
+public import LayerModel
 
 /// Where a piece came to lie.
-package struct WrittenPiece: Sendable {
+public struct WrittenPiece: Sendable {
     /// Whatever its owner calls it.
-    package var id: Int
+    public var id: Int
     /// Bytes of the output before its frame.
-    package var offset: UInt64
+    public var offset: UInt64
     /// Bytes of the output before the next frame.
-    package var end: UInt64
+    public var end: UInt64
     /// Bytes of the uncompressed frame before it.
-    package var innerOffset: Int
-    package var digest: Digest
+    public var innerOffset: Int
+    public var digest: Digest
 }
 
 /// Writes a stream as frames that can be decompressed alone, compressed by any number of threads.
 ///
 /// The owner says where frames begin, and which parts of them are pieces with a digest. The output depends on that and on
 /// the codec only. `base` is only called on the caller's thread, in stream order.
-package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
+public struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     /// The longest frame: a longer one is continued in another.
-    package static var longestFrame: Int { (4 << 20) + (256 << 10) }
+    public static var longestFrame: Int { (4 << 20) + (256 << 10) }
 
     /// The sink that takes the frames.
-    package private(set) var base: Base
+    public private(set) var base: Base
     /// Bytes written to `base`.
-    package private(set) var outputBytes: UInt64 = 0
+    public private(set) var outputBytes: UInt64 = 0
     /// Frames written.
-    package private(set) var frameCount = 0
+    public private(set) var frameCount = 0
     /// Pieces that were written since somebody took them, in order.
-    package var written: [WrittenPiece] = []
+    public var written: [WrittenPiece] = []
     private let owner: CompressionCrewOwner<FrameBatch>
     private let inFlightLimit: Int
     private let inputs: SlabPool
@@ -44,7 +44,7 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     private static var slabCapacity: Int { longestFrame + enough }
 
     /// Takes over `base`; `workers` threads at most compress (at least one). Throws `invalidArgument` for a level that is none.
-    package init(_ base: consuming Base, _ codec: FrameCodec, workers: Int) throws(LayerError) {
+    public init(_ base: consuming Base, _ codec: FrameCodec, workers: Int) throws(LayerError) {
         guard codec.hasValidLevel else {
             throw LayerError(.invalidArgument, "compress the layer", cause: .reason("there is no such level"))
         }
@@ -59,13 +59,13 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Gives the sink back.
-    package consuming func takeBase() -> Base { base }
+    public consuming func takeBase() -> Base { base }
 
     /// Uncompressed bytes of the frame that is open.
-    package var frameByteCount: Int { batch.input.end - frameStart }
+    public var frameByteCount: Int { batch.input.end - frameStart }
 
     /// Adds bytes to the open frame; where it would become too long, it ends and another begins.
-    package mutating func append(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func append(_ bytes: RawSpan) throws(LayerError) {
         var at = 0
         while at < bytes.byteCount {
             if frameByteCount == Self.longestFrame { try cut() }
@@ -76,7 +76,7 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Adds a few zero bytes to the open frame.
-    package mutating func append(zeros: Int) throws(LayerError) {
+    public mutating func append(zeros: Int) throws(LayerError) {
         var left = zeros
         while left > 0 {
             if frameByteCount == Self.longestFrame { try cut() }
@@ -87,7 +87,7 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Ends the open frame, unless it is empty.
-    package mutating func cut() throws(LayerError) {
+    public mutating func cut() throws(LayerError) {
         precondition(pieceStart == nil, "a piece lies in one frame")
         guard frameByteCount > 0 else { return }
         batch.close(from: frameStart)
@@ -95,7 +95,7 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// A frame of zeros, which is a piece.
-    package mutating func append(zeroFrame zeros: Int64, piece id: Int) throws(LayerError) {
+    public mutating func append(zeroFrame zeros: Int64, piece id: Int) throws(LayerError) {
         try cut()
         batch.close(zeros: zeros, piece: id)
         // It may need much time, and its output lies apart.
@@ -103,14 +103,14 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Says that what is appended from here on is a piece, of at most 4 MiB.
-    package mutating func beginPiece(_ id: Int) {
+    public mutating func beginPiece(_ id: Int) {
         precondition(pieceStart == nil)
         pieceStart = batch.input.end
         pieceID = id
     }
 
     /// Ends the piece; its bytes are lent to `body` before anybody else gets them.
-    package mutating func endPiece(_ body: (RawSpan) -> Void = { _ in }) {
+    public mutating func endPiece(_ body: (RawSpan) -> Void = { _ in }) {
         guard let start = pieceStart else { return }
         pieceStart = nil
         let input = batch.input
@@ -120,11 +120,11 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Bytes of the piece that is open.
-    package var pieceByteCount: Int { pieceStart.map { batch.input.end - $0 } ?? 0 }
-    package var isInPiece: Bool { pieceStart != nil }
+    public var pieceByteCount: Int { pieceStart.map { batch.input.end - $0 } ?? 0 }
+    public var isInPiece: Bool { pieceStart != nil }
 
     /// Ends the open frame and writes all there are.
-    package mutating func finishFrames() throws(LayerError) {
+    public mutating func finishFrames() throws(LayerError) {
         try cut()
         if !batch.frames.isEmpty { try submit() }
         while !inFlight.isEmpty { try writeOldest() }
@@ -132,13 +132,13 @@ package struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Writes bytes as they are; after `finishFrames`.
-    package mutating func writePlain(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func writePlain(_ bytes: RawSpan) throws(LayerError) {
         try base.write(bytes)
         outputBytes += UInt64(bytes.byteCount)
     }
 
     /// Finishes the base.
-    package mutating func finish() throws(LayerError) { try base.finish() }
+    public mutating func finish() throws(LayerError) { try base.finish() }
 
     private mutating func closed() throws(LayerError) {
         frameStart = batch.input.end

@@ -1,7 +1,7 @@
 import LayerModel
 
 /// A gzip member that is made in memory.
-package struct MemberBody: ~Copyable {
+public struct MemberBody: ~Copyable {
     private let deflater: PieceDeflater
     private let piece = Slab(capacity: PieceDeflater.window + GzipPiece.byteCount, headroom: PieceDeflater.window)
     private let output = Slab(capacity: PieceDeflater.outputBound(GzipPiece.byteCount))
@@ -10,9 +10,9 @@ package struct MemberBody: ~Copyable {
     private var bytes = GzipMember.header
     private var byteCount: UInt64 = 0
 
-    package init(level: Int) { deflater = PieceDeflater(level: level) }
+    public init(level: Int) { deflater = PieceDeflater(level: level) }
 
-    package mutating func append(_ bytes: RawSpan) {
+    public mutating func append(_ bytes: RawSpan) {
         var at = 0
         while at < bytes.byteCount {
             let count = min(bytes.byteCount - at, piece.capacity - piece.end)
@@ -23,7 +23,7 @@ package struct MemberBody: ~Copyable {
     }
 
     /// The whole member.
-    package consuming func finish() -> [UInt8] {
+    public consuming func finish() -> [UInt8] {
         flush()
         return bytes + GzipMember.trailer(checksum.checksum, byteCount)
     }

@@ -1,16 +1,16 @@
 import CZstd
-package import LayerModel
+public import LayerModel
 
 /// Text that is kept in memory until its length is known, compressed meanwhile.
-package final class PackedText {
+public final class PackedText {
     private var pieces: [(packed: [UInt8], byteCount: Int)] = []
     /// Bytes of the text.
-    package private(set) var byteCount: UInt64 = 0
+    public private(set) var byteCount: UInt64 = 0
 
-    package init() {}
+    public init() {}
 
     /// Adds text; a call is worth some thousand bytes.
-    package func append(_ text: RawSpan) throws(LayerError) {
+    public func append(_ text: RawSpan) throws(LayerError) {
         guard text.byteCount > 0 else { return }
         var packed = [UInt8](repeating: 0, count: ZSTD_compressBound(text.byteCount))
         // Reason: libzstd reads the text and writes the array inside their bounds, during the call.
@@ -29,7 +29,7 @@ package final class PackedText {
     }
 
     /// Gives the text, a piece at a time.
-    package func forEach(_ body: (RawSpan) throws(LayerError) -> Void) throws(LayerError) {
+    public func forEach(_ body: (RawSpan) throws(LayerError) -> Void) throws(LayerError) {
         for (packed, count) in pieces {
             var text = [UInt8](repeating: 0, count: count)
             // Reason: as above.

@@ -1,14 +1,14 @@
 import Synchronization
 
 /// A count of bytes that one thread raises and any thread reads, for progress displays.
-package final class ByteCounter: Sendable {
+public final class ByteCounter: Sendable {
     private let count = Atomic<UInt64>(0)
 
     /// Begins at zero.
-    package init() {}
+    public init() {}
 
     /// Bytes so far.
-    package var value: UInt64 { count.load(ordering: .relaxed) }
+    public var value: UInt64 { count.load(ordering: .relaxed) }
 
     func add(_ bytes: Int) {
         count.wrappingAdd(UInt64(bytes), ordering: .relaxed)

@@ -1,11 +1,11 @@
 import Glibc
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// Bytes of a layer from somewhere else than a descriptor, such as a library user's own reader.
 ///
 /// Called from one thread at a time, which may be any.
-package protocol ForeignInput: Sendable {
+public protocol ForeignInput: Sendable {
     /// Appends the next bytes, as many as there is room for at most; none at the end. May wait.
     func read(into buffer: inout OutputRawSpan) throws(LayerError)
 }

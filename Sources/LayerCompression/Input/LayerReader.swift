@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// Reads a layer from a descriptor, decompresses it and computes its digests, each on a thread of its own, while the
@@ -6,7 +6,7 @@ import LinuxIO
 ///
 /// Decompression happens in this process only. Giving up early is fine: dropping the reader ends its threads, even
 /// when they are blocked in the kernel.
-package struct LayerReader: SlabSource, ~Copyable {
+public struct LayerReader: SlabSource, ~Copyable {
     private let pipeline: ReaderPipeline
     private let maxTrailingBytes: UInt64?
     private let cancel: CancelFlag?
@@ -17,14 +17,14 @@ package struct LayerReader: SlabSource, ~Copyable {
     /// `format` nil means: look at the first bytes (A3). Callers that know the media type to be an uncompressed tar
     /// pass `.none` (A5). A stream of no bytes is an empty layer in every format (A4). Throws when the system has no
     /// room for a thread; everything else shows in `next`.
-    package init(
+    public init(
         descriptor: Int32, format: LayerFormat? = nil, options: LayerReaderOptions = LayerReaderOptions()
     ) throws(LayerError) {
         try self.init(.descriptor(descriptor), format, options)
     }
 
     /// The same for bytes that `input` reads, on a thread of the reader's.
-    package init(
+    public init(
         _ input: any ForeignInput, format: LayerFormat? = nil, options: LayerReaderOptions = LayerReaderOptions()
     ) throws(LayerError) {
         try self.init(.foreign(input), format, options)
@@ -44,14 +44,14 @@ package struct LayerReader: SlabSource, ~Copyable {
     ///
     /// Throws `invalidArchive` for damaged or truncated streams and trailing garbage, `limitExceeded`, `cancelled`,
     /// or the error of the read call. Bytes decoded before the error come first.
-    package mutating func next() throws(LayerError) -> Slab? {
+    public mutating func next() throws(LayerError) -> Slab? {
         try cancel?.check("read the layer")
         let slab = try pipeline.exchange.next()
         if slab == nil { isAtEnd = true }
         return slab
     }
 
-    package mutating func recycle(_ slab: consuming Slab) {
+    public mutating func recycle(_ slab: consuming Slab) {
         pipeline.exchange.recycle(slab)
     }
 
@@ -59,7 +59,7 @@ package struct LayerReader: SlabSource, ~Copyable {
     ///
     /// Throws `limitExceeded` after `maxTrailingBytes`, and whatever `next` throws. Returns the number of bytes.
     @discardableResult
-    package mutating func drain() throws(LayerError) -> UInt64 {
+    public mutating func drain() throws(LayerError) -> UInt64 {
         var byteCount: UInt64 = 0
         while let slab = try next() {
             byteCount += UInt64(slab.count)
@@ -76,7 +76,7 @@ package struct LayerReader: SlabSource, ~Copyable {
     /// The lengths and digests, after `next` returned nil or `drain` returned.
     ///
     /// Throws `invalidArgument` before the end of the stream.
-    package mutating func finish() throws(LayerError) -> LayerSummary {
+    public mutating func finish() throws(LayerError) -> LayerSummary {
         guard isAtEnd, let summary = pipeline.finish() else {
             throw LayerError(
                 .invalidArgument, "finish the layer", cause: .reason("the stream has not been read to its end"))

@@ -1,41 +1,41 @@
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// What a `LayerReader` computes on the way, and what bounds it keeps.
-package struct LayerReaderOptions: Sendable {
+public struct LayerReaderOptions: Sendable {
     /// Compute the digest of the bytes as they are read (the layer's digest in a registry).
-    package var hashCompressed = false
+    public var hashCompressed = false
     /// Compute the digest of the uncompressed stream (the diff ID).
-    package var hashUncompressed = false
+    public var hashUncompressed = false
     /// The most uncompressed bytes accepted; nil for no limit.
-    package var maxUncompressedBytes: UInt64?
+    public var maxUncompressedBytes: UInt64?
     /// The most uncompressed bytes accepted for each compressed one; nil for no limit. Not asked before
     /// `ratioGrace` bytes, since small streams of zeros compress a thousandfold and harm nobody.
-    package var maxRatio: UInt64?
+    public var maxRatio: UInt64?
     /// The most bytes that `drain` throws away; nil for no limit.
-    package var maxTrailingBytes: UInt64?
+    public var maxTrailingBytes: UInt64?
     /// Raised by the number of bytes read from the descriptor, for progress displays.
-    package var progress: ByteCounter?
+    public var progress: ByteCounter?
     /// Stops the reader from another thread; `next` then throws `cancelled`.
-    package var cancel: CancelFlag?
+    public var cancel: CancelFlag?
 
     /// Uncompressed bytes before `maxRatio` counts: 64 MiB.
-    package static let ratioGrace: UInt64 = 64 << 20
+    public static let ratioGrace: UInt64 = 64 << 20
 
     /// No digests, no limits.
-    package init() {}
+    public init() {}
 }
 
 /// What a layer's stream was, known at its end.
-package struct LayerSummary: Sendable, Equatable {
+public struct LayerSummary: Sendable, Equatable {
     /// The format that was given or detected.
-    package var format: LayerFormat
+    public var format: LayerFormat
     /// Bytes read from the descriptor.
-    package var compressedBytes: UInt64
+    public var compressedBytes: UInt64
     /// Bytes of the uncompressed stream.
-    package var uncompressedBytes: UInt64
+    public var uncompressedBytes: UInt64
     /// Digest of the bytes read, if it was asked for.
-    package var compressedDigest: Digest?
+    public var compressedDigest: Digest?
     /// Digest of the uncompressed stream, if it was asked for.
-    package var diffID: Digest?
+    public var diffID: Digest?
 }

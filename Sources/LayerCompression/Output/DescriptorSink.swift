@@ -1,20 +1,20 @@
 import Glibc
-package import LayerModel
+public import LayerModel
 
 /// Writes everything to a descriptor that stays the caller's: a file, pipe or socket, blocking or not.
 ///
 /// A reader that has gone shows as `LayerError.io` with EPIPE where the program ignores SIGPIPE, as it should.
-package struct DescriptorSink: ByteSink, ~Copyable {
+public struct DescriptorSink: ByteSink, ~Copyable {
     /// Bytes written so far.
-    package private(set) var byteCount: UInt64 = 0
+    public private(set) var byteCount: UInt64 = 0
     private let descriptor: Int32
 
     /// Borrows `descriptor`, which must stay open until the last call.
-    package init(descriptor: Int32) {
+    public init(descriptor: Int32) {
         self.descriptor = descriptor
     }
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0
         while offset < bytes.byteCount {
             // Reason: the kernel reads at most the given number of bytes, all inside the span.
@@ -36,7 +36,7 @@ package struct DescriptorSink: ByteSink, ~Copyable {
         }
     }
 
-    package mutating func finish() throws(LayerError) {}
+    public mutating func finish() throws(LayerError) {}
 
     private func waitUntilWritable() {
         var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)

@@ -1,27 +1,27 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// Passes bytes on and meanwhile hashes and counts them (A9).
 ///
 /// A short stream is hashed on the caller's thread, a long one on a thread of its own: SHA-256 takes longer than
 /// everything else that happens to a warm tree.
-package struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
+public struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// The sink that the bytes go on to, for reading its results after `finish`.
-    package private(set) var base: Base
+    public private(set) var base: Base
     /// Bytes passed on so far.
-    package private(set) var byteCount: UInt64 = 0
+    public private(set) var byteCount: UInt64 = 0
     private var state = DigestState()
     private var thread: HashThread?
     private var result: Digest?
     private let hashes: Bool
 
     /// Takes over `base`. Without `hashes` it only counts, and slabs go on as they are.
-    package init(_ base: consuming Base, hashes: Bool = true) {
+    public init(_ base: consuming Base, hashes: Bool = true) {
         self.base = base
         self.hashes = hashes
     }
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         byteCount += UInt64(bytes.byteCount)
         try base.write(bytes)
         guard hashes else { return }
@@ -36,7 +36,7 @@ package struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         }
     }
 
-    package mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
+    public mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
         byteCount += UInt64(slab.count)
         guard hashes else { return try base.write(slab, returningTo: pool) }
         try base.write(slab.bytes)
@@ -48,13 +48,13 @@ package struct DigestSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         }
     }
 
-    package mutating func finish() throws(LayerError) {
+    public mutating func finish() throws(LayerError) {
         try base.finish()
         if hashes { result = thread?.finish() ?? state.finalize() }
     }
 
     /// The digest of the whole stream, after `finish`; nil before, and where nothing is hashed.
-    package var digest: Digest? { result }
+    public var digest: Digest? { result }
 
     /// The thread that hashes, started once the stream proves long.
     private mutating func hashThread() throws(LayerError) -> HashThread? {

@@ -1,12 +1,12 @@
-package import LayerModel
+public import LayerModel
 
 /// The gzip levels that exist here, and what they mean.
-package enum GzipLevel {
+public enum GzipLevel {
     /// ISA-L's levels: 0 is fastest, 3 densest.
-    package static let range = 0...3
+    public static let range = 0...3
     /// Used where none is asked for: one percent denser than 1 and as fast. Level 3 gains two percent more for
     /// 40 % more time.
-    package static let standard = 2
+    public static let standard = 2
 }
 
 /// Compresses to one gzip member on several threads.
@@ -15,9 +15,9 @@ package enum GzipLevel {
 /// to the 32 KiB before it. So the output depends on nothing but the input and the level: not on timing, on the
 /// number of workers, or on how the writes were cut. `base` is only called on the caller's thread, in stream order.
 /// Header (D41): no name, time 0, operating system 255.
-package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
+public struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// The sink that takes the compressed bytes.
-    package private(set) var base: Base
+    public private(set) var base: Base
     private let owner: CompressionCrewOwner<DeflateJob>
     private let level: Int
     private let inFlightLimit: Int
@@ -34,7 +34,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// Takes over `base`. `workers` threads at most deflate (at least one); they start when there is work.
     ///
     /// Throws `invalidArgument` for a level outside `GzipLevel.range`.
-    package init(_ base: consuming Base, level: Int? = nil, workers: Int) throws(LayerError) {
+    public init(_ base: consuming Base, level: Int? = nil, workers: Int) throws(LayerError) {
         let level = level ?? GzipLevel.standard
         guard GzipLevel.range.contains(level) else {
             throw LayerError(
@@ -54,7 +54,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
 
     private var crew: CompressionCrew<DeflateJob> { owner.crew }
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0
         while offset < bytes.byteCount {
             let length = min(bytes.byteCount - offset, current.capacity - current.end)
@@ -64,7 +64,7 @@ package struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         }
     }
 
-    package mutating func finish() throws(LayerError) {
+    public mutating func finish() throws(LayerError) {
         if hasSubmitted {
             if current.count > 0 { try submitCurrent() }
             while !inFlight.isEmpty { try writeOldest() }

@@ -1,37 +1,37 @@
-package import LayerModel
+public import LayerModel
 
 /// Keeps everything in memory.
-package struct MemorySink: ByteSink, ~Copyable {
+public struct MemorySink: ByteSink, ~Copyable {
     /// What was written.
-    package private(set) var bytes: [UInt8] = []
+    public private(set) var bytes: [UInt8] = []
     /// Whether `finish` was called.
-    package private(set) var isFinished = false
+    public private(set) var isFinished = false
 
     /// Begins empty.
-    package init() {}
+    public init() {}
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         self.bytes.reserveCapacity(self.bytes.count + bytes.byteCount)
         // Reason: the buffer is only read during the call.
         unsafe bytes.withUnsafeBytes { unsafe self.bytes.append(contentsOf: $0) }
     }
 
-    package mutating func finish() throws(LayerError) {
+    public mutating func finish() throws(LayerError) {
         isFinished = true
     }
 }
 
 /// Counts bytes and forgets them.
-package struct NullSink: ByteSink, ~Copyable {
+public struct NullSink: ByteSink, ~Copyable {
     /// Bytes written so far.
-    package private(set) var byteCount: UInt64 = 0
+    public private(set) var byteCount: UInt64 = 0
 
     /// Begins at zero.
-    package init() {}
+    public init() {}
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         byteCount += UInt64(bytes.byteCount)
     }
 
-    package mutating func finish() throws(LayerError) {}
+    public mutating func finish() throws(LayerError) {}
 }

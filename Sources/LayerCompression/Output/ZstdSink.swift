@@ -1,27 +1,27 @@
 import CZstd
-package import LayerModel
+public import LayerModel
 
 /// The zstd levels that exist here.
-package enum ZstdLevel {
+public enum ZstdLevel {
     /// libzstd's ordinary levels.
-    package static let range = 1...19
+    public static let range = 1...19
     /// Used where none is asked for; zstd's own.
-    package static let standard = 3
+    public static let standard = 3
 }
 
 /// Compresses to one zstd frame with libzstd's threads; a content checksum ends the frame.
 ///
 /// The job size is fixed, so the output depends on the input and the level only, never on the number of workers
 /// or on how the writes were cut. `base` is only called on the caller's thread.
-package struct ZstdSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
+public struct ZstdSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     /// The sink that takes the compressed bytes.
-    package private(set) var base: Base
+    public private(set) var base: Base
     private let encoder: ZstdEncoder
 
     /// Takes over `base`; `workers` threads compress (at least one).
     ///
     /// Throws `invalidArgument` for a level outside `ZstdLevel.range`, and `io` when libzstd gets no memory.
-    package init(_ base: consuming Base, level: Int? = nil, workers: Int) throws(LayerError) {
+    public init(_ base: consuming Base, level: Int? = nil, workers: Int) throws(LayerError) {
         let level = level ?? ZstdLevel.standard
         guard ZstdLevel.range.contains(level) else {
             throw LayerError(
@@ -32,7 +32,7 @@ package struct ZstdSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         self.base = base
     }
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0
         while offset < bytes.byteCount {
             offset += try encoder.compress(bytes.extracting(offset..<bytes.byteCount))
@@ -40,7 +40,7 @@ package struct ZstdSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
         }
     }
 
-    package mutating func finish() throws(LayerError) {
+    public mutating func finish() throws(LayerError) {
         var isComplete = false
         while !isComplete {
             isComplete = try encoder.end()

@@ -1,5 +1,5 @@
 import LayerEngine
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -7,9 +7,9 @@ import LinuxIO
 ///
 /// Kernels with aufs have become rare, so mounting lies behind `AUFSMounts`. A store that Docker left can be read on any
 /// kernel, see `AUFSReader`.
-package final class AUFSDriver: LayerDriver {
-    package let name = DriverName.aufs
-    package let configuration: DriverConfiguration
+public final class AUFSDriver: LayerDriver {
+    public let name = DriverName.aufs
+    public let configuration: DriverConfiguration
     private let looking: AUFSReader
     let store: AUFSStore
     let system: any AUFSMounts
@@ -29,12 +29,12 @@ package final class AUFSDriver: LayerDriver {
     /// Throws `driverUnavailable` where the kernel has no aufs (`AUFS was not found in /proc/filesystems`), in a user
     /// namespace (`AUFS cannot be used in non-init user namespace`), and on file systems that aufs does not work over;
     /// before anything is made.
-    package convenience init(_ configuration: DriverConfiguration) throws(LayerError) {
+    public convenience init(_ configuration: DriverConfiguration) throws(LayerError) {
         try self.init(configuration, system: SystemAUFSMounts())
     }
 
     /// As the public one, with another system.
-    package init(_ configuration: DriverConfiguration, system: any AUFSMounts) throws(LayerError) {
+    public init(_ configuration: DriverConfiguration, system: any AUFSMounts) throws(LayerError) {
         self.configuration = configuration
         self.system = system
         mountOptions = try Self.options(configuration)
@@ -83,11 +83,11 @@ package final class AUFSDriver: LayerDriver {
         }
     }
 
-    package var reader: any StoreReader { looking }
+    public var reader: any StoreReader { looking }
 
     // MARK: layers
 
-    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try refuse(id, options)
         try guarded.withLock(id, sharing: parent) { (_) throws(LayerError) in
             let new = try store.build(id, parent: parent, options)
@@ -105,7 +105,7 @@ package final class AUFSDriver: LayerDriver {
         try view.validate(id)
     }
 
-    package func newLayerTarget(
+    public func newLayerTarget(
         _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) -> ApplyTarget {
         try refuse(id, options)
@@ -147,7 +147,7 @@ package final class AUFSDriver: LayerDriver {
         for name in ["diff", "layers"] { try store.writer.sync(view.home.appending(name)) }
     }
 
-    package func remove(_ id: LayerID) throws(LayerError) {
+    public func remove(_ id: LayerID) throws(LayerError) {
         try view.validate(id)
         if try view.proven(id) == nil, try store.clearUnproven(id) {
             return configuration.log(.debug, "no layer \(id) to remove")
@@ -172,14 +172,14 @@ package final class AUFSDriver: LayerDriver {
         removed?.discard(configuration.log)
     }
 
-    package func finish(_ id: LayerID) throws(LayerError) {
+    public func finish(_ id: LayerID) throws(LayerError) {
         guard view.seesUnfinished else { return }
         try store.unfinished.finish(id, view.unfinishedMark(id))
     }
 
     // MARK: mounting
 
-    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         try view.require(id, "mount the layer")
         return try guarded.withLock(id) { (_) throws(LayerError) in
@@ -249,7 +249,7 @@ package final class AUFSDriver: LayerDriver {
     /// Whether unions get `dirperm1`; nil before the first mount, and where it could not be tried.
     var usesDirperm1: Bool? { hasDirperm1.change { $0 } }
 
-    package func put(_ id: LayerID) throws(LayerError) {
+    public func put(_ id: LayerID) throws(LayerError) {
         guard !AUFSView.isReserved(id.component) else { return }
         try guarded.withLock(id) { (_) throws(LayerError) in
             let target = view.mountPoint(id)
@@ -282,7 +282,7 @@ package final class AUFSDriver: LayerDriver {
                 }
                 if wasSaid { return }
                 return configuration.log(
-                    .warning, "auplink is missing, of the package aufs-tools; hard links across branches may part")
+                    .warning, "auplink is missing, of the public aufs-tools; hard links across branches may part")
             }
             if result.succeeded { return }
             guard result.ending == .exited(22) else {
@@ -295,7 +295,7 @@ package final class AUFSDriver: LayerDriver {
     private static let maximumStack = 64
 
     /// Unmounts every union of the store's layers, and nothing that others mounted (K7).
-    package func cleanup() throws(LayerError) {
+    public func cleanup() throws(LayerError) {
         var first: LayerError?
         for name in try StoreFiles.names(in: view.home.appending("mnt")) {
             let id = LayerID(trusted: name)
@@ -315,7 +315,7 @@ package final class AUFSDriver: LayerDriver {
 
     // MARK: differences
 
-    package func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         try view.require(id, "apply the layer")
         if let parent { try view.require(parent, "apply the layer onto") }
         let own = try guarded.withLock(id) { (_) throws(LayerError) -> ApplyTarget? in
@@ -366,7 +366,7 @@ package final class AUFSDriver: LayerDriver {
         return try ApplyTarget(swap, swap.open, at: contents, .aufs, lowers, .unpacked)
     }
 
-    package func repair() throws(LayerError) -> [Finding] {
+    public func repair() throws(LayerError) -> [Finding] {
         var check = AUFSCheck(view, AUFSMender(store: store, system: system, guarded: guarded))
         return try check.run()
     }

@@ -1,17 +1,17 @@
-package import LayerModel
-package import LayerMounts
+public import LayerModel
+public import LayerMounts
 import LinuxIO
 
 /// One mount(2) of aufs: the first of a layer, or a remount that adds branches below those already there.
-package struct AUFSMountCall: Sendable, Equatable {
-    package var target: PathBytes
-    package var isRemount: Bool
+public struct AUFSMountCall: Sendable, Equatable {
+    public var target: PathBytes
+    public var isRemount: Bool
     /// Options as mount data spells them.
-    package var data: [UInt8]
+    public var data: [UInt8]
 }
 
 /// What the aufs driver needs of the system: a protocol, because hosts with aufs in their kernel have become rare.
-package protocol AUFSMounts: Sendable {
+public protocol AUFSMounts: Sendable {
     /// Whether this process is in a user namespace of its own.
     var isNested: Bool { get }
     /// Whether the kernel has aufs, after an attempt to load it.

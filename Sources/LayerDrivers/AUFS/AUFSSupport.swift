@@ -1,9 +1,9 @@
-package import LayerModel
+public import LayerModel
 
 /// Whether unions of aufs can be mounted on this machine.
-package enum AUFSSupport {
+public enum AUFSSupport {
     /// Throws `driverUnavailable` with the reason where they cannot.
-    package static func check() throws(LayerError) {
+    public static func check() throws(LayerError) {
         let system = SystemAUFSMounts()
         guard !system.isNested else {
             throw DriverErrors.notSupported(.aufs, why: "AUFS cannot be used in non-init user namespace")

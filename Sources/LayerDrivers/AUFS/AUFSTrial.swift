@@ -6,9 +6,9 @@ import LinuxIO
 /// Tries `dirperm1`, with which a permission changed above hides the one below.
 ///
 /// In mounts of its own, over an empty file system in memory: whatever ends the process, nothing of it is left anywhere.
-package enum AUFSTrial {
+public enum AUFSTrial {
     /// The name of the union that is tried.
-    package static let unionName = "dirperm1-union"
+    public static let unionName = "dirperm1-union"
 
     /// Whether unions can have it; nil where it could not be tried, so that nothing is known.
     ///

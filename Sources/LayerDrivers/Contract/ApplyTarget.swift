@@ -1,11 +1,11 @@
-package import LayerEngine
-package import LayerModel
-package import LinuxIO
+public import LayerEngine
+public import LayerModel
+public import LinuxIO
 
 /// Where a layer is unpacked, and what becomes of the result.
-package struct ApplyTarget: ~Copyable, Sendable {
+public struct ApplyTarget: ~Copyable, Sendable {
     /// How a layer's size is counted.
-    package enum SizeRule: Sendable {
+    public enum SizeRule: Sendable {
         /// Bytes of the files that lie in the directory afterwards, each inode once: what `diffSize` would say.
         case unpacked
         /// The same, but counted by a walk, since the directory held something before.
@@ -15,17 +15,17 @@ package struct ApplyTarget: ~Copyable, Sendable {
     }
 
     /// The directory to unpack into.
-    package let root: OwnedDescriptor
+    public let root: OwnedDescriptor
     /// Its path.
-    package let path: PathBytes
-    package let dialect: WhiteoutDialect
+    public let path: PathBytes
+    public let dialect: WhiteoutDialect
     /// For an upper directory the directories below it, nearest first.
-    package let lowers: [PathBytes]?
-    package let sizeRule: SizeRule
+    public let lowers: [PathBytes]?
+    public let sizeRule: SizeRule
     /// Called once: to keep the unpacked layer, or to take it back.
     let outcome: any ApplyOutcome
 
-    package init(
+    public init(
         root: consuming OwnedDescriptor, path: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
         sizeRule: SizeRule,
         outcome: any ApplyOutcome
@@ -46,7 +46,7 @@ package struct ApplyTarget: ~Copyable, Sendable {
 }
 
 /// What a driver does when unpacking has ended. Exactly one of the first two is called.
-package protocol ApplyOutcome: AnyObject, Sendable {
+public protocol ApplyOutcome: AnyObject, Sendable {
     /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later: what a walk would count of a
     /// layer that was empty before. A layer that was not there is there from now on.
     func keep(_ size: RecordedSize) throws(LayerError)
@@ -57,12 +57,12 @@ package protocol ApplyOutcome: AnyObject, Sendable {
 }
 
 extension ApplyOutcome {
-    package func takeBack() throws(LayerError) {}
+    public func takeBack() throws(LayerError) {}
 }
 
 /// What an apply into a store did.
-package struct AppliedLayer: Sendable {
+public struct AppliedLayer: Sendable {
     /// The layer's size as Docker keeps it, by the target's rule.
-    package var size: UInt64
-    package var report: ApplyReport
+    public var size: UInt64
+    public var report: ApplyReport
 }

@@ -1,14 +1,14 @@
 import Glibc
-package import LayerEngine
-package import LayerModel
+public import LayerEngine
+public import LayerModel
 import LinuxIO
 
 /// Where a layer's difference is read, and what must stay mounted meanwhile.
-package struct ChangeSource: ~Copyable, Sendable {
+public struct ChangeSource: ~Copyable, Sendable {
     /// The trees, with the driver's number of workers.
-    package var trees: SourceOptions
+    public var trees: SourceOptions
     /// Whether the upper directory alone tells the difference, so that the cost follows the change.
-    package let isNative: Bool
+    public let isNative: Bool
     /// Waits for the size that is counted here, where the driver keeps it.
     var recording: (any SizeRecording)?
     private let layer: HeldMount?
@@ -17,7 +17,7 @@ package struct ChangeSource: ~Copyable, Sendable {
     private let looks: [any LayerLook]
 
     /// A source that needs no mount: `trees.upper` holds just what changed.
-    package init(native trees: SourceOptions) {
+    public init(native trees: SourceOptions) {
         self.trees = trees
         isNative = true
         layer = nil
@@ -104,7 +104,7 @@ private final class HeldMount: Sendable {
 
 extension LayerDriver {
     /// The comparison of the two mounted trees: right for any two layers, at the price of mounting and walking both.
-    package func comparedTrees(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func comparedTrees(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> ChangeSource {
         let layer = try mount(id, options: MountOptions(access: .looking))
         var trees = newSource(layer.path)
         guard let parent else { return ChangeSource(trees, layer, nil) }
@@ -116,7 +116,7 @@ extension LayerDriver {
 
 extension StoreReader {
     /// A source over `upper` with the store's settings.
-    package func newSource(_ upper: PathBytes) -> SourceOptions {
+    public func newSource(_ upper: PathBytes) -> SourceOptions {
         var trees = SourceOptions(upper: upper)
         trees.workers = configuration.workers
         trees.io = configuration.io

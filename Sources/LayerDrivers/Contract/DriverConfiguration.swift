@@ -1,27 +1,27 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// What a driver is opened with.
-package struct DriverConfiguration: Sendable {
+public struct DriverConfiguration: Sendable {
     /// The driver's directory, `<root>/<driver>`: for Docker `/var/lib/docker/overlay2` and so on. Absolute.
-    package var home: PathBytes
+    public var home: PathBytes
     /// `key=value` texts, as `--storage-opt` of Docker's daemon takes them.
-    package var options: [String]
-    package var uidMap: IDMap
-    package var gidMap: IDMap
+    public var options: [String]
+    public var uidMap: IDMap
+    public var gidMap: IDMap
     /// Threads that walk, read and write; nil means one a core.
-    package var workers: Int?
-    package var io: IOMode
+    public var workers: Int?
+    public var io: IOMode
     /// When an applied layer must be on disk: never, or with one syncfs before success is reported.
-    package var sync: SyncChoice
+    public var sync: SyncChoice
     /// Whether this process makes layers that a later call fills (`CreateOptions.isUnfinished`), as Docker's plugin: then it
     /// works with unfinished ones, of which nobody else knows.
-    package var laterFilling = LaterFilling.none
+    public var laterFilling = LaterFilling.none
     /// Gets one line at a time, from any thread.
-    package var log: @Sendable (LogLevel, String) -> Void
+    public var log: @Sendable (LogLevel, String) -> Void
 
     /// What becomes of layers that were made to be filled in a later call.
-    package enum LaterFilling: Sendable {
+    public enum LaterFilling: Sendable {
         /// This process makes none, and knows of none.
         case none
         /// Whoever asked for them is still there: they stay.
@@ -34,18 +34,18 @@ package struct DriverConfiguration: Sendable {
     var seesUnfinished: Bool { laterFilling != .none }
 
     /// How loud a line is.
-    package enum LogLevel: Int, Sendable {
+    public enum LogLevel: Int, Sendable {
         case debug
         case warning
     }
 
     /// Durability of an applied layer.
-    package enum SyncChoice: Sendable {
+    public enum SyncChoice: Sendable {
         case none
         case fileSystem
     }
 
-    package init(home: PathBytes, options: [String] = []) {
+    public init(home: PathBytes, options: [String] = []) {
         self.home = home
         self.options = options
         uidMap = .identity
@@ -57,7 +57,7 @@ package struct DriverConfiguration: Sendable {
     }
 
     /// The directory that holds the driver's: the daemon's root.
-    package var root: PathBytes { home.splitLast()?.directory ?? PathBytes("/") }
+    public var root: PathBytes { home.splitLast()?.directory ?? PathBytes("/") }
 
     /// The host's ids of root inside containers; 0 without maps.
     var rootOwner: Owner { Owner(uid: uidMap.hostRoot, gid: gidMap.hostRoot) }
@@ -67,11 +67,11 @@ package struct DriverConfiguration: Sendable {
 }
 
 /// A user and a group of the host.
-package struct Owner: Sendable, Equatable {
-    package var uid: UInt32
-    package var gid: UInt32
+public struct Owner: Sendable, Equatable {
+    public var uid: UInt32
+    public var gid: UInt32
 
-    package init(uid: UInt32, gid: UInt32) {
+    public init(uid: UInt32, gid: UInt32) {
         self.uid = uid
         self.gid = gid
     }
@@ -81,27 +81,27 @@ package struct Owner: Sendable, Equatable {
 }
 
 /// What a layer is created with.
-package struct CreateOptions: Sendable {
+public struct CreateOptions: Sendable {
     /// The SELinux label of mounts; empty for none.
-    package var mountLabel: String
+    public var mountLabel: String
     /// Per-layer options, in the order given. `size` limits a writable layer where the driver can.
-    package var storage: [StorageOption]
+    public var storage: [StorageOption]
     /// The layer's contents come in a later call, or it is used as it is (`finish`): until then it is there only for drivers
     /// that were opened with `laterFilling`.
-    package var isUnfinished = false
+    public var isUnfinished = false
 
-    package init(mountLabel: String = "", storage: [StorageOption] = []) {
+    public init(mountLabel: String = "", storage: [StorageOption] = []) {
         self.mountLabel = mountLabel
         self.storage = storage
     }
 }
 
 /// One per-layer option.
-package struct StorageOption: Sendable, Equatable {
-    package var key: String
-    package var value: String
+public struct StorageOption: Sendable, Equatable {
+    public var key: String
+    public var value: String
 
-    package init(_ key: String, _ value: String) {
+    public init(_ key: String, _ value: String) {
         self.key = key
         self.value = value
     }
@@ -109,24 +109,24 @@ package struct StorageOption: Sendable, Equatable {
     /// Splits `key=value`.
     ///
     /// Throws `invalidArgument` where there is no `=`.
-    package init(parsing text: String) throws(LayerError) {
+    public init(parsing text: String) throws(LayerError) {
         let option = try DriverOption(parsing: text)
         self.init(option.key, option.value)
     }
 }
 
 /// How a layer is mounted.
-package struct MountOptions: Sendable {
+public struct MountOptions: Sendable {
     /// The SELinux label; empty for none.
-    package var label: String
-    package var access: Access
+    public var label: String
+    public var access: Access
     /// Ids as they lie in the store (`container`) and as the mount shows them (`host`), for stores whose files are not
     /// shifted. Only fuse-overlayfs can do that; others refuse any but identity.
-    package var uidMap = IDMap.identity
-    package var gidMap = IDMap.identity
+    public var uidMap = IDMap.identity
+    public var gidMap = IDMap.identity
 
     /// What a mount is for.
-    package enum Access: Sendable {
+    public enum Access: Sendable {
         /// To be written to, unless the layer is one of an image.
         case readWrite
         /// To be looked at: a mount that others write through will do.
@@ -135,42 +135,42 @@ package struct MountOptions: Sendable {
         case readOnly
     }
 
-    package init(label: String = "", access: Access = .readWrite) {
+    public init(label: String = "", access: Access = .readWrite) {
         self.label = label
         self.access = access
     }
 }
 
 /// One row of a driver's status, shown by `docker info`.
-package struct StatusRow: Sendable, Equatable {
-    package var name: String
-    package var value: String
+public struct StatusRow: Sendable, Equatable {
+    public var name: String
+    public var value: String
 
-    package init(_ name: String, _ value: String) {
+    public init(_ name: String, _ value: String) {
         self.name = name
         self.value = value
     }
 }
 
 /// One item of a layer's metadata, shown by `docker inspect`: a directory, a list of directories, a dataset.
-package struct MetadataItem: Sendable, Equatable {
-    package var key: String
-    package var value: PathBytes
+public struct MetadataItem: Sendable, Equatable {
+    public var key: String
+    public var value: PathBytes
 
-    package init(_ key: String, _ value: PathBytes) {
+    public init(_ key: String, _ value: PathBytes) {
         self.key = key
         self.value = value
     }
 }
 
 /// What a layer's own directory occupies.
-package struct DiskUsage: Sendable, Equatable {
+public struct DiskUsage: Sendable, Equatable {
     /// Bytes of the files, each inode once.
-    package var byteCount: UInt64
+    public var byteCount: UInt64
     /// Inodes, directories included.
-    package var inodeCount: UInt64
+    public var inodeCount: UInt64
 
-    package init(byteCount: UInt64, inodeCount: UInt64) {
+    public init(byteCount: UInt64, inodeCount: UInt64) {
         self.byteCount = byteCount
         self.inodeCount = inodeCount
     }

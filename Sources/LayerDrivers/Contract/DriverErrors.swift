@@ -1,23 +1,23 @@
-package import LayerModel
+public import LayerModel
 
 /// The errors that drivers share, with Docker's words.
-package enum DriverErrors {
+public enum DriverErrors {
     /// Docker's `ErrNotSupported`: automatic selection goes on to the next driver.
-    package static func notSupported(_ name: DriverName, why: String, hint: String? = nil) -> LayerError {
+    public static func notSupported(_ name: DriverName, why: String, hint: String? = nil) -> LayerError {
         LayerError(
             .driverUnavailable, "open the driver \(name.rawValue)", cause: .reason("driver not supported: \(why)"),
             hint: hint)
     }
 
     /// Docker's `ErrPrerequisites`.
-    package static func prerequisites(_ name: DriverName, why: String, hint: String? = nil) -> LayerError {
+    public static func prerequisites(_ name: DriverName, why: String, hint: String? = nil) -> LayerError {
         LayerError(
             .driverUnavailable, "open the driver \(name.rawValue)",
             cause: .reason("prerequisites for driver not satisfied (wrong filesystem?): \(why)"), hint: hint)
     }
 
     /// Docker's `ErrIncompatibleFS`.
-    package static func incompatibleFileSystem(_ name: DriverName, home: PathBytes, found: String) -> LayerError {
+    public static func incompatibleFileSystem(_ name: DriverName, home: PathBytes, found: String) -> LayerError {
         LayerError(
             .driverUnavailable, "open the driver \(name.rawValue)", path: home,
             cause: .reason("backing file system is unsupported for this graph driver: \(found)"),
@@ -25,7 +25,7 @@ package enum DriverErrors {
     }
 
     /// The backing file system's directories do not say what their entries are.
-    package static func noFileTypes(_ name: DriverName, home: PathBytes, fileSystem: String) -> LayerError {
+    public static func noFileTypes(_ name: DriverName, home: PathBytes, fileSystem: String) -> LayerError {
         var text =
             "\(name.rawValue): the backing \(fileSystem) filesystem is formatted without d_type support, which leads to "
             + "incorrect behavior."
@@ -39,28 +39,28 @@ package enum DriverErrors {
     }
 
     /// A layer that the store does not know.
-    package static func unknownLayer(_ operation: String, _ id: LayerID) -> LayerError {
+    public static func unknownLayer(_ operation: String, _ id: LayerID) -> LayerError {
         LayerError(
             .notFound, operation, path: id.component, cause: .reason("unknown layer"),
             hint: "ldiff layer list shows the layers of a store")
     }
 
     /// A layer that is there already.
-    package static func exists(_ id: LayerID) -> LayerError {
+    public static func exists(_ id: LayerID) -> LayerError {
         LayerError(
             .alreadyExists, "create the layer", path: id.component, cause: .reason("a layer of this id exists"),
             hint: "remove it first, or choose another id")
     }
 
     /// An id that a driver keeps for itself.
-    package static func reserved(_ id: LayerID, _ name: DriverName) -> LayerError {
+    public static func reserved(_ id: LayerID, _ name: DriverName) -> LayerError {
         LayerError(
             .invalidArgument, "use the layer id", path: id.component,
             cause: .reason("the driver \(name.rawValue) uses this name itself"), hint: "choose another id")
     }
 
     /// An option for one layer that the driver does not have.
-    package static func storageOption(_ id: LayerID, _ text: String, hint: String? = nil) -> LayerError {
+    public static func storageOption(_ id: LayerID, _ text: String, hint: String? = nil) -> LayerError {
         LayerError(
             .invalidArgument, "create the layer", path: id.component, cause: .reason(text),
             hint: hint ?? "ldiff layer --help has the options of each driver")
@@ -94,7 +94,7 @@ extension LayerDriver {
 
 extension LayerError {
     /// Whether the driver cannot work here at all, so that automatic selection may try the next one.
-    package var meansNotSupported: Bool { code == .driverUnavailable }
+    public var meansNotSupported: Bool { code == .driverUnavailable }
 }
 
 extension DriverErrors {

@@ -1,15 +1,15 @@
-package import LayerModel
+public import LayerModel
 
 /// One `key=value` of a driver's options.
-package struct DriverOption: Sendable, Equatable {
+public struct DriverOption: Sendable, Equatable {
     /// In lower case.
-    package var key: String
-    package var value: String
+    public var key: String
+    public var value: String
 
     /// Splits at the first `=`; spaces around both parts do not count.
     ///
     /// Throws `invalidArgument` where there is no `=`.
-    package init(parsing text: String) throws(LayerError) {
+    public init(parsing text: String) throws(LayerError) {
         guard let cut = text.firstIndex(of: "=") else {
             throw LayerError(
                 .invalidArgument, "read the driver's options",
@@ -27,7 +27,7 @@ package struct DriverOption: Sendable, Equatable {
     }
 
     /// The value as a truth value, spelled as Go's ParseBool takes it.
-    package func boolean() throws(LayerError) -> Bool {
+    public func boolean() throws(LayerError) -> Bool {
         switch value {
         case "1", "t", "T", "TRUE", "true", "True": return true
         case "0", "f", "F", "FALSE", "false", "False": return false
@@ -38,7 +38,7 @@ package struct DriverOption: Sendable, Equatable {
     }
 
     /// The value as bytes: a number, a fraction allowed, with an optional k, m, g, t or p in powers of 1024.
-    package func byteCount() throws(LayerError) -> UInt64 { try Self.byteCount(value) }
+    public func byteCount() throws(LayerError) -> UInt64 { try Self.byteCount(value) }
 
     /// See `byteCount()`; the form is `12`, `1.5g`, `20 MiB`.
     static func byteCount(_ text: String) throws(LayerError) -> UInt64 {

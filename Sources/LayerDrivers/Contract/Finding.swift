@@ -1,9 +1,9 @@
-package import LayerModel
+public import LayerModel
 
 /// Something that a crash, a full disk or a killed process left in a store.
-package struct Finding: Sendable, Equatable, CustomStringConvertible {
+public struct Finding: Sendable, Equatable, CustomStringConvertible {
     /// What was found; more may be added.
-    package enum Kind: String, Sendable {
+    public enum Kind: String, Sendable {
         /// A layer, directory or file that was being made or removed.
         case unfinished = "unfinished"
         /// An empty or missing `link`, or a name in `l/` that disagrees with it.
@@ -21,25 +21,25 @@ package struct Finding: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// What became of it.
-    package enum State: String, Sendable {
+    public enum State: String, Sendable {
         case found
         case repaired
         /// It cannot be mended from the store alone; `what` says what to do.
         case left
     }
 
-    package var kind: Kind
-    package var path: PathBytes
+    public var kind: Kind
+    public var path: PathBytes
     /// What is wrong, and what was or can be done, in one sentence.
-    package var what: String
-    package var state: State
+    public var what: String
+    public var state: State
 
-    package init(_ kind: Kind, _ path: PathBytes, _ what: String, _ state: State) {
+    public init(_ kind: Kind, _ path: PathBytes, _ what: String, _ state: State) {
         self.kind = kind
         self.path = path
         self.what = what
         self.state = state
     }
 
-    package var description: String { "\(state.rawValue) \(kind.rawValue) \(path): \(what)" }
+    public var description: String { "\(state.rawValue) \(kind.rawValue) \(path): \(what)" }
 }

@@ -1,10 +1,10 @@
-package import LayerEngine
-package import LayerModel
+public import LayerEngine
+public import LayerModel
 import LinuxIO
 
 extension LayerDriver {
     /// As a reader's, and keeps what was counted where the layer can no longer change.
-    package func diffSize(
+    public func diffSize(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions()
     ) throws(LayerError) -> UInt64 {
         if let recorded = recordedSize(of: id, since: parent) { return recorded.byteCount }
@@ -27,7 +27,7 @@ extension LayerDriver {
     ///
     /// The stream is read to its end. After an error a layer that was empty is empty again. Throws what
     /// `ApplyEngine.apply` throws, and `notFound` for an unknown layer.
-    package func applyDiff<Source: SlabSource & ~Copyable>(
+    public func applyDiff<Source: SlabSource & ~Copyable>(
         _ id: LayerID, onto parent: LayerID?, from stream: inout Source, options: ApplyOptions = ApplyOptions(),
         beforeKeeping verify: () throws(LayerError) -> Void = {}
     ) throws(LayerError) -> AppliedLayer {
@@ -38,7 +38,7 @@ extension LayerDriver {
     ///
     /// The stream is read to its end. After an error there is no such layer, unless somebody else made it (`alreadyExists`).
     /// `check` runs when the layer is there and nobody else can have changed it; if it throws, the layer goes again.
-    package func createLayer<Source: SlabSource & ~Copyable>(
+    public func createLayer<Source: SlabSource & ~Copyable>(
         _ id: LayerID, on parent: LayerID?, from stream: inout Source, creating: CreateOptions = CreateOptions(),
         readWrite: Bool = false, options: ApplyOptions = ApplyOptions(),
         beforeKeeping verify: () throws(LayerError) -> Void = {}, afterKeeping check: () throws(LayerError) -> Void = {}

@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 
 /// A store of layers in one of the ways that Docker knows: a graph driver.
 ///
@@ -23,7 +23,7 @@ package import LayerModel
 /// Errors are those of `DriverErrors` and of the system: `notFound` for an unknown layer, `alreadyExists`, `inUse`,
 /// `invalidArgument` for ids, options, and for what lies under a layer's name and is none, `driverUnavailable` where the driver
 /// cannot work here.
-package protocol LayerDriver: StoreReader {
+public protocol LayerDriver: StoreReader {
     /// Looks at the same store; the driver answers what a reader is asked through this.
     var reader: any StoreReader { get }
 
@@ -80,36 +80,36 @@ package protocol LayerDriver: StoreReader {
 }
 
 extension LayerDriver {
-    package var additionalImageStores: [PathBytes] { reader.additionalImageStores }
-    package func state(of id: LayerID) -> LayerState { reader.state(of: id) }
-    package func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
-    package func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reader.parent(of: id) }
-    package func status() -> [StatusRow] { reader.status() }
-    package func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] { try reader.metadata(of: id) }
-    package func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+    public var additionalImageStores: [PathBytes] { reader.additionalImageStores }
+    public func state(of id: LayerID) -> LayerState { reader.state(of: id) }
+    public func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
+    public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reader.parent(of: id) }
+    public func status() -> [StatusRow] { reader.status() }
+    public func metadata(of id: LayerID) throws(LayerError) -> [MetadataItem] { try reader.metadata(of: id) }
+    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try reader.readWriteDiskUsage(of: id)
     }
-    package func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try reader.changeSource(of: id, since: parent)
     }
-    package func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try reader.sizeSource(of: id, since: parent)
     }
-    package func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
+    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
         reader.recordedSize(of: id, since: parent)
     }
-    package func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
-    package func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
-    package func check() throws(LayerError) -> [Finding] { try reader.check() }
+    public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
+    public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
+    public func check() throws(LayerError) -> [Finding] { try reader.check() }
 
     /// Looks for what a crash left, and mends it when asked.
-    package func check(repair: Bool) throws(LayerError) -> [Finding] { repair ? try self.repair() : try check() }
+    public func check(repair: Bool) throws(LayerError) -> [Finding] { repair ? try self.repair() : try check() }
 
-    package func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try create(id, parent: parent, options: options)
     }
 
-    package func createFromTemplate(
+    public func createFromTemplate(
         _ id: LayerID, template: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) {
         if readWrite {
@@ -119,24 +119,24 @@ extension LayerDriver {
         }
     }
 
-    package func finish(_ id: LayerID) throws(LayerError) {}
+    public func finish(_ id: LayerID) throws(LayerError) {}
 
-    package func recordSize(_ size: RecordedSize, of id: LayerID) {}
+    public func recordSize(_ size: RecordedSize, of id: LayerID) {}
 
-    package func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try sizeSource(of: id, since: parent)
     }
 
     /// The layer's tree, mounted for as long as the result lives.
-    package func mount(_ id: LayerID, options: MountOptions = MountOptions()) throws(LayerError) -> MountedLayer {
+    public func mount(_ id: LayerID, options: MountOptions = MountOptions()) throws(LayerError) -> MountedLayer {
         MountedLayer(path: try get(id, options: options), id: id, driver: self)
     }
 }
 
 /// A mounted layer: the reference that `get` counted, given back when this ends.
-package struct MountedLayer: ~Copyable, Sendable {
+public struct MountedLayer: ~Copyable, Sendable {
     /// The absolute path of the merged tree.
-    package let path: PathBytes
+    public let path: PathBytes
     private let id: LayerID
     /// Nil once the reference is given back.
     private var driver: (any LayerDriver)?
@@ -148,7 +148,7 @@ package struct MountedLayer: ~Copyable, Sendable {
     }
 
     /// Gives the reference back and reports what unmounting said.
-    package consuming func release() throws(LayerError) {
+    public consuming func release() throws(LayerError) {
         let held = driver
         driver = nil
         try held?.put(id)

@@ -1,9 +1,9 @@
 import Glibc
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// The files of one layer by the names of its archive, without mounting where the driver can do so.
-package struct LayerFiles: ~Copyable, Sendable {
+public struct LayerFiles: ~Copyable, Sendable {
     private let roots: [LayerDirectory]
     private let dialect: WhiteoutDialect
     private let mounted: MountedLayer?
@@ -11,7 +11,7 @@ package struct LayerFiles: ~Copyable, Sendable {
     private let look: (any LayerLook)?
 
     /// Looks in `directories`, which merge: an upper directory and the ones below it, nearest first, or one whole tree.
-    package init(in directories: [PathBytes], dialect: WhiteoutDialect = .overlay) throws(LayerError) {
+    public init(in directories: [PathBytes], dialect: WhiteoutDialect = .overlay) throws(LayerError) {
         roots = try directories.map { (path) throws(LayerError) in try Self.open(path) }
         self.dialect = dialect
         mounted = nil
@@ -27,7 +27,7 @@ package struct LayerFiles: ~Copyable, Sendable {
     }
 
     /// Looks in a mounted layer, which stays mounted until this ends.
-    package init(mounted: consuming MountedLayer) throws(LayerError) {
+    public init(mounted: consuming MountedLayer) throws(LayerError) {
         roots = [try Self.open(mounted.path)]
         dialect = .tree
         self.mounted = consume mounted
@@ -45,7 +45,7 @@ package struct LayerFiles: ~Copyable, Sendable {
     ///
     /// Throws `notFound` for a missing or deleted file, and for what is no regular file, never empty data: a container may have
     /// put a FIFO or a device there.
-    package func open(_ name: PathBytes) throws(LayerError) -> OwnedDescriptor {
+    public func open(_ name: PathBytes) throws(LayerError) -> OwnedDescriptor {
         var last: SystemCallError
         do throws(SystemCallError) {
             // Nearly always it is the layer's own file.

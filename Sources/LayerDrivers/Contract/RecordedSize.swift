@@ -1,11 +1,11 @@
 /// What is kept of a committed layer so that its size is known without walking it.
-package struct RecordedSize: Sendable, Equatable {
+public struct RecordedSize: Sendable, Equatable {
     /// Bytes by the rule of the driver's `diffSize`.
-    package var byteCount: UInt64
+    public var byteCount: UInt64
     /// Entries of the layer.
-    package var entryCount: UInt64
+    public var entryCount: UInt64
 
-    package init(byteCount: UInt64, entryCount: UInt64) {
+    public init(byteCount: UInt64, entryCount: UInt64) {
         self.byteCount = byteCount
         self.entryCount = entryCount
     }

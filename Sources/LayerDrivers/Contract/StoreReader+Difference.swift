@@ -1,14 +1,14 @@
-package import LayerEngine
-package import LayerModel
-package import LinuxIO
+public import LayerEngine
+public import LayerModel
+public import LinuxIO
 
 /// How one of the four difference operations runs.
-package struct DifferenceOptions: Sendable {
-    package var diff: DiffOptions
-    package var cancel: CancelFlag
-    package var progress: Progress?
+public struct DifferenceOptions: Sendable {
+    public var diff: DiffOptions
+    public var cancel: CancelFlag
+    public var progress: Progress?
 
-    package init() {
+    public init() {
         diff = DiffOptions()
         cancel = CancelFlag()
         progress = nil
@@ -20,7 +20,7 @@ extension StoreReader {
     ///
     /// Nothing is written before both layers are known to exist. `sink` is not finished. After an error, which is never
     /// swallowed (K3), the sink holds an incomplete layer.
-    package func diff<Sink: ByteSink & ~Copyable>(
+    public func diff<Sink: ByteSink & ~Copyable>(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions(), into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
         var source = try changeSource(of: id, since: parent)
@@ -40,7 +40,7 @@ extension StoreReader {
     /// Calls `body` with each change between `parent` and `id`, sorted by path bytes; a path begins with a slash and is
     /// valid during the call. The root itself is never listed.
     @discardableResult
-    package func changes(
+    public func changes(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions(),
         _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
     ) throws(LayerError) -> ChangesReport {
@@ -59,7 +59,7 @@ extension StoreReader {
     /// it, else the files that were added or modified.
     ///
     /// A layer that ldiff applied and nobody has written to since is answered from its record.
-    package func diffSize(
+    public func diffSize(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions()
     ) throws(LayerError) -> UInt64 {
         if let recorded = recordedSize(of: id, since: parent) { return recorded.byteCount }

@@ -1,7 +1,7 @@
-package import LayerModel
+public import LayerModel
 
 /// Whether a store has a layer.
-package enum LayerState: Sendable, Equatable {
+public enum LayerState: Sendable, Equatable {
     case absent
     /// It was made, and its contents are still to come: only who makes it may know of it.
     case unfinished
@@ -14,7 +14,7 @@ package enum LayerState: Sendable, Equatable {
 /// written to, by whoever may read its files, and beside a daemon that uses it. What changes a store is `LayerDriver`.
 ///
 /// All calls may come from any thread. They block.
-package protocol StoreReader: AnyObject, Sendable {
+public protocol StoreReader: AnyObject, Sendable {
     var name: DriverName { get }
     var configuration: DriverConfiguration { get }
 
@@ -62,15 +62,15 @@ package protocol StoreReader: AnyObject, Sendable {
 }
 
 extension StoreReader {
-    package var additionalImageStores: [PathBytes] { [] }
+    public var additionalImageStores: [PathBytes] { [] }
 
     /// Whether the store has a complete layer of this id.
-    package func exists(_ id: LayerID) -> Bool { state(of: id) == .complete }
+    public func exists(_ id: LayerID) -> Bool { state(of: id) == .complete }
 
-    package func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try changeSource(of: id, since: parent)
     }
 
-    package func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
-    package func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { nil }
+    public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
+    public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { nil }
 }

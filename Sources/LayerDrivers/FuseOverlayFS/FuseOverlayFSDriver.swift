@@ -1,5 +1,5 @@
 import LayerEngine
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -7,9 +7,9 @@ import LinuxIO
 ///
 /// Docker's store of that name. Unlike Docker, differences are read from the layer's own directory, whichever of the many
 /// forms a deletion has there; what the kernel still keeps of a mounted layer is written out first.
-package final class FuseOverlayFSDriver: LayerDriver {
-    package let name = DriverName.fuseOverlayFS
-    package let configuration: DriverConfiguration
+public final class FuseOverlayFSDriver: LayerDriver {
+    public let name = DriverName.fuseOverlayFS
+    public let configuration: DriverConfiguration
     private let looking: FuseOverlayFSReader
     let layered: MergedLayers<OverlayStore>
     private var view: OverlayView { looking.view }
@@ -20,7 +20,7 @@ package final class FuseOverlayFSDriver: LayerDriver {
     ///
     /// Throws `driverUnavailable` without the program, without /dev/fuse, before Linux 4.18, and where a mount tried in a new
     /// home directory fails; before anything is made.
-    package init(_ configuration: DriverConfiguration) throws(LayerError) {
+    public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         let options = try FuseOverlayFSOptions(configuration)
         looking = FuseOverlayFSReader(configuration, options)
@@ -64,16 +64,16 @@ package final class FuseOverlayFSDriver: LayerDriver {
         }
     }
 
-    package var reader: any StoreReader { looking }
+    public var reader: any StoreReader { looking }
 
     // MARK: layers
 
-    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try refuse(id, options)
         try layered.create(id, parent: parent, options)
     }
 
-    package func newLayerTarget(
+    public func newLayerTarget(
         _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) -> ApplyTarget {
         try refuse(id, options)
@@ -90,12 +90,12 @@ package final class FuseOverlayFSDriver: LayerDriver {
         }
     }
 
-    package func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
-    package func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
+    public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
+    public func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
 
     // MARK: mounting
 
-    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         if !options.uidMap.isIdentity || !options.gidMap.isIdentity, try parent(of: id) == nil {
             throw LayerError(
                 .unsupported, "mount the layer", path: id.component,
@@ -123,19 +123,19 @@ package final class FuseOverlayFSDriver: LayerDriver {
         return plan
     }
 
-    package func put(_ id: LayerID) throws(LayerError) {
+    public func put(_ id: LayerID) throws(LayerError) {
         try layered.put(id) { (point) throws(LayerError) in try FuseOverlayHelper.unmount(point) }
     }
 
-    package func cleanup() throws(LayerError) { try layered.cleanup() }
+    public func cleanup() throws(LayerError) { try layered.cleanup() }
 
     // MARK: differences
 
-    package func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: looking.dialect) { return own }
         return try mountedTarget(id)
     }
 
-    package func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
-    package func repair() throws(LayerError) -> [Finding] { try layered.repair() }
+    public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
+    public func repair() throws(LayerError) -> [Finding] { try layered.repair() }
 }

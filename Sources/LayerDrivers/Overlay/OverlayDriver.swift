@@ -1,13 +1,13 @@
 import LayerEngine
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
 /// Kernel overlayfs over one lower tree, with image layers as whole trees of hard links; Docker's driver `overlay`, which
 /// Docker itself gave up in version 24.
-package final class OverlayDriver: LayerDriver {
-    package let name = DriverName.overlay
-    package let configuration: DriverConfiguration
+public final class OverlayDriver: LayerDriver {
+    public let name = DriverName.overlay
+    public let configuration: DriverConfiguration
     private let looking: OverlayRootReader
     let layered: MergedLayers<OverlayRootStore>
     let kernel: OverlayKernel
@@ -17,7 +17,7 @@ package final class OverlayDriver: LayerDriver {
     /// Opens the store at `configuration.home` for writing, or makes an empty one.
     ///
     /// Throws `driverUnavailable` where the kernel or the file system cannot do it, before anything is made.
-    package init(_ configuration: DriverConfiguration) throws(LayerError) {
+    public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         let userXattr = try OverlayRootReader.userXattr(configuration)
         kernel = try OverlayKernel(
@@ -29,11 +29,11 @@ package final class OverlayDriver: LayerDriver {
         layered = try MergedLayers(store, configuration, shownBy: .overlay)
     }
 
-    package var reader: any StoreReader { looking }
+    public var reader: any StoreReader { looking }
 
     // MARK: layers
 
-    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try refuse(id, options)
         try view.validate(id)
         try layered.guarded.withLock(id, sharing: parent) { (own) throws(LayerError) in
@@ -55,7 +55,7 @@ package final class OverlayDriver: LayerDriver {
 
     /// An image layer is the parent's tree by hard links, with the layer unpacked onto it. On a container's layer it is an
     /// upper directory beside which the one below is copied, and the layer goes into that.
-    package func newLayerTarget(
+    public func newLayerTarget(
         _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) -> ApplyTarget {
         try refuse(id, options)
@@ -90,12 +90,12 @@ package final class OverlayDriver: LayerDriver {
         try attempt("open", path) { () throws(SystemCallError) in try path.open([.readOnly, .directory]) }
     }
 
-    package func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
-    package func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
+    public func remove(_ id: LayerID) throws(LayerError) { try layered.remove(id) }
+    public func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
 
     // MARK: mounting
 
-    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         try view.require(id, "mount the layer")
         return try layered.guarded.withLock(id) { (_) throws(LayerError) in
@@ -127,12 +127,12 @@ package final class OverlayDriver: LayerDriver {
         try kernel.mount(overlay, at: merged, in: view.home, owner: configuration.rootOwner)
     }
 
-    package func put(_ id: LayerID) throws(LayerError) { try layered.put(id) }
-    package func cleanup() throws(LayerError) { try layered.cleanup() }
+    public func put(_ id: LayerID) throws(LayerError) { try layered.put(id) }
+    public func cleanup() throws(LayerError) { try layered.cleanup() }
 
     // MARK: differences
 
-    package func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         try view.require(id, "apply to the layer")
         if let parent { try view.require(parent, "apply on the layer") }
         let own = try layered.guarded.withLock(id) { (_) throws(LayerError) -> ApplyTarget? in
@@ -170,7 +170,7 @@ package final class OverlayDriver: LayerDriver {
         return try ApplyTarget(outcome, outcome.open, at: outcome.building, .tree, nil, .headerSum)
     }
 
-    package func repair() throws(LayerError) -> [Finding] {
+    public func repair() throws(LayerError) -> [Finding] {
         var check = OverlayRootCheck(view, layered)
         return try check.run()
     }

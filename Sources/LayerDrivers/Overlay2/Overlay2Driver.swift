@@ -1,14 +1,14 @@
 import LayerEngine
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
 /// Kernel overlayfs with many lower layers, each holding only its own changes; Docker's default driver.
 ///
 /// The store is Docker's: either can open what the other made.
-package final class Overlay2Driver: LayerDriver {
-    package let name = DriverName.overlay2
-    package let configuration: DriverConfiguration
+public final class Overlay2Driver: LayerDriver {
+    public let name = DriverName.overlay2
+    public let configuration: DriverConfiguration
     private let looking: Overlay2Reader
     let layered: MergedLayers<OverlayStore>
     let kernel: OverlayKernel
@@ -18,7 +18,7 @@ package final class Overlay2Driver: LayerDriver {
     /// Opens the store at `configuration.home` for writing, or makes an empty one.
     ///
     /// Throws `driverUnavailable` where the kernel or the file system cannot do it, before anything is made.
-    package init(_ configuration: DriverConfiguration) throws(LayerError) {
+    public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         let options = try Overlay2Options(configuration)
         if options.overridesKernelCheck {
@@ -37,20 +37,20 @@ package final class Overlay2Driver: LayerDriver {
         quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.facts.fileSystemName)
     }
 
-    package var reader: any StoreReader { looking }
+    public var reader: any StoreReader { looking }
 
     // MARK: layers
 
-    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try LayerQuota.refuse(id, options.storage)
         try layered.create(id, parent: parent, options)
     }
 
-    package func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func createReadWrite(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         try layered.create(id, parent: parent, options, limit: try quota.limiting(id, options.storage))
     }
 
-    package func newLayerTarget(
+    public func newLayerTarget(
         _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) -> ApplyTarget {
         if !readWrite { try LayerQuota.refuse(id, options.storage) }
@@ -59,17 +59,17 @@ package final class Overlay2Driver: LayerDriver {
             dialect: kernel.facts.dialect)
     }
 
-    package func remove(_ id: LayerID) throws(LayerError) {
+    public func remove(_ id: LayerID) throws(LayerError) {
         // Before anything is unmounted, or a limit is taken away.
         try layered.store.refuseForeign(id, "remove the layer")
         try layered.remove(id) { quota.clear($0) }
     }
 
-    package func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
+    public func finish(_ id: LayerID) throws(LayerError) { try layered.finish(id) }
 
     // MARK: mounting
 
-    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         return try layered.get(id, options.access) { (merged, below, readOnly) throws(LayerError) in
             let overlay = OverlayPlan.mount(
@@ -78,25 +78,25 @@ package final class Overlay2Driver: LayerDriver {
         }
     }
 
-    package func put(_ id: LayerID) throws(LayerError) { try layered.put(id) }
-    package func cleanup() throws(LayerError) { try layered.cleanup() }
+    public func put(_ id: LayerID) throws(LayerError) { try layered.put(id) }
+    public func cleanup() throws(LayerError) { try layered.cleanup() }
 
     // MARK: differences
 
-    package func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: kernel.facts.dialect) { return own }
         return try mountedTarget(id)
     }
 
-    package func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
+    public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
 
     // MARK: facts
 
-    package func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try view.require(id, "measure the layer")
         if let usage = quota.usage(view.layer(id)) { return usage }
         return try walkedUsage(view.contents(id))
     }
 
-    package func repair() throws(LayerError) -> [Finding] { try layered.repair() }
+    public func repair() throws(LayerError) -> [Finding] { try layered.repair() }
 }

@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// Unpacks a layer beside its contents and swaps the two when it is complete, so that a layer has all of its archive or
@@ -146,7 +146,7 @@ final class InPlaceApply: ApplyOutcome {
 
 extension LayerDriver {
     /// Unpacking onto the layer's mounted tree: right for every layer, whiteouts delete.
-    package func mountedTarget(_ id: LayerID) throws(LayerError) -> ApplyTarget {
+    public func mountedTarget(_ id: LayerID) throws(LayerError) -> ApplyTarget {
         let layer = try mount(id)
         let path = layer.path
         let root = try attempt("open the layer", path) { () throws(SystemCallError) in

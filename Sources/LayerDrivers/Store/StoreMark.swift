@@ -1,18 +1,18 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// Which driver made a store, kept in a file beside it.
 ///
 /// Docker knows its plugin's name only. overlay2 and fuse-overlayfs lay their stores out alike but may mark deletions
 /// differently: one opened with the other's driver would show files that were deleted.
-package struct StoreMark {
+public struct StoreMark {
     private let home: PathBytes
     private var path: PathBytes { PathBytes(home.bytes + Array(".driver".utf8)) }
 
-    package init(home: PathBytes) { self.home = home }
+    public init(home: PathBytes) { self.home = home }
 
     /// Throws `invalidArgument` where the store there is another driver's.
-    package func check(_ driver: DriverName) throws(LayerError) {
+    public func check(_ driver: DriverName) throws(LayerError) {
         guard let found = try read(), found != driver.rawValue, try StoreFiles.metadata(home) != nil else { return }
         throw LayerError(
             .invalidArgument, "open the store", path: home,
@@ -21,7 +21,7 @@ package struct StoreMark {
     }
 
     /// Writes the name down: after a crash it is there whole, or not at all.
-    package func keep(_ driver: DriverName) throws(LayerError) {
+    public func keep(_ driver: DriverName) throws(LayerError) {
         if try read() == driver.rawValue { return }
         try StoreWriter().write(Array((driver.rawValue + "\n").utf8), to: path, mode: 0o600, durable: true)
     }

@@ -1,5 +1,5 @@
 import LayerEngine
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -7,7 +7,7 @@ extension ZFSDriver {
     // MARK: differences
 
     /// Both trees, mounted. Where `zfs diff` can tell what may differ, only that is looked at.
-    package func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func changeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         let dataset = try store.view.require(id, "compare the layer")
         if let parent { _ = try store.view.require(parent, "compare with the layer") }
         let layer = try look(id)
@@ -56,13 +56,13 @@ extension ZFSDriver {
         }
     }
 
-    package func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try changeSource(of: id, since: parent)
     }
 
     /// As `changeSource`. The size of a layer that was applied, or has children, is kept; not on zfs-fuse, where counting a
     /// layer changes the times of access in it.
-    package func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
+    public func recordingSizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         let dataset = try store.view.require(id, "measure the layer")
         let isKept =
             platform == .kernel && looking.isDirect(parent, of: dataset)
@@ -74,17 +74,17 @@ extension ZFSDriver {
         return source
     }
 
-    package func files(of id: LayerID) throws(LayerError) -> LayerFiles { try LayerFiles(look(id)) }
+    public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try LayerFiles(look(id)) }
 
     /// Of the whole tree, mounted: an empty mount point must not count as an empty layer.
-    package func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
+    public func readWriteDiskUsage(of id: LayerID) throws(LayerError) -> DiskUsage {
         try looking.usage(look(id))
     }
 
     // MARK: applying
 
     /// The layer's tree itself, where whiteouts delete.
-    package func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
+    public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         let dataset = try store.view.require(id, "apply the layer")
         if let parent { _ = try store.view.require(parent, "apply onto the layer") }
         // Without times of access, which would be written after the layer was counted.
@@ -107,7 +107,7 @@ extension ZFSDriver {
     }
 
     /// A dataset which is no layer before it is kept.
-    package func newLayerTarget(
+    public func newLayerTarget(
         _ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool
     ) throws(LayerError) -> ApplyTarget {
         let quota = try checked(id, parent, options)

@@ -1,5 +1,5 @@
 import LayerEngine
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -7,14 +7,14 @@ import LinuxIO
 ///
 /// The store is Docker's: datasets `<root>/<id>` with `mountpoint=legacy`, mounted at `<home>/graph/<id>`. Works with
 /// OpenZFS's kernel module and with zfs-fuse; `ZFSPlatform` says where they differ.
-package final class ZFSDriver: LayerDriver {
-    package let name = DriverName.zfs
-    package let configuration: DriverConfiguration
+public final class ZFSDriver: LayerDriver {
+    public let name = DriverName.zfs
+    public let configuration: DriverConfiguration
     let looking: ZFSReader
     let store: ZFSStore
     let sizes: ZFSSizeKeeper
 
-    package var reader: any StoreReader { looking }
+    public var reader: any StoreReader { looking }
     var platform: ZFSPlatform { looking.platform }
     var mounts: ZFSMounts { looking.mounts }
     var locks: ZFSLocks { looking.locks }
@@ -22,7 +22,7 @@ package final class ZFSDriver: LayerDriver {
     /// Opens the store at `configuration.home`, or makes an empty one, in Docker's order.
     ///
     /// Throws `driverUnavailable` where zfs cannot be used here, before anything is made.
-    package init(_ configuration: DriverConfiguration) throws(LayerError) {
+    public init(_ configuration: DriverConfiguration) throws(LayerError) {
         self.configuration = configuration
         let tool = ZFSTool(log: configuration.log)
         let (looking, datasets) = try ZFSReader.opening(configuration, tool)
@@ -48,7 +48,7 @@ package final class ZFSDriver: LayerDriver {
 
     // MARK: layers
 
-    package func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
+    public func create(_ id: LayerID, parent: LayerID?, options: CreateOptions) throws(LayerError) {
         let quota = try checked(id, parent, options)
         try locks.withLock(id, sharing: parent) { () throws(LayerError) in
             try beforeCreating(id, parent)
@@ -106,7 +106,7 @@ package final class ZFSDriver: LayerDriver {
     /// What is called so and is no layer stays, and is no error: there is no such layer.
     ///
     /// Throws `inUse` where layers were made on it, or anything that is not ours depends on it.
-    package func remove(_ id: LayerID) throws(LayerError) {
+    public func remove(_ id: LayerID) throws(LayerError) {
         try remove(id) { _ in true }
     }
 
@@ -127,7 +127,7 @@ package final class ZFSDriver: LayerDriver {
 
     // MARK: mounting
 
-    package func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
+    public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         try store.names.validate(id)
         return try mounts.get(id, store.view, options) { () throws(LayerError) in
@@ -135,13 +135,13 @@ package final class ZFSDriver: LayerDriver {
         }
     }
 
-    package func put(_ id: LayerID) throws(LayerError) {
+    public func put(_ id: LayerID) throws(LayerError) {
         do throws(LayerError) { try store.names.validate(id) } catch { return }
         try mounts.put(id)
     }
 
     /// Unmounts the layers, and nothing else (K7).
-    package func cleanup() throws(LayerError) {
+    public func cleanup() throws(LayerError) {
         var first: LayerError?
         for entry in try MountTable.read().entries(atOrBelow: mounts.graph).reversed() where mounts.isOurs(entry) {
             do throws(LayerError) {
@@ -157,7 +157,7 @@ package final class ZFSDriver: LayerDriver {
         if let first { throw first }
     }
 
-    package func repair() throws(LayerError) -> [Finding] {
+    public func repair() throws(LayerError) -> [Finding] {
         var check = ZFSCheck(looking.view, mounts, looking.sizes, mender)
         return try check.run()
     }

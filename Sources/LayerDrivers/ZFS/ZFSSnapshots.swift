@@ -1,4 +1,4 @@
-package import LayerModel
+public import LayerModel
 import LayerMounts
 import LinuxIO
 
@@ -6,9 +6,9 @@ import LinuxIO
 ///
 /// Who keeps the metadata knows which there are; nothing is listed but at the start. Whatever is destroyed carries our property:
 /// what is only called like a dataset of ours is somebody else's.
-package struct ZFSSnapshots: Sendable {
+public struct ZFSSnapshots: Sendable {
     /// The dataset that holds the others.
-    package let root: String
+    public let root: String
     private let platform: ZFSPlatform
     private let tool: ZFSTool
 
@@ -19,7 +19,7 @@ package struct ZFSSnapshots: Sendable {
     /// Finds the dataset that is mounted at `home` or above, or takes the one that is named.
     ///
     /// Throws `driverUnavailable` where there is none, or no zfs.
-    package init(
+    public init(
         home: PathBytes, root named: String?, log: @escaping @Sendable (DriverConfiguration.LogLevel, String) -> Void
     ) throws(LayerError) {
         platform = try ZFSPlatform.detect()
@@ -27,12 +27,12 @@ package struct ZFSSnapshots: Sendable {
         tool = ZFSTool(log: log)
     }
 
-    package func name(_ id: Int64) -> String { "\(root)/\(id)" }
+    public func name(_ id: Int64) -> String { "\(root)/\(id)" }
 
     private func committed(_ id: Int64) -> String { "\(name(id))@\(Self.committed)" }
 
     /// Makes the dataset of `id`, as a clone of what `parent` committed if there is one.
-    package func create(_ id: Int64, parent: Int64?) throws(LayerError) {
+    public func create(_ id: Int64, parent: Int64?) throws(LayerError) {
         let settings = [
             "mountpoint=legacy", "canmount=noauto", "snapdir=hidden", "com.sun:auto-snapshot=false",
             "\(Self.property)=\(id)", "\(ZFSNames.maker)=\(ZFSMaker.current.text)",
@@ -50,7 +50,7 @@ package struct ZFSSnapshots: Sendable {
     /// Keeps the state of a dataset for its clones. One that was kept by a try that failed later is replaced.
     ///
     /// Throws `inUse` where somebody else has a snapshot of this name.
-    package func freeze(_ id: Int64) throws(LayerError) {
+    public func freeze(_ id: Int64) throws(LayerError) {
         let path = PathBytes(name(id))
         let command = ["snapshot", "-o", "\(Self.property)=\(id)", committed(id)]
         do throws(ZFSFailure) {
@@ -96,7 +96,7 @@ package struct ZFSSnapshots: Sendable {
     ///
     /// Throws `inUse` while clones of it exist, or snapshots and datasets that are not ours, and where it stays mounted for longer
     /// than a second.
-    package func destroy(_ id: Int64) throws(LayerError) {
+    public func destroy(_ id: Int64) throws(LayerError) {
         for attempt in 1... {
             let listing = try listing(id)
             guard let dataset = listing.first, dataset.kind == .fileSystem, dataset.snapshot == String(id) else {
@@ -126,7 +126,7 @@ package struct ZFSSnapshots: Sendable {
     }
 
     /// Bytes that a dataset has and its parent has not.
-    package func used(_ id: Int64) throws(LayerError) -> UInt64 {
+    public func used(_ id: Int64) throws(LayerError) -> UInt64 {
         let path = PathBytes(name(id))
         let text = try attemptZFS("measure the dataset", path) { () throws(ZFSFailure) in
             try tool.zfs(["get", "-Hp", "-o", "value", "used", name(id)])
@@ -139,7 +139,7 @@ package struct ZFSSnapshots: Sendable {
     }
 
     /// The ids of all datasets of ours, in one command.
-    package func ids() throws(LayerError) -> [Int64] {
+    public func ids() throws(LayerError) -> [Int64] {
         let text = try attemptZFS("list the datasets below", PathBytes(root)) { () throws(ZFSFailure) in
             try tool.zfs(["get", "-rHp", "-o", "name,value", "-s", "local", Self.property, root])
         }
@@ -153,7 +153,7 @@ package struct ZFSSnapshots: Sendable {
     }
 
     /// Mounts a dataset at an existing directory for the time of `body`.
-    package func whileMounted(_ id: Int64, at path: PathBytes, _ body: () throws(LayerError) -> Void)
+    public func whileMounted(_ id: Int64, at path: PathBytes, _ body: () throws(LayerError) -> Void)
         throws(LayerError)
     {
         var mountpoint = PathBytes("legacy")

@@ -1,8 +1,8 @@
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// Unpacks a layer's tar stream onto a tree or into an upper directory.
-package enum ApplyEngine {
+public enum ApplyEngine {
     /// Applies the stream to the directory `root`, which stays the caller's.
     ///
     /// Nothing outside the root is touched, whatever the archive says. After an error the root is as far as the
@@ -10,7 +10,7 @@ package enum ApplyEngine {
     ///
     /// Throws `LayerError` with the entry's name: `.invalidArchive` and `.unsafePath` with the byte offset in the
     /// stream, `.limitExceeded`, `.idUnmapped`, `.cancelled`, or the code of the failed system call.
-    package static func apply<Source: SlabSource & ~Copyable>(
+    public static func apply<Source: SlabSource & ~Copyable>(
         _ source: inout Source, root: borrowing OwnedDescriptor, options: ApplyOptions
     ) throws(LayerError) -> ApplyReport {
         let wanted = WorkerPool(count: options.workers).count

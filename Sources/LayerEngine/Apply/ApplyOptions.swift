@@ -1,8 +1,8 @@
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// When written data must be on disk before an apply counts as done.
-package enum SyncPolicy: Sendable, Equatable {
+public enum SyncPolicy: Sendable, Equatable {
     /// Never: the system writes it in its own time.
     case none
     /// Once, with syncfs(2), after the last entry.
@@ -10,7 +10,7 @@ package enum SyncPolicy: Sendable, Equatable {
 }
 
 /// What an entry for a directory that is there already does to the directory's extended attributes and access lists.
-package enum DirectoryAttributes: String, Sendable, CaseIterable {
+public enum DirectoryAttributes: String, Sendable, CaseIterable {
     /// The directory has those of the entry afterwards, as it would in the merged view of an upper directory. Attributes
     /// that layers do not carry, such as `trusted.`, are left alone.
     case replace
@@ -19,43 +19,43 @@ package enum DirectoryAttributes: String, Sendable, CaseIterable {
 }
 
 /// How a layer is unpacked.
-package struct ApplyOptions: Sendable {
+public struct ApplyOptions: Sendable {
     /// `.tree`: the root is a whole tree and whiteouts delete from it. Others: it is an upper directory, and
     /// deletions are written in that dialect's form.
-    package var dialect: WhiteoutDialect
+    public var dialect: WhiteoutDialect
     /// For an upper directory, the directories below it, nearest first; nil when unknown, empty for the bottom layer.
-    package var lowers: [PathBytes]?
-    package var uidMap: IDMap
-    package var gidMap: IDMap
+    public var lowers: [PathBytes]?
+    public var uidMap: IDMap
+    public var gidMap: IDMap
     /// Threads that write files; nil means one a core.
-    package var workers: Int?
-    package var io: IOMode
+    public var workers: Int?
+    public var io: IOMode
     /// Whether an entry for the root itself sets the root's metadata.
-    package var applyRootMetadata: Bool
+    public var applyRootMetadata: Bool
     /// Whether names that climb above the root are held at it instead of refused.
-    package var lenientNames: Bool
+    public var lenientNames: Bool
     /// Whether attributes and owners that cannot be set are warnings only.
-    package var bestEffort: Bool
-    package var directoryAttributes: DirectoryAttributes
+    public var bestEffort: Bool
+    public var directoryAttributes: DirectoryAttributes
     /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
     /// together of several mounts himself. Otherwise deleting there ends the apply with `inUse`.
-    package var ownsMounts: Bool
+    public var ownsMounts: Bool
     /// Whether long runs of zeros in files become holes; those that the archive itself has as holes always do.
-    package var sparse: SparsePolicy
+    public var sparse: SparsePolicy
     /// The stream was written with `DiffOptions.isExact`, by this program on this host: `trusted.` attributes are set, and
     /// times before 1970.
-    package var isExact: Bool
+    public var isExact: Bool
     /// Whether `security.selinux` attributes of the archive are set.
-    package var keepSELinux: Bool
+    public var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
-    package var maxBytes: UInt64?
+    public var maxBytes: UInt64?
     /// The most bytes that may follow the archive's end in the stream.
-    package var maxTrailingBytes: UInt64
-    package var sync: SyncPolicy
-    package var cancel: CancelFlag
-    package var progress: Progress?
+    public var maxTrailingBytes: UInt64
+    public var sync: SyncPolicy
+    public var cancel: CancelFlag
+    public var progress: Progress?
 
-    package init() {
+    public init() {
         dialect = .tree
         lowers = nil
         uidMap = .identity
@@ -79,27 +79,27 @@ package struct ApplyOptions: Sendable {
 }
 
 /// What an apply did.
-package struct ApplyReport: Sendable {
+public struct ApplyReport: Sendable {
     /// Entries of the archive, whiteouts and ignored ones included.
-    package var entries = 0
+    public var entries = 0
     /// Sum of the sizes in all headers.
-    package var size: UInt64 = 0
+    public var size: UInt64 = 0
     /// Bytes of the unpacked non-directories, each inode once.
-    package var uniqueFileBytes: UInt64 = 0
+    public var uniqueFileBytes: UInt64 = 0
     /// Names that lie in the target because of this apply, whiteouts and markers included: all there are, where it was
     /// empty before.
-    package var presentEntries: UInt64 = 0
+    public var presentEntries: UInt64 = 0
     /// Bytes of the uncompressed stream, whatever follows the archive's end included.
-    package var streamBytes: UInt64 = 0
+    public var streamBytes: UInt64 = 0
     /// Device nodes left out because this user may not make them.
-    package var skippedDevices = 0
+    public var skippedDevices = 0
     /// The first warnings, each one line.
-    package var warnings: [String] = []
+    public var warnings: [String] = []
     /// All warnings, those not kept included.
-    package var warningCount = 0
-    package var io = IOCounters()
+    public var warningCount = 0
+    public var io = IOCounters()
 
-    package init() {}
+    public init() {}
 
     /// Warnings kept: a hostile archive could cause one an entry.
     static let keptWarnings = 100

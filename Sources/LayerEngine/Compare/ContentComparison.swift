@@ -9,7 +9,7 @@ import LinuxIO
 /// One file seen through two mounts, or in a clone and its origin, has one inode number and one time of change on both
 /// sides. It is not read, but with `always`: the evidence is blind to a file that was made, cloned and rewritten within
 /// one tick.
-package enum ContentComparison: Sendable {
+public enum ContentComparison: Sendable {
     /// Never: metadata decide, as in Docker's lists.
     case never
     /// Where sizes and seconds agree and either side has no nanoseconds.

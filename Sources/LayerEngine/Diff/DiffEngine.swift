@@ -1,13 +1,13 @@
-package import LayerModel
+public import LayerModel
 import LinuxIO
 
 /// Layers out: the archive of a difference, its list of changes, its size.
-package enum DiffEngine {
+public enum DiffEngine {
     /// Writes the layer that turns the lower trees into the upper one, an uncompressed tar stream, into `sink`.
     ///
     /// The bytes depend on the trees and the options only, never on the number of workers or on timing. `sink` is
     /// not finished; that is its owner's part. After an error the sink holds an incomplete layer.
-    package static func write<Sink: ByteSink & ~Copyable>(
+    public static func write<Sink: ByteSink & ~Copyable>(
         _ source: SourceOptions, options: DiffOptions, into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
         var rules = ProfileRules(options)
@@ -55,7 +55,7 @@ package enum DiffEngine {
     ///
     /// With `contentCheck`, contents decide where times are coarse; the source's `contents`, if given, says it more
     /// exactly. Without either, metadata decide alone, as in Docker.
-    package static func changes(
+    public static func changes(
         _ source: SourceOptions, profile: LayerProfile = .full, contentCheck: Bool = false,
         skipUnreadable: Bool = false, _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
     ) throws(LayerError) -> ChangesReport {
@@ -116,7 +116,7 @@ package enum DiffEngine {
     ///
     /// Of an upper directory, or of a tree without a lower one, everything counts, as in Docker's overlay2; of two
     /// trees, what was added or modified.
-    package static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
+    public static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
         throws(LayerError) -> SizeReport
     {
         let comparesTrees = source.base != nil || source.dialect.name == .tree && !source.lowers.isEmpty

@@ -1,10 +1,10 @@
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// How a layer is written.
-package struct DiffOptions: Sendable {
+public struct DiffOptions: Sendable {
     /// What happens to a file that is shorter than it was when the tree was read.
-    package enum ShrunkPolicy: Sendable {
+    public enum ShrunkPolicy: Sendable {
         /// The diff fails.
         case fail
         /// The rest is filled with zeros, and the report says so.
@@ -12,7 +12,7 @@ package struct DiffOptions: Sendable {
     }
 
     /// What happens to a name that is gone when its contents are read.
-    package enum VanishedPolicy: Sendable {
+    public enum VanishedPolicy: Sendable {
         /// It is left out, as if it had been deleted a moment earlier.
         case skip
         /// The diff fails.
@@ -21,7 +21,7 @@ package struct DiffOptions: Sendable {
 
     /// What happens to a name that begins with `.wh.`, in a tree in which it means nothing: in the layer it would say that
     /// another name is deleted.
-    package enum ReservedNamesPolicy: String, Sendable, CaseIterable {
+    public enum ReservedNamesPolicy: String, Sendable, CaseIterable {
         /// It is left out with all below it, and counted. Profiles that equal another program's archives write it as that
         /// program does; it is counted all the same.
         case leaveOut = "leave-out"
@@ -29,82 +29,82 @@ package struct DiffOptions: Sendable {
         case fail
     }
 
-    package var profile = LayerProfile.full
-    package var uidMap = IDMap.identity
-    package var gidMap = IDMap.identity
+    public var profile = LayerProfile.full
+    public var uidMap = IDMap.identity
+    public var gidMap = IDMap.identity
     /// Files and directories that may not be read are left out and counted, instead of failing the diff.
-    package var skipUnreadable = false
-    package var shrunk = ShrunkPolicy.fail
-    package var vanished = VanishedPolicy.skip
-    package var reservedNames = ReservedNamesPolicy.leaveOut
+    public var skipUnreadable = false
+    public var shrunk = ShrunkPolicy.fail
+    public var vanished = VanishedPolicy.skip
+    public var reservedNames = ReservedNamesPolicy.leaveOut
     /// Latest mtime, in seconds since 1970, for the profile `containerd` (SOURCE_DATE_EPOCH).
-    package var sourceDateEpoch: Int64?
+    public var sourceDateEpoch: Int64?
     /// The layer has all that another store on this host can hold: times to the nanosecond, `trusted.` and `security.`
     /// attributes, capabilities as they are. With the profile `full` only.
-    package var isExact = false
+    public var isExact = false
     /// The present time in seconds, which Docker's profiles write on deletions found by comparing trees.
-    package var now: Int64 = 0
+    public var now: Int64 = 0
 
-    package init() {}
+    public init() {}
 }
 
 /// What a diff wrote.
-package struct DiffReport: Sendable {
+public struct DiffReport: Sendable {
     /// Headers with a name of their own: entries, whiteouts and markers.
-    package var entries = 0
+    public var entries = 0
     /// Bytes of the tar stream.
-    package var bytes: UInt64 = 0
+    public var bytes: UInt64 = 0
     /// Bytes of file contents, each inode once.
-    package var size: UInt64 = 0
+    public var size: UInt64 = 0
     /// Sockets, which have no place in a layer. What one replaced in a lower directory is deleted.
-    package var skippedSockets = 0
+    public var skippedSockets = 0
     /// Names that begin with `.wh.`: see `ReservedNamesPolicy`.
-    package var reservedNames = 0
+    public var reservedNames = 0
     /// Of a copy that stays on this host (`isExact`): attributes that /etc/xattr.conf keeps out of copies.
-    package var leftOutAttributes = LeftOutAttributes()
-    package var skippedUnreadable = 0
+    public var leftOutAttributes = LeftOutAttributes()
+    public var skippedUnreadable = 0
     /// Files of an overlay's upper directory that the mount, having an index, shows under names of lower directories too.
     /// The result lacks these; a warning names the first file.
-    package var indexedFiles = 0
+    public var indexedFiles = 0
     /// Files that vanished while the layer was written.
-    package var skippedVanished = 0
+    public var skippedVanished = 0
     /// A directory's `overlay.redirect` or a file's `overlay.metacopy` was met. Both are followed through the lower
     /// directories, so the result does not suffer; a driver may want to say so in its status.
-    package var sawRedirect = false
+    public var sawRedirect = false
     /// The first hundred things worth knowing.
-    package var warnings: [String] = []
-    package var io = IOCounters()
+    public var warnings: [String] = []
+    public var io = IOCounters()
 }
 
 /// What a listing of changes met.
-package struct ChangesReport: Sendable {
-    package var added = 0
-    package var modified = 0
-    package var deleted = 0
+public struct ChangesReport: Sendable {
+    public var added = 0
+    public var modified = 0
+    public var deleted = 0
     /// Names that begin with `.wh.` in a tree in which that means nothing. They are not listed: no layer could hold them.
-    package var reservedNames = 0
-    package var skippedUnreadable = 0
+    public var reservedNames = 0
+    public var skippedUnreadable = 0
     /// As in `DiffReport`.
-    package var indexedFiles = 0
+    public var indexedFiles = 0
     /// As in `DiffReport`, as far as the comparison had to look: a file that differs anyway is not asked.
-    package var sawRedirect = false
-    package var warnings: [String] = []
-    package var io = IOCounters()
+    public var sawRedirect = false
+    public var warnings: [String] = []
+    public var io = IOCounters()
 }
 
 /// The size of a difference.
-package struct SizeReport: Sendable {
+public struct SizeReport: Sendable {
     /// The number Docker's API gives: bytes of all changed non-directories, each inode once.
-    package var bytes: UInt64 = 0
+    public var bytes: UInt64 = 0
     /// The same as `bytes`, by its other name: what the files seem to hold.
-    package var apparent: UInt64 = 0
+    public var apparent: UInt64 = 0
     /// Bytes allocated on disk, directories included.
-    package var allocated: UInt64 = 0
+    public var allocated: UInt64 = 0
     /// Bytes that the headers of a layer would name.
-    package var headerSum: UInt64 = 0
-    package var entries: UInt64 = 0
-    package var inodes: UInt64 = 0
-    package var skippedUnreadable = 0
-    package var warnings: [String] = []
-    package var io = IOCounters()
+    public var headerSum: UInt64 = 0
+    public var entries: UInt64 = 0
+    public var inodes: UInt64 = 0
+    public var skippedUnreadable = 0
+    public var warnings: [String] = []
+    public var io = IOCounters()
 }

@@ -1,41 +1,41 @@
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// What is compared: an upper tree, and the lower trees it changes.
-package struct SourceOptions: Sendable {
+public struct SourceOptions: Sendable {
     /// The directory whose state is exported.
-    package var upper: PathBytes
+    public var upper: PathBytes
     /// The directories below it, nearest first. For the dialect `tree` at most one: the tree to compare with.
-    package var lowers: [PathBytes]
+    public var lowers: [PathBytes]
     /// What the view of `upper` over its lowers is compared with: directories that merge, nearest first, in the same dialect;
     /// none for nothing, so that all is new. Nil: `lowers`. Not for the dialect `tree`.
     ///
     /// What both have in common must have the same directories behind it in both, as the layers of a store do.
-    package var base: [PathBytes]?
+    public var base: [PathBytes]?
     /// How `upper` spells deletions; `.tree` is a whole tree.
-    package var dialect: WhiteoutDialect
+    public var dialect: WhiteoutDialect
     /// Worker threads; nil means one a core.
-    package var workers: Int?
-    package var io: IOMode
+    public var workers: Int?
+    public var io: IOMode
     /// Reads of file contents that one worker has in flight at most, where the ring carries them out.
-    package var ringWindow: Int
-    package var cancel: CancelFlag
-    package var progress: Progress?
+    public var ringWindow: Int
+    public var cancel: CancelFlag
+    public var progress: Progress?
     /// When contents are compared; nil leaves it to the profile.
-    package var contents: ContentComparison?
+    public var contents: ContentComparison?
     /// Whether owner, mode and kind of each file lie in `user.containers.override_stat`, as in stores of
     /// containers/storage with `force_mask`. Anywhere else any user could give himself files of root with it.
-    package var obeysOwnerOverrides = false
+    public var obeysOwnerOverrides = false
     /// Nothing that is mounted on directories of the trees is part of them, as in a store of layers. Then they are read
     /// through views that open no device nodes, which union directories always are; see README.md of LayerEngine.
-    package var hasNoMounts = false
+    public var hasNoMounts = false
     /// Names directly in the root that belong to neither side, such as `.zfs`.
-    package var ignoredAtTop: [PathBytes] = []
+    public var ignoredAtTop: [PathBytes] = []
     /// For two trees of which one is a later state of the other (a clone of its snapshot), so that equal inode numbers
     /// are one file's: the inodes that may differ, directories above them included. The rest is not looked at. Nil: all.
-    package var changedInodes: Set<UInt64>?
+    public var changedInodes: Set<UInt64>?
 
-    package init(upper: PathBytes) {
+    public init(upper: PathBytes) {
         self.upper = upper
         lowers = []
         dialect = .tree

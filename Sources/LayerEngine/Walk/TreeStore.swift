@@ -5,7 +5,7 @@ import LinuxIO
 @usableFromInline let noIndex = UInt32.max
 
 /// What became of one path between the two sides, and what the export does with it.
-package enum ChangeKind: UInt8, Sendable, BitwiseCopyable {
+public enum ChangeKind: UInt8, Sendable, BitwiseCopyable {
     case modified = 0
     case added = 1
     case deleted = 2
@@ -13,7 +13,7 @@ package enum ChangeKind: UInt8, Sendable, BitwiseCopyable {
     case unmodified = 3
 
     /// The letter of `docker diff`.
-    package var letter: UInt8 {
+    public var letter: UInt8 {
         switch self {
         case .modified, .unmodified: UInt8(ascii: "C")
         case .added: UInt8(ascii: "A")

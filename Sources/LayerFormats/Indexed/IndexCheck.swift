@@ -1,19 +1,19 @@
 import LayerCompression
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 import TarCodec
 
 /// What a check of an index against the whole layer found right.
-package struct IndexCheckReport: Sendable {
-    package var entries = 0
-    package var pieces = 0
-    package var frames = 0
+public struct IndexCheckReport: Sendable {
+    public var entries = 0
+    public var pieces = 0
+    public var frames = 0
     /// Bytes of the tar.
-    package var bytes: UInt64 = 0
+    public var bytes: UInt64 = 0
     /// Digest of the tar.
-    package var diffID: Digest?
+    public var diffID: Digest?
     /// Whether a tar-split was there, and says what the tar says.
-    package var hasTarSplit = false
+    public var hasTarSplit = false
 }
 
 extension LayerIndex {
@@ -21,7 +21,7 @@ extension LayerIndex {
     /// each digest with the contents, the tar-split with the tar.
     ///
     /// Throws `corruptLayer` or `digestMismatch` with the name of what differs first, and what is wrong with the layer itself.
-    package func check(
+    public func check(
         _ file: borrowing OwnedDescriptor, cancel: CancelFlag? = nil
     ) throws(LayerError) -> IndexCheckReport {
         var check = IndexCheck(self)

@@ -47,12 +47,12 @@ enum IndexFooter {
 }
 
 /// Where a part of an index lies in the layer.
-package struct IndexPlace: Sendable, Equatable {
-    package var offset: UInt64
-    package var byteCount: UInt64
-    package var uncompressedByteCount: UInt64
+public struct IndexPlace: Sendable, Equatable {
+    public var offset: UInt64
+    public var byteCount: UInt64
+    public var uncompressedByteCount: UInt64
 
-    package init(offset: UInt64, byteCount: UInt64, uncompressedByteCount: UInt64) {
+    public init(offset: UInt64, byteCount: UInt64, uncompressedByteCount: UInt64) {
         self.offset = offset
         self.byteCount = byteCount
         self.uncompressedByteCount = uncompressedByteCount

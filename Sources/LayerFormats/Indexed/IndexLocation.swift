@@ -1,8 +1,8 @@
 import LayerCompression
-package import LayerModel
+public import LayerModel
 
 /// Where a layer's index lies, as its last bytes or the annotations of its descriptor say.
-package enum IndexLocation: Sendable, Equatable {
+public enum IndexLocation: Sendable, Equatable {
     /// zstd:chunked: table of contents and tar-split.
     case zstd(table: IndexPlace, tarSplit: IndexPlace)
     /// The first generation of zstd:chunked, and what stargz's own tools write with zstd: no tar-split.
@@ -15,7 +15,7 @@ package enum IndexLocation: Sendable, Equatable {
     case external
 
     /// The format, as far as readers of the day know it.
-    package var format: IndexedFormat {
+    public var format: IndexedFormat {
         switch self {
         case .zstd, .oldZstd: .zstdChunked
         case .gzip, .oldGzip, .external: .estargz
@@ -23,7 +23,7 @@ package enum IndexLocation: Sendable, Equatable {
     }
 
     /// What it is, for people.
-    package var name: String {
+    public var name: String {
         switch self {
         case .zstd: "zstd:chunked"
         case .oldZstd: "zstd:chunked of the first generation"
@@ -34,13 +34,13 @@ package enum IndexLocation: Sendable, Equatable {
     }
 
     /// Looks at the last bytes of a layer of `size` bytes, of which `tail` are the last; nil where no index shows.
-    package init?(tail: RawSpan, size: UInt64) {
+    public init?(tail: RawSpan, size: UInt64) {
         guard let found = Self.zstd(tail) ?? Self.gzip(tail), found.isInside(size) else { return nil }
         self = found
     }
 
     /// The most bytes that `init(tail:size:)` looks at.
-    package static let tailByteCount = 72
+    public static let tailByteCount = 72
 
     private static func zstd(_ tail: RawSpan) -> IndexLocation? {
         func place(_ words: RawSpan, _ index: Int) -> IndexPlace {
@@ -156,7 +156,7 @@ extension IndexPlace {
 }
 
 /// What the annotations of a layer's descriptor say of its index: the only part of it that hangs on the image's digest.
-package enum IndexAnnotations: Sendable, Equatable {
+public enum IndexAnnotations: Sendable, Equatable {
     /// None that count.
     case none
     /// zstd:chunked.
@@ -165,7 +165,7 @@ package enum IndexAnnotations: Sendable, Equatable {
     case gzip(tableDigest: Digest)
 
     /// Reads them. Throws `corruptLayer` where they say nothing sensible, or belong to both formats.
-    package init(_ annotations: [IndexAnnotation], layerSize: UInt64) throws(LayerError) {
+    public init(_ annotations: [IndexAnnotation], layerSize: UInt64) throws(LayerError) {
         func value(_ key: String) -> String? { annotations.first { $0.key == key }?.value }
         let zstd = value(IndexAnnotation.manifestChecksum)
         let gzip = value(IndexAnnotation.tableDigest)

@@ -1,50 +1,50 @@
 import LayerCompression
-package import LayerModel
+public import LayerModel
 
 /// What the table of contents of a layer says, checked against the rules that need no look at the layer itself.
-package struct IndexTable: Sendable {
-    package enum Kind: String, Sendable, Equatable {
+public struct IndexTable: Sendable {
+    public enum Kind: String, Sendable, Equatable {
         case reg, dir, symlink, hardlink, char, block, fifo
     }
 
     /// A time, in seconds since 1970 and nanoseconds.
-    package struct Time: Sendable, Equatable {
-        package var seconds: Int64
-        package var nanoseconds: Int32
+    public struct Time: Sendable, Equatable {
+        public var seconds: Int64
+        public var nanoseconds: Int32
     }
 
-    package struct Entry: Sendable {
-        package var kind = Kind.reg
+    public struct Entry: Sendable {
+        public var kind = Kind.reg
         var name = 0..<0
         var linkName = 0..<0
-        package var mode: UInt32 = 0
-        package var size: Int64 = 0
-        package var uid: Int64 = 0
-        package var gid: Int64 = 0
+        public var mode: UInt32 = 0
+        public var size: Int64 = 0
+        public var uid: Int64 = 0
+        public var gid: Int64 = 0
         /// Absent and 1970 are the same.
-        package var modified = Time(seconds: 0, nanoseconds: 0)
-        package var accessed = Time(seconds: 0, nanoseconds: 0)
-        package var changed = Time(seconds: 0, nanoseconds: 0)
-        package var deviceMajor: Int64 = 0
-        package var deviceMinor: Int64 = 0
+        public var modified = Time(seconds: 0, nanoseconds: 0)
+        public var accessed = Time(seconds: 0, nanoseconds: 0)
+        public var changed = Time(seconds: 0, nanoseconds: 0)
+        public var deviceMajor: Int64 = 0
+        public var deviceMinor: Int64 = 0
         /// Its attributes, in `attributes`.
-        package var attributes = 0..<0
-        package var digest: Digest?
+        public var attributes = 0..<0
+        public var digest: Digest?
         /// Its pieces, in `pieces`; none for what has no contents.
-        package var pieces = 0..<0
+        public var pieces = 0..<0
         /// Where the frame behind its last piece begins, if the table says.
-        package var endOffset: UInt64?
+        public var endOffset: UInt64?
     }
 
-    package struct Piece: Sendable {
+    public struct Piece: Sendable {
         /// Where its frame begins in the layer, and the piece in the frame.
-        package var offset: UInt64
-        package var innerOffset: Int64
+        public var offset: UInt64
+        public var innerOffset: Int64
         /// Where it begins in the file.
-        package var fileOffset: Int64
-        package var byteCount: Int64
-        package var digest: Digest?
-        package var isZeros: Bool
+        public var fileOffset: Int64
+        public var byteCount: Int64
+        public var digest: Digest?
+        public var isZeros: Bool
     }
 
     struct Attribute: Sendable {
@@ -52,12 +52,12 @@ package struct IndexTable: Sendable {
         var value: Range<Int>
     }
 
-    package let format: IndexedFormat
-    package internal(set) var entries: [Entry] = []
-    package internal(set) var pieces: [Piece] = []
+    public let format: IndexedFormat
+    public internal(set) var entries: [Entry] = []
+    public internal(set) var pieces: [Piece] = []
     var attributes: [Attribute] = []
     /// Digest of the compressed tar-split.
-    package internal(set) var tarSplitDigest: Digest?
+    public internal(set) var tarSplitDigest: Digest?
     /// Names and values of all entries.
     var texts: [UInt8] = []
 
@@ -65,11 +65,11 @@ package struct IndexTable: Sendable {
 
     /// The name as the table has it.
     @_lifetime(borrow self)
-    package func name(_ entry: Entry) -> RawSpan { texts.rawBytes.extracting(entry.name) }
+    public func name(_ entry: Entry) -> RawSpan { texts.rawBytes.extracting(entry.name) }
 
     /// The target of a link as the table has it.
     @_lifetime(borrow self)
-    package func linkName(_ entry: Entry) -> RawSpan { texts.rawBytes.extracting(entry.linkName) }
+    public func linkName(_ entry: Entry) -> RawSpan { texts.rawBytes.extracting(entry.linkName) }
 
     @_lifetime(borrow self)
     func text(_ range: Range<Int>) -> RawSpan { texts.rawBytes.extracting(range) }

@@ -1,38 +1,38 @@
-package import LayerCompression
-package import LayerModel
+public import LayerCompression
+public import LayerModel
 
 /// A way of writing a layer so that parts of it can be read alone.
-package enum IndexedFormat: String, Sendable, Equatable, CaseIterable {
+public enum IndexedFormat: String, Sendable, Equatable, CaseIterable {
     case zstdChunked = "zstd:chunked"
     case estargz
 
     /// The layer without its index.
-    package var plain: LayerFormat { self == .zstdChunked ? .zstd : .gzip }
+    public var plain: LayerFormat { self == .zstdChunked ? .zstd : .gzip }
 }
 
 /// How such a layer is written.
-package struct IndexedLayerOptions: Sendable {
-    package var format: IndexedFormat
+public struct IndexedLayerOptions: Sendable {
+    public var format: IndexedFormat
     /// Of zstd or ISA-L; nil for the standard.
-    package var level: Int?
+    public var level: Int?
     /// Threads that compress.
-    package var workers = 1
+    public var workers = 1
     /// eStargz: bytes of a piece, 1 to 4 MiB.
-    package var chunkSize = 4 << 20
+    public var chunkSize = 4 << 20
     /// eStargz: a member begins only when the one before has so many bytes; 0 for each piece.
-    package var minChunkSize = 0
+    public var minChunkSize = 0
     /// eStargz: the tar stays as it is, and the table of contents is given apart.
-    package var keepsDiffID = false
+    public var keepsDiffID = false
     /// Compute the digest of the tar.
-    package var digests = true
+    public var digests = true
     /// A layer that the index cannot carry is an error, not a layer without one.
-    package var requiresIndex = false
+    public var requiresIndex = false
 
-    package init(_ format: IndexedFormat) { self.format = format }
+    public init(_ format: IndexedFormat) { self.format = format }
 }
 
 /// Why a layer has no index: what the table of contents cannot say.
-package enum IndexObstacle: Error, Equatable, Sendable, CustomStringConvertible {
+public enum IndexObstacle: Error, Equatable, Sendable, CustomStringConvertible {
     case nameNotUTF8(PathBytes)
     case linkNotUTF8(PathBytes)
     case attributeNotUTF8(PathBytes)
@@ -45,7 +45,7 @@ package enum IndexObstacle: Error, Equatable, Sendable, CustomStringConvertible 
     case time(PathBytes)
     case number(PathBytes)
 
-    package var description: String {
+    public var description: String {
         switch self {
         case .nameNotUTF8(let path): "the name \(path) is not UTF-8"
         case .linkNotUTF8(let path): "the target of \(path) is not UTF-8"
@@ -63,34 +63,34 @@ package enum IndexObstacle: Error, Equatable, Sendable, CustomStringConvertible 
 }
 
 /// What was written.
-package struct IndexedLayerSummary: Sendable {
+public struct IndexedLayerSummary: Sendable {
     /// Why there is no index; nil if there is one.
-    package var obstacle: IndexObstacle?
+    public var obstacle: IndexObstacle?
     /// The annotations of the layer's descriptor, without which nobody uses the index.
-    package var annotations: [IndexAnnotation] = []
+    public var annotations: [IndexAnnotation] = []
     /// Entries of the table of contents.
-    package var entries = 0
+    public var entries = 0
     /// Frames or members of the tar.
-    package var frames = 0
+    public var frames = 0
     /// Bytes of the index.
-    package var indexBytes: UInt64 = 0
+    public var indexBytes: UInt64 = 0
     /// Bytes of the layer, compressed and not.
-    package var outputBytes: UInt64 = 0
-    package var uncompressedBytes: UInt64 = 0
+    public var outputBytes: UInt64 = 0
+    public var uncompressedBytes: UInt64 = 0
     /// The digest of the uncompressed layer.
-    package var diffID: Digest?
+    public var diffID: Digest?
     /// A table of contents that is given apart: a gzip'ed archive.
-    package var table: [UInt8]?
+    public var table: [UInt8]?
 
-    package init() {}
+    public init() {}
 }
 
 /// One annotation of a layer's descriptor.
-package struct IndexAnnotation: Sendable, Equatable {
-    package let key: String
-    package let value: String
+public struct IndexAnnotation: Sendable, Equatable {
+    public let key: String
+    public let value: String
 
-    package init(_ key: String, _ value: String) {
+    public init(_ key: String, _ value: String) {
         self.key = key
         self.value = value
     }

@@ -1,5 +1,5 @@
 import LayerCompression
-package import LayerModel
+public import LayerModel
 import PlainJSON
 import TarCodec
 
@@ -8,7 +8,7 @@ import TarCodec
 /// Whatever the stream holds, an ordinary layer comes out: decompressed from the first byte to the last it is the tar, with
 /// zstd:chunked and `keepsDiffID` to the byte. Where the index cannot carry the tar it is left out, and the frames stay. The
 /// output depends on the stream and the options, not on the number of workers or on how the writes were cut.
-package struct IndexedLayerSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
+public struct IndexedLayerSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     private enum Phase {
         /// Headers.
         case headers
@@ -21,7 +21,7 @@ package struct IndexedLayerSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable
     }
 
     /// What was written; whole after `finish`.
-    package internal(set) var summary = IndexedLayerSummary()
+    public internal(set) var summary = IndexedLayerSummary()
     let options: IndexedLayerOptions
     var frames: FrameWriter<Base>
     private var decoder = TarDecoder()
@@ -49,7 +49,7 @@ package struct IndexedLayerSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable
     private var hasPieces = false
 
     /// Takes over `base`. Throws `invalidArgument` for options that make no sense.
-    package init(_ base: consuming Base, options: IndexedLayerOptions) throws(LayerError) {
+    public init(_ base: consuming Base, options: IndexedLayerOptions) throws(LayerError) {
         guard (1...PieceCutter.longest).contains(options.chunkSize),
             (0...PieceCutter.longest).contains(options.minChunkSize)
         else {
@@ -85,10 +85,10 @@ package struct IndexedLayerSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable
     }
 
     /// The sink below, for its results.
-    package consuming func takeBase() -> Base { frames.takeBase() }
+    public consuming func takeBase() -> Base { frames.takeBase() }
 
     /// Takes the next bytes of the tar. Throws `invalidArchive` and `limitExceeded` for what is none, and what `Base` throws.
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         try begin()
         var at = 0
         while at < bytes.byteCount {
@@ -111,7 +111,7 @@ package struct IndexedLayerSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable
         if rebuilds { try writeLandmark() }
     }
 
-    package mutating func finish() throws(LayerError) {
+    public mutating func finish() throws(LayerError) {
         try begin()
         do throws(TarError) {
             try decoder.endOfInput()

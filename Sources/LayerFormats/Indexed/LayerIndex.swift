@@ -1,15 +1,15 @@
 import LayerCompression
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 import PlainJSON
 import TarCodec
 
 /// The index of a layer in a file: where it lies, and what its table of contents says.
-package struct LayerIndex: Sendable {
-    package let location: IndexLocation
-    package let table: IndexTable
+public struct LayerIndex: Sendable {
+    public let location: IndexLocation
+    public let table: IndexTable
     /// Bytes of the layer before whatever is no tar.
-    package let dataEnd: UInt64
+    public let dataEnd: UInt64
     /// The compressed tar-split, where there is one.
     let tarSplit: IndexPlace?
 
@@ -18,7 +18,7 @@ package struct LayerIndex: Sendable {
     /// With annotations these say where it lies, and the table must have the digest that they say; without, the layer's last
     /// bytes. Throws `notFound` for a layer without index, `corruptLayer` for one whose index breaks a rule, `digestMismatch`,
     /// and `limitExceeded`.
-    package static func read(
+    public static func read(
         _ file: borrowing OwnedDescriptor, annotations: [IndexAnnotation] = [], limits: IndexLimits = IndexLimits()
     ) throws(LayerError) -> LayerIndex {
         let size = UInt64(max(try metadata(file).size, 0))
@@ -88,7 +88,7 @@ package struct LayerIndex: Sendable {
     }
 
     /// All bytes of a file that has at most so many.
-    package static func wholeFile(_ file: borrowing OwnedDescriptor, limit: Int) throws(LayerError) -> [UInt8] {
+    public static func wholeFile(_ file: borrowing OwnedDescriptor, limit: Int) throws(LayerError) -> [UInt8] {
         let size = try metadata(file).size
         guard size <= limit else {
             throw LayerError(.limitExceeded, "read", cause: .reason("the file has more than \(limit) bytes"))

@@ -161,17 +161,17 @@ struct TableReader {
 }
 
 /// Bounds that a reader keeps.
-package struct IndexLimits: Sendable {
+public struct IndexLimits: Sendable {
     /// Entries of a table.
-    package var entries = 4_000_000
+    public var entries = 4_000_000
     /// Bytes of the compressed table, and of the tar-split.
-    package var compressedBytes: UInt64 = 150 << 20
+    public var compressedBytes: UInt64 = 150 << 20
     /// Bytes of the table's text.
-    package var tableBytes: UInt64 = 512 << 20
+    public var tableBytes: UInt64 = 512 << 20
     /// Bytes of all contents.
-    package var contents: Int64 = 1 << 50
+    public var contents: Int64 = 1 << 50
     /// Bytes that one byte of the layer may become, but for runs of zeros.
-    package var ratio: Int64 = 20_000
+    public var ratio: Int64 = 20_000
 
-    package init() {}
+    public init() {}
 }

@@ -1,34 +1,34 @@
 import Glibc
 import LayerCompression
-package import LayerModel
-package import LinuxIO
+public import LayerModel
+public import LinuxIO
 
 /// How `TarSplitAssembler` reads.
-package struct TarSplitAssemblerOptions: Sendable {
+public struct TarSplitAssemblerOptions: Sendable {
     /// Refuse metadata in which two file objects share a cleaned name, as Docker does (T8).
-    package var refusesDuplicates = false
+    public var refusesDuplicates = false
     /// Stops the work.
-    package var cancel: CancelFlag?
+    public var cancel: CancelFlag?
 
-    package init() {}
+    public init() {}
 }
 
 /// What an assembler wrote.
-package struct TarSplitAssembly: Sendable {
+public struct TarSplitAssembly: Sendable {
     /// File objects.
-    package var entries = 0
+    public var entries = 0
     /// Bytes of the archive.
-    package var bytes: UInt64 = 0
+    public var bytes: UInt64 = 0
 }
 
 /// Rebuilds a tar stream from its tar-split metadata and the tree it was unpacked to (T6, T7).
-package enum TarSplitAssembler {
+public enum TarSplitAssembler {
     /// Writes the archive to `sink` and finishes it.
     ///
     /// `metadata` is the JSON, decompressed. Contents come from regular files beneath `root`: a name is resolved as if
     /// that were the root directory, and may not end in a symbolic link. Throws `corruptLayer` for metadata that is none,
     /// and `digestMismatch` for a file that is not what it was, with bytes of it in the sink by then.
-    package static func assemble<Source: SlabSource & ~Copyable, Sink: ByteSink & ~Copyable>(
+    public static func assemble<Source: SlabSource & ~Copyable, Sink: ByteSink & ~Copyable>(
         _ metadata: inout Source, root: borrowing OwnedDescriptor, into sink: inout Sink,
         options: TarSplitAssemblerOptions = TarSplitAssemblerOptions()
     ) throws(LayerError) -> TarSplitAssembly {

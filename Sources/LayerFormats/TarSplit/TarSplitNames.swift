@@ -79,6 +79,6 @@ struct NameTable {
 /// Names that occur more than once in an archive, and which entry is the last of each.
 ///
 /// What a first reading found; a second reading keeps the contents of all but the last inline (T8).
-package struct RepeatedNames: Sendable {
+public struct RepeatedNames: Sendable {
     var lastEntry: [UInt64: Int] = [:]
 }

@@ -1,19 +1,19 @@
 import LayerCompression
-package import LayerModel
+public import LayerModel
 import TarCodec
 
 /// What a packer made of a stream.
-package struct TarSplitSummary: Sendable {
+public struct TarSplitSummary: Sendable {
     /// Entries of the archive; global headers are part of what stands between entries and do not count.
-    package var entries = 0
+    public var entries = 0
     /// Bytes of the stream.
-    package var bytes: UInt64 = 0
+    public var bytes: UInt64 = 0
     /// Set when a name came again after its contents had been left out: what was written cannot rebuild the stream
     /// from a tree that holds the last of each name. Pack the stream again with these names.
-    package var repeated: RepeatedNames?
+    public var repeated: RepeatedNames?
 
     /// Nothing yet.
-    package init() {}
+    public init() {}
 }
 
 /// Writes tar-split metadata of the tar stream that it is fed: everything but the contents of files.
@@ -23,7 +23,7 @@ package struct TarSplitSummary: Sendable {
 /// that an apply makes no file of (`.wh.`), and of all but one of the entries that share a name (T8): the later ones as
 /// long as no contents had been left out of the first, otherwise see `TarSplitSummary.repeated`. Entries that share a
 /// name with another have no file object, so that readers which refuse duplicates do not see any.
-package struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
+public struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     private enum Phase {
         /// Headers, and what stands between bodies.
         case headers
@@ -36,7 +36,7 @@ package struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// What was packed so far.
-    package private(set) var summary = TarSplitSummary()
+    public private(set) var summary = TarSplitSummary()
     private var lines: TarSplitLines<GzipSink<Base>>
     private var decoder = TarDecoder()
     private var phase = Phase.headers
@@ -53,7 +53,7 @@ package struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     /// Takes over `base`, which gets gzip at the fastest level from at most `workers` threads.
     ///
     /// `known` are the repeated names that a first reading of the same stream found.
-    package init(_ base: consuming Base, workers: Int = 1, repeated known: RepeatedNames? = nil) throws(LayerError) {
+    public init(_ base: consuming Base, workers: Int = 1, repeated known: RepeatedNames? = nil) throws(LayerError) {
         lines = TarSplitLines(try GzipSink(base, level: GzipLevel.range.lowerBound, workers: workers))
         self.known = known
     }
@@ -61,7 +61,7 @@ package struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     /// Takes the next bytes of the uncompressed stream.
     ///
     /// Throws `invalidArchive` and `limitExceeded` for archives that an apply refuses too, and what `Base` throws.
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         summary.bytes += UInt64(bytes.byteCount)
         var at = 0
         while at < bytes.byteCount {
@@ -77,7 +77,7 @@ package struct TarSplitPacker<Base: ByteSink & ~Copyable>: ~Copyable {
     }
 
     /// Says that the stream is complete, and completes the output.
-    package mutating func finish() throws(LayerError) -> TarSplitSummary {
+    public mutating func finish() throws(LayerError) -> TarSplitSummary {
         do throws(TarError) {
             try decoder.endOfInput()
         } catch {

@@ -1,53 +1,53 @@
-package import LayerModel
+public import LayerModel
 
 /// Passes a produced tar stream on and packs it meanwhile.
-package struct TarSplitSink<Base: ByteSink & ~Copyable, Metadata: ByteSink & ~Copyable>: ByteSink, ~Copyable {
+public struct TarSplitSink<Base: ByteSink & ~Copyable, Metadata: ByteSink & ~Copyable>: ByteSink, ~Copyable {
     private var base: Base
     private var packer: TarSplitPacker<Metadata>
     /// What was packed; after `finish`.
-    package private(set) var summary = TarSplitSummary()
+    public private(set) var summary = TarSplitSummary()
 
     /// Takes over both.
-    package init(_ base: consuming Base, packer: consuming TarSplitPacker<Metadata>) {
+    public init(_ base: consuming Base, packer: consuming TarSplitPacker<Metadata>) {
         self.base = base
         self.packer = packer
     }
 
-    package mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
         try packer.write(bytes)
         try base.write(bytes)
     }
 
-    package mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
+    public mutating func write(_ slab: Slab, returningTo pool: SlabPool) throws(LayerError) {
         try packer.write(slab.bytes)
         try base.write(slab, returningTo: pool)
     }
 
-    package mutating func finish() throws(LayerError) {
+    public mutating func finish() throws(LayerError) {
         try base.finish()
         summary = try packer.finish()
     }
 
     /// Gives the sink back.
-    package consuming func takeBase() -> Base { base }
+    public consuming func takeBase() -> Base { base }
 }
 
 /// Passes a consumed tar stream on and packs it meanwhile.
 ///
 /// Bytes are packed before they are handed over, since their consumer may change where a slab begins.
-package struct TarSplitSource<Base: SlabSource & ~Copyable, Metadata: ByteSink & ~Copyable>: SlabSource, ~Copyable {
+public struct TarSplitSource<Base: SlabSource & ~Copyable, Metadata: ByteSink & ~Copyable>: SlabSource, ~Copyable {
     private var base: Base
     private var packer: TarSplitPacker<Metadata>
     /// Why packing stopped. The consumer may know better what is wrong with such an archive, so it comes first.
     private var failure: LayerError?
 
     /// Takes over both.
-    package init(_ base: consuming Base, packer: consuming TarSplitPacker<Metadata>) {
+    public init(_ base: consuming Base, packer: consuming TarSplitPacker<Metadata>) {
         self.base = base
         self.packer = packer
     }
 
-    package mutating func next() throws(LayerError) -> Slab? {
+    public mutating func next() throws(LayerError) -> Slab? {
         guard let slab = try base.next() else { return nil }
         guard failure == nil else { return slab }
         do throws(LayerError) {
@@ -58,17 +58,17 @@ package struct TarSplitSource<Base: SlabSource & ~Copyable, Metadata: ByteSink &
         return slab
     }
 
-    package mutating func recycle(_ slab: consuming Slab) {
+    public mutating func recycle(_ slab: consuming Slab) {
         base.recycle(slab)
     }
 
     /// Packs what the consumer left of the stream and completes the metadata.
-    package mutating func finish() throws(LayerError) -> TarSplitSummary {
+    public mutating func finish() throws(LayerError) -> TarSplitSummary {
         while let slab = try next() { base.recycle(slab) }
         if let failure { throw failure }
         return try packer.finish()
     }
 
     /// Gives the source back.
-    package consuming func takeBase() -> Base { base }
+    public consuming func takeBase() -> Base { base }
 }

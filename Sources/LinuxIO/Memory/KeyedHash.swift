@@ -1,5 +1,5 @@
 /// A hash of a name within a directory, keyed at random by the process, so that nobody can choose names that collide.
-package func keyedHash(_ name: RawSpan, in directory: UInt32) -> UInt32 {
+public func keyedHash(_ name: RawSpan, in directory: UInt32) -> UInt32 {
     var hasher = Hasher()
     hasher.combine(directory)
     // Reason: the bytes are read during the call only.

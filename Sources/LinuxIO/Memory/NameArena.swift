@@ -1,46 +1,46 @@
-package import LayerModel
+public import LayerModel
 
 /// Where a name lies in a `NameArena`: 48 bits of offset, 16 bits of length.
-package struct NameRef: BitwiseCopyable, Sendable, Equatable {
+public struct NameRef: BitwiseCopyable, Sendable, Equatable {
     @usableFromInline let packed: UInt64
 
     @inlinable
-    package init(offset: Int, length: Int) {
+    public init(offset: Int, length: Int) {
         packed = UInt64(truncatingIfNeeded: offset) << 16 | UInt64(truncatingIfNeeded: length) & 0xffff
     }
 
     /// The empty name at offset 0.
-    package static let empty = NameRef(offset: 0, length: 0)
+    public static let empty = NameRef(offset: 0, length: 0)
 
     /// Offset of the first byte.
-    @inlinable package var offset: Int { Int(truncatingIfNeeded: packed >> 16) }
+    @inlinable public var offset: Int { Int(truncatingIfNeeded: packed >> 16) }
     /// Number of bytes, without the terminating NUL; at most 65,535 (names of directory entries have at most 255).
-    @inlinable package var length: Int { Int(truncatingIfNeeded: packed & 0xffff) }
+    @inlinable public var length: Int { Int(truncatingIfNeeded: packed & 0xffff) }
 }
 
 /// All names of a job, NUL-terminated, at addresses that never change, so that system calls take them in place.
 ///
 /// Any thread may append; see `StableArray` for when others may read.
-package final class NameArena: Sendable {
+public final class NameArena: Sendable {
     @usableFromInline let bytes: StableArray<UInt8>
 
     /// Reserves 64 GiB of address space: enough for 200 million names.
-    package init() throws(LayerError) {
+    public init() throws(LayerError) {
         bytes = try StableArray(limit: 64 << 30)
     }
 
     /// Bytes in use.
-    package var byteCount: Int { bytes.count }
+    public var byteCount: Int { bytes.count }
 
     /// Reserves room for names of `byteCount` bytes in all, terminators included, and returns its offset.
-    package func reserve(_ byteCount: Int) throws(LayerError) -> Int { try bytes.reserve(byteCount) }
+    public func reserve(_ byteCount: Int) throws(LayerError) -> Int { try bytes.reserve(byteCount) }
 
     /// Forgets all names, so that the arena is used again; nobody may use one of them any more.
-    package func removeAll() { bytes.removeAll() }
+    public func removeAll() { bytes.removeAll() }
 
     /// Copies a name to `offset`, which the caller has reserved with one byte more than the name has.
     @inlinable
-    package func write(_ name: RawSpan, at offset: Int) -> NameRef {
+    public func write(_ name: RawSpan, at offset: Int) -> NameRef {
         precondition(name.byteCount < 65_536)
         // Reason: the range is checked against the reserved memory; the source is readable for its byte count.
         unsafe name.withUnsafeBytes { source in
@@ -52,13 +52,13 @@ package final class NameArena: Sendable {
     }
 
     /// Adds one name.
-    package func append(_ name: RawSpan) throws(LayerError) -> NameRef {
+    public func append(_ name: RawSpan) throws(LayerError) -> NameRef {
         write(name, at: try reserve(name.byteCount + 1))
     }
 
     /// The name's bytes, without the terminator.
     @inlinable
-    package subscript(name: NameRef) -> RawSpan {
+    public subscript(name: NameRef) -> RawSpan {
         @_lifetime(borrow self)
         get {
             // Reason: the range is checked against the reserved memory, which lives as long as self.
@@ -69,7 +69,7 @@ package final class NameArena: Sendable {
 
     /// The name as system calls take it.
     @inlinable @_lifetime(borrow self)
-    package func pointer(_ name: NameRef) -> NamePointer {
+    public func pointer(_ name: NameRef) -> NamePointer {
         // Reason: as above; every name is followed by its NUL.
         let start = unsafe bytes.address(name.offset..<name.offset + name.length + 1)
         let span = unsafe RawSpan(_unsafeStart: start, byteCount: name.length + 1)

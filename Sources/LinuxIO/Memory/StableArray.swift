@@ -1,5 +1,5 @@
 internal import CLinux
-package import LayerModel
+public import LayerModel
 import Synchronization
 
 /// An append-only array whose elements never move, so that other threads may read finished elements while the
@@ -13,9 +13,9 @@ import Synchronization
 /// written by the thread that reserved it, and read by others once that thread has handed it over (a lock, the
 /// end of a parallel phase). That rule is what `@unchecked Sendable` stands for.
 @safe
-package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
+public final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
     /// The most elements there can ever be.
-    package let limit: Int
+    public let limit: Int
 
     @usableFromInline let base: UnsafeMutablePointer<Element>
     private let byteCount: Int
@@ -30,7 +30,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
     /// Reserves room for `limit` elements, or for fewer where the system grants less address space.
     ///
     /// Throws `.noSpace` when not even 1/1024 of it is granted.
-    package init(limit: Int) throws(LayerError) {
+    public init(limit: Int) throws(LayerError) {
         let stride = MemoryLayout<Element>.stride
         var wanted = limit
         // Reason: the address is owned by this object and released once, in deinit; fresh pages read as zero,
@@ -56,12 +56,12 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
     }
 
     /// Number of elements reserved so far.
-    package var count: Int { used.load(ordering: .acquiring) }
+    public var count: Int { used.load(ordering: .acquiring) }
 
     /// Reserves `number` consecutive elements and returns the index of the first.
     ///
     /// Throws `.limitExceeded` when the array is full, `.noSpace` when the system gives no more memory.
-    package func reserve(_ number: Int) throws(LayerError) -> Int {
+    public func reserve(_ number: Int) throws(LayerError) -> Int {
         let (_, end) = used.add(number, ordering: .acquiringAndReleasing)
         try makeUsable(end)
         return end - number
@@ -69,7 +69,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
 
     /// Sees to it that the first `count` elements may be touched, for an array whose indices another one gives out.
     @inline(__always)
-    package func makeUsable(_ count: Int) throws(LayerError) {
+    public func makeUsable(_ count: Int) throws(LayerError) {
         guard count <= limit else { throw Self.full(limit) }
         if count * MemoryLayout<Element>.stride > usable.load(ordering: .acquiring) { try grow(to: count) }
     }
@@ -102,7 +102,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
 
     /// Forgets all elements, so that the array is used again; nobody may hold a part of it. New elements then are what
     /// was there before. More than a little memory goes back to the system.
-    package func removeAll() {
+    public func removeAll() {
         let bytes = used.load(ordering: .acquiring) * MemoryLayout<Element>.stride
         // Reason: the range lies inside the reserved memory, and was usable.
         if bytes > Self.largestStep { unsafe ldl_discard(base, min(bytes, usable.load(ordering: .acquiring))) }
@@ -115,7 +115,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
     }
 
     @inlinable
-    package subscript(index: Int) -> Element {
+    public subscript(index: Int) -> Element {
         get {
             precondition(index >= 0 && index < limit)
             // Reason: the index lies inside the reserved memory; the sharing rule above rules out races.
@@ -130,7 +130,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
 
     /// A part of the array, read-only.
     @inlinable @_lifetime(borrow self)
-    package func span(_ range: Range<Int>) -> Span<Element> {
+    public func span(_ range: Range<Int>) -> Span<Element> {
         precondition(range.lowerBound >= 0 && range.upperBound <= limit)
         // Reason: the range lies inside the reserved memory, which lives as long as self.
         let span = unsafe Span(_unsafeStart: base + range.lowerBound, count: range.count)
@@ -139,7 +139,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
 
     /// A part of the array, writable; the caller must own the range.
     @inlinable @_lifetime(borrow self)
-    package func mutableSpan(_ range: Range<Int>) -> MutableSpan<Element> {
+    public func mutableSpan(_ range: Range<Int>) -> MutableSpan<Element> {
         precondition(range.lowerBound >= 0 && range.upperBound <= limit)
         // Reason: the range lies inside the reserved memory, which lives as long as self.
         let span = unsafe MutableSpan(_unsafeStart: base + range.lowerBound, count: range.count)
@@ -148,7 +148,7 @@ package final class StableArray<Element: BitwiseCopyable>: @unchecked Sendable {
 
     /// The address of a checked range, for spans that an owner of this array hands out.
     @inlinable @unsafe
-    package func address(_ range: Range<Int>) -> UnsafeMutablePointer<Element> {
+    public func address(_ range: Range<Int>) -> UnsafeMutablePointer<Element> {
         precondition(range.lowerBound >= 0 && range.upperBound <= limit)
         // Reason: the range was checked; the caller answers for what it does with the address.
         return unsafe base + range.lowerBound

@@ -1,10 +1,10 @@
-package import LayerModel
+public import LayerModel
 
 /// Metadata that a walk will need soon, looked up many at a time through a ring, where each look alone would wait for a disk.
 ///
 /// Where the names are in memory plain calls are twice as fast, so `auto` begins with them, takes the time of a few, and
 /// changes over while they wait. What it gives is what the plain call gives. One per worker.
-package struct LookAhead: ~Copyable {
+public struct LookAhead: ~Copyable {
     /// A name in a physical directory. Offsets in the arena tell names apart, since each is written once.
     private struct Key: Hashable {
         var directory: UInt32
@@ -26,7 +26,7 @@ package struct LookAhead: ~Copyable {
     private var readsSinceTimed = 0
 
     /// Names looked up in one go.
-    package static let window = 1024
+    public static let window = 1024
     /// Operations in flight, and threads of the kernel that carry them out.
     private static let depth = 128
     private static let kernelThreads = 64
@@ -46,30 +46,30 @@ package struct LookAhead: ~Copyable {
     private var batched: UInt64 = 0
     private var timedSlow: UInt64 = 0
 
-    package init(_ mode: IOMode) { self.mode = mode }
+    public init(_ mode: IOMode) { self.mode = mode }
 
     /// Whether names are to be looked up ahead now.
-    package var isOn: Bool { !isRefused && mode != .sync && (mode == .ring || coldDirectories > 0) }
+    public var isOn: Bool { !isRefused && mode != .sync && (mode == .ring || coldDirectories > 0) }
 
     /// Whether looks wait for a disk.
-    package var isCold: Bool { coldDirectories > 0 }
+    public var isCold: Bool { coldDirectories > 0 }
 
     /// A directory begins: the first look in it is timed, and what was found for the last one is forgotten.
-    package mutating func begin() {
+    public mutating func begin() {
         looksSinceTimed = Self.sampling
         if coldDirectories > 0 { coldDirectories -= 1 }
         forget()
     }
 
     /// Forgets what was found.
-    package mutating func forget() {
+    public mutating func forget() {
         guard count > 0 else { return }
         found.removeAll(keepingCapacity: true)
         count = 0
     }
 
     /// Whether the next plain look is to be timed.
-    package mutating func times() -> Bool {
+    public mutating func times() -> Bool {
         guard mode == .auto, !isRefused else { return false }
         looksSinceTimed += 1
         guard looksSinceTimed > Self.sampling else { return false }
@@ -79,7 +79,7 @@ package struct LookAhead: ~Copyable {
 
     /// Takes the time of a plain look: slow ones turn the ring on, also where every other one is fast because only one side of
     /// a comparison is cold; a single one does not.
-    package mutating func note(_ time: Duration) { note(time, slowFrom: Self.slow) }
+    public mutating func note(_ time: Duration) { note(time, slowFrom: Self.slow) }
 
     /// Whether the reading of a small file is to be timed: names may be in memory, or come in the wake of one another, while
     /// each file's contents wait for the disk.
@@ -107,7 +107,7 @@ package struct LookAhead: ~Copyable {
     }
 
     /// What was looked up ahead of `name` in a directory: 0 or the negated errno, and the metadata. Nil where it was not.
-    package func result(_ name: NameRef, in directory: UInt32) -> (outcome: Int32, metadata: EntryMetadata)? {
+    public func result(_ name: NameRef, in directory: UInt32) -> (outcome: Int32, metadata: EntryMetadata)? {
         guard count > 0, let index = found[Key(directory: directory, name: name.offset)], let outcomes, let metadata
         else { return nil }
         return (outcomes[Int(index)], metadata[Int(index)])
@@ -115,7 +115,7 @@ package struct LookAhead: ~Copyable {
 
     /// Has a name looked up; its directory stays open until `finish`. Where the ring fails, or all places are taken, it is not,
     /// and a plain call will do it.
-    package mutating func queue(
+    public mutating func queue(
         _ name: NameRef, origin: UInt32, in directory: borrowing OwnedDescriptor, _ arena: NameArena
     ) {
         guard isOn, count < 2 * Self.window else { return }
@@ -131,7 +131,7 @@ package struct LookAhead: ~Copyable {
     }
 
     /// Waits until everything queued is looked up.
-    package mutating func finish() {
+    public mutating func finish() {
         guard count > 0, var ring = ring.take() else { return }
         do throws(LayerError) { try ring.finishStats() } catch { return refuse() }
         batches += 1
@@ -141,7 +141,7 @@ package struct LookAhead: ~Copyable {
     }
 
     /// Plain calls from now on. What the kernel still writes goes where nobody looks.
-    package mutating func refuse() {
+    public mutating func refuse() {
         isRefused = true
         forget()
     }
@@ -161,7 +161,7 @@ package struct LookAhead: ~Copyable {
     }
 
     /// Adds what was done to the counts.
-    package func count(into counters: inout IOCounters) {
+    public func count(into counters: inout IOCounters) {
         counters.batchedStats += batched
         counters.statBatches += batches
         counters.slowStats += timedSlow

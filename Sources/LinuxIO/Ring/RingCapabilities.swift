@@ -7,7 +7,7 @@ internal import Synchronization
 ///
 /// The check costs one set-up ring (about 50 microseconds) at first use and nothing later. Setting the
 /// environment variable `LDIFF_IO_URING=off` makes it say no.
-package struct RingCapabilities: Sendable, BitwiseCopyable {
+public struct RingCapabilities: Sendable, BitwiseCopyable {
     /// Why the ring cannot be used: the errno of io_uring_setup(2), 0 when it can.
     let refusal: Int32
     /// Where the refusal comes from.
@@ -17,7 +17,7 @@ package struct RingCapabilities: Sendable, BitwiseCopyable {
     /// Bit n: opcode n is supported (n < 64).
     let opcodes: UInt64
     /// The ring runs completion work only when its owner asks (SINGLE_ISSUER and DEFER_TASKRUN, Linux 6.1).
-    package let defersWork: Bool
+    public let defersWork: Bool
 
     enum Source: UInt8, Sendable, BitwiseCopyable {
         case kernel
@@ -28,12 +28,12 @@ package struct RingCapabilities: Sendable, BitwiseCopyable {
     }
 
     /// Whether `Ring.init` can succeed.
-    package var isUsable: Bool { refusal == 0 }
+    public var isUsable: Bool { refusal == 0 }
 
     func supports(opcode: UInt32) -> Bool { opcode < 64 && opcodes & (1 << UInt64(opcode)) != 0 }
 
     /// Why plain system calls are used instead; nil when the ring can be used.
-    package var reason: String? {
+    public var reason: String? {
         guard refusal != 0 else { return nil }
         let fallback = "plain system calls are used"
         switch source {
@@ -59,7 +59,7 @@ package struct RingCapabilities: Sendable, BitwiseCopyable {
     }
 
     /// What this process may use.
-    package static var current: RingCapabilities {
+    public static var current: RingCapabilities {
         let forced = forcedRefusal.load(ordering: .relaxed)
         return forced == 0 ? probed : RingCapabilities(refusal: forced, source: .kernel)
     }
@@ -69,7 +69,7 @@ package struct RingCapabilities: Sendable, BitwiseCopyable {
 
     /// For tests: from now on, rings fail in this process as if io_uring_setup(2) had failed with `errno`;
     /// 0 ends that.
-    package static func pretendRefusal(errno: Int32) { forcedRefusal.store(errno, ordering: .relaxed) }
+    public static func pretendRefusal(errno: Int32) { forcedRefusal.store(errno, ordering: .relaxed) }
 
     init(refusal: Int32, source: Source) {
         self.refusal = refusal

@@ -4,34 +4,34 @@ internal import Synchronization
 /// or with an errno, and a kernel that takes nothing any more in the middle of a run.
 ///
 /// What happens depends on the seed and on the order of the completions only. Release builds have the names and do nothing.
-package enum RingFaults {
+public enum RingFaults {
     /// What goes wrong; sums of them are allowed.
-    package struct Kinds: OptionSet, Sendable {
-        package let rawValue: UInt8
-        package init(rawValue: UInt8) { self.rawValue = rawValue }
+    public struct Kinds: OptionSet, Sendable {
+        public let rawValue: UInt8
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
 
         /// Completions are held back, and given in any order.
-        package static let late = Kinds(rawValue: 1)
+        public static let late = Kinds(rawValue: 1)
         /// Reads bring less than they could.
-        package static let short = Kinds(rawValue: 2)
+        public static let short = Kinds(rawValue: 2)
         /// Reads end with EINTR or EAGAIN and must be tried again.
-        package static let retried = Kinds(rawValue: 4)
+        public static let retried = Kinds(rawValue: 4)
         /// A few reads end with EIO.
-        package static let failing = Kinds(rawValue: 8)
+        public static let failing = Kinds(rawValue: 8)
         /// After a number of submissions the kernel refuses the ring.
-        package static let refused = Kinds(rawValue: 16)
+        public static let refused = Kinds(rawValue: 16)
         /// Some reads and looks are not carried out: the kernel has no thread or no memory for them.
-        package static let unserved = Kinds(rawValue: 32)
+        public static let unserved = Kinds(rawValue: 32)
     }
 
     /// The plan of rings made from now on: the seed above, the kinds in the lowest byte. 0 is none.
     static let plan = Atomic<UInt64>(0)
 
-    package static func begin(seed: UInt64, _ kinds: Kinds) {
+    public static func begin(seed: UInt64, _ kinds: Kinds) {
         plan.store(seed << 8 | UInt64(kinds.rawValue), ordering: .relaxed)
     }
 
-    package static func end() { plan.store(0, ordering: .relaxed) }
+    public static func end() { plan.store(0, ordering: .relaxed) }
 }
 
 /// What one ring's plan does, and the completions that it holds back.

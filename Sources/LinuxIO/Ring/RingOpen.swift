@@ -1,12 +1,12 @@
 internal import CUring
 internal import Glibc
-package import LayerModel
+public import LayerModel
 
 /// Files opened many at a time, where each open waits for a disk. In memory, plain calls are faster.
 extension Ring {
     /// Starts opening `name` of `directory`. The completion's result is the descriptor, which belongs to whoever takes the
     /// completion, or the negated errno. The caller keeps the directory open until then.
-    package mutating func open(
+    public mutating func open(
         _ directory: borrowing OwnedDescriptor, _ name: NameRef, in arena: NameArena, _ flags: OpenFlags, token: UInt64
     ) throws(LayerError) {
         let index = try core.takeSlot(.open, directory.number, name, arena, token: token)

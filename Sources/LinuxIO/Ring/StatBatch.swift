@@ -1,6 +1,6 @@
 internal import CLinux
 internal import CUring
-package import LayerModel
+public import LayerModel
 
 extension Ring {
     /// Starts statx(2) of `name` in `directory`, links not followed, into `metadata[index]`, with 0 or the negated errno in
@@ -9,7 +9,7 @@ extension Ring {
     /// The caller keeps the directory open until then; the arena and the result storage are kept by the ring. The kernel gives
     /// every statx to one of its worker threads, which pays off where names must come from a disk and costs twice the plain
     /// call where they are in memory.
-    package mutating func stat(
+    public mutating func stat(
         _ directory: borrowing OwnedDescriptor, _ name: NameRef, in arena: NameArena,
         into metadata: StableArray<EntryMetadata>, outcomes: StableArray<Int32>, at index: Int
     ) throws(LayerError) {
@@ -23,11 +23,11 @@ extension Ring {
 
     /// Waits until all names are looked up whose outcomes are collected; other operations go on, and their completions wait
     /// for `nextCompletion`.
-    package mutating func finishStats() throws(LayerError) { try core.finishBatch() }
+    public mutating func finishStats() throws(LayerError) { try core.finishBatch() }
 
     /// Lets the kernel carry out so many operations at once that block; without it that is four for each core. Older kernels
     /// (before 5.15) keep that.
-    package mutating func limitKernelThreads(_ count: Int) { core.limitKernelThreads(count) }
+    public mutating func limitKernelThreads(_ count: Int) { core.limitKernelThreads(count) }
 }
 
 extension RingCore {

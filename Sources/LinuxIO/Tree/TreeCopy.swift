@@ -1,7 +1,7 @@
-package import LayerModel
+public import LayerModel
 
 /// How a tree copy treats regular files.
-package enum TreeCopyMode: Sendable, Equatable {
+public enum TreeCopyMode: Sendable, Equatable {
     /// New files with the same contents: shared blocks where the file system can, else copied.
     case content
     /// Further names of the same files, see link(2). A file that can have no more (EMLINK) is copied.
@@ -9,18 +9,18 @@ package enum TreeCopyMode: Sendable, Equatable {
 }
 
 /// Which extended attributes a tree copy takes along.
-package struct TreeCopyAttributes: OptionSet, Sendable {
-    package let rawValue: UInt8
-    package init(rawValue: UInt8) { self.rawValue = rawValue }
+public struct TreeCopyAttributes: OptionSet, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// `security.capability`.
-    package static let capability = TreeCopyAttributes(rawValue: 1)
+    public static let capability = TreeCopyAttributes(rawValue: 1)
     /// The marks of opaque directories: `overlay.opaque` in `trusted.` and `user.`, `user.fuseoverlayfs.opaque`.
-    package static let opaque = TreeCopyAttributes(rawValue: 2)
+    public static let opaque = TreeCopyAttributes(rawValue: 2)
     /// All that a file has.
-    package static let all = TreeCopyAttributes(rawValue: 4)
+    public static let all = TreeCopyAttributes(rawValue: 4)
     /// All but what overlayfs and fuse-overlayfs keep for themselves: what a container's programs have set.
-    package static let portable = TreeCopyAttributes(rawValue: 8)
+    public static let portable = TreeCopyAttributes(rawValue: 8)
 
     func copies(_ name: RawSpan) -> Bool {
         if contains(.all) { return true }
@@ -38,57 +38,57 @@ package struct TreeCopyAttributes: OptionSet, Sendable {
 }
 
 /// How a tree is copied.
-package struct TreeCopyOptions: Sendable {
-    package var mode = TreeCopyMode.content
-    package var attributes: TreeCopyAttributes = [.capability]
+public struct TreeCopyOptions: Sendable {
+    public var mode = TreeCopyMode.content
+    public var attributes: TreeCopyAttributes = [.capability]
     /// The target's root gets owner, mode, attributes and times of the source's.
-    package var copiesRootMetadata = true
+    public var copiesRootMetadata = true
     /// Attributes that /etc/xattr.conf keeps out of copies are left out (`AttributeRules`), as cp(1) does.
-    package var followsAttributeRules = true
+    public var followsAttributeRules = true
     /// Attributes that the target's file system does not know (ENOTSUP) are left out instead of being an error.
-    package var toleratesUnsupportedAttributes = false
+    public var toleratesUnsupportedAttributes = false
     /// Whether names are looked up, and contents read that no block can be shared of, many at a time through a ring: `auto`
     /// does where looks at names wait for a disk.
-    package var io = IOMode.auto
+    public var io = IOMode.auto
     /// Whether long runs of zeros in contents that must be copied become holes.
-    package var sparse = SparsePolicy.auto
+    public var sparse = SparsePolicy.auto
     /// Worker threads; nil means one a core.
-    package var workers: Int?
-    package var cancel = CancelFlag()
-    package var progress: Progress?
+    public var workers: Int?
+    public var cancel = CancelFlag()
+    public var progress: Progress?
     /// The source's path, for messages.
-    package var sourcePath: PathBytes?
+    public var sourcePath: PathBytes?
 
-    package init() {}
+    public init() {}
 }
 
 /// What a tree copy made.
-package struct TreeCopyReport: Sendable, Equatable {
+public struct TreeCopyReport: Sendable, Equatable {
     /// Directories, the root not among them.
-    package var directories = 0
+    public var directories = 0
     /// Regular files with contents of their own.
-    package var files = 0
+    public var files = 0
     /// Names of files that exist already.
-    package var hardLinks = 0
-    package var symbolicLinks = 0
+    public var hardLinks = 0
+    public var symbolicLinks = 0
     /// Devices, whiteouts, FIFOs and sockets.
-    package var nodes = 0
+    public var nodes = 0
     /// Names of devices left out because a user namespace may not have them.
-    package var skippedDevices = 0
+    public var skippedDevices = 0
     /// Files whose blocks are shared with the source.
-    package var clones = 0
+    public var clones = 0
     /// Files whose contents came through a ring, many at a time.
-    package var filesAhead = 0
+    public var filesAhead = 0
     /// Attributes that /etc/xattr.conf keeps out of copies.
-    package var leftOutAttributes = LeftOutAttributes()
+    public var leftOutAttributes = LeftOutAttributes()
     /// Bytes of the contents of `files`.
-    package var contentBytes: UInt64 = 0
-    package var io = IOCounters()
+    public var contentBytes: UInt64 = 0
+    public var io = IOCounters()
 
-    package init() {}
+    public init() {}
 
     /// Names made, the root not among them.
-    package var entries: Int { directories + files + hardLinks + symbolicLinks + nodes }
+    public var entries: Int { directories + files + hardLinks + symbolicLinks + nodes }
 
     mutating func add(_ other: TreeCopyReport) {
         directories += other.directories
@@ -106,7 +106,7 @@ package struct TreeCopyReport: Sendable, Equatable {
 }
 
 /// Copies directory trees.
-package enum TreeCopy {
+public enum TreeCopy {
     /// Copies everything in `source` into the directory `target`.
     ///
     /// Directories that are there are kept and get the source's metadata; another name that is there is an error
@@ -114,7 +114,7 @@ package enum TreeCopy {
     /// of one file. Nobody else may change the target meanwhile. A file of the source that was replaced or
     /// written to is an error (`.fileChanged`), and nothing but the file that was looked at is read. After an error the
     /// target holds a part; no file in it is incomplete. Throws `LayerError` with the entry's path, or `.cancelled`.
-    package static func copy(
+    public static func copy(
         _ source: borrowing OwnedDescriptor, to target: borrowing OwnedDescriptor,
         options: TreeCopyOptions = TreeCopyOptions()
     ) throws(LayerError) -> TreeCopyReport {

@@ -1,30 +1,30 @@
 import Glibc
-package import LayerModel
+public import LayerModel
 
 /// How a tree is removed.
-package struct TreeRemovalOptions: Sendable {
+public struct TreeRemovalOptions: Sendable {
     /// Threads; nil means one a core, and four at most: removing waits for the file system's lock, not for a core.
-    package var workers: Int?
-    package var cancel = CancelFlag()
+    public var workers: Int?
+    public var cancel = CancelFlag()
     /// A name directly in the directory that is emptied, which stays and does not count.
-    package var keeps: StaticString?
+    public var keeps: StaticString?
     /// The tree's path, for messages; nil asks the kernel where one is needed.
-    package var path: PathBytes?
+    public var path: PathBytes?
     /// What the removal is called in errors.
-    package var operation = "remove"
+    public var operation = "remove"
 
-    package init() {}
+    public init() {}
 }
 
 /// What a removal did.
-package struct TreeRemovalReport: Sendable, Equatable, BitwiseCopyable {
+public struct TreeRemovalReport: Sendable, Equatable, BitwiseCopyable {
     /// Names that were removed.
-    package var removals: UInt64 = 0
+    public var removals: UInt64 = 0
     /// Bytes of the regular files, links and other names that are no directories, of which no name was left; counted
     /// only where asked for.
-    package var freedBytes: UInt64 = 0
+    public var freedBytes: UInt64 = 0
 
-    package init() {}
+    public init() {}
 
     mutating func add(_ other: TreeRemovalReport) {
         removals += other.removals
@@ -38,9 +38,9 @@ package struct TreeRemovalReport: Sendable, Equatable, BitwiseCopyable {
 /// ends it with `.inUse` and its path: unmount that, and call again. Mounts are looked for before anything is removed;
 /// one that is made later stops the removal where it lies. However deep the tree is, it costs few descriptors and no
 /// recursion. `TreeRemover` does the same many times over.
-package enum TreeRemoval {
+public enum TreeRemoval {
     /// Whether nothing is in `directory` but the name `ignored`.
-    package static func isEmpty(_ directory: borrowing OwnedDescriptor, ignoring ignored: StaticString? = nil)
+    public static func isEmpty(_ directory: borrowing OwnedDescriptor, ignoring ignored: StaticString? = nil)
         throws(SystemCallError) -> Bool
     {
         var reader = DirectoryReader()
@@ -53,7 +53,7 @@ package enum TreeRemoval {
     }
 
     /// Removes `name` of `parent`, whatever it is, and everything below it; one that does not exist is fine.
-    package static func remove(
+    public static func remove(
         _ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor,
         options: TreeRemovalOptions = TreeRemovalOptions()
     ) throws(LayerError) {
@@ -66,7 +66,7 @@ package enum TreeRemoval {
     /// Removes what is at `path`, relative to the working directory, and everything below it; nothing there is fine.
     ///
     /// Throws ENOENT as `.notFound` where the directory above is missing.
-    package static func remove(
+    public static func remove(
         _ path: PathBytes, options: TreeRemovalOptions = TreeRemovalOptions()
     ) throws(LayerError) {
         guard let (above, name) = path.splitLast() else {
@@ -82,14 +82,14 @@ package enum TreeRemoval {
     }
 
     /// Removes everything in `directory` but what the options keep.
-    package static func removeContents(
+    public static func removeContents(
         of directory: borrowing OwnedDescriptor, options: TreeRemovalOptions = TreeRemovalOptions()
     ) throws(LayerError) {
         var remover = TreeRemover(options: options)
         _ = try remover.removeContents(of: directory)
     }
     /// The error for a name that cannot be removed because something is mounted on it.
-    package static func mountPoint(_ path: PathBytes?, _ operation: String) -> LayerError {
+    public static func mountPoint(_ path: PathBytes?, _ operation: String) -> LayerError {
         LayerError(
             SystemCallError("unlinkat", errno: EBUSY), operation, path: path,
             hint: "something is mounted there: unmount it first")

@@ -1,32 +1,32 @@
 import Glibc
-package import LayerModel
+public import LayerModel
 import Synchronization
 
 /// Removes one tree after the other, as `TreeRemoval` says, with memory that is used again: for those who remove many
 /// small ones. With one worker everything is done on the caller's thread.
-package struct TreeRemover: ~Copyable {
+public struct TreeRemover: ~Copyable {
     private let options: TreeRemovalOptions
     private var tables: RemovalTables?
     private var reader = DirectoryReader()
     private var watch: MountWatch?
 
-    package init(options: TreeRemovalOptions) { self.options = options }
+    public init(options: TreeRemovalOptions) { self.options = options }
 
     /// Says that all trees lie below `directory`, so that the mount table is read once and not for each of them.
-    package mutating func watchMounts(below directory: borrowing OwnedDescriptor) {
+    public mutating func watchMounts(below directory: borrowing OwnedDescriptor) {
         watch = MountWatch(below: directory)
     }
 
     /// The mount point, below the watched `directory`, that `tree` lies at or below; nil where it is on the mount of
     /// `directory`, and so may be removed from.
-    package mutating func mountPoint(
+    public mutating func mountPoint(
         holding tree: borrowing OwnedDescriptor, apartFrom directory: borrowing OwnedDescriptor
     ) -> PathBytes? {
         watch?.mountPoint(holding: tree, apartFrom: directory) ?? nil
     }
 
     /// Removes `name` of `parent`, whatever it is, and everything below it; one that does not exist is fine.
-    package mutating func remove(
+    public mutating func remove(
         _ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor, countsBytes: Bool = false
     ) throws(LayerError) -> TreeRemovalReport {
         var report = TreeRemovalReport()
@@ -50,7 +50,7 @@ package struct TreeRemover: ~Copyable {
     }
 
     /// Removes everything in `directory` but what the options keep.
-    package mutating func removeContents(
+    public mutating func removeContents(
         of directory: borrowing OwnedDescriptor, countsBytes: Bool = false
     ) throws(LayerError) -> TreeRemovalReport {
         let opened: OpenedDirectory

@@ -1,7 +1,7 @@
 /// Numbers of directories still to be worked on: last in, first out, so that few are open at a time.
 ///
 /// It ends when it is empty and no worker is busy. Any thread may use it.
-package final class WorkStack: Sendable {
+public final class WorkStack: Sendable {
     private struct State {
         var items: [UInt32] = []
         var busy = 0
@@ -9,10 +9,10 @@ package final class WorkStack: Sendable {
     }
     private let state = Monitor(State())
 
-    package init() {}
+    public init() {}
 
     /// Adds directories; the last one is taken first.
-    package func push(_ items: borrowing [UInt32]) {
+    public func push(_ items: borrowing [UInt32]) {
         let added = copy items
         state.update { state in
             state.items.append(contentsOf: added)
@@ -21,7 +21,7 @@ package final class WorkStack: Sendable {
     }
 
     /// Adds one directory.
-    package func push(_ item: UInt32) {
+    public func push(_ item: UInt32) {
         state.update { state in
             state.items.append(item)
             return ((), true)
@@ -29,7 +29,7 @@ package final class WorkStack: Sendable {
     }
 
     /// The next directory, or nil when all work is done or stopped. `wasBusy` says that the caller finished one.
-    package func pop(wasBusy: Bool) -> UInt32? {
+    public func pop(wasBusy: Bool) -> UInt32? {
         var finished = wasBusy
         return state.waitFor { state -> (result: UInt32?, wake: Bool)? in
             if finished {
@@ -46,7 +46,7 @@ package final class WorkStack: Sendable {
     }
 
     /// Ends the work for everybody.
-    package func stop() {
+    public func stop() {
         state.update { state in
             state.stopped = true
             return ((), true)
