@@ -39,7 +39,7 @@ let package = Package(
         .systemLibrary(name: "CAttr", path: "Linked/CAttr", pkgConfig: "libattr"),
         .target(name: "CLinux", path: "Linked/CLinux"),
         .target(name: "Crypto", swiftSettings: fuzzerSettings),
-        part("LayerModel"), part("TarCodec"), part("FilterLanguage"), 
+        part("LayerModel"), part("TarCodec"), part("FilterLanguage"),
         part("PlainJSON", ["LayerModel"]), part("GraphDriverMessages", ["LayerModel", "PlainJSON"]),
         part("LinuxIO", ["LayerModel", "CLinux", "CUring", "CAttr"]),
         part("LayerCompression", ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto"]),
@@ -56,12 +56,18 @@ let package = Package(
         fuzzer("fuzz-gzip", "FuzzGzip", ["LayerCompression", "LayerModel", "LinuxIO", "CISAL", "CArchive"]),
         fuzzer(
             "fuzz-tar-split", "FuzzTarSplit",
-            ["FuzzArchives", "LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec", "CISAL"]),
+            [
+                "FuzzArchives", "LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec",
+                "CISAL",
+            ]),
         fuzzer("fuzz-filter", "FuzzFilter", ["FilterLanguage"]),
         fuzzer("fuzz-graphdriver", "FuzzGraphDriver", ["GraphDriverMessages", "PlainJSON", "LayerModel"]),
         fuzzer(
-            "fuzz-table", "FuzzTable", ["LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
-        fuzzer("fuzz-image", "FuzzImage", ["LayerImages", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
+            "fuzz-table", "FuzzTable",
+            ["LayerFormats", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
+        fuzzer(
+            "fuzz-image", "FuzzImage",
+            ["LayerImages", "PlainJSON", "LayerCompression", "LayerModel", "LinuxIO", "TarCodec"]),
         fuzzer("fuzz-json", "FuzzJSON", ["PlainJSON", "LayerModel"]),
     ]
 )

@@ -1,5 +1,5 @@
-import LayerModel
-import PlainJSON
+package import LayerModel
+package import PlainJSON
 
 /// What Docker sends with a call: a JSON object whose members are left out when they are empty.
 ///

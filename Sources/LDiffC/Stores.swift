@@ -1,3 +1,6 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
+// The names are those of ldiff.h.
+
 public import CLDiff
 import LayerKit
 import LayerModel

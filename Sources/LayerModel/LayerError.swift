@@ -67,7 +67,7 @@ public struct LayerError: Error, Sendable {
     /// A structure and no enumeration, so that a new kind breaks nobody: a `switch` over it has a `default`.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         /// All kinds there are, with the numbers that C knows, negative there. A number is never given anew.
-        public enum Kind: Int32, Sendable, CaseIterable {
+        package enum Kind: Int32, Sendable, CaseIterable {
             case invalidArchive = 1
             case unsafePath = 2
             case digestMismatch = 3
@@ -89,11 +89,11 @@ public struct LayerError: Error, Sendable {
             case callback = 19
         }
 
-        public let kind: Kind
-        public init(_ kind: Kind) { self.kind = kind }
+        package let kind: Kind
+        package init(_ kind: Kind) { self.kind = kind }
 
         /// Its number in C, below zero: `LDIFF_E_...` of ldiff.h.
-        public var number: Int32 { -kind.rawValue }
+        package var number: Int32 { -kind.rawValue }
 
         /// The name of its constant.
         public var description: String { "\(kind)" }

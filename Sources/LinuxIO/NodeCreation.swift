@@ -19,8 +19,7 @@ extension OwnedDescriptor {
     }
 
     /// Makes a symbolic link called `name` with the text `target`.
-    public func makeSymbolicLink(_ name: borrowing NamePointer, target: borrowing NamePointer) throws(SystemCallError)
-    {
+    public func makeSymbolicLink(_ name: borrowing NamePointer, target: borrowing NamePointer) throws(SystemCallError) {
         try check(unsafe ldl_symlinkat(target.address, raw, name.address), "symlinkat")
     }
 

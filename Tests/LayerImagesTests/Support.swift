@@ -120,12 +120,12 @@ struct MadeImage {
     func entry(_ platform: String? = nil, name: String? = nil) -> String {
         let bytes = manifest
         let parts = platform?.split(separator: "/") ?? []
-        let where_ = platform == nil ? "" : #","platform":{"os":"\#(parts[0])","architecture":"\#(parts[1])"}"#
+        let place = platform == nil ? "" : #","platform":{"os":"\#(parts[0])","architecture":"\#(parts[1])"}"#
         let notes =
             (name ?? self.name).isEmpty
             ? "" : #","annotations":{"\#(ImageAnnotation.imageName)":"\#(name ?? self.name)"}"#
         return
-            #"{"mediaType":"\#(MediaType.manifest)","digest":"\#(digest(bytes))","size":\#(bytes.count)\#(notes)\#(where_)}"#
+            #"{"mediaType":"\#(MediaType.manifest)","digest":"\#(digest(bytes))","size":\#(bytes.count)\#(notes)\#(place)}"#
     }
 
     var blobMembers: [Member] {

@@ -3,6 +3,7 @@ public import LayerModel
 
 /// What the table of contents of a layer says, checked against the rules that need no look at the layer itself.
 public struct IndexTable: Sendable {
+    /// What an entry is, in the table's words.
     public enum Kind: String, Sendable, Equatable {
         case reg, dir, symlink, hardlink, char, block, fifo
     }
@@ -13,6 +14,7 @@ public struct IndexTable: Sendable {
         public var nanoseconds: Int32
     }
 
+    /// One name; its bytes and its attributes lie in the table.
     public struct Entry: Sendable {
         public var kind = Kind.reg
         var name = 0..<0
@@ -36,6 +38,7 @@ public struct IndexTable: Sendable {
         public var endOffset: UInt64?
     }
 
+    /// A part of a file's contents that can be read alone.
     public struct Piece: Sendable {
         /// Where its frame begins in the layer, and the piece in the frame.
         public var offset: UInt64
