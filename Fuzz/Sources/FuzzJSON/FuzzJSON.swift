@@ -76,6 +76,7 @@ private func checkText(_ bytes: [UInt8]) {
     require(said[0] == Array(String(decoding: bytes, as: UTF8.self).utf8), "text reads as Swift repairs it")
     require(said[1] == Array(PathBytes(bytes).description.utf8), "a path reads as it is shown")
     var decoded: [UInt8] = []
-    let isRead = Base64.decode(said[2].rawBytes, into: &decoded)
+    let encoded = said[2]
+    let isRead = Base64.decode(encoded.rawBytes, into: &decoded)
     require(isRead && decoded == bytes, "base 64 reads as it is written")
 }
