@@ -41,11 +41,15 @@ package struct ImageReference: Sendable, Equatable, Hashable, CustomStringConver
         repository + (tag.map { ":" + $0 } ?? "") + (digest.map { "@" + $0 } ?? "")
     }
 
-    /// As Docker shows it: without its own registry and `library/`.
+    /// As Docker shows it: without its own registry and `library/`, where what is left means the same.
     package var familiar: String {
         let text = description
-        if text.hasPrefix("docker.io/library/") { return String(text.dropFirst(18)) }
-        return text.hasPrefix("docker.io/") ? String(text.dropFirst(10)) : text
+        for prefix in ["docker.io/library/", "docker.io/"] where text.hasPrefix(prefix) {
+            let short = String(text.dropFirst(prefix.utf8.count))
+            // What is left may begin with what looks like a host.
+            if ImageReference(parsing: short) == self { return short }
+        }
+        return text
     }
 
     static func isTag(_ text: String) -> Bool {
