@@ -1,34 +1,33 @@
 import LayerModel
-import TestSupport
 
 /// What a layer makes of a tree, in plain code over dictionaries that does one entry after the other. It shares nothing
 /// with the engine but the rules.
-final class ModelNode {
-    var kind: EntryKind
-    var mode: UInt32 = 0o755
-    var uid: UInt32 = 0
-    var gid: UInt32 = 0
+package final class ModelNode {
+    package var kind: EntryKind
+    package var mode: UInt32 = 0o755
+    package var uid: UInt32 = 0
+    package var gid: UInt32 = 0
     /// nil for a directory that was only made for a path: it has the time of its making.
-    var time: Int64?
+    package var time: Int64?
     /// Bytes of a file, text of a link.
-    var content: [UInt8] = []
-    var device: (major: UInt32, minor: UInt32) = (0, 0)
-    var attributes: [String: [UInt8]] = [:]
-    var children: [String: Name] = [:]
+    package var content: [UInt8] = []
+    package var device: (major: UInt32, minor: UInt32) = (0, 0)
+    package var attributes: [String: [UInt8]] = [:]
+    package var children: [String: Name] = [:]
     /// Of a directory; nil for the root.
-    weak var parent: ModelNode?
-    var nameInParent = ""
+    package weak var parent: ModelNode?
+    package var nameInParent = ""
 
     /// One name: what it leads to, and whether this layer put it there.
-    struct Name {
-        var node: ModelNode
-        var isFromLayer: Bool
+    package struct Name {
+        package var node: ModelNode
+        package var isFromLayer: Bool
     }
 
-    init(_ kind: EntryKind) { self.kind = kind }
+    package init(_ kind: EntryKind) { self.kind = kind }
 
     /// Sets the mode; a list of access rights follows it, see acl(5).
-    func setMode(_ mode: UInt32) {
+    package func setMode(_ mode: UInt32) {
         self.mode = mode
         guard var list = attributes["system.posix_acl_access"] else { return }
         for start in stride(from: 4, to: list.count, by: 8) {
@@ -44,10 +43,10 @@ final class ModelNode {
 }
 
 /// A tree, and the layer that is being applied to it.
-struct SequentialModel {
+package struct SequentialModel {
     /// Why an entry cannot be applied.
-    struct Refusal: Error, Equatable {
-        var code: LayerError.Code
+    package struct Refusal: Error, Equatable {
+        package var code: LayerError.Code
     }
 
     /// A hard link that waits; `placeholder` lies under its name meanwhile.
@@ -58,13 +57,15 @@ struct SequentialModel {
         var piece: TarPiece
     }
 
-    private(set) var root = ModelNode(.directory)
+    package private(set) var root = ModelNode(.directory)
     private var waiting: [Waiting] = []
+
+    package init() {}
 
     // MARK: copies and results
 
     /// A copy that shares nothing.
-    func copy() -> SequentialModel {
+    package func copy() -> SequentialModel {
         var copies: [ObjectIdentifier: ModelNode] = [:]
         var result = self
         result.root = Self.copy(root, &copies)
@@ -92,7 +93,7 @@ struct SequentialModel {
     }
 
     /// The tree as a snapshot has it; directories without a time of their own have 0.
-    var snapshot: TreeSnapshot {
+    package var snapshot: TreeSnapshot {
         var entries: [String: TreeSnapshot.Entry] = [:]
         var firsts: [ObjectIdentifier: String] = [:]
         func visit(_ directory: ModelNode, _ prefix: String) {
@@ -118,14 +119,14 @@ struct SequentialModel {
     // MARK: layers
 
     /// Applies a whole layer.
-    mutating func apply(_ layer: [TarPiece]) throws(Refusal) {
+    package mutating func apply(_ layer: [TarPiece]) throws(Refusal) {
         begin()
         for piece in layer { try take(piece) }
         try end()
     }
 
     /// What lies here is the lower layers' now.
-    mutating func begin() {
+    package mutating func begin() {
         waiting = []
         func visit(_ directory: ModelNode) {
             for name in directory.children.keys {
@@ -137,7 +138,7 @@ struct SequentialModel {
     }
 
     /// Applies one entry.
-    mutating func take(_ piece: TarPiece) throws(Refusal) {
+    package mutating func take(_ piece: TarPiece) throws(Refusal) {
         var parts = try Self.clean(String(decoding: piece.name, as: UTF8.self))
         guard let last = parts.popLast() else { return }
         if last == ".wh..wh..opq" {
@@ -155,7 +156,7 @@ struct SequentialModel {
     }
 
     /// Makes the links that waited.
-    mutating func end() throws(Refusal) {
+    package mutating func end() throws(Refusal) {
         var left = waiting.filter(isWanted)
         while !left.isEmpty {
             var still: [Waiting] = []
@@ -169,7 +170,7 @@ struct SequentialModel {
     }
 
     /// Targets of links that wait and would wait in vain.
-    var missingTargets: [String] {
+    package var missingTargets: [String] {
         waiting.filter(isWanted).map { String(decoding: $0.piece.link, as: UTF8.self) }
     }
 

@@ -1,9 +1,7 @@
-import TestSupport
-
 /// Layers at random in which entries of all kinds, deletions and links stand in any order, on top of each other.
-struct RandomLayers {
+package struct RandomLayers {
     /// Names of more than 251 bytes can be deleted.
-    var hasLongNames = true
+    package var hasLongNames = true
     private var random: SeededNumbers
     private var lates = 0
 
@@ -14,7 +12,7 @@ struct RandomLayers {
     private static let directoryList = list(0o7)
     private static let longNames = [250, 251, 252, 253, 254, 255].map { String(repeating: "n", count: $0) }
 
-    init(seed: UInt64) { random = SeededNumbers(seed: seed) }
+    package init(seed: UInt64) { random = SeededNumbers(seed: seed) }
 
     /// A list that goes with a mode whose bits for owner, group and others are all `bits`.
     private static func list(_ bits: UInt8) -> [UInt8] {
@@ -29,7 +27,7 @@ struct RandomLayers {
     }
 
     /// The next layer on a tree, which becomes what the layer makes of it; or, now and then, a layer that is refused.
-    mutating func layer(on model: inout SequentialModel, isBottom: Bool) -> (
+    package mutating func layer(on model: inout SequentialModel, isBottom: Bool) -> (
         pieces: [TarPiece], refusal: SequentialModel.Refusal?
     ) {
         var pieces: [TarPiece] = []
