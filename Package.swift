@@ -94,7 +94,8 @@ let package = Package(
             name: "LinuxIO", dependencies: ["LayerModel", "CLinux", "CUring", "CAttr"], exclude: ["README.md"],
             swiftSettings: engineSettings),
         .target(
-            name: "LayerEngine", dependencies: ["LayerModel", "LinuxIO", "TarCodec"], exclude: ["README.md"],
+            name: "LayerEngine", dependencies: ["LayerModel", "LinuxIO", "TarCodec", "LayerRules"],
+            exclude: ["README.md"],
             swiftSettings: engineSettings),
         // The only target that mounts or starts programs.
         .target(name: "LayerMounts", dependencies: ["LayerModel", "LinuxIO", "CLinux"], swiftSettings: engineSettings),

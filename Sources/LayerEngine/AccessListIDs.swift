@@ -13,11 +13,6 @@ enum AccessListIDs {
         let id: UInt32
     }
 
-    /// Whether the attribute of that name holds an access list.
-    static func isList(_ attribute: RawSpan) -> Bool {
-        bytes(attribute, equal: "system.posix_acl_access") || bytes(attribute, equal: "system.posix_acl_default")
-    }
-
     /// The list with the container's ids in the place of the host's.
     ///
     /// A value of another form is returned as it is: the kernel refuses it.

@@ -3,35 +3,35 @@ import LayerModel
 /// The name of an entry, cleaned: no empty components, no `.`, no `..`.
 ///
 /// One buffer is used for all entries.
-package struct ArchiveName: Sendable {
+public struct ArchiveName: Sendable {
     /// The components joined by slashes; empty for the root.
-    package private(set) var bytes: [UInt8] = []
+    public private(set) var bytes: [UInt8] = []
     /// Where the last component begins.
-    package private(set) var baseStart = 0
+    public private(set) var baseStart = 0
 
-    package enum Problem: Error {
+    public enum Problem: Error {
         /// The name climbs above the root.
         case escapes
     }
 
-    package init() {}
+    public init() {}
 
-    package var isRoot: Bool { bytes.isEmpty }
+    public var isRoot: Bool { bytes.isEmpty }
 
     /// The last component.
-    package var base: RawSpan {
+    public var base: RawSpan {
         @_lifetime(borrow self)
         get { bytes.rawBytes.extracting(baseStart..<bytes.count) }
     }
 
     /// The directory part without its slash, empty for a name at the top.
-    package var directory: RawSpan {
+    public var directory: RawSpan {
         @_lifetime(borrow self)
         get { bytes.rawBytes.extracting(0..<max(baseStart - 1, 0)) }
     }
 
     /// Takes `name` apart; `lenient` holds `..` at the root instead of refusing it.
-    package mutating func clean(_ name: RawSpan, lenient: Bool) throws(Problem) {
+    public mutating func clean(_ name: RawSpan, lenient: Bool) throws(Problem) {
         bytes.removeAll(keepingCapacity: true)
         baseStart = 0
         var position = 0
@@ -61,7 +61,7 @@ package struct ArchiveName: Sendable {
 
     /// Where the last component of `name` begins if the part before it is the same for all of a directory's
     /// entries and the component is an ordinary one; nil sends the name through `clean`.
-    package static func plainBase(_ name: RawSpan) -> Range<Int>? {
+    public static func plainBase(_ name: RawSpan) -> Range<Int>? {
         var end = name.byteCount
         while end > 0, name[end - 1] == UInt8(ascii: "/") { end -= 1 }
         var start = end
@@ -77,7 +77,7 @@ package struct ArchiveName: Sendable {
 
     /// Whether a clean name belongs to aufs's bookkeeping: its first component begins with `.wh..wh.`, and is not the
     /// root's opaque marker.
-    package static func isBookkeeping(_ name: RawSpan) -> Bool {
+    public static func isBookkeeping(_ name: RawSpan) -> Bool {
         LayerModel.bytes(name, startWith: WhiteoutName.metaPrefix)
             && !LayerModel.bytes(name, equal: WhiteoutName.opaqueMarker)
     }

@@ -1,12 +1,12 @@
 import LayerModel
 
 /// Which extended attributes of an archive are taken over.
-package struct EntryAttributeRules: Sendable {
-    package var keepSELinux = false
+public struct EntryAttributeRules: Sendable {
+    public var keepSELinux = false
     /// Whether attributes that only this host's root may write come from this host.
-    package var keepsHost = false
+    public var keepsHost = false
 
-    package enum Verdict: Sendable {
+    public enum Verdict: Sendable {
         case set
         /// Left out without a word: it belongs to the host.
         case ignore
@@ -14,13 +14,13 @@ package struct EntryAttributeRules: Sendable {
         case refuse
     }
 
-    package init(keepSELinux: Bool = false, keepsHost: Bool = false) {
+    public init(keepSELinux: Bool = false, keepsHost: Bool = false) {
         self.keepSELinux = keepSELinux
         self.keepsHost = keepsHost
     }
 
     /// What to do with an attribute of the archive.
-    package func verdict(_ name: RawSpan) -> Verdict {
+    public func verdict(_ name: RawSpan) -> Verdict {
         if name.byteCount == 0 || name.byteCount > 255 { return .refuse }
         if bytes(name, startWith: "trusted.") {
             return keepsHost && !bytes(name, startWith: "trusted.overlay.") ? .set : .refuse
@@ -37,14 +37,14 @@ package struct EntryAttributeRules: Sendable {
 
     /// Whether a layer's entry says all about an attribute: it belongs to the file, wherever that lies, and layers carry
     /// it. Those of the host, of overlayfs and of other programs are nobody's business here.
-    package func isPortable(_ name: RawSpan) -> Bool {
+    public func isPortable(_ name: RawSpan) -> Bool {
         guard verdict(name) == .set else { return false }
         return bytes(name, startWith: "user.") || bytes(name, equal: "security.capability")
             || bytes(name, equal: "security.ima") || Self.isAccessList(name)
     }
 
     /// Whether the attribute of that name holds an access list (acl(5)).
-    package static func isAccessList(_ name: RawSpan) -> Bool {
+    public static func isAccessList(_ name: RawSpan) -> Bool {
         bytes(name, equal: "system.posix_acl_access") || bytes(name, equal: "system.posix_acl_default")
     }
 }

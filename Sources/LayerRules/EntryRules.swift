@@ -1,41 +1,41 @@
-package import LayerModel
-package import TarCodec
+public import LayerModel
+public import TarCodec
 
 /// Why an entry is refused, before it is said where it stands.
-package struct EntryRefusal: Error, Equatable, Sendable {
-    package let code: LayerError.Code
-    package let reason: String
+public struct EntryRefusal: Error, Equatable, Sendable {
+    public let code: LayerError.Code
+    public let reason: String
 
-    package init(_ code: LayerError.Code, _ reason: String) {
+    public init(_ code: LayerError.Code, _ reason: String) {
         self.code = code
         self.reason = reason
     }
 
-    package static let escapes = EntryRefusal(.unsafePath, "the name climbs above the root")
-    package static let linkEscapes = EntryRefusal(.unsafePath, "the link's target climbs above the root")
-    package static let rootIsNoDirectory = EntryRefusal(.unsafePath, "an entry that is no directory names the root")
-    package static let longComponent = EntryRefusal(.invalidArchive, "a component of a path is too long")
-    package static let longLinkComponent = EntryRefusal(.invalidArchive, "a link's component is too long")
-    package static let longTarget = EntryRefusal(.invalidArchive, "the link's target is too long")
-    package static let emptyWhiteout = EntryRefusal(.invalidArchive, "the whiteout names nothing")
-    package static let linkToRoot = EntryRefusal(.invalidArchive, "a hard link leads to the root")
-    package static let linkToDirectory = EntryRefusal(.invalidArchive, "a hard link leads to a directory")
-    package static let linkAboveTarget = EntryRefusal(
+    public static let escapes = EntryRefusal(.unsafePath, "the name climbs above the root")
+    public static let linkEscapes = EntryRefusal(.unsafePath, "the link's target climbs above the root")
+    public static let rootIsNoDirectory = EntryRefusal(.unsafePath, "an entry that is no directory names the root")
+    public static let longComponent = EntryRefusal(.invalidArchive, "a component of a path is too long")
+    public static let longLinkComponent = EntryRefusal(.invalidArchive, "a link's component is too long")
+    public static let longTarget = EntryRefusal(.invalidArchive, "the link's target is too long")
+    public static let emptyWhiteout = EntryRefusal(.invalidArchive, "the whiteout names nothing")
+    public static let linkToRoot = EntryRefusal(.invalidArchive, "a hard link leads to the root")
+    public static let linkToDirectory = EntryRefusal(.invalidArchive, "a hard link leads to a directory")
+    public static let linkAboveTarget = EntryRefusal(
         .invalidArchive, "a hard link takes the place of a directory above its target")
-    package static let unknownAUFSFile = EntryRefusal(.invalidArchive, "the link's aufs file is not in the archive")
-    package static let endsInFile = EntryRefusal(.invalidArchive, "the archive ends inside a file")
+    public static let unknownAUFSFile = EntryRefusal(.invalidArchive, "the link's aufs file is not in the archive")
+    public static let endsInFile = EntryRefusal(.invalidArchive, "the archive ends inside a file")
 }
 
 /// What the numbers of an entry mean, and which are refused.
-package enum EntryRules {
+public enum EntryRules {
     /// The longest target of a symbolic link, and the longest component of a path.
-    package static let longestTarget = 4095
-    package static let longestComponent = 255
+    public static let longestTarget = 4095
+    public static let longestComponent = 255
     /// Links followed on one path, as the kernel's limit.
-    package static let linkLimit = 40
+    public static let linkLimit = 40
 
     /// The entry's owner. 2^32 - 1 means "leave it as it is" to chown(2), and is nobody's id.
-    package static func owner(of fields: TarFields) throws(EntryRefusal) -> (uid: UInt32, gid: UInt32) {
+    public static func owner(of fields: TarFields) throws(EntryRefusal) -> (uid: UInt32, gid: UInt32) {
         guard hasOwner(fields) else {
             throw EntryRefusal(.invalidArchive, "the owner \(fields.uid):\(fields.gid) is out of range")
         }
@@ -43,12 +43,12 @@ package enum EntryRules {
     }
 
     /// Whether the owner's numbers are ids.
-    package static func hasOwner(_ fields: TarFields) -> Bool {
+    public static func hasOwner(_ fields: TarFields) -> Bool {
         0...0xffff_fffe ~= fields.uid && 0...0xffff_fffe ~= fields.gid
     }
 
     /// The number of a device: Linux has 12 bits for the major and 20 for the minor one.
-    package static func device(of fields: TarFields) throws(EntryRefusal) -> (major: UInt32, minor: UInt32) {
+    public static func device(of fields: TarFields) throws(EntryRefusal) -> (major: UInt32, minor: UInt32) {
         guard 0..<(1 << 12) ~= fields.deviceMajor, 0..<(1 << 20) ~= fields.deviceMinor else {
             throw EntryRefusal(
                 .invalidArchive, "the device number \(fields.deviceMajor):\(fields.deviceMinor) is out of range")
@@ -57,7 +57,7 @@ package enum EntryRules {
     }
 
     /// A time as it is kept: nothing before 1970, unless that is wanted, or beyond what 64 bits of nanoseconds hold.
-    package static func time(_ seconds: Int64, _ nanoseconds: Int32, isExact: Bool) -> (
+    public static func time(_ seconds: Int64, _ nanoseconds: Int32, isExact: Bool) -> (
         seconds: Int64, nanoseconds: UInt32
     ) {
         // 9,223,372,036 s is the end of 2^63 ns.
@@ -66,17 +66,17 @@ package enum EntryRules {
     }
 
     /// Whether an entry is a device 0:0, which is taken for a whiteout.
-    package static func isWhiteoutDevice(_ fields: TarFields) -> Bool {
+    public static func isWhiteoutDevice(_ fields: TarFields) -> Bool {
         fields.type == TarType.character && fields.deviceMajor == 0 && fields.deviceMinor == 0
     }
 
     /// Whether an entry stands for nothing in the tree: a volume's label, a global header.
-    package static func isSkipped(_ fields: TarFields) -> Bool {
+    public static func isSkipped(_ fields: TarFields) -> Bool {
         fields.type == TarType.gnuVolume || fields.type == TarType.paxGlobal
     }
 
     /// The refusal of an entry of a kind that is not known.
-    package static func unknownType(_ fields: TarFields) -> EntryRefusal {
+    public static func unknownType(_ fields: TarFields) -> EntryRefusal {
         EntryRefusal(.invalidArchive, "entries of type \(fields.type) are not supported")
     }
 }

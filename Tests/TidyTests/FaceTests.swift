@@ -7,7 +7,8 @@ import Testing
     /// No product has these, so no other package sees them. The optimizer looks across modules only into what is public: with
     /// `package` a diff allocated 777 times for 1,000 entries instead of 221.
     private static let belowTheFace: Set<String> = [
-        "LayerModel", "PlainJSON", "TarCodec", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats",
+        "LayerModel", "PlainJSON", "TarCodec", "LayerRules", "LinuxIO", "LayerEngine", "LayerCompression",
+        "LayerFormats",
         "LayerMounts", "LayerDrivers",
     ]
     /// Declarations of `LayerKit`. More is a decision, not an accident.
@@ -33,7 +34,9 @@ import Testing
     /// ENOENT says what 2 does not.
     @Test func `errors of the system have names`() throws {
         let violations = try SourceTree.swift("Sources").flatMap {
-            try matches(of: #"\berrno(?: == | != |: )[1-9]|\[[0-9, ]+\]\.contains\((?:[a-z]+\.)?errno\)"#, in: $0)
+            try matches(
+                of: #"\berrno(?: == | != |: )[1-9]|\[[0-9, ]+\]\.contains\((?:[a-z]+\.)?errno\)|\bcase [0-9]+ where"#,
+                in: $0)
         }
         expectNone(violations, "bare numbers of errors")
     }

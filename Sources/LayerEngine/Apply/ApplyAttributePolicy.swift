@@ -1,47 +1,15 @@
 import Glibc
 import LayerModel
+import LayerRules
 import TarCodec
 
 /// Which extended attributes of an archive are set, and which failures to set them are warnings.
 struct ApplyAttributePolicy: Sendable {
     var bestEffort = false
-    var keepSELinux = false
-    /// Whether attributes that only this host's root may write come from this host.
-    var keepsHost = false
+    /// Which are set at all.
+    var rules = EntryAttributeRules()
     /// Whether this process is root only inside a user namespace.
     var isInUserNamespace = false
-
-    enum Verdict {
-        case set
-        /// Left out without a word: it belongs to the host.
-        case ignore
-        /// Left out with a warning: it would change what the kernel or a driver shows.
-        case refuse
-    }
-
-    /// What to do with an attribute of the archive.
-    func verdict(_ name: RawSpan) -> Verdict {
-        if name.byteCount == 0 || name.byteCount > 255 { return .refuse }
-        if bytes(name, startWith: "trusted.") {
-            return keepsHost && !bytes(name, startWith: "trusted.overlay.") ? .set : .refuse
-        }
-        if bytes(name, startWith: "user.overlay.") || bytes(name, startWith: "user.fuseoverlayfs.")
-            || bytes(name, startWith: "user.containers.override_") || bytes(name, startWith: "security.overlay.")
-        {
-            return .refuse
-        }
-        if bytes(name, equal: "security.selinux") { return keepSELinux ? .set : .ignore }
-        if bytes(name, equal: "security.evm") { return .ignore }
-        return .set
-    }
-
-    /// Whether a layer's entry says all about an attribute: it belongs to the file, wherever that lies, and layers carry
-    /// it. Those of the host, of overlayfs and of other programs are nobody's business here.
-    func isPortable(_ name: RawSpan) -> Bool {
-        guard verdict(name) == .set else { return false }
-        return bytes(name, startWith: "user.") || bytes(name, equal: "security.capability")
-            || bytes(name, equal: "security.ima") || AccessListIDs.isList(name)
-    }
 
     /// XATTR_SIZE_MAX.
     private static let longestValue = 65_536
@@ -54,19 +22,19 @@ struct ApplyAttributePolicy: Sendable {
         switch errno {
         case EOPNOTSUPP, ENOSYS:
             return "unpack onto a file system that has such attributes, such as ext4, xfs or btrfs" + leave
-        case 7 where byteCount > Self.longestValue, 34 where byteCount > Self.longestValue:
+        case E2BIG where byteCount > Self.longestValue, ERANGE where byteCount > Self.longestValue:
             return "no file system takes a value of more than 64 KiB" + onlyLeave
         case E2BIG, ENOSPC, ERANGE, EDQUOT:
             return "the file system is full, or has less room for a file's attributes (ext4: 4 KiB, unless made with "
                 + "-O ea_inode): unpack onto xfs or btrfs" + leave
-        case 1 where isCapability, 13 where isCapability:
+        case EPERM where isCapability, EACCES where isCapability:
             return "it takes the capability CAP_SETFCAP: run as root" + leave
         case EPERM, EACCES:
             if kind != .regular, kind != .directory, bytes(attribute, startWith: "user.") {
                 return "only files and directories have user attributes"
             }
             return "this user may not set it: run as root" + leave
-        case 22 where isInUserNamespace && AccessListIDs.isList(attribute):
+        case EINVAL where isInUserNamespace && EntryAttributeRules.isAccessList(attribute):
             return
                 "it may name a user or a group that has no place in this user namespace: give it more subordinate ids"
                 + leave
@@ -79,7 +47,7 @@ struct ApplyAttributePolicy: Sendable {
     func tolerates(_ errno: Int32, attribute: RawSpan, of kind: EntryKind) -> Bool {
         let isUnsupported = errno == EOPNOTSUPP || errno == ENOSYS
         let isDenied = errno == EPERM || errno == EACCES
-        // E2BIG, EINVAL, ENOSPC, ERANGE, EDQUOT: this value, on this file system.
+        // This value, on this file system.
         if [E2BIG, EINVAL, ENOSPC, ERANGE, EDQUOT].contains(errno) { return bestEffort }
         if isUnsupported { return bestEffort || !bytes(attribute, equal: "security.capability") }
         guard isDenied else { return false }

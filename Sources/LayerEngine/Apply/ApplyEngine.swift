@@ -1,4 +1,5 @@
 public import LayerModel
+import LayerRules
 public import LinuxIO
 
 /// Unpacks a layer's tar stream onto a tree or into an upper directory.
@@ -17,7 +18,8 @@ public enum ApplyEngine {
         let share = DescriptorShare(
             workers: wanted, directories: max(1, ApplyTree.cacheSize / wanted), reads: WriterCrew.longestQueue)
         let policy = ApplyAttributePolicy(
-            bestEffort: options.bestEffort, keepSELinux: options.keepSELinux, keepsHost: options.isExact,
+            bestEffort: options.bestEffort,
+            rules: EntryAttributeRules(keepSELinux: options.keepSELinux, keepsHost: options.isExact),
             isInUserNamespace: ProcessState.isInUserNamespace)
         let tree = try ApplyTree(root: root, directories: share.directories * share.workers)
         let log = ApplyLog(tree, policy)

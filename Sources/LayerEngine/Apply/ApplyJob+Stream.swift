@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -38,7 +39,7 @@ extension ApplyJob {
                 ? try writeSparse(file, &decoder, &source) : try target.files.deliver(file, &decoder, &source)
             guard isWhole else {
                 try endOfInput(&decoder)
-                throw target.log.refusal(.invalidArchive, "the archive ends inside a file")
+                throw target.log.refusal(.endsInFile)
             }
         } catch {
             var error = error

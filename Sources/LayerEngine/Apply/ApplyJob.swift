@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -43,7 +44,7 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
             return try carryOut(entry, named: name.extracting(base), in: RawSpan(), knownAs: node).file
         }
         previous.forget()
-        try paths.clean(name, into: &archiveName, "the name")
+        try paths.clean(name, into: &archiveName, otherwise: .escapes)
         // A copy of the struct, not of its bytes: the job goes on using its own meanwhile.
         let cleaned = archiveName
         if cleaned.isRoot {
@@ -63,7 +64,7 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
     /// An entry for the root: ignored, unless the caller wants its metadata.
     private func carryOutRoot(_ entry: borrowing TarDecoder) throws(LayerError) {
         guard entry.fields.type == TarType.directory else {
-            throw log.refusal(.unsafePath, "an entry that is no directory names the root")
+            throw log.refusal(.rootIsNoDirectory)
         }
         if target.options.applyRootMetadata { try target.changeRoot(entry) }
     }
@@ -76,7 +77,7 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
         let fields = entry.fields
         switch WhiteoutName(base) {
         case .invalid:
-            throw log.refusal(.invalidArchive, "the whiteout names nothing")
+            throw log.refusal(.emptyWhiteout)
         case .opaque:
             if let node = try find(directory, knownAs: node, .any) {
                 try target.hideLower(node, asSaidBy: fields)
@@ -130,7 +131,7 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
         case TarType.hardLink: try links.makeLink(entry, at: place)
         case TarType.character, TarType.block, TarType.fifo: try target.makeNode(entry, at: place)
         default:
-            throw log.refusal(.invalidArchive, "entries of type \(entry.fields.type) are not supported")
+            throw log.refusal(EntryRules.unknownType(entry.fields))
         }
         if entry.hasUnusableAccessControl { tree.limit(place) }
         return file

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LayerRules
 import LinuxIO
 
 /// What an apply tells of itself: its report so far, and errors that say where in the archive, or at which path.
@@ -19,6 +20,9 @@ final class ApplyLog {
     func warn(_ text: @autoclosure () -> String) { report.warn(text()) }
 
     /// The error for something wrong in the archive.
+    @inline(never)
+    func refusal(_ refusal: EntryRefusal) -> LayerError { self.refusal(refusal.code, refusal.reason) }
+
     @inline(never)
     func refusal(_ code: LayerError.Code, _ reason: String) -> LayerError {
         LayerError(code, "apply", path: nil, cause: .archive(offset: entryOffset, reason: reason))

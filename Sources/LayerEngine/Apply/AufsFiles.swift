@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -37,11 +38,11 @@ struct AufsFiles<Target: UnpackTarget> {
     /// The kept file that a link leads to; nil where it leads to no such file's name.
     func file(at path: RawSpan) throws(LayerError) -> NamePlace? {
         var cleaned = ArchiveName()
-        try paths.clean(path, into: &cleaned, "the link's target")
+        try paths.clean(path, into: &cleaned, otherwise: .linkEscapes)
         guard bytes(cleaned.bytes.rawBytes, startWith: Self.directoryName) else { return nil }
         guard let node, let file = target.tree.knownPlace(of: cleaned.base, in: node),
             target.tree.kind(file) == .regular
-        else { throw target.log.refusal(.invalidArchive, "the link's aufs file is not in the archive") }
+        else { throw target.log.refusal(.unknownAUFSFile) }
         return file
     }
 

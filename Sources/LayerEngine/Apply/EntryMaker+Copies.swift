@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LayerRules
 import LinuxIO
 
 /// A file to be copied: a name in a directory of the target, or of a lower layer.
@@ -97,7 +98,8 @@ extension EntryMaker {
                 let start = position
                 let attribute = reader.name(at: position).copied()
                 position += attribute.count + 1
-                guard policy.verdict(attribute.rawBytes) == .set, try reader.readValue(at: start, of: input) != nil
+                guard policy.rules.verdict(attribute.rawBytes) == .set,
+                    try reader.readValue(at: start, of: input) != nil
                 else { continue }
                 let terminated = attribute + [0]
                 let value = reader.lastValueBytes
@@ -128,7 +130,7 @@ extension EntryMaker {
                 let attribute = reader.name(at: position).copied()
                 let start = position
                 position += attribute.count + 1
-                guard policy.verdict(attribute.rawBytes) == .set,
+                guard policy.rules.verdict(attribute.rawBytes) == .set,
                     try reader.readValue(at: start, of: arena.pointer(source.name), in: directory.descriptor) != nil
                 else { continue }
                 let value = reader.lastValueBytes

@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -112,7 +113,7 @@ extension EntryMaker {
         while position < total {
             let attribute = reader.name(at: position).copied()
             position += attribute.count + 1
-            guard policy.isPortable(attribute.rawBytes), !entry.hasAttribute(attribute.rawBytes) else { continue }
+            guard policy.rules.isPortable(attribute.rawBytes), !entry.hasAttribute(attribute.rawBytes) else { continue }
             let terminated = attribute + [0]
             log.report.io.attributeCalls += 1
             do throws(SystemCallError) {

@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -34,17 +35,13 @@ struct EntryValues {
     /// The container's root, whose is what no entry speaks of.
     var root: Owner { Owner(uid: uidMap.hostRoot, gid: gidMap.hostRoot) }
 
-    /// 2^32 - 1 means "leave it as it is" to chown(2).
-    private static var validIDs: ClosedRange<Int64> { 0...0xffff_fffe }
-
     func owner(of fields: TarFields) throws(LayerError) -> Owner {
-        guard Self.validIDs ~= fields.uid, Self.validIDs ~= fields.gid else {
-            throw log.refusal(.invalidArchive, "the owner \(fields.uid):\(fields.gid) is out of range")
-        }
-        guard let uid = uidMap.hostID(forContainer: UInt32(fields.uid)) else {
+        let own: (uid: UInt32, gid: UInt32)
+        do throws(EntryRefusal) { own = try EntryRules.owner(of: fields) } catch { throw log.refusal(error) }
+        guard let uid = uidMap.hostID(forContainer: own.uid) else {
             throw log.unmapped("uid \(fields.uid)")
         }
-        guard let gid = gidMap.hostID(forContainer: UInt32(fields.gid)) else {
+        guard let gid = gidMap.hostID(forContainer: own.gid) else {
             throw log.unmapped("gid \(fields.gid)")
         }
         return Owner(uid: uid, gid: gid)
@@ -64,17 +61,14 @@ struct EntryValues {
     }
 
     private func bounded(_ seconds: Int64, _ nanoseconds: Int32) -> TimeStamp {
-        // 9,223,372,036 s is the end of 2^63 ns.
-        guard seconds >= 0 || keepsOldTimes, seconds < 9_223_372_036 else {
-            return TimeStamp(seconds: 0, nanoseconds: 0)
-        }
-        return TimeStamp(seconds: seconds, nanoseconds: UInt32(max(nanoseconds, 0)))
+        let time = EntryRules.time(seconds, nanoseconds, isExact: keepsOldTimes)
+        return TimeStamp(seconds: time.seconds, nanoseconds: time.nanoseconds)
     }
 
     /// What the entry of a mark says of it.
     func mark(of fields: TarFields) throws(LayerError) -> MarkMetadata {
         var owner = root
-        if Self.validIDs ~= fields.uid, Self.validIDs ~= fields.gid { owner = try self.owner(of: fields) }
+        if EntryRules.hasOwner(fields) { owner = try self.owner(of: fields) }
         var metadata = MarkMetadata(uid: owner.uid, gid: owner.gid)
         metadata.mode = fields.mode & 0o7777
         metadata.modification = bounded(fields.mtimeSeconds, fields.mtimeNanoseconds)
@@ -85,7 +79,7 @@ struct EntryValues {
 
     /// Whether an attribute of the archive is to be set; warns of those refused.
     func accepts(_ attribute: RawSpan, of entry: borrowing TarDecoder) -> Bool {
-        switch policy.verdict(attribute) {
+        switch policy.rules.verdict(attribute) {
         case .set: return true
         case .ignore: return false
         case .refuse:
@@ -99,7 +93,7 @@ struct EntryValues {
     /// An attribute's value with the host's ids, where it is an access list and ids are mapped; nil where it is to be taken as
     /// it is.
     func mappedList(_ index: Int, of entry: borrowing TarDecoder) throws(LayerError) -> [UInt8]? {
-        guard mapsIDs, AccessListIDs.isList(entry.extendedAttributeName(index)) else { return nil }
+        guard mapsIDs, EntryAttributeRules.isAccessList(entry.extendedAttributeName(index)) else { return nil }
         do throws(AccessListIDs.Unmapped) {
             return try AccessListIDs.host(
                 entry.extendedAttributeValue(index).copied(), users: uidMap, groups: gidMap)

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -52,10 +53,10 @@ struct HardLinks<Target: UnpackTarget> {
         -> LinkOutcome
     {
         var cleaned = ArchiveName()
-        try paths.clean(path, into: &cleaned, "the link's target")
-        guard !cleaned.isRoot else { throw target.log.refusal(.invalidArchive, "a hard link leads to the root") }
-        guard cleaned.base.byteCount <= 255 else {
-            throw target.log.refusal(.invalidArchive, "the link's target is too long")
+        try paths.clean(path, into: &cleaned, otherwise: .linkEscapes)
+        guard !cleaned.isRoot else { throw target.log.refusal(.linkToRoot) }
+        guard cleaned.base.byteCount <= EntryRules.longestComponent else {
+            throw target.log.refusal(.longTarget)
         }
         guard let directory = try paths.directory(at: cleaned.directory, .none) else { return .missing(nil) }
         let source = try tree.place(of: cleaned.base, in: directory)
@@ -68,14 +69,14 @@ struct HardLinks<Target: UnpackTarget> {
         if kind == .unknown, try target.copyUpLinkTarget(source) { kind = tree.kind(source) }
         guard kind != .unknown else { return .missing(source) }
         guard kind != .directory else {
-            throw target.log.refusal(.invalidArchive, "a hard link leads to a directory")
+            throw target.log.refusal(.linkToDirectory)
         }
         try target.files.settle(directory)
         let hasOwnLimit = tree.flags(place).contains(.limited)
         // A link that names itself must not remove itself first.
         if source != place {
             guard !tree.lies(directory, below: place) else {
-                throw target.log.refusal(.invalidArchive, "a hard link takes the place of a directory above its target")
+                throw target.log.refusal(.linkAboveTarget)
             }
             try connect(place, to: source, kind)
         }

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LayerRules
 import LinuxIO
 
 /// The directory part of the last name and where it led: the names of one directory mostly follow each other.
@@ -37,16 +38,14 @@ struct PathFinder<Target: UnpackTarget> {
     }
 
     /// Links followed on one path, as the kernel's limit.
-    private static var linkLimit: Int { 40 }
-
     private var tree: ApplyTree { target.tree }
 
-    /// A name of the archive without empty components and dots; `what` begins the error for one that climbs above the root.
-    func clean(_ name: RawSpan, into cleaned: inout ArchiveName, _ what: StaticString) throws(LayerError) {
+    /// A name of the archive without empty components and dots; `refusal` is for one that climbs above the root.
+    func clean(_ name: RawSpan, into cleaned: inout ArchiveName, otherwise refusal: EntryRefusal) throws(LayerError) {
         do throws(ArchiveName.Problem) {
             try cleaned.clean(name, lenient: isLenient)
         } catch {
-            throw target.log.refusal(.unsafePath, "\(what) climbs above the root")
+            throw target.log.refusal(refusal)
         }
     }
 
@@ -59,8 +58,8 @@ struct PathFinder<Target: UnpackTarget> {
         while position < path.byteCount {
             var end = position
             while end < path.byteCount, path[end] != UInt8(ascii: "/") { end += 1 }
-            guard end - position <= 255 else {
-                throw target.log.refusal(.invalidArchive, "a component of a path is too long")
+            guard end - position <= EntryRules.longestComponent else {
+                throw target.log.refusal(.longComponent)
             }
             let place = try tree.place(of: path.extracting(position..<end), in: node)
             switch try step(into: place, create) {
@@ -89,8 +88,8 @@ struct PathFinder<Target: UnpackTarget> {
             if count == 2, pending[position] == UInt8(ascii: "."), pending[position + 1] == UInt8(ascii: ".") {
                 if node != ApplyTree.rootNode { node = tree.nodes[Int(node)].parent }
             } else if count > 1 || (count == 1 && pending[position] != UInt8(ascii: ".")) {
-                guard count <= 255 else {
-                    throw target.log.refusal(.invalidArchive, "a link's component is too long")
+                guard count <= EntryRules.longestComponent else {
+                    throw target.log.refusal(.longLinkComponent)
                 }
                 let place = try tree.place(of: pending.rawBytes.extracting(position..<end), in: node)
                 switch try step(into: place, create) {
@@ -98,7 +97,7 @@ struct PathFinder<Target: UnpackTarget> {
                 case .missing, .other: return nil
                 case .link(let text):
                     links += 1
-                    guard links <= Self.linkLimit else {
+                    guard links <= EntryRules.linkLimit else {
                         throw LayerError(SystemCallError("openat", errno: ELOOP), "apply", path: nil)
                     }
                     if text.first == UInt8(ascii: "/") { node = ApplyTree.rootNode }

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -104,7 +105,7 @@ extension UnpackTarget {
         let owner = try values.owner(of: entry.fields)
         try vacate(place)
         let target = entry.linkName
-        guard target.byteCount < 4096 else { throw log.refusal(.invalidArchive, "the link's target is too long") }
+        guard target.byteCount <= EntryRules.longestTarget else { throw log.refusal(.longTarget) }
         try entries.makeSymbolicLink(place, to: target)
         tree.put(.symbolicLink, at: place, .unpacked)
         log.report.uniqueFileBytes &+= UInt64(target.byteCount)
@@ -161,12 +162,8 @@ private struct DeviceNode {
             return
         }
         kind = fields.type == TarType.character ? .characterDevice : .blockDevice
-        // Linux has 12 bits for the major and 20 for the minor number.
-        guard 0..<(1 << 12) ~= fields.deviceMajor, 0..<(1 << 20) ~= fields.deviceMinor else {
-            throw log.refusal(
-                .invalidArchive, "the device number \(fields.deviceMajor):\(fields.deviceMinor) is out of range")
+        do throws(EntryRefusal) { (major, minor) = try EntryRules.device(of: fields) } catch {
+            throw log.refusal(error)
         }
-        major = UInt32(fields.deviceMajor)
-        minor = UInt32(fields.deviceMinor)
     }
 }

@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 
 /// What must be copied up from the directories below, so that the merged view does not change by it.
@@ -36,7 +37,7 @@ extension UpperTarget {
         }
         let metadata = found.metadata
         guard metadata.kind != .directory else {
-            throw log.refusal(.invalidArchive, "a hard link leads to a directory")
+            throw log.refusal(.linkToDirectory)
         }
         try entries.inspect(place.node)
         switch metadata.kind {

@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 
 /// Which extended attributes a profile exports, and compares.
 struct AttributePolicy: OptionSet, Sendable {
@@ -31,7 +32,7 @@ struct AttributePolicy: OptionSet, Sendable {
         case UInt8(ascii: "s"):
             if bytes(name, equal: "security.capability") { return contains(.capabilities) }
             if bytes(name, equal: "security.ima") { return contains(.integrity) }
-            if contains(.accessControl), AccessListIDs.isList(name) { return true }
+            if contains(.accessControl), EntryAttributeRules.isAccessList(name) { return true }
             // Labels are those of the place, and the signature is over the inode.
             return contains(.host) && bytes(name, startWith: "security.")
                 && !bytes(name, startWith: "security.overlay.")

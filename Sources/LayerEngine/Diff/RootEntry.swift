@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -61,7 +62,7 @@ enum RootEntry {
     private static func mapped(
         _ value: [UInt8], of name: [UInt8], _ source: SourceOptions, _ options: DiffOptions
     ) throws(LayerError) -> [UInt8] {
-        guard AccessListIDs.isList(name.rawBytes) else { return value }
+        guard EntryAttributeRules.isAccessList(name.rawBytes) else { return value }
         do throws(AccessListIDs.Unmapped) {
             return try AccessListIDs.container(value, users: options.uidMap, groups: options.gidMap)
         } catch {

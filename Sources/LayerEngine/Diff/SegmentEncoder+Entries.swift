@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -113,7 +114,7 @@ extension SegmentEncoder {
     /// are kept for the header, which then fails (`mappedIDs`).
     private mutating func mappedValue(of label: [UInt8]) -> [UInt8] {
         let value = walker.attributes.lastValue.copied()
-        guard job.mapsIDs, AccessListIDs.isList(label.rawBytes) else { return value }
+        guard job.mapsIDs, EntryAttributeRules.isAccessList(label.rawBytes) else { return value }
         do throws(AccessListIDs.Unmapped) {
             return try AccessListIDs.container(value, users: job.options.uidMap, groups: job.options.gidMap)
         } catch {

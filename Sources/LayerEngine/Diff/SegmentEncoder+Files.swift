@@ -176,7 +176,7 @@ extension SegmentEncoder {
         } catch {
             switch error.errno {
             case ENOENT: return .vanished
-            case 13 where job.options.skipUnreadable, 1 where job.options.skipUnreadable: return .unreadable
+            case EACCES where job.options.skipUnreadable, EPERM where job.options.skipUnreadable: return .unreadable
             default: throw error
             }
         }

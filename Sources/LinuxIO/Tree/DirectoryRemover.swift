@@ -97,7 +97,7 @@ struct DirectoryRemover: ~Copyable {
                 case ENOENT: return true
                 // EISDIR: the directory did not say what its names are.
                 case EISDIR: return false
-                case 13 where mayChangeMode:
+                case EACCES where mayChangeMode:
                     mayChangeMode = false
                     try? directory.descriptor.setMode(0o700)
                 default: throw failure(error, index, bytes.copied())
