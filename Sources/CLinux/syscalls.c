@@ -443,7 +443,9 @@ int ldl_eventfd(void) {
 }
 
 void ldl_eventfd_signal(int descriptor) {
+    // Signal handlers call this, and whoever they interrupted may be about to look at errno.
+    int before = errno;
     uint64_t one = 1;
     // A full counter is readable already.
-    if (write(descriptor, &one, sizeof one) < 0) return;
+    if (write(descriptor, &one, sizeof one) < 0) errno = before;
 }

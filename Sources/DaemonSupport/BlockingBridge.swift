@@ -163,7 +163,7 @@ private final class ThreadLane: Sendable {
         }
         guard needsThread else { return }
         do throws(LayerError) {
-            try DetachedThread.start { [self] in serve() }
+            try WorkerThread { [self] in serve() }.detach()
         } catch {
             monitor.update { state in
                 state.threads -= 1

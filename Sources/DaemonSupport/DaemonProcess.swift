@@ -61,11 +61,11 @@ private struct SignalWatch: Service {
         logger.notice("stopping")
         guard let limit else { return }
         // A thread of its own: those of the pool may be the ones that are stuck.
-        try DetachedThread.start { [logger, abandon] in
+        try WorkerThread { [logger, abandon] in
             usleep(UInt32(limit / .microseconds(1)))
             logger.warning("some calls did not end in time; the process ends without them")
             abandon()
             _exit(0)
-        }
+        }.detach()
     }
 }

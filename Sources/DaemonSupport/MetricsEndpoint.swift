@@ -28,7 +28,7 @@ package final class MetricsEndpoint: Sendable {
     package init(_ socket: ListeningSocket, _ text: @escaping @Sendable () -> String) throws(LayerError) {
         self.socket = socket
         self.text = text
-        try DetachedThread.start { [self] in serve() }
+        try WorkerThread { [self] in serve() }.detach()
     }
 
     /// Stops answering and removes the socket; waits for an answer that is being given.

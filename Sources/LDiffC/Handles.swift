@@ -46,74 +46,41 @@ final class ReportHandle {
     let diffID: CText?
     let digest: CText?
 
-    init(_ layer: LayerDescriptor) {
-        diffID = layer.diffID.map { CText($0.description) }
-        digest = layer.digest.map { CText($0.description) }
-        var json = JSONWriter()
-        json.beginObject()
-        json.name("mediaType")
-        json.string(layer.mediaType)
-        json.name("outputBytes")
-        json.number(layer.byteCount)
-        json.add("digest", layer.digest)
-        json.add("diffID", layer.diffID)
+    convenience init(_ layer: LayerDescriptor) {
         let report = layer.report
-        json.name("entries")
-        json.number(report.entries)
-        json.name("bytes")
-        json.number(report.bytes)
-        json.name("contentBytes")
-        json.number(report.contentBytes)
-        json.name("skippedSockets")
-        json.number(report.skippedSockets)
-        json.name("reservedNames")
-        json.number(report.reservedNames)
-        json.name("skippedUnreadable")
-        json.number(report.skippedUnreadable)
-        json.name("skippedVanished")
-        json.number(report.skippedVanished)
-        json.add(warnings: report.warnings)
-        json.endObject()
-        self.json = CText(json.bytes)
+        var json = JSONObject()
+        json.add("mediaType", layer.mediaType)
+        json.add("outputBytes", layer.byteCount)
+        json.add("entries", report.entries)
+        json.add("bytes", report.bytes)
+        json.add("contentBytes", report.contentBytes)
+        json.add("skippedSockets", report.skippedSockets)
+        json.add("reservedNames", report.reservedNames)
+        json.add("skippedUnreadable", report.skippedUnreadable)
+        json.add("skippedVanished", report.skippedVanished)
+        self.init(json, layer.digest, layer.diffID, report.warnings)
     }
 
-    init(_ report: LayerApplyReport) {
-        diffID = report.diffID.map { CText($0.description) }
-        digest = report.digest.map { CText($0.description) }
-        var json = JSONWriter()
-        json.beginObject()
-        json.name("entries")
-        json.number(report.entries)
-        json.name("bytes")
-        json.number(report.bytes)
-        json.name("contentBytes")
-        json.number(report.contentBytes)
-        json.name("inputBytes")
-        json.number(report.inputBytes)
-        json.add("digest", report.digest)
-        json.add("diffID", report.diffID)
-        json.name("isNew")
-        json.bool(report.isNew)
-        json.name("skippedDevices")
-        json.number(report.skippedDevices)
-        json.add(warnings: report.warnings)
-        json.endObject()
-        self.json = CText(json.bytes)
-    }
-}
-
-extension JSONWriter {
-    fileprivate mutating func add(_ name: StaticString, _ digest: Digest?) {
-        guard let digest else { return }
-        self.name(name)
-        string(digest.description)
+    convenience init(_ report: LayerApplyReport) {
+        var json = JSONObject()
+        json.add("entries", report.entries)
+        json.add("bytes", report.bytes)
+        json.add("contentBytes", report.contentBytes)
+        json.add("inputBytes", report.inputBytes)
+        json.add("isNew", report.isNew)
+        json.add("skippedDevices", report.skippedDevices)
+        self.init(json, report.digest, report.diffID, report.warnings)
     }
 
-    fileprivate mutating func add(warnings: [String]) {
-        name("warnings")
-        beginArray()
-        for warning in warnings { string(warning) }
-        endArray()
+    /// With what both kinds of job tell.
+    private init(_ members: JSONObject, _ digest: Digest?, _ diffID: Digest?, _ warnings: [String]) {
+        var json = members
+        if let digest { json.add("digest", digest.description) }
+        if let diffID { json.add("diffID", diffID.description) }
+        json.add("warnings", warnings)
+        self.json = CText(json.text)
+        self.digest = digest.map { CText($0.description) }
+        self.diffID = diffID.map { CText($0.description) }
     }
 }
 

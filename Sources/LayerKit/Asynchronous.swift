@@ -1,5 +1,5 @@
-import Dispatch
 public import LayerModel
+import LinuxIO
 
 // The verbs for asynchronous code, by the same names. The work runs on threads of its own, never on those of Swift's
 // cooperative pool; a task that is cancelled cancels the job's control.
@@ -10,9 +10,13 @@ private func blocking<Result: Sendable>(
 ) async throws(LayerError) -> Result {
     let outcome: Swift.Result<Result, LayerError> = await withTaskCancellationHandler {
         await withCheckedContinuation { continuation in
-            // A queue of its own gets a thread of its own, however many wait.
-            DispatchQueue(label: "ldiff.job").async {
-                continuation.resume(returning: Swift.Result { () throws(LayerError) in try work() })
+            do throws(LayerError) {
+                // Dispatch would wait for ever where the system has no thread left.
+                try WorkerThread {
+                    continuation.resume(returning: Swift.Result { () throws(LayerError) in try work() })
+                }.detach()
+            } catch {
+                continuation.resume(returning: .failure(error))
             }
         }
     } onCancel: {

@@ -1,7 +1,7 @@
 internal import Glibc
 public import LayerModel
 
-/// A thread that runs one closure and is joined by its owner.
+/// A thread that runs one closure and is joined by its owner, or detached.
 ///
 /// For what cannot go on without it: Dispatch would give the same a queue of its own, but where the system has no thread left
 /// it waits for ever instead of saying so. What can go on alone takes `Helpers`.
@@ -48,6 +48,13 @@ public struct WorkerThread: ~Copyable {
         discard self
         // The thread was created joinable and is joined once.
         _ = pthread_join(thread, nil)
+    }
+
+    /// Lets the thread end by itself, whenever its closure does.
+    public consuming func detach() {
+        let thread = thread
+        discard self
+        _ = pthread_detach(thread)
     }
 
     deinit {

@@ -22,7 +22,7 @@ private let mayImport: [String: Set<String>] = [
     "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],
     "LayerKit": [
         "LayerModel", "LinuxIO", "LayerEngine", "LayerCompression", "LayerFormats", "LayerDrivers", "LayerPipeline",
-        "SystemPackage", "Dispatch", "Synchronization",
+        "SystemPackage", "Synchronization",
     ],
     "LDiffC": [
         "CLDiff", "Glibc", "LayerModel", "LayerKit", "LayerPipeline", "LinuxIO", "PlainJSON", "SystemPackage",

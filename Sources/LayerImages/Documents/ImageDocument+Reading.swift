@@ -114,15 +114,8 @@ extension ImageDocuments {
             try reader.beginObject()
             while try reader.nextMember() {
                 if try reader.takeNull() { continue }
-                if reader.isMember("os") {
-                    platform.os = try reader.string().string
-                } else if reader.isMember("architecture") {
-                    platform.architecture = try reader.string().string
-                } else if reader.isMember("variant") {
-                    platform.variant = try reader.string().string
-                } else if reader.isMember("os.version") {
-                    platform.osVersion = try reader.string().string
-                } else if reader.isMember("created") {
+                if try platform.take(&reader) { continue }
+                if reader.isMember("created") {
                     created = try reader.string().string
                 } else if reader.isMember("rootfs") {
                     root = try Self.root(&reader)

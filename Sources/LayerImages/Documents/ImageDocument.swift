@@ -158,19 +158,7 @@ enum ImageDocuments {
         try reader.beginObject()
         while try reader.nextMember() {
             if try reader.takeNull() { continue }
-            if reader.isMember("os") {
-                platform.os = try reader.string().string
-            } else if reader.isMember("architecture") {
-                platform.architecture = try reader.string().string
-            } else if reader.isMember("variant") {
-                platform.variant = try reader.string().string
-            } else if reader.isMember("os.version") {
-                platform.osVersion = try reader.string().string
-            } else if reader.isMember("os.features") {
-                platform.osFeatures = try reader.strings()
-            } else {
-                try reader.skip()
-            }
+            if try !platform.take(&reader) { try reader.skip() }
         }
         return platform
     }

@@ -1,3 +1,5 @@
+import PlainJSON
+
 /// What an image runs on, in the words of image indexes.
 package struct Platform: Sendable, Equatable, Hashable, CustomStringConvertible {
     package var os: String
@@ -120,5 +122,25 @@ package struct Platform: Sendable, Equatable, Hashable, CustomStringConvertible 
         return runnable.firstIndex {
             $0.os == other.os && $0.architecture == other.architecture && $0.variant == other.variant
         }
+    }
+}
+
+extension Platform {
+    /// Takes the member that comes next, if it tells of a platform; a descriptor and a configuration name them alike.
+    mutating func take(_ reader: inout JSONReader) throws(JSONError) -> Bool {
+        if reader.isMember("os") {
+            os = try reader.string().string
+        } else if reader.isMember("architecture") {
+            architecture = try reader.string().string
+        } else if reader.isMember("variant") {
+            variant = try reader.string().string
+        } else if reader.isMember("os.version") {
+            osVersion = try reader.string().string
+        } else if reader.isMember("os.features") {
+            osFeatures = try reader.strings()
+        } else {
+            return false
+        }
+        return true
     }
 }

@@ -62,40 +62,40 @@ package enum ImageWriting {
 
     /// The bytes of a manifest.
     package static func bytes(_ manifest: ImageManifest) -> [UInt8] {
-        var json = JSONWriter(.go)
-        json.beginObject()
-        json.name("schemaVersion")
-        json.number(Int64(2))
-        if let type = manifest.mediaType {
-            json.name("mediaType")
-            json.string(type.name)
+        document(manifest.mediaType, manifest.annotations) { json in
+            json.name("config")
+            write(manifest.configuration, to: &json)
+            json.name("layers")
+            json.beginArray()
+            for layer in manifest.layers { write(layer, to: &json) }
+            json.endArray()
         }
-        json.name("config")
-        write(manifest.configuration, to: &json)
-        json.name("layers")
-        json.beginArray()
-        for layer in manifest.layers { write(layer, to: &json) }
-        json.endArray()
-        write(manifest.annotations, to: &json)
-        json.endObject()
-        return json.bytes
     }
 
     /// The bytes of an index.
     package static func bytes(_ index: ImageIndex) -> [UInt8] {
+        document(index.mediaType, index.annotations) { json in
+            json.name("manifests")
+            json.beginArray()
+            for entry in index.manifests { write(entry, to: &json) }
+            json.endArray()
+        }
+    }
+
+    /// What manifests and indexes have around their own members.
+    private static func document(
+        _ type: MediaType?, _ annotations: [ImageAnnotation], _ body: (inout JSONWriter) -> Void
+    ) -> [UInt8] {
         var json = JSONWriter(.go)
         json.beginObject()
         json.name("schemaVersion")
         json.number(Int64(2))
-        if let type = index.mediaType {
+        if let type {
             json.name("mediaType")
             json.string(type.name)
         }
-        json.name("manifests")
-        json.beginArray()
-        for entry in index.manifests { write(entry, to: &json) }
-        json.endArray()
-        write(index.annotations, to: &json)
+        body(&json)
+        write(annotations, to: &json)
         json.endObject()
         return json.bytes
     }

@@ -1,26 +1,25 @@
 import Glibc
-public import LayerModel
+import LayerModel
 
 /// Writes everything to a descriptor that stays the caller's: a file, pipe or socket, blocking or not.
 ///
 /// A reader that has gone shows as `LayerError.io` with EPIPE where the program ignores SIGPIPE, as it should.
-public struct DescriptorSink: ByteSink, ~Copyable {
+struct DescriptorSink: ByteSink, ~Copyable {
     /// Bytes written so far.
-    public private(set) var byteCount: UInt64 = 0
+    private(set) var byteCount: UInt64 = 0
     private let descriptor: Int32
 
     /// Borrows `descriptor`, which must stay open until the last call.
-    public init(descriptor: Int32) {
+    init(descriptor: Int32) {
         self.descriptor = descriptor
     }
 
-    public mutating func write(_ bytes: RawSpan) throws(LayerError) {
+    mutating func write(_ bytes: RawSpan) throws(LayerError) {
         var offset = 0
         while offset < bytes.byteCount {
-            // Reason: the kernel reads at most the given number of bytes, all inside the span.
-            let written = unsafe bytes.withUnsafeBytes { buffer -> Int in
+            let written = bytes.withUnsafeBytes { buffer -> Int in
                 guard let base = buffer.baseAddress else { return 0 }
-                return unsafe Glibc.write(descriptor, base + offset, buffer.count - offset)
+                return Glibc.write(descriptor, base + offset, buffer.count - offset)
             }
             if written > 0 {
                 offset += written
@@ -36,11 +35,11 @@ public struct DescriptorSink: ByteSink, ~Copyable {
         }
     }
 
-    public mutating func finish() throws(LayerError) {}
+    mutating func finish() throws(LayerError) {}
 
     private func waitUntilWritable() {
         var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-        // Reason: one entry, which lives during the call. Failures show in the write that follows.
-        _ = unsafe poll(&entry, 1, -1)
+        // Failures show in the write that follows.
+        _ = poll(&entry, 1, -1)
     }
 }
