@@ -97,4 +97,25 @@ final class OpenLayer {
         guard let start, case .descriptor(let descriptor) = bytes else { return }
         _ = try attempt("read", path) { () throws(SystemCallError) in try descriptor.descriptor.seek(start, .start) }
     }
+
+    /// Throws `digestMismatch` where the stream was not what is expected.
+    func verify(_ summary: LayerSummary, _ digest: Digest?, _ diffID: Digest?) throws(LayerError) {
+        try compare("digest", summary.compressedDigest, digest)
+        try compare("DiffID", summary.diffID, diffID)
+    }
+
+    private func compare(_ what: String, _ found: Digest?, _ expected: Digest?) throws(LayerError) {
+        guard let expected, found != expected else { return }
+        throw LayerError(
+            .digestMismatch, "verify", path: path,
+            cause: .reason("the \(what) is \(found?.description ?? "unknown"), not the expected \(expected)"))
+    }
+
+    /// The error with the layer's path where it names none.
+    func named(_ error: LayerError) -> LayerError {
+        guard error.path == nil, error.code != .cancelled else { return error }
+        var named = error
+        named.path = path
+        return named
+    }
 }

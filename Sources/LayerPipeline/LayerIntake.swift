@@ -27,9 +27,9 @@ struct LayerIntake {
             format: options.expectedDiffID == nil ? LayerFormat.none : options.format, options: readerOptions)
         do throws(LayerError) {
             while let slab = try reader.next() { reader.recycle(slab) }
-            try check(try reader.finish())
+            try layer.verify(try reader.finish(), options.expectedDigest, options.expectedDiffID)
         } catch {
-            throw named(error)
+            throw layer.named(error)
         }
         try layer.rewind()
     }
@@ -45,10 +45,10 @@ struct LayerIntake {
             do throws(LayerError) {
                 try box.base.drain()
                 let found = try box.base.finish()
-                try check(found)
+                try layer.verify(found, options.expectedDigest, options.expectedDiffID)
                 summary = found
             } catch {
-                throw named(error)
+                throw layer.named(error)
             }
             try packing?.complete(layer)
             try options.interruption.flag.check()
@@ -64,7 +64,7 @@ struct LayerIntake {
             guard let summary else { preconditionFailure("a destination verifies what it keeps") }
             return (report, summary)
         } catch {
-            throw named(error)
+            throw layer.named(error)
         }
     }
 
@@ -76,25 +76,5 @@ struct LayerIntake {
         reader.progress = options.progress.input
         reader.cancel = options.interruption.flag
         return reader
-    }
-
-    private func check(_ summary: LayerSummary) throws(LayerError) {
-        try check("digest", summary.compressedDigest, options.expectedDigest)
-        try check("DiffID", summary.diffID, options.expectedDiffID)
-    }
-
-    private func check(_ what: String, _ found: Digest?, _ expected: Digest?) throws(LayerError) {
-        guard let expected, found != expected else { return }
-        throw LayerError(
-            .digestMismatch, "verify", path: layer.path,
-            cause: .reason("the \(what) is \(found?.description ?? "unknown"), not the expected \(expected)"))
-    }
-
-    /// The error with the layer's path where it names none.
-    private func named(_ error: LayerError) -> LayerError {
-        guard error.path == nil, error.code != .cancelled else { return error }
-        var named = error
-        named.path = layer.path
-        return named
     }
 }

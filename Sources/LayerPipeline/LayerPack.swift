@@ -60,9 +60,7 @@ package enum LayerPack {
             return try job.fill(layer, options)
         } catch {
             options.interruption.beginCleaningUp()
-            var named = error
-            if named.path == nil, named.code != .cancelled { named.path = layer.path }
-            throw target.undo(after: named)
+            throw target.undo(after: layer.named(error))
         }
     }
 }
@@ -105,8 +103,7 @@ private final class PackedFiles {
         let stream = try reader.finish()
         let packed = try packer.finish()
         guard let diffID = stream.diffID else { preconditionFailure("the DiffID was asked for") }
-        try check("digest", stream.compressedDigest, options.expectedDigest, layer)
-        try check("DiffID", diffID, options.expectedDiffID, layer)
+        try layer.verify(stream, options.expectedDigest, options.expectedDiffID)
         let record = try writeIndex(packed, diffID, stream.uncompressedBytes, options)
         try options.interruption.flag.check()
         return LayerPackReport(layer: packed.report, record: record, stream: stream)
@@ -154,12 +151,13 @@ private final class PackedFiles {
         let identity = PackRecord.identity(diffID: diffID.bytes, userAttributes: userAttributes)
         let uuid = PackRecord.uuid(Digest.of(identity.rawBytes).bytes)
         let index = try OutputFile.file(at: Self.path(LayerPack.indexName, in: directory), mode: mode)
-        var sink = HashedOutput(index)
+        var sink = DigestSink(OutputSink(index))
         try packed.writeImage(devices, uuid: uuid, to: &sink)
         try sink.finish()
+        guard let indexDigest = sink.digest else { preconditionFailure("the index was hashed") }
         var record = PackRecord(
             packed.report, tar: PackedFile(byteCount: tarBytes, digest: diffID.bytes),
-            index: PackedFile(byteCount: sink.byteCount, digest: sink.digest.bytes), extra: extraFile,
+            index: PackedFile(byteCount: sink.byteCount, digest: indexDigest.bytes), extra: extraFile,
             userAttributes: userAttributes)
         if case .none = options.packing.parents { record.binding = .noParents }
         let text = try OutputFile.file(at: Self.path(LayerPack.recordName, in: directory), mode: mode)
@@ -170,29 +168,4 @@ private final class PackedFiles {
         try text.commit()
         return record
     }
-
-    private func check(_ what: String, _ found: Digest?, _ expected: Digest?, _ layer: OpenLayer) throws(LayerError) {
-        guard let expected, found != expected else { return }
-        throw LayerError(
-            .digestMismatch, "verify", path: layer.path,
-            cause: .reason("the \(what) is \(found?.description ?? "unknown"), not the expected \(expected)"))
-    }
-}
-
-/// An output whose bytes are hashed.
-private struct HashedOutput: ByteSink, ~Copyable {
-    private var sink: OutputSink
-    private var state = DigestState()
-
-    init(_ output: OutputFile) { sink = OutputSink(output) }
-
-    var byteCount: UInt64 { sink.byteCount }
-    var digest: Digest { state.finalize() }
-
-    mutating func write(_ bytes: RawSpan) throws(LayerError) {
-        state.update(bytes)
-        try sink.write(bytes)
-    }
-
-    mutating func finish() throws(LayerError) { try sink.finish() }
 }

@@ -9,6 +9,7 @@ public struct ArchiveName: Sendable {
     /// Where the last component begins.
     public private(set) var baseStart = 0
 
+    /// Why a name cannot be used.
     public enum Problem: Error {
         /// The name climbs above the root.
         case escapes

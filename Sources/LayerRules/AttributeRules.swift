@@ -6,6 +6,7 @@ public struct EntryAttributeRules: Sendable {
     /// Whether attributes that only this host's root may write come from this host.
     public var keepsHost = false
 
+    /// What becomes of an attribute.
     public enum Verdict: Sendable {
         case set
         /// Left out without a word: it belongs to the host.
