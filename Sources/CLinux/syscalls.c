@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -435,17 +434,4 @@ int ldl_active_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
     return CPU_COUNT(&set);
-}
-
-int ldl_eventfd(void) {
-    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return descriptor < 0 ? -errno : descriptor;
-}
-
-void ldl_eventfd_signal(int descriptor) {
-    // Signal handlers call this, and whoever they interrupted may be about to look at errno.
-    int before = errno;
-    uint64_t one = 1;
-    // A full counter is readable already.
-    if (write(descriptor, &one, sizeof one) < 0) errno = before;
 }
