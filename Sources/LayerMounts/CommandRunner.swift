@@ -106,7 +106,7 @@ public enum CommandRunner {
             if result >= 0 { return name }
             throw LayerError(
                 .driverUnavailable, "run", path: name, cause: .systemCall(SystemCallError("access", errno: -result)),
-                hint: package.map { "install the public \($0)" })
+                hint: package.map { "install the package \($0)" })
         }
         for folder in Environment.searchPath {
             let path = PathBytes(folder).appending(name)
@@ -115,7 +115,7 @@ public enum CommandRunner {
         throw LayerError(
             .driverUnavailable, "run", path: name,
             cause: .reason("not found in \(Environment.searchPath.joined(separator: ":"))"),
-            hint: package.map { "install the public \($0)" })
+            hint: package.map { "install the package \($0)" })
     }
 
     /// Standard input: /dev/null, or a file in memory, which never makes us wait for the child to read.

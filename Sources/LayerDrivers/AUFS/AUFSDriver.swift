@@ -282,7 +282,7 @@ public final class AUFSDriver: LayerDriver {
                 }
                 if wasSaid { return }
                 return configuration.log(
-                    .warning, "auplink is missing, of the public aufs-tools; hard links across branches may part")
+                    .warning, "auplink is missing, of the package aufs-tools; hard links across branches may part")
             }
             if result.succeeded { return }
             guard result.ending == .exited(22) else {

@@ -30,7 +30,7 @@ enum ZFSPlatform: Sendable {
             _ = try CommandRunner.find(PathBytes("zfs"), package: "zfsutils-linux")
         } catch {
             throw DriverErrors.prerequisites(
-                .zfs, why: "the program zfs is not in PATH", hint: "install the public zfsutils-linux")
+                .zfs, why: "the program zfs is not in PATH", hint: "install the package zfsutils-linux")
         }
         let opened: Int32
         do throws(SystemCallError) {
