@@ -223,6 +223,26 @@ import Testing
         try store.finish()
     }
 
+    @Test func `names of layers that somebody is making are not mended`() throws {
+        let store = try DriverStore(.overlay2)
+        try store.layer("Base")
+        let names = store.home + "/l"
+        let name = names + "/ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        guard symlink("../Unborn/diff", name) == 0 else { throw TestFailure("symlink: errno \(errno)") }
+        // As another process that has made a name, and whose layer comes next.
+        let file = open(names, O_RDONLY | O_CLOEXEC)
+        defer { close(file) }
+        #expect(flock(file, LOCK_SH | LOCK_NB) == 0)
+        #expect(try store.driver.check().isEmpty)
+        #expect(try store.driver.repair().isEmpty)
+        #expect(try linkText(name) == "../Unborn/diff")
+        // It died.
+        #expect(flock(file, LOCK_UN) == 0)
+        #expect(try store.driver.repair().map(\.state) == [.repaired])
+        #expect(status(name).mode == 0)
+        try store.finish()
+    }
+
     // MARK: mounts
 
     @Test func `cleanup of stacked mounts ends them all, without complaint`() throws {

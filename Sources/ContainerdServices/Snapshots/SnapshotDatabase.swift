@@ -1,6 +1,7 @@
 import GRDB
 import GRDBSQLite
 import Glibc
+import LayerModel
 
 /// The records on disk: SQLite with a write-ahead log, each commit synced.
 ///
@@ -134,23 +135,28 @@ struct SnapshotDatabase: Sendable {
     /// for which there was no room lacks a page.
     static func mayBeWritten(_ error: any Error) -> Bool { (error as? DatabaseError)?.resultCode != .SQLITE_FULL }
 
-    /// Makes the changes in one transaction; they are on disk when this returns. All or none. Without changes something is
-    /// written all the same.
+    /// Makes the changes in one transaction. All or none. Without changes something is written all the same.
+    ///
+    /// They are on disk when this returns if it `syncs`; else a kill loses nothing, and a power failure may lose it until the
+    /// next transaction that syncs, or `sync`.
     ///
     /// Where the disk is full, the log may hold the room that is missing: what it says goes into the database, and all is
     /// tried again from its beginning, so that snapshots can be removed to make room. It keeps its length: what it gave back,
     /// somebody else would take.
-    func write(_ changes: [SnapshotChange]) throws {
+    func write(_ changes: [SnapshotChange], syncs: Bool = true) throws {
         do {
-            try writeOnce(changes)
+            try writeOnce(changes, syncs)
         } catch let error as DatabaseError where error.resultCode == .SQLITE_FULL {
             _ = try? queue.writeWithoutTransaction { database in try database.checkpoint(.restart) }
-            try writeOnce(changes)
+            try writeOnce(changes, syncs)
         }
     }
 
-    private func writeOnce(_ changes: [SnapshotChange]) throws {
+    private func writeOnce(_ changes: [SnapshotChange], _ syncs: Bool) throws {
         try queue.writeWithoutTransaction { database in
+            if !syncs { try database.execute(sql: "PRAGMA synchronous = NORMAL") }
+            // It is what holds for all that does not ask for less.
+            defer { if !syncs { try? database.execute(sql: "PRAGMA synchronous = FULL") } }
             try database.inTransaction(.immediate) {
                 for change in changes { try write(change, database) }
                 // A page, whatever is in it.
@@ -158,6 +164,22 @@ struct SnapshotDatabase: Sendable {
                 return .commit
             }
         }
+    }
+
+    /// Makes durable what was written without a sync. Needs no room on the disk.
+    func sync() throws(LayerError) {
+        let log = path + "-wal"
+        func check(_ result: Int32, _ call: StaticCallName) throws(LayerError) {
+            guard result < 0 else { return }
+            throw LayerError(SystemCallError(call, errno: errno), "sync the records", path: PathBytes(log))
+        }
+        let descriptor = open(log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        // Without a log everything lies in the database, which is synced.
+        if descriptor < 0, errno == ENOENT { return }
+        try check(descriptor, "open")
+        // No locks of SQLite's are lost with this: they lie on its other files.
+        defer { Glibc.close(descriptor) }
+        try check(fdatasync(descriptor), "fdatasync")
     }
 
     private func write(_ change: SnapshotChange, _ database: Database) throws {

@@ -9,6 +9,8 @@ enum SnapshotChange: Sendable {
     /// Adds a record, or replaces the one with its id.
     case put(SnapshotRecord)
     case remove(id: Int64)
+
+    var isRemoval: Bool { if case .remove = self { true } else { false } }
 }
 
 /// All records, with the ways to find them. A value: a reader keeps the state it took.

@@ -7,7 +7,8 @@ import Synchronization
 ///
 /// Reading never waits. Changes are made by one thread at a time: the first that comes, which takes what has gathered while it
 /// synced the last transaction and makes one of it, so that callers at the same time share a sync. An answer is given when its
-/// transaction is on disk, and only then do others see the change.
+/// transaction is on disk, and only then do others see the change. Removals alone are not synced: containerd's collection makes
+/// one after the other while it lets no other call pass, and their storage stays until `syncRemovals`.
 final class SnapshotStore: Sendable {
     private struct Queue {
         var jobs: [Job] = []
@@ -44,6 +45,9 @@ final class SnapshotStore: Sendable {
     private let doubtful = Mutex<[@Sendable () -> Void]>([])
     /// Whether there is something that the copy of the records does not say.
     private let hasChanged = Atomic<Bool>(false)
+    /// Whether removals were written that no sync has followed. A power failure may bring these records back, and their storage
+    /// is there until `syncRemovals`; containerd removes again what it does not know. At first those of a process that was killed.
+    private let isUnsynced = Atomic<Bool>(true)
     private let bridge: BlockingBridge
     /// Makes new directories durable before the transaction that records them.
     private let syncDirectories: @Sendable () throws(LayerError) -> Void
@@ -132,6 +136,20 @@ final class SnapshotStore: Sendable {
         try? await change { (edit) throws(ServiceFailure) in edit.confirms = true }
     }
 
+    var hasUnsyncedRemovals: Bool { isUnsynced.load(ordering: .acquiring) }
+
+    /// Has the disk know of all removals that anybody sees by now, so that no power failure brings a record back whose storage
+    /// goes next. Blocks.
+    func syncRemovals() throws(LayerError) {
+        guard isUnsynced.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        do throws(LayerError) {
+            try database.sync()
+        } catch {
+            isUnsynced.store(true, ordering: .releasing)
+            throw error
+        }
+    }
+
     /// Lets what has begun end, copies the records for whoever has to read them without this program, and closes the
     /// database. Blocks. What kept it from copying is given to `complain`.
     func close(_ complain: (any Error) -> Void) {
@@ -190,7 +208,10 @@ final class SnapshotStore: Sendable {
             return .failed(ServiceFailure(error, "sync the snapshots' directory"))
         }
         do {
-            try database.write(edit.changes)
+            let syncs = edit.confirms || !edit.changes.allSatisfy(\.isRemoval)
+            try database.write(edit.changes, syncs: syncs)
+            // Set before the removal is answered, so before anybody cleans up after it.
+            if !syncs { isUnsynced.store(true, ordering: .releasing) }
         } catch {
             let failure = SnapshotDatabase.failure(error, "write the records in", database.path)
             return SnapshotDatabase.mayBeWritten(error) ? .unknown(failure) : .failed(failure)
@@ -230,7 +251,12 @@ struct SnapshotEdit {
     }
 
     mutating func put(_ record: SnapshotRecord) { add(.put(record)) }
-    mutating func remove(_ id: Int64) { add(.remove(id: id)) }
+
+    /// Removes a record, from the disk as well when this transaction is over if its storage is to go `atOnce`.
+    mutating func remove(_ id: Int64, atOnce: Bool = false) {
+        add(.remove(id: id))
+        confirms = confirms || atOnce
+    }
 
     private mutating func add(_ change: SnapshotChange) {
         index.apply(change)

@@ -120,6 +120,7 @@ extension Snapshotter {
         // The youngest first: a dataset can go only after its clones.
         let ids = Mutex(Set(store.strays(among: candidates)).sorted(by: <))
         let count = ids.withLock { $0.count }
+        if count > 0 { try store.syncRemovals() }
         // Containerd waits, and each Prepare with it; where blocks are discarded as they are freed each waits for the disk.
         let workers = backend.removesInAnyOrder && count >= 8 ? 4 : 1
         let failure = FirstError()

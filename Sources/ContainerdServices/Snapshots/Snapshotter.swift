@@ -210,12 +210,12 @@ final class Snapshotter: Sendable {
 
     func remove(key: String) async throws {
         let operation = "failed to remove snapshot \(quoted(key))"
-        let id = try await store.change { (edit) throws(ServiceFailure) in
+        let id = try await store.change { [options] (edit) throws(ServiceFailure) in
             let record = try SnapshotRules.find(edit.index, key, operation)
             guard edit.index.childCount(of: record.id) == 0 else {
                 throw ServiceFailure(.failedPrecondition, "\(operation): cannot remove a snapshot that has children")
             }
-            edit.remove(record.id)
+            edit.remove(record.id, atOnce: options.removesAtOnce)
             return record.id
         }
         unpacked.withLock { _ = $0.removeValue(forKey: id) }

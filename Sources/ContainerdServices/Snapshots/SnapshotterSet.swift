@@ -167,6 +167,8 @@ package final class SnapshotterSet: Sendable {
         let store = try SnapshotStore(path: database(driver), taken: taken, bridge: bridge) { () throws(LayerError) in
             try backend.sync()
         }
+        // Before anything goes that has no record.
+        try store.syncRemovals()
         try backend.settle(Set(store.index.records.keys))
         return Snapshotter(backend, store, settings.options, bridge)
     }

@@ -11,32 +11,6 @@ import Testing
 
 /// A parent that is removed, and committed anew under its name, while the storage of its child is made.
 @Suite struct ReplacedParentTests {
-    /// Keeps nothing, and tells what it was asked for.
-    private final class Backend: SnapshotBackend {
-        let driver = DriverName.overlay2
-        let dialect = WhiteoutDialect.overlay
-        let made = Mutex<[(id: Int64, parent: Int64?)]>([])
-        let discarded = Mutex<[Int64]>([])
-        let onCreate = Mutex<(@Sendable () -> Void)?>(nil)
-
-        func prepare() {}
-        func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) -> NewStorage {
-            let id = ids.reserve()
-            made.withLock { $0.append((id, snapshot.parent)) }
-            onCreate.withLock { $0.take() }?()
-            return NewStorage(id: id)
-        }
-        func discard(_ id: Int64) { discarded.withLock { $0.append(id) } }
-        func measure(_ id: Int64, cancel: CancelFlag) -> SnapshotUsage { SnapshotUsage() }
-        func storedIDs() -> [Int64] { made.withLock { $0.map(\.id) } }
-        func settle(_ recorded: Set<Int64>) {}
-        func mounts(_ record: SnapshotRecord, ancestors: [Int64]) -> [MountSpec] {
-            [MountSpec(type: "bind", source: "\(ancestors)", options: [])]
-        }
-        func contents(_ id: Int64) -> PathBytes? { nil }
-        func candidate(_ mount: MountSpec) -> Int64? { nil }
-    }
-
     private static func parent(_ id: Int64) -> SnapshotRecord {
         SnapshotRecord(
             id: id, name: "parent", kind: .committed, parent: nil, created: 1, updated: 1, labels: [:],
@@ -45,7 +19,7 @@ import Testing
 
     @Test func `a child lies upon the parent that it is recorded with`() async throws {
         let place = try TemporaryDirectory()
-        let (backend, bridge) = (Backend(), BlockingBridge())
+        let (backend, bridge) = (FakeBackend(), BlockingBridge())
         let store = try SnapshotStore(path: place.path + "/records.db", taken: 10, bridge: bridge) {}
         let snapshotter = Snapshotter(backend, store, SnapshotterOptions(), bridge)
         try await store.change { (edit) throws(ServiceFailure) in edit.put(Self.parent(1)) }
