@@ -46,13 +46,13 @@ import Testing
         options.removesAtOnce = true
         let rig = try Rig(options)
         try await rig.make(8)
-        let gate = DispatchSemaphore(value: 0)
+        let (gate, snapshotter) = (DispatchSemaphore(value: 0), rig.snapshotter)
         rig.backend.onDiscard.withLock { $0 = { gate.wait() } }
         try await withThrowingTaskGroup { group in
-            for index in 0..<8 { group.addTask { try await rig.snapshotter.remove(key: "old-\(index)") } }
+            for index in 0..<8 { group.addTask { try await snapshotter.remove(key: "old-\(index)") } }
             // More removals hang than there are threads for short calls, and still one is served.
             while !rig.store.index.records.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
-            _ = try await rig.snapshotter.create(.active, key: "new", parent: "", labels: [:])
+            _ = try await snapshotter.create(.active, key: "new", parent: "", labels: [:])
             #expect(rig.backend.discarded.withLock { $0 }.isEmpty)
             for _ in 0..<8 { gate.signal() }
             try await group.waitForAll()
