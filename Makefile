@@ -1,4 +1,6 @@
-# make setup    installs the Debian packages that are missing (root or sudo)
+# make setup    installs the Debian packages that are missing (root or sudo): those of setup-build, setup-run and setup-test, which
+#               take what building, the demonstration and the measurements, and the tests need. The tests need Debian's Docker
+#               and containerd: nothing else installs a daemon, and none of them ever removes a package
 # make build    the release program, .build/release/ldiff, with the Swift runtime inside
 # make run      exports a root file system as a layer, unpacks it, compares, and times it against GNU tar
 # make test     every test but those of test-e2e and test-zfs; xfs's quotas only as far as this machine's kernel has them
@@ -18,7 +20,8 @@
 # make daemons  the release programs for Docker and containerd
 # make install  all programs and their systemd units, and libldiff, into PREFIX (default /usr/local)
 # make uninstall  takes them away again
-# make deb      Debian packages of them, ldiff, libldiff1 and libldiff-dev, into .build/deb
+# make deb      Debian packages, ldiff, ldiff-daemons, libldiff1 and libldiff-dev, into .build/deb
+# make test-deb  these packages under lintian, then installed, used and purged in fresh roots of Debian 12 and 13 (root)
 # make libldiff the library for C, with its header's functions and nothing else, into .build/libldiff
 # make test-library  that library from C and from Python, and the Swift library from a package of its own, tutorials and all (root)
 # make docs     the documentation of the library as a site, into .build/docs
@@ -31,13 +34,14 @@ DEMO_RUNS ?= 5
 SECONDS ?= 60
 PROGRAM := .build/release/ldiff
 
-BUILD_PACKAGES := pkgconf chrpath liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
+# python3 writes the manual pages.
+BUILD_PACKAGES := pkgconf chrpath python3 liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
 # What the demonstration and the measurements run beside ldiff.
-RUN_PACKAGES := python3 python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
+RUN_PACKAGES := python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
     xfsprogs btrfs-progs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
-PACKAGES := $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+DEB_PACKAGES := dpkg-dev cpio
 
 # A target that imports what it does not name as a dependency builds by luck, where the other was built before.
 # The same traits in every build of ours: others would compile everything anew.
@@ -52,16 +56,27 @@ BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault ldiff
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup swift build daemons libldiff docs test-library peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb format lint clean
+.PHONY: setup setup-build setup-run setup-test setup-deb swift build daemons libldiff docs test-library peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb test-deb format lint clean
 
 setup: swift
-	@scripts/install-packages $(PACKAGES)
+	@scripts/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+
+setup-build: swift
+	@scripts/install-packages $(BUILD_PACKAGES)
+
+setup-run: swift
+	@scripts/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
+
+setup-test: setup
+
+setup-deb: swift
+	@scripts/install-packages $(BUILD_PACKAGES) $(DEB_PACKAGES)
 
 swift:
 	@command -v $(SWIFT) >/dev/null || { \
 	    echo "Swift 6.3 or newer is needed and '$(SWIFT)' is not there: https://www.swift.org/install/linux/" >&2; exit 69; }
 
-build: setup
+build: setup-build
 	$(BUILD) -c release --product ldiff --static-swift-stdlib
 	@echo "built $(PROGRAM)"
 
@@ -69,7 +84,7 @@ daemons: build
 	$(BUILD) -c release --product docker-ldiff-graphdriver --static-swift-stdlib
 	$(BUILD) -c release --product containerd-ldiff-grpc --static-swift-stdlib
 
-libldiff: setup
+libldiff: setup-build
 	Sources/packaging/build-library .build/libldiff
 
 test-library: setup
@@ -79,10 +94,10 @@ test-library: setup
 docs: setup
 	scripts/build-docs .build/docs
 
-peers:
+peers: setup-run
 	@perf/peers/build
 
-run: build
+run: build setup-run
 	DEMO_RUNS=$(DEMO_RUNS) perf/demo
 
 # One test after the other: those that mount or wait block the few threads that the others need to go on.
@@ -138,7 +153,7 @@ fuzz: setup
 bench: build peers
 	$(PROGRAM) bench --report bench.html --json bench.json
 
-budget: build
+budget: build setup-run
 	$(BUILD) -c release --product MallocCounter
 	$(PROGRAM) bench --quick --runs 1 --against tar,bsdtar,du --budget perf/budgets.json \
 	    --allocation-counter .build/release/libMallocCounter.so
@@ -153,8 +168,12 @@ install: daemons libldiff
 uninstall:
 	Sources/packaging/remove-files "$(DESTDIR)" "$(PREFIX)"
 
-deb: daemons libldiff
+deb: setup-deb daemons libldiff
 	Sources/packaging/make-deb .build/deb
+
+test-deb: deb
+	@scripts/install-packages lintian debootstrap man-db
+	Tests/Packages/run .build/deb
 
 format: swift
 	$(SWIFT) format --in-place -r Sources Tests Fuzz/Sources Fuzz/Package.swift Package.swift
