@@ -57,6 +57,11 @@ struct ContainerdDaemon: AsyncParsableCommand {
             "The configuration file. (default: \(ConfigurationFile.standardPath), where it exists)", valueName: "file"))
     var config: String?
 
+    @Flag(
+        name: .customLong("check-config"),
+        help: "Only read the configuration file and the flags, say what is wrong with them, and end.")
+    var checkConfig = false
+
     enum Defaults {
         static let root = "/var/lib/containerd-ldiff"
         static let address = "/run/containerd-ldiff/containerd-ldiff.sock"
@@ -74,11 +79,14 @@ struct ContainerdDaemon: AsyncParsableCommand {
     private func serve() async throws {
         let file = try readConfiguration()
         let level = try level(logLevel ?? file.logLevel ?? "info")
+        let driver = try driverName(self.driver ?? file.driver ?? DriverName.overlay2.rawValue)
+        var snapshots = SnapshotSettings(root: root ?? file.root ?? Defaults.root, driver: driver)
+        _ = try snapshots.checkedRoot()
+        if checkConfig { return print("\(config ?? ConfigurationFile.standardPath): nothing is wrong with it") }
         let activation = try SocketActivation.fromEnvironment()
         let manager = ServiceManager()
         LineLogHandler.install(level: level)
         let logger = Logger(label: "containerd-ldiff-grpc")
-        let driver = try driverName(self.driver ?? file.driver ?? DriverName.overlay2.rawValue)
 
         let address = self.address ?? file.address ?? Defaults.address
         let socket = try ListeningSocket.open(address, from: activation)
@@ -86,7 +94,6 @@ struct ContainerdDaemon: AsyncParsableCommand {
         let metrics = CallMetrics(
             registry, program: "containerd-ldiff-grpc", version: LayerKitVersion.current, drivers: [driver.rawValue])
 
-        var snapshots = SnapshotSettings(root: root ?? file.root ?? Defaults.root, driver: driver)
         snapshots.zfsDataset = file.zfsDataset
         snapshots.options = file.options
         var settings = ContainerdSettings(

@@ -20,6 +20,26 @@ package struct SnapshotSettings: Sendable {
         self.driver = driver
         options = SnapshotterOptions()
     }
+
+    /// The root, if mounts can name what lies in it; else throws `invalidArgument`.
+    package func checkedRoot() throws(LayerError) -> PathBytes {
+        let path = PathBytes(root)
+        guard path.bytes.first == UInt8(ascii: "/"), !path.bytes.contains(where: { Self.forbidden.contains($0) }),
+            !root.contains("//"), root.utf8.count <= Self.longestRoot
+        else {
+            throw LayerError(
+                .invalidArgument, "use the root directory", path: path,
+                cause: .reason(
+                    "it must be an absolute path of at most \(Self.longestRoot) bytes without colons, commas, equals "
+                        + "signs and backslashes, which mount options could not name"))
+        }
+        return path
+    }
+
+    /// What mount options take apart.
+    private static let forbidden = Array(":,\\=\0\n\"'".utf8)
+    /// So that the directories of 128 layers and the two long paths beside them fit the options of a mount.
+    private static let longestRoot = 512
 }
 
 /// One snapshotter for each driver, opened when it is first asked for. The name in a request selects it.
@@ -47,26 +67,12 @@ package final class SnapshotterSet: Sendable {
         self.settings = settings
         self.bridge = bridge
         self.logger = logger
-        let root = PathBytes(settings.root)
-        guard root.bytes.first == UInt8(ascii: "/"), !root.bytes.contains(where: { Self.forbidden.contains($0) }),
-            !settings.root.contains("//"), settings.root.utf8.count <= Self.longestRoot
-        else {
-            throw LayerError(
-                .invalidArgument, "use the root directory", path: root,
-                cause: .reason(
-                    "it must be an absolute path of at most \(Self.longestRoot) bytes without colons, commas, equals "
-                        + "signs and backslashes, which mount options could not name"))
-        }
+        let root = try settings.checkedRoot()
         try Self.makeDirectories(root)
         try SnapshotDirectories.make(root.appending("metadata"), mode: 0o700)
         lock = try Self.lock(root)
         for driver in Self.drivers where driver == settings.driver || exists(driver) { _ = try? open(driver) }
     }
-
-    /// What mount options take apart.
-    private static let forbidden = Array(":,\\=\0\n\"'".utf8)
-    /// So that the directories of 128 layers and the two long paths beside them fit the options of a mount.
-    private static let longestRoot = 512
 
     private static func makeDirectories(_ path: PathBytes) throws(LayerError) {
         guard let above = path.splitLast()?.directory else { return }

@@ -50,7 +50,29 @@ import Testing
         #expect(result.status == 1)
         #expect(result.errors.contains(reason), "\(result.errors)")
         #expect(directoryNames(directory.path + "/s").isEmpty)
+        let checked = try runProgram([SnapshotDaemon.program, "--check-config", "--config", directory.path + "/c.toml"])
+        #expect(checked.status == 1)
+        #expect(checked.errors == result.errors)
     }
+
+    /// The file that packages install, with and without what it comments out.
+    @Test func `the configuration that is installed is right, whatever of it is said`() throws {
+        let directory = try TemporaryDirectory()
+        let (file, installed) = (directory.path + "/c.toml", Self.packaging + "/etc/containerd-ldiff-grpc/config.toml")
+        let text = String(decoding: try readFile(installed), as: UTF8.self)
+        let said = text.split(separator: "\n").filter { $0.hasPrefix("#") && $0.contains(" = ") && !$0.hasPrefix("# ") }
+        #expect(said.count == 13, "\(said)")
+        var whole = text
+        for line in said { whole.replace(line, with: line.dropFirst()) }
+        for text in [text, whole] {
+            try writeFile(file, Array(text.utf8))
+            let result = try runProgram([SnapshotDaemon.program, "--check-config", "--config", file])
+            #expect(result.status == 0, "\(result.errors)")
+            #expect(result.lines == ["\(file): nothing is wrong with it"])
+        }
+    }
+
+    private static let packaging = #filePath.replacing(/Tests.ContainerdServicesTests.*/, with: "Sources/packaging")
 
     @Test func `it tells its version and its flags`() throws {
         let version = try runProgram([SnapshotDaemon.program, "--version"])
