@@ -1,9 +1,12 @@
+import TestSupport
 import Testing
 
 /// `ldiff config containerd`. That containerd takes what it prints is seen in EndToEndTests.
 @Suite struct ConfigTests {
     private func snippet(_ arguments: String) throws -> String {
-        let outcome = try Scratch().run("$L config containerd \(arguments)")
+        // Whatever this machine's own file is.
+        let format = arguments.contains("--version 2") ? 3 : 2
+        let outcome = try Scratch().run("$L config containerd --format \(format) \(arguments)")
         #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(outcome)")
         return outcome.text
     }
@@ -60,6 +63,59 @@ import Testing
                 "[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]",
             ])
         #expect(text.contains("snapshotter = \"overlayfs\"\n  differ = \"ldiff-diff\""))
+    }
+
+    @Test(arguments: [
+        ("version = 2\n", 2), ("# version = 3\n  version=2 # ours\n[plugins]\nversion = 3\n", 2),
+        ("version = 3\n[x]\n", 3),
+    ])
+    func `it has the version of the node's own file`(file: String, version: Int) throws {
+        let scratch = try Scratch()
+        try writeFile(scratch.path + "/config.toml", Array(file.utf8))
+        let outcome = try scratch.run("$L config containerd --version 2.1.9 --config config.toml")
+        #expect(outcome.status == 0 && outcome.text.contains("\nversion = \(version)\n"), "\(outcome)")
+        let names = tables(outcome.text)
+        #expect(
+            names.contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd]") == (version == 2)
+                && names.contains("[plugins.'io.containerd.cri.v1.images']") == (version == 3))
+        // Pulls go by this list in containerd 2, whatever the file's version is.
+        #expect(names.filter { $0.contains("io.containerd.transfer.v1.local") }.count == 2)
+    }
+
+    @Test func `what a node says for Kubernetes is not replaced`() throws {
+        let scratch = try Scratch()
+        let section = "[plugins.\"io.containerd.grpc.v1.cri\".containerd]"
+        try writeFile(scratch.path + "/config.toml", Array("version = 2\n\(section)\n  disable_x = true\n".utf8))
+        let old = try scratch.run("$L config containerd --version 1.7.24 --config config.toml")
+        #expect(
+            !tables(old.text).contains(section) && old.text.contains("# \(section)\n#   snapshotter = \"ldiff\"\n"),
+            "\(old)")
+        // These merge.
+        #expect(
+            tables(try scratch.run("$L config containerd --version 2.1.9 --config config.toml").text).contains(section))
+        try writeFile(scratch.path + "/config.toml", Array("version = 2\n# \(section)\n".utf8))
+        #expect(
+            tables(try scratch.run("$L config containerd --version 1.7.24 --config config.toml").text).contains(section)
+        )
+    }
+
+    @Test(arguments: [
+        ("", "2.1.9", "its version is 1"), ("[plugins]\nversion = 2\n", "1.7.24", "its version is 1"),
+        ("version = 4\n", "2.1.9", "its version is 4"), ("version = \"two\"\n", "2.1.9", "its version is 0"),
+        ("version = 3\n", "1.7.24", "reads no file of version 3"),
+    ])
+    func `a file that the snippet would spoil is refused`(file: String, release: String, reason: String) throws {
+        let scratch = try Scratch()
+        try writeFile(scratch.path + "/config.toml", Array(file.utf8))
+        let outcome = try scratch.run("$L config containerd --version \(release) --config config.toml")
+        #expect(outcome.status == 69 && outcome.text.isEmpty && outcome.errors.contains(reason), "\(outcome)")
+        #expect(try scratch.run("$L config containerd --version 2 --config nowhere.toml").status == 66)
+        #expect(try scratch.run("$L config containerd --version 2 --format 4").status == 64)
+    }
+
+    @Test func `layers are unpacked side by side where the release does`() throws {
+        #expect(try snippet("--version 2.2 --rebase").contains("capabilities = [\"rebase\"]"))
+        #expect(try Scratch().run("$L config containerd --version 2.1.9 --format 3 --rebase").status == 69)
     }
 
     @Test func `text in quotes cannot end them`() throws {

@@ -54,7 +54,8 @@ struct ContainerdPair {
             words: ["--config", directory.path + "/daemon.toml"])
         let words =
             [LDiffDaemon.program("ldiff"), "config", "containerd", "--version", version, "--address", ldiff.socket]
-            + ["--root", ldiff.root] + (onlyDiffer ? ["--only-differ"] : []) + (driver.map { ["--driver", $0] } ?? [])
+            + ["--root", ldiff.root, "--format", version.hasPrefix("1") ? "2" : "3"]
+            + (onlyDiffer ? ["--only-differ"] : []) + (driver.map { ["--driver", $0] } ?? [])
             + (remapsIDs ? ["--remap-ids"] : [])
         let snippet = try runProgram(words)
         guard snippet.status == 0 else { throw TestFailure("\(words): \(snippet.errors)") }

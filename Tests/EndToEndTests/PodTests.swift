@@ -39,7 +39,7 @@ final class PodMachine {
         try writeFile(path + "/daemon.toml", Array((remapsIDs ? "[snapshot]\nremap_ids = true\n" : "").utf8))
         ldiff = try LDiffDaemon(
             in: path, containerd: path + "/c.sock", words: ["--config", path + "/daemon.toml"])
-        let words = [LDiffDaemon.program("ldiff"), "config", "containerd", "--version", "2.1.9"]
+        let words = [LDiffDaemon.program("ldiff"), "config", "containerd", "--version", "2.1.9", "--format", "3"]
         let snippet = try runProgram(
             words + ["--address", ldiff.socket, "--root", ldiff.root] + (remapsIDs ? ["--remap-ids"] : []))
         guard snippet.status == 0 else { throw TestFailure("\(words): \(snippet.errors)") }

@@ -120,7 +120,8 @@ import Testing
         let place = try TemporaryDirectory()
         let daemon = try SnapshotDaemon(in: place.directory("l"), containerd: place.path + "/c/containerd.sock")
         let snippet = try runProgram([
-            LDiffDaemon.program("ldiff"), "config", "containerd", "--version", "1.6", "--address", daemon.socket,
+            LDiffDaemon.program("ldiff"), "config", "containerd", "--version", "1.6", "--format", "2", "--address",
+            daemon.socket,
             "--root", daemon.root,
         ])
         try writeFile(place.path + "/ldiff.toml", snippet.output)

@@ -22,14 +22,26 @@ struct ConfigContainerdCommand: ParsableCommand {
         discussion: """
             A differ is only named for releases that take one, from 1.7.4 on: older ones end with a panic.
 
+            The snippet gets the version of the node's own configuration file, whichever release reads it: an imported file of
+            another version makes containerd drop what the node says of CRI, without a word. Compare `containerd config dump`
+            before and after.
+
             EXAMPLES:
               ldiff config containerd --version 1.7.24 > /etc/containerd/conf.d/ldiff.toml
+              ldiff config containerd --version 2.1.9 --config /etc/containerd/config.toml
               ldiff config containerd --version 2.x --driver fuse-overlayfs
               ldiff config containerd --version 2.1 --only-differ
             """)
 
     @Option(help: ArgumentHelp("containerd's release: 1.6, 1.7, 1.7.24, 2.x.", valueName: "release"))
     var version: String
+    @Option(
+        help: ArgumentHelp(
+            "containerd's configuration file, whose version the snippet gets. (default: \(Self.standardFile), where it exists)",
+            valueName: "file"))
+    var config: String?
+    @Option(help: ArgumentHelp("The version of that file, 2 or 3, where it lies elsewhere.", valueName: "2|3"))
+    var format: Int?
     @Option(help: ArgumentHelp("Socket of containerd-ldiff-grpc.", valueName: "socket"))
     var address = "/run/containerd-ldiff/containerd-ldiff.sock"
     @Option(help: ArgumentHelp("Root directory of containerd-ldiff-grpc.", valueName: "directory"))
@@ -45,6 +57,14 @@ struct ConfigContainerdCommand: ParsableCommand {
             discussion:
                 "Its setting is remap_ids = true in the section [snapshot]. Needs Linux 5.19 and containerd 2.0."))
     var remapsIDs = false
+
+    @Flag(
+        help: ArgumentHelp(
+            "Let containerd 2.2 unpack an image's layers side by side; the daemon must be told, too.",
+            discussion: "Its setting is rebase = true in the section [snapshot]."))
+    var rebase = false
+
+    private static let standardFile = "/etc/containerd/config.toml"
 
     func run() throws {
         guard let release = ContainerdVersion(version) else {
@@ -69,10 +89,40 @@ struct ConfigContainerdCommand: ParsableCommand {
                 cause: .reason("it takes no differs of others"), hint: "use 1.7.4 or newer, or the snapshotter")
         }
         if remapsIDs { try checkRemapping(release) }
+        if rebase, !release.rebases {
+            throw LayerError(
+                .unsupported, "unpack layers side by side", cause: .reason("containerd \(release) does not, 2.2 does"),
+                hint: "leave --rebase out")
+        }
+        if format != nil, config != nil { throw ValidationError("--format and --config say the same thing twice") }
+        let file =
+            format == nil ? try ContainerdFile(path: config ?? Self.standardFile, isExpected: config != nil) : nil
         var snippet = ContainerdSnippet(
-            version: release, address: address, root: root, snapshotter: snapshotter, onlyDiffer: onlyDiffer)
+            version: release, address: address, root: root, snapshotter: snapshotter, onlyDiffer: onlyDiffer,
+            format: try format(of: release, file))
+        snippet.leavesKubernetes = release.importsReplace && file?.hasKubernetes ?? false
         snippet.remapsIDs = remapsIDs
+        snippet.rebases = rebase
         try OutputFile.standardOutput().writeText(snippet.text)
+    }
+
+    /// The version of the node's `file`, or the newest one that the release reads where there is none.
+    private func format(of release: ContainerdVersion, _ file: ContainerdFile?) throws -> Int {
+        let found = format ?? file?.version ?? release.newestFormat
+        guard (2...3).contains(found) else {
+            guard let file else { throw ValidationError("\(found) is no version of containerd's file: 2 or 3") }
+            throw LayerError(
+                .unsupported, "write a part of the configuration", path: PathBytes(file.path),
+                cause: .reason("its version is \(found)"),
+                hint: "`containerd config migrate` writes it in a newer one; or name the version by --format")
+        }
+        guard found <= release.newestFormat else {
+            throw LayerError(
+                .unsupported, "write a part of the configuration", path: file.map { PathBytes($0.path) },
+                cause: .reason("containerd \(release) reads no file of version \(found)"),
+                hint: "name the release that runs with this file by --version, or the file's version by --format")
+        }
+        return found
     }
 
     /// Without the capability containerd makes a copy with other ids, which works everywhere.

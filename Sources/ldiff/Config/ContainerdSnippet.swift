@@ -9,8 +9,15 @@ struct ContainerdSnippet {
     var snapshotter: String
     /// containerd keeps its own snapshotter, and only layers are unpacked and written by ldiff.
     var onlyDiffer: Bool
+    /// The version of the file that it becomes part of: 2, or 3 from containerd 2.0 on. A snippet of another version than the
+    /// node's own file makes containerd drop what that says of CRI.
+    var format: Int
+    /// The node's own file has settings for Kubernetes, which this one would replace: its line is a comment, to be written there.
+    var leavesKubernetes = false
     /// Ids of user namespaces are mapped by mounts, not by a copy of the layers.
     var remapsIDs = false
+    /// Layers are unpacked at the same time and find their parents at Commit.
+    var rebases = false
 
     private var differ: String { "ldiff-diff" }
 
@@ -40,7 +47,7 @@ struct ContainerdSnippet {
         } else if version.major == 1, version.patch == nil {
             lines += ["# Needs 1.7.4 or newer: an older one ends with a panic at the entry of type \"diff\"."]
         }
-        return (lines + ["version = \(version.major >= 2 ? 3 : 2)", ""]).joined(separator: "\n")
+        return (lines + ["version = \(format)", ""]).joined(separator: "\n")
     }
 
     private var snapshotterEntry: String {
@@ -51,8 +58,14 @@ struct ContainerdSnippet {
             lines += [
                 "  # Only with `remap_ids = true` in the section [snapshot] of /etc/containerd-ldiff-grpc/config.toml: one without",
                 "  # the other gives containers files of nobody.",
-                "  capabilities = [\"remap-ids\"]",
             ]
+        }
+        if rebases {
+            lines.append("  # With `rebase = true` in the same section: layers of an image are unpacked side by side.")
+        }
+        let capabilities = (remapsIDs ? ["remap-ids"] : []) + (rebases ? ["rebase"] : [])
+        if !capabilities.isEmpty {
+            lines.append("  capabilities = [\(capabilities.map(quoted).joined(separator: ", "))]")
         }
         if version.takesExports {
             lines += [
@@ -104,20 +117,29 @@ struct ContainerdSnippet {
 
     private var kubernetes: String {
         let section =
-            version.hasSplitCRI
+            format >= 3
             ? "[plugins.\(name("io.containerd.cri.v1.images"))]"
             : "[plugins.\(name("io.containerd.grpc.v1.cri")).containerd]"
-        return """
-            # Kubernetes. Without this, pods keep containerd's own snapshotter.
-            # An imported file replaces all that config.toml says of a plugin: where it has a section of this one,
-            # write the line into that, and remove it here.
-            \(section)
-              snapshotter = \(quoted(snapshotter))
-
-            """
+        let lines = [section, "  snapshotter = \(quoted(snapshotter))"]
+        let heading: [String]
+        if leavesKubernetes {
+            heading = [
+                "# Kubernetes. The node's own file has settings of this plugin, all of which an imported file would replace:",
+                "# write this line into its section there.",
+            ]
+        } else if version.importsReplace {
+            heading = [
+                "# Kubernetes. Without this, pods keep containerd's own snapshotter.",
+                "# An imported file replaces all that config.toml says of a plugin: where it has a section of this one,",
+                "# write the line into that, and remove it here.",
+            ]
+        } else {
+            heading = ["# Kubernetes. Without this, pods keep containerd's own snapshotter."]
+        }
+        return (heading + lines.map { leavesKubernetes ? "# " + $0 : $0 }).joined(separator: "\n") + "\n"
     }
 
-    private func name(_ plugin: String) -> String { version.major >= 2 ? "'\(plugin)'" : "\"\(plugin)\"" }
+    private func name(_ plugin: String) -> String { format >= 3 ? "'\(plugin)'" : "\"\(plugin)\"" }
 
     /// A basic string of TOML.
     private func quoted(_ text: String) -> String {

@@ -45,8 +45,12 @@ struct ContainerdVersion: Comparable, CustomStringConvertible {
     var takesDiffers: Bool { self >= ContainerdVersion(1, 7, 4) }
     /// Pulls and imports through the transfer service, which has a list of its own.
     var hasTransferService: Bool { major >= 2 }
-    /// Sections of the second edition: other names of CRI's plugins.
-    var hasSplitCRI: Bool { major >= 2 }
+    /// The newest version of a configuration file that it reads; it reads 2 as well. 3 has other names for CRI's plugins.
+    var newestFormat: Int { major >= 2 ? 3 : 2 }
+    /// An imported file replaces all that the node's own says of a plugin.
+    var importsReplace: Bool { major < 2 }
+    /// Lets a snapshotter find a layer's parent at Commit.
+    var rebases: Bool { self >= ContainerdVersion(2, 2) }
     /// Hands the keys below `exports` on.
     var takesExports: Bool {
         major >= 2 || (minor == 7 && self >= ContainerdVersion(1, 7, 16))
