@@ -66,6 +66,9 @@ public protocol LayerDriver: StoreReader {
     func newLayerTarget(_ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool)
         throws(LayerError) -> ApplyTarget
 
+    /// Where a layer is unpacked before its parent is there; nil for a driver that unpacks onto what the parent shows.
+    func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget?
+
     /// Says that an unfinished layer is what it should be: Docker uses it as it is.
     func finish(_ id: LayerID) throws(LayerError)
 
@@ -120,6 +123,8 @@ extension LayerDriver {
     }
 
     public func finish(_ id: LayerID) throws(LayerError) {}
+
+    public func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget? { nil }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) {}
 

@@ -145,19 +145,34 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
         try target.files.finish()
         try links.makeWaiting()
         try links.aufsFiles.remove()
-        try target.entries.finishDirectories()
-        if target.options.sync == .syncfs {
-            let root = try target.entries.handle(ApplyTree.rootNode)
+        try target.complete()
+    }
+
+    /// The same for a target whose lower directories are not there yet: what depends on them is for later. False where links
+    /// wait whose targets a lower directory may have.
+    mutating func pause() throws(LayerError) -> Bool {
+        try target.files.finish()
+        try links.aufsFiles.remove()
+        return links.waiting.links.isEmpty
+    }
+
+    /// Takes back what no layer means, after a failure.
+    mutating func abandon() { try? links.aufsFiles.remove() }
+}
+
+extension UnpackTarget {
+    /// Sets what directories were to have in the end, and counts.
+    func complete() throws(LayerError) {
+        try entries.finishDirectories()
+        if options.sync == .syncfs {
+            let root = try entries.handle(ApplyTree.rootNode)
             try attempt { () throws(SystemCallError) in
                 // syncfs(2) refuses descriptors that are handles on a name only.
                 let readable = try root.descriptor.open(NamePointer("."), [.readOnly, .directory])
                 try readable.syncFileSystem()
             }
         }
-        log.report.presentEntries = tree.presentNames + target.presentMarks
+        log.report.presentEntries = tree.presentNames + presentMarks
         log.report.io.opens += tree.opens
     }
-
-    /// Takes back what no layer means, after a failure.
-    mutating func abandon() { try? links.aufsFiles.remove() }
 }

@@ -40,6 +40,8 @@ public struct ApplyOptions: Sendable {
     /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
     /// together of several mounts himself. Otherwise deleting there ends the apply with `inUse`.
     public var ownsMounts: Bool
+    /// The time of directories that the archive does not describe, in seconds since 1970; nil: when they are made.
+    public var impliedTime: Int64?
     /// Whether long runs of zeros in files become holes; those that the archive itself has as holes always do.
     public var sparse: SparsePolicy
     /// The stream was written with `DiffOptions.isExact`, by this program on this host: `trusted.` attributes are set, and
@@ -67,6 +69,7 @@ public struct ApplyOptions: Sendable {
         bestEffort = false
         directoryAttributes = .replace
         ownsMounts = false
+        impliedTime = nil
         sparse = .auto
         isExact = false
         keepSELinux = false
