@@ -83,6 +83,12 @@ import Testing
 
     @Test(arguments: [WhiteoutDialect.Name.overlay, .fuseOverlayFS, .aufs])
     func `random layers become the same whether they wait for each other or not`(dialect: WhiteoutDialect.Name) throws {
+        try compare(dialect) { $0 }
+        // And without the links, for which a layer has to be unpacked anew.
+        try compare(dialect) { pieces in pieces.filter { $0.type != UInt8(ascii: "1") && $0.type != UInt8(ascii: "2") } }
+    }
+
+    private func compare(_ dialect: WhiteoutDialect.Name, _ change: ([TarPiece]) -> [TarPiece]) throws {
         let scratch = try TemporaryDirectory()
         let memory = try Mount.memory(at: scratch.path)
         var (settled, redone) = (0, 0)
@@ -92,7 +98,8 @@ import Testing
             var model = SequentialModel()
             var stack = Stack(memory.path + "/\(seed)", dialect)
             for number in 0..<5 {
-                let (pieces, refusal) = random.layer(on: &model, isBottom: number == 0)
+                let (all, refusal) = random.layer(on: &model, isBottom: number == 0)
+                let pieces = change(all)
                 let names = pieces.map {
                     "\(Character(Unicode.Scalar($0.type))) \(String(decoding: $0.name, as: UTF8.self))"
                         + ($0.link.isEmpty ? "" : ">" + String(decoding: $0.link, as: UTF8.self))
@@ -105,7 +112,7 @@ import Testing
             try TreeRemoval.remove(PathBytes(stack.root))
         }
         // These layers are full of links into the lower ones; those of real images hardly have any.
-        #expect(settled > 100 && redone > 50, "\(settled) settled, \(redone) redone")
+        #expect(settled > 70 && redone > 5, "\(settled) settled, \(redone) redone")
     }
 
     /// What one layer upon another comes to, and whether it can be settled.

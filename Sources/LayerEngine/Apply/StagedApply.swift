@@ -8,6 +8,8 @@ final class StagingNotes {
         let record: UInt32
         /// Whether nothing of the lower directories could show there.
         let isHidden: Bool
+        /// The directory that was made there then; another one may have its name now. 0 for none.
+        var child: UInt32 = 0
     }
 
     /// Names on the way of a path at which a lower directory would have been asked, in order.
@@ -85,6 +87,13 @@ extension UpperTarget {
         notes.steps.append(StagingNotes.Step(record: place.record, isHidden: isHidden))
     }
 
+    func noteImplied(_ child: UInt32) {
+        guard let notes, let last = notes.steps.indices.last,
+            notes.steps[last].record == tree.nodes[Int(child)].entry
+        else { return }
+        notes.steps[last].child = child
+    }
+
     /// Mends what was decided without the lower directories. False where that cannot be done.
     fileprivate func settle(over paths: [PathBytes], _ notes: StagingNotes) throws(LayerError) -> Bool {
         // A lowest layer has no marks at all.
@@ -95,7 +104,7 @@ extension UpperTarget {
         for step in notes.steps {
             try options.cancel.check()
             let place = NamePlace(step.record, in: tree.records)
-            let child = tree.isRemoved(place.node) ? nil : tree.directory(place)
+            let child = step.child == 0 || tree.isRemoved(step.child) ? nil : step.child
             guard !step.isHidden, let found = try entry(place, in: below) else {
                 if let child, tree.flags(ofDirectory: child).isDisjoint(with: .unpacked) { needless.append(child) }
                 continue
