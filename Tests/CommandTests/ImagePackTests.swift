@@ -16,15 +16,19 @@ import Testing
         try #require(try JSONSerialization.jsonObject(with: outcome.output) as? [String: Any])
     }
 
-    @Test(arguments: [[], ["--compress", "zstd"], ["--compress", "none"], ["--format", "docker"]], ["p.tar", "p", "-"])
+    @Test(
+        arguments: [[], ["--compress", "zstd"], ["--compress", "none"], ["--format", "docker"]], ["p.tar", "p", "-"])
     func `the same layers give the same bytes, and come back as they were`(flags: [String], output: String) throws {
         if output == "p", flags == ["--format", "docker"] { return }
         let scratch = try Scratch()
         try scratch.make(Self.trees)
-        let pack = "$L image pack @ --base base.tar --layer b,a --layer c,b --ref t:1 --label z=1 \(flags.joined(separator: " ")) --quiet"
+        let pack =
+            "$L image pack @ --base base.tar --layer b,a --layer c,b --ref t:1 --label z=1 \(flags.joined(separator: " ")) --quiet"
         func run(_ name: String, _ more: String) throws {
             let to = output == "-" ? "- > \(name).tar" : output == "p" ? name : name + ".tar"
-            try scratch.make(pack.replacingOccurrences(of: "@", with: to.replacingOccurrences(of: "- >", with: "- \(more) >")) + (output == "-" ? "" : " " + more))
+            try scratch.make(
+                pack.replacingOccurrences(of: "@", with: to.replacingOccurrences(of: "- >", with: "- \(more) >"))
+                    + (output == "-" ? "" : " " + more))
         }
         try run("p1", "--workers 1")
         try run("p2", "--workers 4")
@@ -32,7 +36,9 @@ import Testing
         try scratch.make("sleep 1.1")
         try run("p3", "")
         try scratch.make("diff -r p1\(suffix) p2\(suffix) && diff -r p1\(suffix) p3\(suffix)")
-        try scratch.make("$L image inspect p1\(suffix) --check && $L image unpack p1\(suffix) --root r && diff -r --no-dereference r c")
+        try scratch.make(
+            "$L image inspect p1\(suffix) --check && $L image unpack p1\(suffix) --root r && diff -r --no-dereference r c"
+        )
         try scratch.make("test $(stat -c %a r/d) = 700 -a r/d/f -ef r/d/hard")
     }
 
@@ -70,16 +76,23 @@ import Testing
             END
             python3 edit.py
             """#)
-        try scratch.make("$L image pack p --base x --layer b,a --env A=2 --env B=3 --cmd run --user 7 --port 80/tcp --quiet")
-        let config = try scratch.make("cat p/blobs/sha256/$($L image inspect p --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"id\"][7:])')").text
-        #expect(config.hasPrefix(#"{"zzz":1.50e3,"created":"2020-09-13T12:26:40Z","architecture""#) || config.contains(#""zzz":1.50e3"#), "\(config)")
+        try scratch.make(
+            "$L image pack p --base x --layer b,a --env A=2 --env B=3 --cmd run --user 7 --port 80/tcp --quiet")
+        let config = try scratch.make(
+            "cat p/blobs/sha256/$($L image inspect p --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"id\"][7:])')"
+        ).text
+        #expect(
+            config.hasPrefix(#"{"zzz":1.50e3,"created":"2020-09-13T12:26:40Z","architecture""#)
+                || config.contains(#""zzz":1.50e3"#), "\(config)")
         #expect(config.contains(#""Env":["PATH=/bin","A=2","B=3"],"Cmd":["run"]"#), "\(config)")
         #expect(config.contains(#""User":"7""#) && config.contains(#""Unknown":[null,"ä"]"#), "\(config)")
         #expect(config.contains(#""ExposedPorts":{"80/tcp":{}}"#), "\(config)")
         #expect(config.contains(#"{"created_by":"\u003c\u0026\u003e"},{"empty_layer":true},{"created":"#), "\(config)")
     }
 
-    @Test(arguments: ["all", "base", "2", "3"]) func `several layers become one that says the same`(range: String) throws {
+    @Test(arguments: ["all", "base", "2", "3"]) func `several layers become one that says the same`(range: String)
+        throws
+    {
         let scratch = try Scratch()
         try scratch.make(Self.trees)
         try scratch.make("$L image pack p.tar --base base.tar --layer b,a --layer c,b --ref t:1 --quiet")
@@ -89,18 +102,26 @@ import Testing
         #expect(count == 3)
         // Of layers of an image, and as they are packed.
         let of = range == "base" ? "--base base.tar --layer b,a --layer c,b" : "--base p.tar"
-        try scratch.make("$L image pack s.tar \(of) --squash \(range) --ref s:1 --quiet; $L image pack s2.tar \(of) --squash \(range) --ref s:1 --workers 1 --quiet; cmp s.tar s2.tar")
+        try scratch.make(
+            "$L image pack s.tar \(of) --squash \(range) --ref s:1 --quiet; $L image pack s2.tar \(of) --squash \(range) --ref s:1 --workers 1 --quiet; cmp s.tar s2.tar"
+        )
         let new = try report(try scratch.make("$L image inspect s.tar --check --json"))
         #expect((new["layers"] as? [Any])?.count == expected)
-        try scratch.make("$L image unpack s.tar --root r --quiet; diff -r --no-dereference r c; test $(stat -c %a r/d) = 700; ls -A | grep squash && exit 1 || true")
-        if expected == 1 { try scratch.make("$L image unpack s.tar --home s --driver overlay2 --quiet; ! find s -name '.wh*' -o -type c | grep .") }
+        try scratch.make(
+            "$L image unpack s.tar --root r --quiet; diff -r --no-dereference r c; test $(stat -c %a r/d) = 700; ls -A | grep squash && exit 1 || true"
+        )
+        if expected == 1 {
+            try scratch.make(
+                "$L image unpack s.tar --home s --driver overlay2 --quiet; ! find s -name '.wh*' -o -type c | grep .")
+        }
     }
 
     @Test func `layers of a store are packed, with a base, squashed, and to what the receiver lacks`() throws {
         let scratch = try Scratch()
         try scratch.make(Self.trees + "\nmkdir st re")
         try scratch.make("$L image pack p.tar --base base.tar --layer b,a --layer c,b --ref t:1 --quiet")
-        let top = try #require(try report(try scratch.make("$L image unpack p.tar --home st/overlay2 --json"))["top"] as? String)
+        let top = try #require(
+            try report(try scratch.make("$L image unpack p.tar --home st/overlay2 --json"))["top"] as? String)
         try scratch.make("$L image pack all.tar --home st/overlay2 --top \(top) --ref t:2 --quiet")
         let all = try report(try scratch.make("$L image inspect all.tar --check --json"))
         #expect((all["layers"] as? [Any])?.count == 3)
@@ -112,9 +133,13 @@ import Testing
             (image["layers"] as? [[String: Any]] ?? []).compactMap { $0["diffID"] as? String }
         }
         #expect(digests(upon).first == digests(of).first && digests(upon).count == 3)
-        try scratch.make("$L image pack one.tar --home st/overlay2 --top \(top) --squash all --quiet; $L image unpack one.tar --root r --quiet; diff -r --no-dereference r c")
+        try scratch.make(
+            "$L image pack one.tar --home st/overlay2 --top \(top) --squash all --quiet; $L image unpack one.tar --root r --quiet; diff -r --no-dereference r c"
+        )
         // Only what is new.
-        try scratch.make("$L image pack up.tar --base p.tar --since base.tar --quiet; $L image unpack base.tar --home re/overlay2 --quiet")
+        try scratch.make(
+            "$L image pack up.tar --base p.tar --since base.tar --quiet; $L image unpack base.tar --home re/overlay2 --quiet"
+        )
         let members = try scratch.make("tar -tf up.tar").text
         #expect(!members.contains("manifest.json"))
         #expect(try scratch.run("$L image unpack up.tar --root q").status == 66)
@@ -126,8 +151,11 @@ import Testing
     @Test func `a layer's archive stays as it is, or gets another compression`() throws {
         let scratch = try Scratch()
         try scratch.make(Self.trees + "\n$L diff a -o a.gz --compress gzip --level 1; zcat a.gz > a.tar")
-        try scratch.make("$L image pack k --layer a.gz --quiet; cmp a.gz k/blobs/sha256/$(sha256sum < a.gz | cut -c1-64)")
-        try scratch.make("$L image pack z --layer a.gz --compress zstd --quiet; $L image inspect z --check; $L image unpack z --root r --quiet; diff -r --no-dereference r a")
+        try scratch.make(
+            "$L image pack k --layer a.gz --quiet; cmp a.gz k/blobs/sha256/$(sha256sum < a.gz | cut -c1-64)")
+        try scratch.make(
+            "$L image pack z --layer a.gz --compress zstd --quiet; $L image inspect z --check; $L image unpack z --root r --quiet; diff -r --no-dereference r a"
+        )
         try scratch.make("$L image pack n --layer a.tar --compress none --quiet; $L image inspect n --check")
         try scratch.make("head -c 700 a.tar > cut.tar")
         let outcome = try scratch.run("$L image pack x.tar --layer cut.tar")
@@ -155,21 +183,26 @@ import Testing
 
     @Test func `an output that cannot be written leaves nothing`() throws {
         let scratch = try Scratch()
-        try scratch.make(Self.trees + "\nhead -c 30000000 /dev/urandom > c/big; mkdir m; mount -t tmpfs -o size=4m none m")
+        try scratch.make(
+            Self.trees + "\nhead -c 30000000 /dev/urandom > c/big; mkdir m; mount -t tmpfs -o size=4m none m")
         defer { _ = try? scratch.run("umount m") }
         for output in ["m/p.tar", "m/p"] {
             let outcome = try scratch.run("$L image pack \(output) --layer c")
             #expect(outcome.status == 74 && outcome.errorLines.count == 1, "\(outcome)")
         }
-        #expect(try scratch.make("ls m; test ! -e m/p/index.json; find m -type f -size +100k").text.contains(".tar") == false)
+        #expect(
+            try scratch.make("ls m; test ! -e m/p/index.json; find m -type f -size +100k").text.contains(".tar")
+                == false)
     }
 
     @Test(arguments: [
         ("$L image pack x.tar", "name layers"), ("$L image pack x.tar --layer a --squash 0", "squash"),
         ("$L image pack x.tar --layer a --format docker --compress zstd", "zstd"),
-        ("$L image pack x.tar --layer a --level 2", "--level"), ("$L image pack - --layer a --format oci > x", "directory"),
+        ("$L image pack x.tar --layer a --level 2", "--level"),
+        ("$L image pack - --layer a --format oci > x", "directory"),
         ("$L image pack x.tar --layer a --env A", "--env"), ("$L image pack x.tar --home s", "--top"),
-        ("$L image pack x.tar --layer a --ref 'not a name'", "no name"), ("$L image pack x.tar --layer a --squash 2", "not 2"),
+        ("$L image pack x.tar --layer a --ref 'not a name'", "no name"),
+        ("$L image pack x.tar --layer a --squash 2", "not 2"),
     ])
     func `what makes no sense is refused`(script: String, words: String) throws {
         let scratch = try Scratch()

@@ -32,17 +32,26 @@ import Testing
         ("edit 'config[\"rootfs\"][\"diff_ids\"][1] = \"sha256:\" + \"0\" * 64'", 65, "layer 2"),
         ("edit 'config[\"rootfs\"][\"diff_ids\"].pop()'", 65, "2 layers, and the manifest 3"),
         ("edit 'del config[\"rootfs\"]'", 65, "rootfs"),
-        ("edit 'data = open(blob(1), \"rb\").read(); put(manifest[\"layers\"][1], data[:len(data) // 2])'", 65, "layer 2"),
+        (
+            "edit 'data = open(blob(1), \"rb\").read(); put(manifest[\"layers\"][1], data[:len(data) // 2])'", 65,
+            "layer 2"
+        ),
         ("edit 'manifest[\"manifests\"] = [entry]'", 65, "at once"),
         ("edit 'index[\"layers\"] = manifest[\"layers\"]'", 65, "at once"),
-        ("edit 'entry[\"mediaType\"] = \"application/vnd.docker.distribution.manifest.v2+json\"'", 65, "it says that it is"),
+        (
+            "edit 'entry[\"mediaType\"] = \"application/vnd.docker.distribution.manifest.v2+json\"'", 65,
+            "it says that it is"
+        ),
         ("edit 'manifest[\"layers\"][1][\"digest\"] = \"sha256:../../../../../../etc/passwd\"'", 65, "manifest"),
         ("edit 'manifest[\"layers\"][1][\"digest\"] = manifest[\"layers\"][1][\"digest\"].upper()'", 65, "manifest"),
         ("edit 'manifest[\"layers\"][1][\"digest\"] = \"md5:\" + \"0\" * 32'", 65, "manifest"),
         ("echo '{' > i/index.json", 65, "index"), ("rm i/index.json", 65, "index.json"),
         ("echo '{\"imageLayoutVersion\":\"2.0.0\"}' > i/oci-layout", 69, "2.0.0"),
         ("edit 'os.unlink(blob(1))'", 66, "is not in the image"),
-        ("edit 'os.unlink(blob(1)); manifest[\"layers\"][1][\"urls\"] = [\"https://example.org/l\"]'", 66, "example.org/l"),
+        (
+            "edit 'os.unlink(blob(1)); manifest[\"layers\"][1][\"urls\"] = [\"https://example.org/l\"]'", 66,
+            "example.org/l"
+        ),
         ("edit 'manifest[\"layers\"][1][\"mediaType\"] += \"+encrypted\"'", 69, "+encrypted"),
         ("edit 'manifest[\"layers\"][1][\"mediaType\"] = \"application/vnd.erofs.layer.v1\"'", 69, "erofs"),
         ("edit 'manifest[\"config\"][\"mediaType\"] = \"application/vnd.oci.empty.v1+json\"'", 66, "no image"),
@@ -67,7 +76,8 @@ import Testing
         #expect(outcome.errors.contains(`case`.words), "\(`case`.script)\n\(outcome)")
         // Of a store what shows is complete: layers below the one that is wrong.
         #expect(try scratch.names().filter { !["a", "b", "c", "i", "s", "edit.py"].contains($0) } == [])
-        let left = try scratch.run("test ! -e s/overlay2 || { ls -A s/overlay2/tempdirs; $L layer check --home s/overlay2; }")
+        let left = try scratch.run(
+            "test ! -e s/overlay2 || { ls -A s/overlay2/tempdirs; $L layer check --home s/overlay2; }")
         #expect(left.status == 0 && !left.text.contains("ldiff-new"), "\(left)")
     }
 
@@ -135,11 +145,16 @@ import Testing
 
     @Test func `an interrupted unpacking takes back what is not complete`() throws {
         let scratch = try Scratch()
-        try scratch.make(Self.many + "\nmkdir s")
+        // Long enough for a signal to come in the middle.
+        try scratch.make(
+            """
+            for n in 1 2 3; do mkdir l$n; head -c 90000000 /dev/urandom > l$n/f$n; done
+            $L image pack i.tar --layer l1 --layer l2 --layer l3 --compress none --quiet; rm -rf l?; mkdir s
+            """)
         let outcome = try scratch.run(
             """
-            $L image unpack i.tar --root r --quiet & sleep 0.1; kill -TERM $!; wait $!; echo $?
-            $L image unpack i.tar --home s/overlay2 --quiet & sleep 0.1; kill -TERM $!; wait $!; echo $?
+            $L image unpack i.tar --root r --quiet & sleep 0.2; kill -TERM $!; wait $!; echo $?
+            $L image unpack i.tar --home s/overlay2 --quiet & sleep 0.2; kill -TERM $!; wait $!; echo $?
             ls -A; ls -A s/overlay2/tempdirs
             """)
         #expect(!outcome.text.contains("\nr\n") && !outcome.text.contains("unpacking"), "\(outcome)")

@@ -113,12 +113,31 @@ struct ImageIntake {
         try options.interruption.flag.check("unpack the image")
     }
 
-    /// The error with the layer that it is of.
+    /// The error with the layer that it is of. What makes no sense is mostly not what it should be: then that is said.
     func named(_ error: LayerError) -> LayerError {
         guard error.code != .cancelled else { return error }
         var named = error
+        if [.invalidArchive, .corruptLayer].contains(error.code), let cause = wrongDigest() { named = cause }
         let which = "layer \(number) (\(layer.descriptor?.digest ?? layer.diffID))"
-        named.path = PathBytes(error.path.map { which + ": \($0)" } ?? which)
+        named.path = PathBytes(named.path.map { which + ": \($0)" } ?? which)
         return named
+    }
+
+    /// The error that the layer is another one than it should be, if it is.
+    private func wrongDigest() -> LayerError? {
+        guard layer.descriptor != nil else { return nil }
+        var options = LayerReaderOptions()
+        options.hashCompressed = true
+        options.cancel = stop
+        do throws(LayerError) {
+            var reader = try layer.present().reader(format: LayerFormat.none, options)
+            try reader.drain()
+            var summary = try reader.finish()
+            summary.diffID = nil
+            try layer.check(summary)
+            return nil
+        } catch {
+            return error.code == .digestMismatch ? error : nil
+        }
     }
 }

@@ -54,15 +54,11 @@ struct ImageSelectionArguments: ParsableArguments {
         return parsed
     }
 
-    /// The image that is meant. What is odd about it is said.
-    func image(in archive: ImageArchive, _ global: GlobalOptions) throws -> LayerImage {
+    /// The image that is meant.
+    func image(in archive: ImageArchive) throws -> LayerImage {
         var selection = ImageSelection(reference: ref, digest: expectDigest?.digest)
         if let platform { selection.platform = try Self.platform(platform) }
-        let image = try archive.image(selection)
-        if !global.quiet {
-            for warning in image.warnings { Console.error("ldiff: warning: " + RawArguments.oneLine(warning) + "\n") }
-        }
-        return image
+        return try archive.image(selection)
     }
 }
 
@@ -140,7 +136,10 @@ struct ImageInspectCommand: ParsableCommand {
     func run() throws {
         let interruption = Interruption()
         Interrupts.watch(interruption)
-        let image = try which.image(in: try source.open(interruption.flag), global)
+        let image = try which.image(in: try source.open(interruption.flag))
+        if !global.quiet {
+            for warning in image.warnings { Console.error("ldiff: warning: " + RawArguments.oneLine(warning) + "\n") }
+        }
         if check {
             for layer in image.layers { try layer.verify(cancel: interruption.flag) }
         }

@@ -66,7 +66,7 @@ struct ImageUnpackCommand: ParsableCommand {
         options.apply.bestEffort = bestEffort
         options.apply.sync = sync ? .syncfs : .none
         Interrupts.watch(options.interruption, patience: target.home == nil ? .takesBack : .store)
-        let image = try which.image(in: try source.open(options.interruption.flag), global)
+        let image = try which.image(in: try source.open(options.interruption.flag))
         let bar = ProgressBar.start("unpack", global, reading: options.progress)
         defer { bar?.stop() }
         let unpacked: UnpackedImage
@@ -85,6 +85,8 @@ struct ImageUnpackCommand: ParsableCommand {
     private func report(_ image: LayerImage, _ unpacked: UnpackedImage, _ stopwatch: Stopwatch) -> Report {
         var report = Report()
         var (entries, size, present, redone) = (0, UInt64(0), 0, 0)
+        report.warnings = image.warnings
+        report.warningCount = image.warnings.count
         for layer in unpacked.layers {
             entries += layer.report.entries
             size += layer.size
