@@ -101,6 +101,35 @@ import Testing
     }
 
     @Test(arguments: [
+        ("d/f", "d d/f"), ("/d/[fg]", "d d/f d/g"), ("*/?", "d d/f d/g d/h"), ("**/h", "d d/h"), ("big", "big"),
+        ("d", "d d/f d/g d/h"), ("b*g", "big"), ("**", "big d d/f d/g d/h"), ("[!d]*", "big"), ("d/[a-f]", "d d/f"),
+        ("./d/g --path big", "big d d/g"),
+    ])
+    func `only what has a path that is asked for is unpacked`(pattern: String, names: String) throws {
+        let scratch = try Scratch()
+        // The directory keeps what its entry says.
+        try scratch.make(Self.image + "\nchmod 751 a/d b/d c/d; $L image pack j --layer a --layer b --layer c --quiet")
+        let words = pattern.split(separator: " ").map { $0.hasPrefix("--") ? String($0) : "'\($0)'" }
+        let list = try scratch.make(
+            "$L image unpack j --root r --path \(words.joined(separator: " ")) --quiet; cd r; find . -mindepth 1 -printf '%P\\n' | sort"
+        )
+        #expect(list.text.split(separator: "\n").joined(separator: " ") == names)
+        if pattern == "d/f" { try scratch.make("test $(stat -c %a r/d) = 751") }
+    }
+
+    @Test func `a path that nothing has is an error, and so is a link without its target`() throws {
+        let scratch = try Scratch()
+        try scratch.make(Self.image + "\nln a/d/f a/hard; $L image pack j --layer a --quiet")
+        let nothing = try scratch.run("$L image unpack j --root r --path nowhere")
+        #expect(nothing.status == 66 && nothing.errorLines.count == 1, "\(nothing)")
+        let link = try scratch.run("$L image unpack j --root r --path hard")
+        #expect(link.status == 65 && link.errors.contains("name d/f too"), "\(link)")
+        #expect(try !scratch.names().contains("r"))
+        try scratch.make("$L image unpack j --root r --path hard --path d/f; test r/hard -ef r/d/f")
+    }
+
+    @Test(arguments: [
+        ("$L image unpack i --home s --path x", "--path"), ("$L image unpack i --root r --path ..", "--path"),
         ("$L image unpack i", "either"), ("$L image unpack i --root r --home s", "either"),
         ("$L image unpack i --root r --driver overlay2", "--home"), ("$L image unpack i --root r --jobs 0", "--jobs"),
     ])

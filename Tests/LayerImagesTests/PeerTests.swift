@@ -102,12 +102,14 @@ import Testing
         let again = try ground.pack(compression, layout: true)
         #expect(packed.id == again.id && packed.manifestDigest == again.manifestDigest)
         // skopeo 1.9 sees no zstd in docker's archives, nor does umoci 0.4 anywhere.
-        let sources = ["oci-archive:image.tar", "oci:layout:1"] + (compression == .zstd ? [] : ["docker-archive:image.tar"])
+        let sources =
+            ["oci-archive:image.tar", "oci:layout:1"] + (compression == .zstd ? [] : ["docker-archive:image.tar"])
         for (number, source) in sources.enumerated() {
             let inspected = try ImageTools.run(
                 "skopeo", ["inspect", "--config", "--raw", source], in: ground.path)
             #expect(Digest.of(Array(inspected.utf8).rawBytes) == packed.id, "\(source)")
-            try ImageTools.run("skopeo", ["copy", "--quiet", source, "oci-archive:copy\(number).tar:x:1"], in: ground.path)
+            try ImageTools.run(
+                "skopeo", ["copy", "--quiet", source, "oci-archive:copy\(number).tar:x:1"], in: ground.path)
             try ground.check("copy\(number).tar", id: source.hasPrefix("docker") ? nil : packed.id)
         }
         try ImageTools.run("podman", ["load", "--quiet", "--input", "image.tar"], in: ground.path)
@@ -115,7 +117,8 @@ import Testing
         #expect(ids.contains("\(packed.id)"), "\(ids)")
         for format in ["oci-archive", "docker-archive"] {
             try ImageTools.run(
-                "podman", ["save", "--quiet", "--format", format, "--output", format + ".tar", "peer:1"], in: ground.path)
+                "podman", ["save", "--quiet", "--format", format, "--output", format + ".tar", "peer:1"],
+                in: ground.path)
             try ground.check(format + ".tar")
         }
         guard compression != .zstd else { return }

@@ -80,6 +80,8 @@ public final class FuseOverlayFSDriver: LayerDriver {
         return try layered.newLayerTarget(id, parent: parent, options, dialect: looking.dialect)
     }
 
+    public var stagesLayers: Bool { true }
+
     public func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget? {
         try refuse(id, CreateOptions())
         return try layered.stagedTarget(id, dialect: looking.dialect)

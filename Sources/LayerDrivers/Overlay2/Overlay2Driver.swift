@@ -59,6 +59,8 @@ public final class Overlay2Driver: LayerDriver {
             dialect: kernel.facts.dialect)
     }
 
+    public var stagesLayers: Bool { true }
+
     public func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget? {
         try layered.stagedTarget(id, dialect: kernel.facts.dialect)
     }

@@ -25,6 +25,7 @@ struct RootUnpack {
         if let stage = try RootStage(root, mode: options.rootMode) {
             do throws(LayerError) {
                 let result = try unpack(into: stage.root)
+                try requireChosen(result)
                 try stage.publish()
                 return result
             } catch {
@@ -42,11 +43,19 @@ struct RootUnpack {
         }
         do throws(LayerError) {
             target.hasStarted = true
-            return try unpack(into: target.descriptor)
+            let result = try unpack(into: target.descriptor)
+            try requireChosen(result)
+            return result
         } catch {
             options.interruption.beginCleaningUp()
             throw target.undo(after: error)
         }
+    }
+
+    private func requireChosen(_ result: UnpackedImage) throws(LayerError) {
+        guard options.apply.patterns != nil, result.layers.allSatisfy({ $0.report.chosenEntries == 0 }) else { return }
+        throw LayerError(
+            .notFound, "unpack the image", cause: .reason("nothing in it has a path that was asked for"))
     }
 
     /// While a layer is unpacked the next one is read already, as far as its slabs go.

@@ -16,6 +16,7 @@ final class StoreUnpack {
     private let ids: [LayerID]
     /// Ends what is under way when something has failed.
     private let stop: CancelFlag
+    private var stager: Stager?
 
     init(_ image: LayerImage, _ driver: any LayerDriver, _ options: ImageUnpackOptions) throws(LayerError) {
         self.image = image
@@ -36,7 +37,8 @@ final class StoreUnpack {
         let staging = Staging(count: image.layers.count)
         let threads = HelperThreads()
         let interruption = options.interruption
-        let workers = min(options.jobs ?? WorkerPool(count: nil).count, image.layers.count - first)
+        let most = driver.stagesLayers ? options.jobs ?? WorkerPool(count: nil).count : 1
+        let workers = min(most, image.layers.count - first)
         do throws(LayerError) {
             if workers > 1 { try start(workers, after: first, staging, threads) }
             for index in first..<image.layers.count {
@@ -81,45 +83,13 @@ final class StoreUnpack {
         staging.enqueue(order)
         var each = options
         each.apply.workers = each.apply.workers ?? driver.configuration.workers
-        // This thread is one of them while it unpacks the first layer, and publishes afterwards.
-        for _ in 0..<min(workers, order.count) {
-            try threads.start { [driver, ids, stop, each] in
-                while let index = staging.next() {
-                    let outcome: Staging.Outcome
-                    do throws(LayerError) {
-                        let staged = try Self.stage(layers[index], ids[index], number: index + 1, driver, each, stop)
-                        outcome = staged.map { .staged($0) } ?? .notStaged
-                    } catch {
-                        outcome = Self.mayBeOtherwise(error) ? .notStaged : .failed(error)
-                    }
-                    staging.finish(index, outcome)
-                }
+        let stager = Stager(layers: layers, ids: ids, driver: driver, options: each, stop: stop)
+        self.stager = stager
+        // The caller's thread is one of them as long as it has nothing to publish.
+        for _ in 0..<min(workers - 1, order.count) {
+            try threads.start {
+                while let index = staging.next() { staging.finish(index, stager.outcome(of: index)) }
             }
-        }
-    }
-
-    private static func stage(
-        _ layer: ImageLayer, _ id: LayerID, number: Int, _ driver: any LayerDriver, _ options: ImageUnpackOptions,
-        _ stop: CancelFlag
-    ) throws(LayerError) -> StagedLayer? {
-        // Somebody else's layer is found when this one is to be published.
-        guard !driver.exists(id) else { return nil }
-        let intake = try ImageIntake(layer, number: number, options, stop: stop)
-        do throws(LayerError) {
-            var source = intake.source
-            return try driver.stageLayer(id, from: &source, options: intake.apply) { () throws(LayerError) in
-                try intake.verify()
-            }
-        } catch {
-            throw intake.named(error)
-        }
-    }
-
-    /// Whether an error of a layer may come of not knowing what lies below.
-    private static func mayBeOtherwise(_ error: LayerError) -> Bool {
-        switch error.code {
-        case .cancelled, .digestMismatch, .noSpace, .notFound: false
-        default: true
         }
     }
 
@@ -128,7 +98,7 @@ final class StoreUnpack {
         let layer = image.layers[index]
         var result = UnpackedLayer(layer, .unpacked)
         guard let staging else { return try unpack(index, result) }
-        switch try staging.wait(for: index, options.interruption.flag) {
+        switch try takeOutcome(index, staging) {
         case .staged(let staged):
             if driver.exists(ids[index]) {
                 staged.abandon()
@@ -145,6 +115,14 @@ final class StoreUnpack {
         case .notStaged: return try unpack(index, result)
         case .failed(let error): throw error
         }
+    }
+
+    /// What became of a layer. While it is not done this thread does others.
+    private func takeOutcome(_ index: Int, _ staging: Staging) throws(LayerError) -> Staging.Outcome {
+        while !staging.isDone(index), let stager, let next = staging.next() {
+            staging.finish(next, stager.outcome(of: next))
+        }
+        return staging.wait(for: index)
     }
 
     /// Unpacks a layer upon its parent, which is there.
@@ -167,6 +145,45 @@ final class StoreUnpack {
             return result
         } catch {
             throw intake.named(error)
+        }
+    }
+}
+
+/// Stages layers, on any thread.
+private struct Stager: Sendable {
+    let layers: [ImageLayer]
+    let ids: [LayerID]
+    let driver: any LayerDriver
+    let options: ImageUnpackOptions
+    let stop: CancelFlag
+
+    func outcome(of index: Int) -> Staging.Outcome {
+        do throws(LayerError) {
+            return try stage(index).map { .staged($0) } ?? .notStaged
+        } catch {
+            return Self.mayBeOtherwise(error) ? .notStaged : .failed(error)
+        }
+    }
+
+    private func stage(_ index: Int) throws(LayerError) -> StagedLayer? {
+        // Somebody else's layer is found when this one is to be published.
+        guard !driver.exists(ids[index]) else { return nil }
+        let intake = try ImageIntake(layers[index], number: index + 1, options, stop: stop)
+        do throws(LayerError) {
+            var source = intake.source
+            return try driver.stageLayer(ids[index], from: &source, options: intake.apply) { () throws(LayerError) in
+                try intake.verify()
+            }
+        } catch {
+            throw intake.named(error)
+        }
+    }
+
+    /// Whether an error of a layer may come of not knowing what lies below.
+    private static func mayBeOtherwise(_ error: LayerError) -> Bool {
+        switch error.code {
+        case .cancelled, .digestMismatch, .noSpace, .notFound: false
+        default: true
         }
     }
 }
@@ -212,8 +229,10 @@ final class Staging: Sendable {
 
     func stop() { state.change { $0.isStopped = true } }
 
+    func isDone(_ index: Int) -> Bool { state.change { $0.done[index] != nil || $0.isStopped } }
+
     /// Waits for a layer. A failure of another one comes first: this one may never be begun.
-    func wait(for index: Int, _ cancel: CancelFlag) throws(LayerError) -> Outcome {
+    func wait(for index: Int) -> Outcome {
         state.wait { state in
             if let outcome = state.done[index].take() { return outcome }
             guard state.isStopped else { return nil }

@@ -104,8 +104,7 @@ struct ImageOutputArguments: ParsableArguments {
         _ body: (any ImageOutput, ImagePackOptions) throws(LayerError) -> PackedImage
     ) throws -> PackedImage {
         if let epoch = options.diff.sourceDateEpoch { options.change.created = epoch }
-        let isArchive = format.map { $0 != .oci } ?? (output.isDash || Self.isNamedLikeArchive(output.path))
-        guard isArchive else { return try body(try ImageLayoutOutput(output.path), options) }
+        guard isArchive(output) else { return try body(try ImageLayoutOutput(output.path), options) }
         if output.isDash, Console.isTerminal(STDOUT_FILENO) {
             throw ValidationError("an image is not for a terminal: name a file, or send the output somewhere")
         }
@@ -113,6 +112,11 @@ struct ImageOutputArguments: ParsableArguments {
             to: output.isDash ? try .standardOutput() : try .file(at: output.path, mode: ProcessSetup.fileMode),
             options,
             body)
+    }
+
+    /// Whether an archive is to be written, and no layout.
+    func isArchive(_ output: PathArgument) -> Bool {
+        format.map { $0 != .oci } ?? (output.isDash || Self.isNamedLikeArchive(output.path))
     }
 
     private static func isNamedLikeArchive(_ path: PathBytes) -> Bool {

@@ -92,6 +92,12 @@ struct ImagePackCommand: ParsableCommand {
         let flag = options.interruption.flag
         let platform = try platform.map { try ImageSelectionArguments.platform($0) }
         let base = try base.map { try image(at: $0, baseRef, platform, flag) }
+        // Docker's own words stay, where whoever reads archives knows them.
+        if result.format == nil, result.isArchive(output), options.compression != .zstd,
+            base?.layers.last?.descriptor?.mediaType.isDocker == true
+        {
+            options.isDocker = true
+        }
         if base == nil { options.change.platform = platform ?? Platform.current }
         options.since = try since.map { try image(at: $0, nil, platform, flag) }
         options.baseName = baseRef

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import LayerDrivers
+import LayerEngine
 import LayerImages
 import LayerModel
 import LayerPipeline
@@ -25,12 +26,19 @@ struct ImageUnpackCommand: ParsableCommand {
               ldiff image unpack image.tar --root rootfs
               docker save debian | ldiff image unpack - --home /srv/overlay2
               ldiff image unpack layout --ref app:1.2 --platform linux/arm64 --root rootfs
+              ldiff image unpack image.tar --path 'etc/*.conf' --path usr/bin --root some
               ldiff image unpack image.tar --expect-digest sha256:9f86d0... --home /srv/overlay2 --json
             """)
 
     @OptionGroup var source: ImageSourceArguments
     @OptionGroup var which: ImageSelectionArguments
     @OptionGroup var target: UnpackTargetArguments
+
+    @Option(
+        help: ArgumentHelp(
+            "Unpack only what has such a path: *, ? and [...] stand for parts of a name, ** for any names. Repeatable.",
+            valueName: "glob"))
+    var path: [PathArgument] = []
 
     @Option(help: ArgumentHelp("Layers that are unpacked at the same time; one a core if not given.", valueName: "n"))
     var jobs: Int?
@@ -49,6 +57,7 @@ struct ImageUnpackCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func validate() throws {
+        if !path.isEmpty, target.root == nil { throw ValidationError("--path belongs to --root") }
         if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
     }
 
@@ -65,6 +74,12 @@ struct ImageUnpackCommand: ParsableCommand {
         options.apply.maxBytes = maxSize?.bytes
         options.apply.bestEffort = bestEffort
         options.apply.sync = sync ? .syncfs : .none
+        if !path.isEmpty {
+            guard let patterns = PathPatterns(path.map(\.path)) else {
+                throw ValidationError("--path takes a path within the image, such as usr/bin/*")
+            }
+            options.apply.patterns = patterns
+        }
         Interrupts.watch(options.interruption, patience: target.home == nil ? .takesBack : .store)
         let image = try which.image(in: try source.open(options.interruption.flag))
         let bar = ProgressBar.start("unpack", global, reading: options.progress)
