@@ -2,15 +2,6 @@ import Glibc
 
 /// The tree as an image of five layers.
 extension BenchInput {
-    /// Names of the files in the folder that the image is made in.
-    enum ImagePart: String {
-        case archive = "image.tar"
-        case layout
-        case store
-        /// A store of containers/storage, made by skopeo.
-        case storage
-    }
-
     /// The name that the image has everywhere.
     static let imageName = "bench:1"
 

@@ -16,10 +16,9 @@ extension ScenarioBuilder {
         let archive = folder + "/image.tar"
         // What it says; that the trees are right others check.
         let unpacked = Contender.Check.mentions(["\"top\":"])
-        var directory = own(.tree) {
+        var directory = Contender(.driver, "ldiff, into a directory", .tree) {
             Pipeline([program, "image", "unpack", archive, "--root", $0 + "/root", "--json"])
         }
-        directory.name = "ldiff, into a directory"
         directory.filled = { $0 + "/root" }
         var store = own(unpacked) {
             Pipeline([

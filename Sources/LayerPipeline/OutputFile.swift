@@ -104,6 +104,11 @@ package final class OutputFile {
         }
     }
 
+    /// Waits until what was written is on the disk.
+    func sync() throws(LayerError) {
+        try attempt("write", displayPath) { () throws(SystemCallError) in try descriptor.sync() }
+    }
+
     /// Gives a file its name: everything was written. Called once, after the last write.
     package func commit() throws(LayerError) {
         guard let pending else { return }

@@ -118,31 +118,31 @@ import Testing
     /// What one layer upon another comes to, and whether it can be settled.
     @Test(
         arguments: [
-            // F1: whiteouts that hide nothing, and directories made for them alone.
-            ("F1 needless", [D("a"), F("a/f")], [W("a/.wh.f"), W("a/.wh.g"), W("b/c/.wh.d"), W("a/x/.wh.y")], true),
-            ("F1 and a file", [D("a")], [W("b/.wh.d"), F("b/e")], true),
-            ("F1 below opaque", [D("a"), F("a/b/c")], [D("a"), W("a/.wh..wh..opq"), W("a/b/.wh.c")], true),
-            ("F1 then a directory", [F("z")], [W(".wh.a"), D("a")], false),
-            ("F1 then a directory over one", [D("a"), F("a/x")], [W(".wh.a"), D("a"), F("a/y")], true),
-            ("F1 over a file", [F("a")], [W("a/.wh.b")], false),
-            // F2: directories that the archive does not describe.
+            // whiteouts that hide nothing, and directories made for them alone.
+            ("deletion: needless", [D("a"), F("a/f")], [W("a/.wh.f"), W("a/.wh.g"), W("b/c/.wh.d"), W("a/x/.wh.y")], true),
+            ("deletion: and a file", [D("a")], [W("b/.wh.d"), F("b/e")], true),
+            ("deletion: below opaque", [D("a"), F("a/b/c")], [D("a"), W("a/.wh..wh..opq"), W("a/b/.wh.c")], true),
+            ("deletion: then a directory", [F("z")], [W(".wh.a"), D("a")], false),
+            ("deletion: then a directory over one", [D("a"), F("a/x")], [W(".wh.a"), D("a"), F("a/y")], true),
+            ("deletion: over a file", [F("a")], [W("a/.wh.b")], false),
+            // directories that the archive does not describe.
             (
-                "F2 owner, mode, time", [D("a", 0o2750).ids(3, 4).time(77), D("a/b", 0o700).ids(5, 6)], [F("a/b/f")],
+                "implied: owner, mode, time", [D("a", 0o2750).ids(3, 4).time(77), D("a/b", 0o700).ids(5, 6)], [F("a/b/f")],
                 true
             ),
-            ("F2 attributes", [D("a").xattr("user.k", "v")], [F("a/f"), F("n/m/f")], true),
-            ("F2 described later", [D("a", 0o700).xattr("user.k", "v")], [F("a/f"), D("a", 0o711)], true),
-            ("F2 made opaque later", [D("a", 0o700).ids(1, 1)], [F("a/f"), W("a/.wh..wh..opq")], true),
-            // F3: a path through a link.
-            ("F3 a link", [D("d"), S("a", "d")], [F("a/f")], false),
-            ("F3 a link described later", [D("d"), S("a", "d")], [F("a/f"), D("a")], false),
-            ("F3 a link replaced first", [D("d"), S("a", "d")], [D("a"), F("a/f")], true),
-            // F4: hard links to what lies below.
-            ("F4 a link down", [F("f")], [H("h", "f")], false),
-            ("F4 a link that waits", [F("f")], [H("h", "g"), F("g")], false),
-            ("F4 a link within", [F("f")], [F("g"), H("h", "g")], true),
-            // F5: the root hidden.
-            ("F5", [D("a"), F("b")], [W(".wh..wh..opq"), D("a"), F("c")], false),
+            ("implied: attributes", [D("a").xattr("user.k", "v")], [F("a/f"), F("n/m/f")], true),
+            ("implied: described later", [D("a", 0o700).xattr("user.k", "v")], [F("a/f"), D("a", 0o711)], true),
+            ("implied: made opaque later", [D("a", 0o700).ids(1, 1)], [F("a/f"), W("a/.wh..wh..opq")], true),
+            // a path through a link.
+            ("path: a link", [D("d"), S("a", "d")], [F("a/f")], false),
+            ("path: a link described later", [D("d"), S("a", "d")], [F("a/f"), D("a")], false),
+            ("path: a link replaced first", [D("d"), S("a", "d")], [D("a"), F("a/f")], true),
+            // hard links to what lies below.
+            ("hard: a link down", [F("f")], [H("h", "f")], false),
+            ("hard: a link that waits", [F("f")], [H("h", "g"), F("g")], false),
+            ("hard: a link within", [F("f")], [F("g"), H("h", "g")], true),
+            // the root hidden.
+            ("the root is hidden", [D("a"), F("b")], [W(".wh..wh..opq"), D("a"), F("c")], false),
         ] as [(String, [TarPiece], [TarPiece], Bool)])
     func `what the lower directories tell is mended`(
         name: String, below: [TarPiece], above: [TarPiece], isSettled: Bool

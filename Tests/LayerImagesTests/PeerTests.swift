@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import LayerCompression
+import LayerDrivers
 import LayerEngine
 import LayerImages
 import LayerModel
@@ -78,6 +79,38 @@ import Testing
         try docker("save", "--output", ground.path + "/saved.tar", "peer:1")
         try ground.check("saved.tar", id: packed.id)
         try docker.stop()
+    }
+
+    @Test func `docker has what is registered without loading it`() throws {
+        let ground = try Ground()
+        let directory = try ground.scratch.directory("docker")
+        // A store that has another image already.
+        let first = try DockerDaemon(in: directory, driver: "overlay2")
+        let home = PathBytes(first.dataRoot + "/overlay2")
+        _ = try ground.pack(.none)
+        let image = try ImageArchive.open(PathBytes(ground.path + "/image.tar")).image()
+        let driver = try DriverRegistry.open(.overlay2, DriverConfiguration(home: home))
+        func register() throws {
+            let records = try DockerRegister(image, in: driver, names: ["peer:1", "1"], options: ImageUnpackOptions())
+            _ = try ImageUnpack.unpack(image, into: driver)
+            try records.run()
+        }
+        #expect(failure { try register() }?.code == .inUse)
+        #expect(try driver.layers().isEmpty)
+        try first.stop()
+        try register()
+        try register()
+        let docker = try DockerDaemon(in: directory, driver: "overlay2")
+        let id = try docker("image", "inspect", "--format", "{{.Id}}", "peer:1").output
+        #expect(String(decoding: id, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines) == "\(image.id)")
+        // It rebuilds the layers from what was written for that.
+        try docker("save", "--output", ground.path + "/saved.tar", "peer:1")
+        try ground.check("saved.tar", id: image.id)
+        try docker("create", "--name", "one", "peer:1")
+        try docker("rm", "one")
+        try docker("rmi", "peer:1")
+        try docker.stop()
+        #expect(try driver.layers().isEmpty)
     }
 
     @Test(arguments: [ContainerdRelease.installed, .trixie, .sid], [LayerFormat.gzip, .zstd])

@@ -1,4 +1,4 @@
-import LayerModel
+public import LayerModel
 
 /// Which names of a layer are unpacked: patterns of paths, of which `*`, `?` and `[...]` stand for parts of one component, and `**`
 /// for any number of components. What lies below a directory that a pattern names is meant, too.

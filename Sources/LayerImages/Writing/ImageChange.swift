@@ -155,7 +155,7 @@ package struct ImageChange: Sendable {
 
 extension JSONValue {
     /// Gives a member another value, or takes it away. A new one comes before those that follow it in `order`.
-    mutating func set(_ name: String, _ value: JSONValue?, _ order: [String]) {
+    package mutating func set(_ name: String, _ value: JSONValue?, _ order: [String]) {
         var members = self.members
         let index = members.firstIndex { $0.0.utf8.elementsEqual(name.utf8) }
         guard let value else {

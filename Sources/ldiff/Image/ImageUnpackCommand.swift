@@ -48,6 +48,12 @@ struct ImageUnpackCommand: ParsableCommand {
         help: ArgumentHelp("The most bytes of files in a layer; K, M, G and T are units of 1024.", valueName: "n"))
     var maxSize: ByteCount?
 
+    @Flag(
+        help:
+            "Write Docker's records too, so that its daemon, which must not run, has the image: --home /var/lib/docker/overlay2."
+    )
+    var register = false
+
     @Flag(help: "Warn of owners and attributes that cannot be set, instead of ending.")
     var bestEffort = false
 
@@ -57,6 +63,7 @@ struct ImageUnpackCommand: ParsableCommand {
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     func validate() throws {
+        if register, target.home == nil { throw ValidationError("--register belongs to --home") }
         if !path.isEmpty, target.root == nil { throw ValidationError("--path belongs to --root") }
         if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
     }
@@ -90,8 +97,11 @@ struct ImageUnpackCommand: ParsableCommand {
             options.apply.gidMap = target.maps.groups
             unpacked = try ImageUnpack.unpack(image, to: root.path, options: options)
         } else {
-            unpacked = try ImageUnpack.unpack(
-                image, into: try target.store().open(global, making: true, sync: sync), options: options)
+            let driver = try target.store().open(global, making: true, sync: sync)
+            let records =
+                register ? try DockerRegister(image, in: driver, names: image.names, options: options) : nil
+            unpacked = try ImageUnpack.unpack(image, into: driver, options: options)
+            try records?.run()
         }
         bar?.stop()
         try report(image, unpacked, stopwatch).write(global, layerOnOutput: false)
