@@ -114,7 +114,9 @@ let package = Package(
             name: "LayerImages", dependencies: ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression"],
             swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
-        .target(name: "LayerPipeline", dependencies: engine + ["LayerMounts"], swiftSettings: engineSettings),
+        .target(
+            name: "LayerPipeline", dependencies: engine + ["LayerMounts", "LayerImages"],
+            swiftSettings: engineSettings),
         // The face for other packages. Nothing of the house depends on it but its own tests and the C library.
         .target(
             name: "LayerKit", dependencies: pipeline + [.product(name: "SystemPackage", package: "swift-system")],

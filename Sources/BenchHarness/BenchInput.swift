@@ -9,7 +9,7 @@ final class BenchInput {
     /// Whether this is the tree for which the targets are meant.
     var isReference: Bool { label == Recipe.linuxSource.rawValue }
     private let console: BenchConsole
-    private let peers: Peers
+    let peers: Peers
     /// A layer that the user gave.
     private let givenLayer: String?
     /// Where derived files lie, and how their names begin.

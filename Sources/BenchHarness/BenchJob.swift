@@ -16,6 +16,7 @@ package enum BenchJob: String, CaseIterable, Sendable {
     case copy
     case copyCold = "copy-cold"
     case copyWithin = "copy-within"
+    case image
     case smallLayers = "small-layers"
     case scale
     case latency
@@ -39,6 +40,7 @@ package enum BenchJob: String, CaseIterable, Sendable {
         case .copy: "Copy of a tree into another file system"
         case .copyCold: "Copy of a tree with a cold cache into another file system"
         case .copyWithin: "Copy of a tree within a file system"
+        case .image: "Images of five layers, unpacked and packed"
         case .smallLayers: "Diff of ten entries, process start included"
         case .scale: "Diff against the number of entries"
         case .latency: "Single calls of the snapshotter, or of a driver"
@@ -51,7 +53,7 @@ package enum BenchJob: String, CaseIterable, Sendable {
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
         switch self {
-        case .apply, .applyCold, .applyGzip, .applyZstd, .copy, .copyCold, .copyWithin: true
+        case .apply, .applyCold, .applyGzip, .applyZstd, .copy, .copyCold, .copyWithin, .image: true
         default: false
         }
     }
@@ -109,7 +111,7 @@ package struct BenchOptions: Sendable {
             switch job {
             // The snapshotter and who calls it are programs of their own, which `make bench` does not build.
             case .latency: !quick && peers[.snapshots] != nil && TextFile.exists(ScenarioBuilder.daemon)
-            case .sizeCold, .changesCold, .applyCold, .copyCold, .copyWithin: !quick
+            case .sizeCold, .changesCold, .applyCold, .copyCold, .copyWithin, .image: !quick
             default: true
             }
         }

@@ -8,6 +8,7 @@ package enum PeerName: String, CaseIterable, Sendable {
     case containerd = "peer-containerd"
     case drivers = "peer-drivers"
     case snapshots = "peer-snapshots"
+    case skopeo, umoci, ctr, dockerd
 
     /// How reports call it.
     var title: String {
@@ -17,6 +18,8 @@ package enum PeerName: String, CaseIterable, Sendable {
         case .containerd: "containerd 1.6"
         case .drivers: "Docker 20.10's driver"
         case .snapshots: "containerd 1.6 overlayfs"
+        case .ctr: "ctr image import"
+        case .dockerd: "docker load"
         default: rawValue
         }
     }
@@ -28,6 +31,9 @@ package enum PeerName: String, CaseIterable, Sendable {
         case .drivers, .snapshots: "not built: perf/peers/build \(rawValue)"
         case .bsdtar: "not installed: apt-get install libarchive-tools"
         case .igzip: "not installed: apt-get install isal"
+        case .skopeo, .umoci: "not fetched: scripts/fetch-image-tools"
+        case .ctr: "not installed: apt-get install containerd"
+        case .dockerd: "not installed: apt-get install docker.io"
         case .du, .cp: "not installed: apt-get install coreutils"
         default: "not installed: apt-get install \(rawValue)"
         }
@@ -42,6 +48,8 @@ struct Peers: Sendable {
     init(program: String) {
         var folders = (TextFile.environment("PATH") ?? "/usr/bin:/bin").split(separator: ":").map(String.init)
         folders.append("perf/peers/bin")
+        // What scripts/fetch-image-tools unpacks.
+        folders.append(Recipe.cache + "/image-tools/run")
         var above = program[...]
         while let slash = above.lastIndex(of: "/") {
             above = above[..<slash]

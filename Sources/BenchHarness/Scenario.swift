@@ -145,6 +145,7 @@ struct ScenarioBuilder {
             var within = scenario(copyWithin())
             within.targetFactor = 2
             return [within]
+        case .image: return try images()
         case .smallLayers: return [try smallLayers()]
         case .scale: return try scale()
         case .latency: return []

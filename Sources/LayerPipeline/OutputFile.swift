@@ -85,6 +85,15 @@ package final class OutputFile {
         }
     }
 
+    /// A descriptor of a new file, with which any place of it can be written and read again; nil for what is written from the
+    /// beginning to the end.
+    func seekable() throws(LayerError) -> OwnedDescriptor? {
+        guard pending != nil else { return nil }
+        return try attempt("open again", displayPath) { () throws(SystemCallError) in
+            try PathBytes("/proc/self/fd/\(descriptor.number)").open(.readWrite)
+        }
+    }
+
     /// A file without a name beside this one, which vanishes when it is closed.
     func scratchFile() throws(LayerError) -> OwnedDescriptor {
         try attempt("create a scratch file beside", displayPath, as: .cannotCreate) { () throws(SystemCallError) in
@@ -93,6 +102,11 @@ package final class OutputFile {
                 try OwnedDescriptor.open(name, [.unnamed, .readWrite], mode: 0o600)
             }
         }
+    }
+
+    /// Waits until what was written is on the disk.
+    func sync() throws(LayerError) {
+        try attempt("write", displayPath) { () throws(SystemCallError) in try descriptor.sync() }
     }
 
     /// Gives a file its name: everything was written. Called once, after the last write.

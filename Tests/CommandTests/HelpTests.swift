@@ -19,6 +19,20 @@ private let flags: [(verb: String, flags: [String])] = [
     ("pack", ["-o", "--output", "--bottom", "--userxattr", "--expect-digest", "--expect-diff-id", "--best-effort"]),
     ("mount-packed", ["--way", "--directio"]), ("changes", ["--lower", "--dialect", "-0"]),
     ("size", ["--lower", "--dialect"]),
+    (
+        "image unpack",
+        [
+            "--root", "--home", "--driver", "--ref", "--platform", "--expect-digest", "--jobs", "--path", "--register",
+            "--sync",
+        ]
+    ),
+    (
+        "image pack",
+        [
+            "--layer", "--home", "--top", "--base", "--ref", "--format", "--compress", "--env", "--cmd", "--label",
+            "--annotation", "--squash", "--since", "--clamp-mtime",
+        ]
+    ), ("image rebase", ["--from", "--onto", "--ref"]),
 ]
 
 private let globalFlags = ["--io", "--workers", "--progress", "--json", "--quiet", "--verbose"]

@@ -105,6 +105,17 @@ struct MadeImage {
                 .utf8)
     }
 
+    /// An image of these tars.
+    init(tars: [[UInt8]], gzipped: Bool) throws {
+        try self.init([])
+        layers = tars
+        blobs = try tars.map { gzipped ? try gzip($0) : $0 }
+        if gzipped { layerType = MediaType.gzipLayer.name }
+        let ids = tars.map { "\"\(digest($0))\"" }.joined(separator: ",")
+        configuration = Array(
+            #"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[\#(ids)]}}"#.utf8)
+    }
+
     var manifest: [UInt8] {
         let layers = blobs.map {
             #"{"mediaType":"\#(layerType)","digest":"\#(digest($0))","size":\#($0.count)}"#

@@ -106,7 +106,7 @@ import Testing
         let (image, _) = try planned(ground)
         var layers = image.layers
         layers[0].descriptor.digest = layers[1].descriptor.digest
-        layers[0].descriptor.size = Int64(layers[0].blob.byteCount)
+        layers[0].descriptor.size = Int64(layers[0].blob?.byteCount ?? 0)
         let wrong = try PlannedImage(
             configuration: image.configuration, platform: Platform(os: "linux", architecture: "amd64"), layers: layers)
         var sink = MemorySink()

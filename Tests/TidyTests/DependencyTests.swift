@@ -15,9 +15,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerImages": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
     "LayerPipeline": [
         "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerMounts",
-        "LayerCompression", "LayerFormats",
-        "LayerDrivers",
-        "Glibc", "Synchronization",
+        "LayerCompression", "LayerFormats", "LayerImages", "LayerDrivers", "Glibc", "Synchronization",
     ],
     "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],
     "LayerKit": [

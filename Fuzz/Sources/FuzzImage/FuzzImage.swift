@@ -27,7 +27,7 @@ public func fuzzImage(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
             require(again.layers == manifest.layers, "a manifest reads as it is written")
         }
     }
-    _ = try? ImageDocuments.configuration(bytes)
+    if let configuration = try? ImageDocuments.configuration(bytes) { checkChange(configuration) }
     _ = try? ImageDocuments.savedImages(bytes)
     if let text = String(validating: bytes, as: UTF8.self) {
         if let reference = ImageReference(parsing: text) {
@@ -40,6 +40,21 @@ public func fuzzImage(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     }
     checkArchive(bytes)
     return 0
+}
+
+/// A configuration that is read can be changed, and is read again as what it was made.
+private func checkChange(_ configuration: ImageConfiguration) {
+    var change = ImageChange()
+    change.environment = ["A=1"]
+    change.labels = [ImageAnnotation("b", "<")]
+    change.diffIDs = configuration.diffIDs + [configuration.id]
+    change.platform = configuration.platform
+    guard let changed = try? change.applied(to: configuration.bytes),
+        let again = try? ImageDocuments.configuration(changed)
+    else { fatalError("rule broken: a configuration that was changed is read") }
+    require(again.diffIDs.count == configuration.diffIDs.count + 1, "the layers are those that were asked for")
+    require(again.layersInHistory == configuration.layersInHistory, "the history stays")
+    require((try? change.applied(to: changed)) == changed, "the same change again changes nothing")
 }
 
 private func checkArchive(_ bytes: [UInt8]) {

@@ -66,6 +66,12 @@ public protocol LayerDriver: StoreReader {
     func newLayerTarget(_ id: LayerID, parent: LayerID?, options: CreateOptions, readWrite: Bool)
         throws(LayerError) -> ApplyTarget
 
+    /// Whether a layer can be unpacked before its parent is there (`stageLayer`): not where it is unpacked onto what that shows.
+    var stagesLayers: Bool { get }
+
+    /// Where that is done; nil where it cannot be.
+    func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget?
+
     /// Says that an unfinished layer is what it should be: Docker uses it as it is.
     func finish(_ id: LayerID) throws(LayerError)
 
@@ -120,6 +126,10 @@ extension LayerDriver {
     }
 
     public func finish(_ id: LayerID) throws(LayerError) {}
+
+    public var stagesLayers: Bool { false }
+
+    public func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget? { nil }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) {}
 

@@ -80,6 +80,13 @@ public final class FuseOverlayFSDriver: LayerDriver {
         return try layered.newLayerTarget(id, parent: parent, options, dialect: looking.dialect)
     }
 
+    public var stagesLayers: Bool { true }
+
+    public func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget? {
+        try refuse(id, CreateOptions())
+        return try layered.stagedTarget(id, dialect: looking.dialect)
+    }
+
     private func refuse(_ id: LayerID, _ options: CreateOptions) throws(LayerError) {
         guard options.storage.isEmpty else { throw DriverErrors.storageOption(id, "--storage-opt is not supported") }
         guard !id.component.bytes.contains(UInt8(ascii: ":")) else {

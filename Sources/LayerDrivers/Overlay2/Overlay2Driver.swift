@@ -59,6 +59,12 @@ public final class Overlay2Driver: LayerDriver {
             dialect: kernel.facts.dialect)
     }
 
+    public var stagesLayers: Bool { true }
+
+    public func stagedLayerTarget(_ id: LayerID) throws(LayerError) -> StagedTarget? {
+        try layered.stagedTarget(id, dialect: kernel.facts.dialect)
+    }
+
     public func remove(_ id: LayerID) throws(LayerError) {
         // Before anything is unmounted, or a limit is taken away.
         try layered.store.refuseForeign(id, "remove the layer")

@@ -145,17 +145,11 @@ extension MergedLayers<OverlayStore> {
             lowers = try view.stack(parent)
         }
         let new = try store.build(id, parent: parent, options, limit: limit)
-        let (store, guarded, layers) = (store, guarded, self)
+        let layers = self
         let outcome = NewLayer(
             in: new.holder,
             NewLayer.Steps(
-                publish: { (size) throws(LayerError) in
-                    try guarded.withLock(id, sharing: parent) { (own) throws(LayerError) in
-                        try store.publish(new, own)
-                        try? store.view.record(of: id).store(size, store.writer)
-                    }
-                    try layers.makeDurable(store.view.home, store.view.links)
-                },
+                publish: { (size) throws(LayerError) in try layers.publish(new, size) },
                 takeBack: { () throws(LayerError) in try layers.takeBack(id, new.holder) }))
         let contents = new.holder.path.appending("diff")
         return try ApplyTarget(
@@ -165,6 +159,32 @@ extension MergedLayers<OverlayStore> {
                     try contents.open([.readOnly, .directory])
                 }
             }, at: contents, dialect, lowers, .unpacked)
+    }
+
+    /// Gives a new layer its name, under the locks of it and its parent.
+    fileprivate func publish(_ new: NewOverlayLayer, _ size: RecordedSize) throws(LayerError) {
+        try guarded.withLock(new.id, sharing: new.parent) { (own) throws(LayerError) in
+            try store.publish(new, own)
+            try? view.record(of: new.id).store(size, store.writer)
+        }
+        try makeDurable(view.home, view.links)
+    }
+
+    /// Where a layer is unpacked whose parent is not there yet.
+    func stagedTarget(_ id: LayerID, dialect: WhiteoutDialect) throws(LayerError) -> StagedTarget {
+        try view.validate(id)
+        _ = try store.leftover(id)
+        let holder = try store.stage(id)
+        let contents = holder.path.appending("diff")
+        do throws(LayerError) {
+            let root = try attempt("open", contents) { () throws(SystemCallError) in
+                try contents.open([.readOnly, .directory])
+            }
+            return StagedTarget(root: root, dialect: dialect, outcome: StagedOverlayLayer(id, holder, self))
+        } catch {
+            try? holder.remove()
+            throw error
+        }
     }
 
     /// The layer's tree: its own directory where it has no parent, else what `mount` shows at the mount point.
@@ -243,4 +263,34 @@ extension MergedLayers<OverlayStore> {
         var check = OverlayCheck(view, self)
         return try check.run()
     }
+}
+
+/// A layer of the overlay family that is unpacked before its parent is there.
+private final class StagedOverlayLayer: StagedOutcome {
+    private let id: LayerID
+    private let holder: WorkDirectory
+    private let layers: MergedLayers<OverlayStore>
+    private let placed = Monitor<NewOverlayLayer?>(nil)
+
+    init(_ id: LayerID, _ holder: WorkDirectory, _ layers: MergedLayers<OverlayStore>) {
+        self.id = id
+        self.holder = holder
+        self.layers = layers
+    }
+
+    func place(on parent: LayerID) throws(LayerError) -> [PathBytes] {
+        try layers.store.view.require(parent, "create a layer on the parent")
+        let store = layers.store
+        let new = try store.place(id, on: parent, try store.lowersOfChild(of: parent, child: id), holder)
+        placed.change { $0 = new }
+        return try store.view.stack(parent)
+    }
+
+    func keep(_ size: RecordedSize) throws(LayerError) {
+        guard let new = placed.change({ $0 }) else { preconditionFailure("a layer is placed before it is kept") }
+        try layers.publish(new, size)
+    }
+
+    func takeBack() throws(LayerError) { try layers.takeBack(id, holder) }
+    func abandon() { try? holder.remove() }
 }

@@ -36,26 +36,46 @@ extension OverlayStore {
         try view.validate(id)
         _ = try leftover(id)
         let lowers = try lowersOfChild(of: parent, child: id)
-        let link = ShortLink.random()
-        let holder = try work.make(mode: 0o710, owner: layout.layerOwner)
+        let holder = try stage(id, limit)
         do throws(LayerError) {
+            let new = try place(id, on: parent, lowers, holder)
             let path = holder.path
-            try limit?(path)
-            try writer.makeDirectory(path.appending("diff"), mode: 0o755, owner: layout.contentOwner)
-            if !lowers.isEmpty {
-                try writer.makeDirectory(path.appending("work"), mode: layout.workMode, owner: layout.workOwner)
-                try writer.write(LowerChain.text(lowers), to: path.appending("lower"), mode: 0o644, durable: true)
-            }
-            try writer.write(link.name.bytes, to: path.appending("link"), mode: 0o644, durable: true)
             if options.isUnfinished {
                 try unfinished.write(path.appending(UnfinishedLayers.fileName))
                 try unfinished.adopt(id, path.appending(UnfinishedLayers.fileName))
             }
+            return new
         } catch {
             unfinished.forget(id)
             try? holder.remove()
             throw error
         }
+    }
+
+    /// A directory for a layer's contents, wherever the layer will lie.
+    func stage(_ id: LayerID, _ limit: LayerLimit? = nil) throws(LayerError) -> WorkDirectory {
+        let holder = try work.make(mode: 0o710, owner: layout.layerOwner)
+        do throws(LayerError) {
+            try limit?(holder.path)
+            try writer.makeDirectory(holder.path.appending("diff"), mode: 0o755, owner: layout.contentOwner)
+            return holder
+        } catch {
+            try? holder.remove()
+            throw error
+        }
+    }
+
+    /// Gives a layer that is built aside its place on `parent`, or as a base layer.
+    func place(
+        _ id: LayerID, on parent: LayerID?, _ lowers: [ShortLink], _ holder: WorkDirectory
+    ) throws(LayerError) -> NewOverlayLayer {
+        let link = ShortLink.random()
+        let path = holder.path
+        if !lowers.isEmpty {
+            try writer.makeDirectory(path.appending("work"), mode: layout.workMode, owner: layout.workOwner)
+            try writer.write(LowerChain.text(lowers), to: path.appending("lower"), mode: 0o644, durable: true)
+        }
+        try writer.write(link.name.bytes, to: path.appending("link"), mode: 0o644, durable: true)
         return NewOverlayLayer(id: id, parent: parent, link: link, lowers: lowers, holder: holder)
     }
 
@@ -90,7 +110,7 @@ extension OverlayStore {
     }
 
     /// The lower links of a layer made on `parent`.
-    private func lowersOfChild(of parent: LayerID?, child: LayerID) throws(LayerError) -> [ShortLink] {
+    func lowersOfChild(of parent: LayerID?, child: LayerID) throws(LayerError) -> [ShortLink] {
         guard let parent else { return [] }
         guard parent != child else { throw DriverErrors.ownParent(child) }
         guard view.knows(parent), let link = try view.link(of: parent) else {

@@ -14,6 +14,19 @@ public enum ApplyEngine {
     public static func apply<Source: SlabSource & ~Copyable>(
         _ source: inout Source, root: borrowing OwnedDescriptor, options: ApplyOptions
     ) throws(LayerError) -> ApplyReport {
+        let (entries, share) = try prepare(root, options)
+        if options.dialect.name == .tree {
+            try unpack(&source, onto: TreeTarget(entries))
+        } else {
+            try unpack(&source, onto: UpperTarget(entries, share))
+        }
+        return entries.log.report
+    }
+
+    /// What an apply to `root` needs, whatever kind of target that is.
+    static func prepare(
+        _ root: borrowing OwnedDescriptor, _ options: ApplyOptions
+    ) throws(LayerError) -> (EntryMaker, DescriptorShare) {
         let wanted = WorkerPool(count: options.workers).count
         let share = DescriptorShare(
             workers: wanted, directories: max(1, ApplyTree.cacheSize / wanted), reads: WriterCrew.longestQueue)
@@ -29,12 +42,7 @@ public enum ApplyEngine {
             // The kernel hands every creation to a thread of its own; see perf/notes.
             log.warn("io_uring is not used to unpack, since it hands every creation to a kernel thread")
         }
-        if options.dialect.name == .tree {
-            try unpack(&source, onto: TreeTarget(entries))
-        } else {
-            try unpack(&source, onto: UpperTarget(entries, share))
-        }
-        return log.report
+        return (entries, share)
     }
 
     private static func unpack<Source: SlabSource & ~Copyable, Target: UnpackTarget>(

@@ -11,7 +11,7 @@ extension ApplyJob {
         try finish()
     }
 
-    private mutating func readArchive<Source: SlabSource & ~Copyable>(_ source: inout Source) throws(LayerError) {
+    mutating func readArchive<Source: SlabSource & ~Copyable>(_ source: inout Source) throws(LayerError) {
         let files = target.files
         var decoder = TarDecoder()
         while true {

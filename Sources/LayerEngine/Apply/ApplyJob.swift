@@ -39,6 +39,7 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
         log.report.size &+= UInt64(max(fields.size, 0))
         guard fields.type != TarType.gnuVolume, fields.type != TarType.paxGlobal else { return nil }
         let name = entry.name
+        if let patterns = target.options.patterns, try !isChosen(entry, patterns) { return nil }
         let base = ArchiveName.plainBase(name)
         if let base, let node = previous.node(at: name.extracting(0..<base.lowerBound), in: tree) {
             return try carryOut(entry, named: name.extracting(base), in: RawSpan(), knownAs: node).file
@@ -59,6 +60,21 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
             previous.remember(node, at: name.extracting(0..<base.lowerBound), generation)
         }
         return outcome.file
+    }
+
+    /// Whether an entry is meant. A deletion always is: it can only take away what was.
+    private mutating func isChosen(
+        _ entry: borrowing TarDecoder, _ patterns: PathPatterns
+    ) throws(LayerError) -> Bool {
+        try paths.clean(entry.name, into: &archiveName, otherwise: .escapes)
+        let cleaned = archiveName
+        if cleaned.isRoot { return true }
+        guard case .ordinary = WhiteoutName(cleaned.base) else { return true }
+        if patterns.mean(cleaned.bytes.rawBytes) {
+            log.report.chosenEntries += 1
+            return true
+        }
+        return entry.fields.type == TarType.directory && patterns.mayLead(cleaned.bytes.rawBytes)
     }
 
     /// An entry for the root: ignored, unless the caller wants its metadata.
@@ -145,19 +161,34 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
         try target.files.finish()
         try links.makeWaiting()
         try links.aufsFiles.remove()
-        try target.entries.finishDirectories()
-        if target.options.sync == .syncfs {
-            let root = try target.entries.handle(ApplyTree.rootNode)
+        try target.complete()
+    }
+
+    /// The same for a target whose lower directories are not there yet: what depends on them is for later. False where links
+    /// wait whose targets a lower directory may have.
+    mutating func pause() throws(LayerError) -> Bool {
+        try target.files.finish()
+        try links.aufsFiles.remove()
+        return links.waiting.links.isEmpty
+    }
+
+    /// Takes back what no layer means, after a failure.
+    mutating func abandon() { try? links.aufsFiles.remove() }
+}
+
+extension UnpackTarget {
+    /// Sets what directories were to have in the end, and counts.
+    func complete() throws(LayerError) {
+        try entries.finishDirectories()
+        if options.sync == .syncfs {
+            let root = try entries.handle(ApplyTree.rootNode)
             try attempt { () throws(SystemCallError) in
                 // syncfs(2) refuses descriptors that are handles on a name only.
                 let readable = try root.descriptor.open(NamePointer("."), [.readOnly, .directory])
                 try readable.syncFileSystem()
             }
         }
-        log.report.presentEntries = tree.presentNames + target.presentMarks
+        log.report.presentEntries = tree.presentNames + presentMarks
         log.report.io.opens += tree.opens
     }
-
-    /// Takes back what no layer means, after a failure.
-    mutating func abandon() { try? links.aufsFiles.remove() }
 }

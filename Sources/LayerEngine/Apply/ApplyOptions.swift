@@ -40,6 +40,8 @@ public struct ApplyOptions: Sendable {
     /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
     /// together of several mounts himself. Otherwise deleting there ends the apply with `inUse`.
     public var ownsMounts: Bool
+    /// The time of directories that the archive does not describe, in seconds since 1970; nil: when they are made.
+    public var impliedTime: Int64?
     /// Whether long runs of zeros in files become holes; those that the archive itself has as holes always do.
     public var sparse: SparsePolicy
     /// The stream was written with `DiffOptions.isExact`, by this program on this host: `trusted.` attributes are set, and
@@ -49,6 +51,8 @@ public struct ApplyOptions: Sendable {
     public var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
     public var maxBytes: UInt64?
+    /// Only names that these mean are unpacked, and what is in the way of the paths to them; nil: all. For whole trees.
+    public var patterns: PathPatterns?
     /// The most bytes that may follow the archive's end in the stream.
     public var maxTrailingBytes: UInt64
     public var sync: SyncPolicy
@@ -67,10 +71,12 @@ public struct ApplyOptions: Sendable {
         bestEffort = false
         directoryAttributes = .replace
         ownsMounts = false
+        impliedTime = nil
         sparse = .auto
         isExact = false
         keepSELinux = false
         maxBytes = nil
+        patterns = nil
         maxTrailingBytes = 16 << 30
         sync = .none
         cancel = CancelFlag()
@@ -82,6 +88,8 @@ public struct ApplyOptions: Sendable {
 public struct ApplyReport: Sendable {
     /// Entries of the archive, whiteouts and ignored ones included.
     public var entries = 0
+    /// Of these the ones that `patterns` mean, marks aside.
+    public var chosenEntries = 0
     /// Sum of the sizes in all headers.
     public var size: UInt64 = 0
     /// Bytes of the unpacked non-directories, each inode once.

@@ -201,6 +201,9 @@ final class ApplyTree {
     /// The node's open directory.
     func handle(_ node: UInt32) throws(SystemCallError) -> DirectoryHandle { try open.handle(node, of: self) }
 
+    /// Closes every directory but the root, for a pause of unknown length.
+    func closeDirectories() { open.closeAll(of: self) }
+
     /// Directories opened so far.
     var opens: UInt64 { open.opens }
 }

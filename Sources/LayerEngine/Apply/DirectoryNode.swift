@@ -33,6 +33,8 @@ struct NodeFlags: OptionSet, BitwiseCopyable {
     static let marksAreKnown = NodeFlags(rawValue: 512)
     /// It is known to lie on the root's own mount.
     static let isOnRootsMount = NodeFlags(rawValue: 1024)
+    /// Made only as a part of a path: no entry has said yet what it is.
+    static let implied = NodeFlags(rawValue: 2048)
 }
 
 /// A real directory beneath the root, reached without following links.

@@ -21,7 +21,8 @@ final class LowerView {
     let roots: [LowerPlace]
     let dialect: WhiteoutDialect
     private var cached: [UInt32: [LowerPlace]] = [:]
-    private let marks: UpperMarks
+    /// What the upper directory hides of them; nil where it hides nothing.
+    private let marks: UpperMarks?
     var reader = AttributeReader()
     /// The layer hides all that the lower roots have.
     var isRootHidden = false
@@ -34,7 +35,7 @@ final class LowerView {
 
     /// The view of the directories at `paths`, nearest first, which keeps at most `mostOpen` directories open besides them.
     init(
-        _ paths: [PathBytes], dialect: WhiteoutDialect, _ marks: UpperMarks, mostOpen: Int
+        _ paths: [PathBytes], dialect: WhiteoutDialect, _ marks: UpperMarks?, mostOpen: Int
     ) throws(LayerError) {
         self.mostOpen = mostOpen
         self.dialect = dialect
@@ -88,7 +89,7 @@ final class LowerView {
         var current = node
         var found: [LowerPlace]?
         while found == nil {
-            if try marks.isOpaque(current) {
+            if try marks?.isOpaque(current) == true {
                 found = []
             } else if current == ApplyTree.rootNode {
                 found = isRootHidden ? [] : roots
@@ -104,7 +105,7 @@ final class LowerView {
         for next in chain.reversed() {
             let name = tree.records[Int(tree.nodes[Int(next)].entry)].name
             var descent = LowerDescent(places, arena[name].copied() + [0])
-            let redirect = try marks.redirect(of: next, isOverNothing: places.isEmpty)
+            let redirect = try marks?.redirect(of: next, isOverNothing: places.isEmpty)
             descent.redirect(redirect, rest: 0, layer: -1, roots: roots)
             places = try collect(&descent)
             keep(places, of: next)

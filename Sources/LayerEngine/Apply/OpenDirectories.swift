@@ -60,7 +60,7 @@ struct OpenDirectories {
                 return try handle.descriptor.open(arena.pointer(name), [.pathOnly, .directory, .noFollow])
             } catch {
                 guard error.isOutOfDescriptors else { throw error }
-                for slot in handles.indices where handles[slot] != nil { drop(nodeOf[slot], of: tree) }
+                closeAll(of: tree)
                 guard patience.wait() else { throw error }
             }
         }
@@ -78,6 +78,11 @@ struct OpenDirectories {
         recentlyUsed[hand] = true
         tree.nodes[Int(node)].slot = Int32(hand)
         hand = (hand + 1) % handles.count
+    }
+
+    /// Closes all of them but the root.
+    mutating func closeAll(of tree: ApplyTree) {
+        for slot in handles.indices where handles[slot] != nil { drop(nodeOf[slot], of: tree) }
     }
 
     /// Closes a directory, unless somebody else has it.

@@ -134,6 +134,8 @@ struct PathFinder<Target: UnpackTarget> {
         let isHidden = flags.contains(.whiteout)
         let step: PathStep = isHidden ? .missing : try target.stepThroughLower(place)
         guard case .missing = step, create == .any || create == .unlessDeleted && !isHidden else { return step }
-        return .directory(try target.makeImpliedDirectory(place))
+        let child = try target.makeImpliedDirectory(place)
+        if !isHidden { target.noteImplied(child) }
+        return .directory(child)
     }
 }

@@ -11,6 +11,7 @@ final class TreeTarget: UnpackTarget {
     func isMark(_ name: NameRef) -> Bool { false }
     func isDeleted(_ place: NamePlace, found: EntryMetadata?) -> Bool { false }
     func stepThroughLower(_ place: NamePlace) -> PathStep { .missing }
+    func noteImplied(_ child: UInt32) {}
     func copyUpLinkTarget(_ place: NamePlace) -> Bool { false }
 
     var creationForDeletions: Creation { .none }

@@ -33,6 +33,7 @@ extension UnpackTarget {
         try files.settle(child)
         try entries.inspect(child)
         tree.markUnpacked(child)
+        tree.mark(child, .implied, false)
         let mode = entry.fields.mode & 0o7777
         try entries.setDirectoryMetadata(child, DirectoryMetadata(mode: mode, owner: owner, isNew: false))
         try entries.removeAttributes(notIn: entry, at: place)
@@ -54,8 +55,12 @@ extension UnpackTarget {
         try entries.inspect(place.node)
         let vacancy = try vacate(place)
         try entries.makeDirectory(place, mode: 0o755)
-        let child = try tree.makeNode(place, flags: .fresh)
+        let child = try tree.makeNode(place, flags: [.fresh, .implied])
         try entries.setDirectoryMetadata(child, DirectoryMetadata(mode: 0o755, owner: values.root, isNew: true))
+        if let seconds = options.impliedTime {
+            let time = TimeStamp(seconds: seconds, nanoseconds: 0)
+            tree.setTimesAtEnd(child, FileTimes(access: time, modification: time))
+        }
         if vacancy == .showsLower { try makeOpaque(child) }
         return child
     }

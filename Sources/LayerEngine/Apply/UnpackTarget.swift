@@ -51,6 +51,8 @@ protocol UnpackTarget: AnyObject {
     func isDeleted(_ place: NamePlace, found: EntryMetadata?) throws(LayerError) -> Bool
     /// Where the lower directories lead under a name that the target itself does not have; a directory is copied up.
     func stepThroughLower(_ place: NamePlace) throws(LayerError) -> PathStep
+    /// A directory was made in a path where `stepThroughLower` led to nothing.
+    func noteImplied(_ child: UInt32)
     /// Copies up what the lower directories have under a name, for a hard link to it; true if they have something.
     func copyUpLinkTarget(_ place: NamePlace) throws(LayerError) -> Bool
 

@@ -5,6 +5,10 @@ import LinuxIO
 /// What must be copied up from the directories below, so that the merged view does not change by it.
 extension UpperTarget {
     func stepThroughLower(_ place: NamePlace) throws(LayerError) -> PathStep {
+        if let notes {
+            try note(place, in: notes)
+            return .missing
+        }
         guard let found = try lowerEntry(place) else { return .missing }
         switch found.metadata.kind {
         case .symbolicLink:
@@ -17,18 +21,23 @@ extension UpperTarget {
 
     /// Makes a directory that a lower one shows, with its owner, mode, attributes and times.
     private func copyUpDirectory(_ found: LowerEntry, to place: NamePlace) throws(LayerError) -> UInt32 {
+        try entries.inspect(place.node)
+        try entries.makeDirectory(place, mode: found.metadata.mode & 0o777)
+        let child = try tree.makeNode(place, flags: .fresh)
+        try dress(child, as: found, isNew: true)
+        return child
+    }
+
+    /// Gives a directory what the one of a lower layer has.
+    func dress(_ child: UInt32, as found: LowerEntry, isNew: Bool) throws(LayerError) {
         let metadata = found.metadata
         let owner = Owner(uid: metadata.uid, gid: metadata.gid)
-        try entries.inspect(place.node)
-        try entries.makeDirectory(place, mode: metadata.mode & 0o777)
-        let child = try tree.makeNode(place, flags: .fresh)
         try entries.setDirectoryMetadata(
-            child, DirectoryMetadata(mode: metadata.mode & 0o7777, owner: owner, isNew: true))
-        let mode = try entries.copyAttributes(of: found.source, to: place)
+            child, DirectoryMetadata(mode: metadata.mode & 0o7777, owner: owner, isNew: isNew))
+        let mode = try entries.copyAttributes(of: found.source, to: tree.place(ofDirectory: child))
         if metadata.mode & 0o2000 != 0 || owner.gid != entries.effective.gid { tree.mark(child, .givesGroup) }
         try entries.limitDirectoryMode(child, to: mode)
         tree.setTimesAtEnd(child, found.times)
-        return child
     }
 
     func copyUpLinkTarget(_ place: NamePlace) throws(LayerError) -> Bool {

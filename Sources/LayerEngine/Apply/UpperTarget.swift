@@ -7,12 +7,15 @@ final class UpperTarget: UnpackTarget {
     let entries: EntryMaker
     /// The lower directories; nil when they are not known.
     let lowers: LowerView?
-    private let dialect: WhiteoutDialect
-    private let marks: UpperMarks
+    let dialect: WhiteoutDialect
+    let marks: UpperMarks
     private var writer: WhiteoutWriter
+    /// What has to be looked at again once the lower directories are there; nil where they are, or will never be known.
+    let notes: StagingNotes?
 
-    init(_ entries: EntryMaker, _ share: DescriptorShare) throws(LayerError) {
+    init(_ entries: EntryMaker, _ share: DescriptorShare, notes: StagingNotes? = nil) throws(LayerError) {
         self.entries = entries
+        self.notes = notes
         let options = entries.options
         // Nobody may write `trusted.` attributes in there, and its overlays are mounted with `userxattr`.
         dialect =
@@ -80,6 +83,7 @@ final class UpperTarget: UnpackTarget {
 
     func writeDeletion(_ place: NamePlace, _ source: MarkSource) throws(LayerError) {
         guard try needsDeletion(place) else { return }
+        notes?.deletions.append(place.record)
         switch source {
         case .deletion(let fields): try write(place, entries.values.mark(of: fields))
         case .other(let mark): try write(place, mark)
@@ -136,6 +140,10 @@ final class UpperTarget: UnpackTarget {
     private func makeRootOpaque() throws(LayerError) {
         let root = ApplyTree.rootNode
         guard let lowers else {
+            if let notes {
+                notes.mustBeRedone = true
+                return
+            }
             log.warn("the layer hides all layers below it: its root is marked, but overlayfs looks at no such mark")
             return try makeOpaque(root)
         }

@@ -26,6 +26,7 @@ public enum DiffEngine {
         let walked = tally.walk
         var report = DiffReport()
         report.entries = tally.entries
+        report.newestTime = tally.newestTime == .min ? nil : tally.newestTime
         report.bytes = writer.bytes + UInt64(root.count)
         report.size = job.contentBytes
         report.skippedSockets = job.skippedSockets

@@ -39,6 +39,8 @@ public struct DiffOptions: Sendable {
     public var reservedNames = ReservedNamesPolicy.leaveOut
     /// Latest mtime, in seconds since 1970, for the profile `containerd` (SOURCE_DATE_EPOCH).
     public var sourceDateEpoch: Int64?
+    /// With any profile no entry has a newer time than `sourceDateEpoch`.
+    public var clampsTimes = false
     /// The layer has all that another store on this host can hold: times to the nanosecond, `trusted.` and `security.`
     /// attributes, capabilities as they are. With the profile `full` only.
     public var isExact = false
@@ -54,6 +56,8 @@ public struct DiffReport: Sendable {
     public var entries = 0
     /// Bytes of the tar stream.
     public var bytes: UInt64 = 0
+    /// The newest time of an entry, deletions aside, in seconds since 1970; nil where there is none.
+    public var newestTime: Int64?
     /// Bytes of file contents, each inode once.
     public var size: UInt64 = 0
     /// Sockets, which have no place in a layer. What one replaced in a lower directory is deleted.
@@ -74,6 +78,8 @@ public struct DiffReport: Sendable {
     /// The first hundred things worth knowing.
     public var warnings: [String] = []
     public var io = IOCounters()
+
+    public init() {}
 }
 
 /// What a listing of changes met.

@@ -260,6 +260,8 @@ struct EncodedSegment {
 /// What the entries of one segment add to the report, once it is handed in.
 struct SegmentCounts {
     var entries = 0
+    /// The newest time of an entry that lies in the tree.
+    var newestTime = Int64.min
     var skippedUnreadable = 0
     var skippedVanished = 0
 }

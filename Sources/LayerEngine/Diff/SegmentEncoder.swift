@@ -114,8 +114,11 @@ struct SegmentEncoder: ~Copyable {
         (fields.uid, fields.gid) = try mappedIDs(entry, directory)
         fields.mtimeSeconds = entry.mtimeSeconds
         if job.rules.format == .exact { fields.mtimeNanoseconds = Int32(entry.mtimeNanoseconds) }
-        if let epoch = job.options.sourceDateEpoch, job.options.profile == .containerd {
-            fields.mtimeSeconds = min(fields.mtimeSeconds, epoch)
+        if let epoch = job.options.sourceDateEpoch, job.options.profile == .containerd || job.options.clampsTimes,
+            fields.mtimeSeconds > epoch
+        {
+            fields.mtimeSeconds = epoch
+            fields.mtimeNanoseconds = 0
         }
         if entry.kind == .characterDevice || entry.kind == .blockDevice {
             fields.deviceMajor = Int64(entry.deviceMajor)
@@ -179,6 +182,9 @@ struct SegmentEncoder: ~Copyable {
         let place = segments.reserveHeader(count, bodyByteCount: bodyByteCount)
         place.slab.copy(encoder.blocks, at: place.range.lowerBound)
         segments.counts.entries += 1
+        if owner != nil, fields.mtimeSeconds > segments.counts.newestTime {
+            segments.counts.newestTime = fields.mtimeSeconds
+        }
     }
 
     var entryFormat: TarWriteFormat {
@@ -229,6 +235,7 @@ struct SegmentEncoder: ~Copyable {
 /// What an encoder counts.
 struct ExportTally: Sendable {
     var entries = 0
+    var newestTime = Int64.min
     var skippedUnreadable = 0
     var skippedVanished = 0
     /// A metadata-only copy was met.
@@ -246,12 +253,14 @@ struct ExportTally: Sendable {
     /// Takes the counts of a segment that is handed in.
     mutating func add(_ counts: SegmentCounts) {
         entries += counts.entries
+        newestTime = max(newestTime, counts.newestTime)
         skippedUnreadable += counts.skippedUnreadable
         skippedVanished += counts.skippedVanished
     }
 
     mutating func add(_ other: ExportTally) {
         entries += other.entries
+        newestTime = max(newestTime, other.newestTime)
         skippedUnreadable += other.skippedUnreadable
         skippedVanished += other.skippedVanished
         sawRedirect = sawRedirect || other.sawRedirect

@@ -52,6 +52,13 @@ package struct ImageReference: Sendable, Equatable, Hashable, CustomStringConver
         return text
     }
 
+    /// The repository's part of the familiar name.
+    package static func familiarRepository(of name: ImageReference) -> String {
+        let familiar = name.familiar
+        let suffix = (name.tag.map { ":" + $0 } ?? "") + (name.digest.map { "@" + $0 } ?? "")
+        return String(familiar.dropLast(suffix.count))
+    }
+
     static func isTag(_ text: String) -> Bool {
         guard let first = text.utf8.first, isWord(first) || first == UInt8(ascii: "_"), text.utf8.count <= 128 else {
             return false

@@ -47,6 +47,16 @@ package struct MediaType: Sendable, Equatable, Hashable, CustomStringConvertible
     /// Whether it belongs to an image's attestations and is no part of its files.
     package var isAttestation: Bool { name == "application/vnd.in-toto+json" }
 
+    /// The same layer in Docker's words or in OCI's; what is no layer stays.
+    package func layer(inDockerWords isDocker: Bool) -> MediaType {
+        guard let format = layerFormat, self.isDocker != isDocker else { return self }
+        let suffix = format == LayerFormat.none ? "" : (isDocker ? "." : "+") + format.name
+        guard isDocker else {
+            return MediaType(Self.oci + (isForeign ? "layer.nondistributable.v1.tar" : "layer.v1.tar") + suffix)
+        }
+        return MediaType(Self.docker + (isForeign ? "image.rootfs.foreign.diff.tar" : "image.rootfs.diff.tar") + suffix)
+    }
+
     private static func format(_ suffix: Substring, separator: String) -> LayerFormat? {
         switch suffix {
         case "": LayerFormat.none

@@ -1,5 +1,5 @@
 import LayerCompression
-import LayerModel
+package import LayerModel
 
 /// Makes images of manifests.
 struct ManifestLoader {
@@ -110,10 +110,12 @@ enum ImageRules {
 }
 
 /// The name of a layer upon others: digests of digests.
-struct ChainID {
+package struct ChainID {
     private var last: Digest?
 
-    mutating func append(_ diffID: Digest) -> Digest {
+    package init() {}
+
+    package mutating func append(_ diffID: Digest) -> Digest {
         let next = last.map { Digest.of(Array("\($0) \(diffID)".utf8).rawBytes) } ?? diffID
         last = next
         return next

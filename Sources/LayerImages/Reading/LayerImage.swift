@@ -31,6 +31,16 @@ package struct ImageLayer: Sendable {
     /// What it is compressed with, whatever its type says.
     package let format: LayerFormat
 
+    package init(
+        diffID: Digest, chainID: Digest, descriptor: ImageDescriptor?, blob: ImageBlob?, format: LayerFormat
+    ) {
+        self.diffID = diffID
+        self.chainID = chainID
+        self.descriptor = descriptor
+        self.blob = blob
+        self.format = format
+    }
+
     /// The blob. Throws `notFound` where it is not here, with the places that it can be fetched from.
     package func present() throws(LayerError) -> ImageBlob {
         if let blob { return blob }

@@ -7,9 +7,10 @@ import TarCodec
 package struct ImageLayerSource: Sendable {
     package var descriptor: ImageDescriptor
     package var diffID: Digest
-    package var blob: ImageBlob
+    /// Where it lies; nil for one that is left out, since who gets the image has it.
+    package var blob: ImageBlob?
 
-    package init(_ descriptor: ImageDescriptor, diffID: Digest, blob: ImageBlob) {
+    package init(_ descriptor: ImageDescriptor, diffID: Digest, blob: ImageBlob?) {
         self.descriptor = descriptor
         self.diffID = diffID
         self.blob = blob
@@ -34,7 +35,7 @@ package struct PlannedImage: Sendable {
     /// Names with a host or path are written in full for those who want that, and their tag for those who want this.
     package init(
         configuration: [UInt8], platform: Platform, layers: [ImageLayerSource], names: [String] = [],
-        isDocker: Bool = false
+        annotations: [ImageAnnotation] = [], isDocker: Bool = false
     ) throws(LayerError) {
         self.configuration = configuration
         self.layers = layers
@@ -45,6 +46,7 @@ package struct PlannedImage: Sendable {
         var manifest = ImageManifest(configuration: config)
         manifest.mediaType = isDocker ? .dockerManifest : .manifest
         manifest.layers = layers.map(\.descriptor)
+        manifest.annotations = annotations
         let bytes = ImageWriting.bytes(manifest)
         self.manifest = bytes
         var entry = ImageDescriptor(
@@ -99,12 +101,21 @@ package struct PlannedImage: Sendable {
         try writer.write("oci-layout", Self.layout, to: &sink)
         var written: Set<Digest> = []
         for layer in layers where written.insert(layer.descriptor.digest).inserted {
+            guard layer.blob != nil else { continue }
             try writer.write(ImageFiles.name(layer.descriptor.digest), layer, to: &sink)
         }
+        try writeDocuments(with: &writer, to: &sink)
+    }
+
+    /// What comes after the layers, and the archive's end.
+    func writeDocuments<Sink: ByteSink & ~Copyable>(
+        with writer: inout MemberWriter, to sink: inout Sink
+    ) throws(LayerError) {
         try writer.write(ImageFiles.name(id), configuration, to: &sink)
         try writer.write(ImageFiles.name(manifestDigest), manifest, to: &sink)
         try writer.write("index.json", index, to: &sink)
-        try writer.write("manifest.json", savedManifest, to: &sink)
+        // Docker would look for all that is named in it.
+        if layers.allSatisfy({ $0.blob != nil }) { try writer.write("manifest.json", savedManifest, to: &sink) }
         let end = [UInt8](repeating: 0, count: TarEncoder.trailerByteCount)
         try sink.write(end.rawBytes)
         try sink.finish()
@@ -112,7 +123,7 @@ package struct PlannedImage: Sendable {
 }
 
 /// Writes members that nobody owns and that were never changed.
-private struct MemberWriter: ~Copyable {
+struct MemberWriter: ~Copyable {
     private var encoder = TarEncoder()
     private static let zeros = [UInt8](repeating: 0, count: 512)
 
@@ -128,15 +139,15 @@ private struct MemberWriter: ~Copyable {
     mutating func write<Sink: ByteSink & ~Copyable>(
         _ name: String, _ layer: ImageLayerSource, to sink: inout Sink
     ) throws(LayerError) {
-        guard layer.blob.byteCount == UInt64(layer.descriptor.size) else {
+        guard let blob = layer.blob, blob.byteCount == UInt64(layer.descriptor.size) else {
             throw LayerError(
                 .digestMismatch, "write the layer",
-                cause: .reason("it has \(layer.blob.byteCount) bytes, not \(layer.descriptor.size)"))
+                cause: .reason("it has \(layer.blob?.byteCount ?? 0) bytes, not \(layer.descriptor.size)"))
         }
         try begin(name, layer.descriptor.size, &sink)
         var options = LayerReaderOptions()
         options.hashCompressed = true
-        var reader = try layer.blob.reader(format: LayerFormat.none, options)
+        var reader = try blob.reader(format: LayerFormat.none, options)
         while let slab = try reader.next() {
             try sink.write(slab.bytes)
             reader.recycle(slab)
@@ -155,6 +166,26 @@ private struct MemberWriter: ~Copyable {
     private mutating func begin<Sink: ByteSink & ~Copyable>(
         _ name: String, _ size: Int64, _ sink: inout Sink
     ) throws(LayerError) {
+        try encode(name, size)
+        try sink.write(encoder.blocks)
+    }
+
+    /// The header of a member, for a place that was kept for it. Throws `limitExceeded` where that is too small.
+    mutating func header(_ name: String, _ size: Int64) throws(LayerError) -> [UInt8] {
+        try encode(name, size)
+        let blocks = encoder.blocks.copied()
+        guard blocks.count == Self.headerByteCount else {
+            throw LayerError(
+                .limitExceeded, "write the image", cause: .reason("a layer of 8 GiB and more is for a layout"),
+                hint: "name a directory, or send the archive to standard output")
+        }
+        return blocks
+    }
+
+    /// Bytes of a header.
+    static let headerByteCount = 512
+
+    private mutating func encode(_ name: String, _ size: Int64) throws(LayerError) {
         var fields = TarFields()
         fields.mode = 0o644
         fields.size = size
@@ -166,10 +197,9 @@ private struct MemberWriter: ~Copyable {
         } catch {
             throw LayerError(.invalidArgument, "write the image", cause: .reason(error.description))
         }
-        try sink.write(encoder.blocks)
     }
 
-    private func end<Sink: ByteSink & ~Copyable>(_ size: Int64, _ sink: inout Sink) throws(LayerError) {
+    func end<Sink: ByteSink & ~Copyable>(_ size: Int64, _ sink: inout Sink) throws(LayerError) {
         let padding = TarEncoder.padding(after: size)
         let zeros = Self.zeros
         if padding > 0 { try sink.write(zeros.rawBytes.extracting(0..<padding)) }

@@ -12,7 +12,7 @@ extension PlannedImage {
         let directory = try LayoutDirectory(path)
         for layer in layers {
             try cancel?.check("write the image")
-            try directory.add(layer)
+            if layer.blob != nil { try directory.add(layer) }
         }
         try directory.add(configuration)
         try directory.add(manifest)
@@ -21,7 +21,7 @@ extension PlannedImage {
 }
 
 /// A layout in a directory, open for writing.
-private final class LayoutDirectory {
+final class LayoutDirectory {
     private let path: PathBytes
     private let root: OwnedDescriptor
     private let blobs: OwnedDescriptor
@@ -135,7 +135,7 @@ private final class LayoutDirectory {
     ) throws(LayerError) {
         var options = LayerReaderOptions()
         options.hashCompressed = true
-        var reader = try layer.blob.reader(format: LayerFormat.none, options)
+        guard var reader = try layer.blob?.reader(format: LayerFormat.none, options) else { return }
         while let slab = try reader.next() {
             try attempt("write", place) { () throws(SystemCallError) in try file.writeAll(slab.bytes) }
             reader.recycle(slab)
@@ -147,6 +147,36 @@ private final class LayoutDirectory {
             throw LayerError(
                 .digestMismatch, "write the layer", path: place,
                 cause: .reason("it has another digest than \(layer.descriptor.digest)"))
+        }
+    }
+
+    /// A file that becomes a blob, once its digest is known; until then it has no name.
+    func newBlob() throws(LayerError) -> SharedDescriptor {
+        SharedDescriptor(
+            try attempt("create a blob in", path, as: .cannotCreate) { () throws(SystemCallError) in
+                try blobs.open(NamePointer("."), [.unnamed, .readWrite], mode: 0o644)
+            })
+    }
+
+    /// Gives a new blob its name, unless it is there.
+    func keep(_ file: SharedDescriptor, as descriptor: ImageDescriptor) throws(LayerError) {
+        let name = descriptor.digest.hexadecimal
+        if try isThere(descriptor.digest, descriptor.size) { return }
+        let place = path.appending("blobs/sha256/" + name)
+        try attempt("write", place) { () throws(SystemCallError) in
+            try file.descriptor.sync()
+            let temporary = PathBytes(".ldiff-" + String(UInt64.random(in: .min ... .max), radix: 16))
+            try temporary.withName { (pending) throws(SystemCallError) in
+                try blobs.makeName(pending, for: file.descriptor)
+                do throws(SystemCallError) {
+                    try PathBytes(name).withName { (name) throws(SystemCallError) in
+                        try blobs.rename(pending, to: name, in: blobs)
+                    }
+                } catch {
+                    try? blobs.unlink(pending)
+                    throw error
+                }
+            }
         }
     }
 

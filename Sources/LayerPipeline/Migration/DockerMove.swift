@@ -11,13 +11,7 @@ package final class DockerMove: Sendable {
     private let root: PathBytes
     private let from: DriverName
     private let to: DriverName
-    /// Databases that a running daemon has locked. Held until the end, so that none starts meanwhile.
-    private let locks: [LockedFile]
-
-    private final class LockedFile: Sendable {
-        let file: OwnedDescriptor
-        init(_ file: consuming OwnedDescriptor) { self.file = file }
-    }
+    private let locks: DockerLocks
 
     /// Looks whether the records can be moved, before anything is written.
     ///
@@ -32,11 +26,7 @@ package final class DockerMove: Sendable {
         self.root = root
         self.from = from
         self.to = to
-        var locks: [LockedFile] = []
-        for name in ["volumes/metadata.db", "network/files/local-kv.db"] {
-            if let lock = try Self.lock(root, name) { locks.append(lock) }
-        }
-        self.locks = locks
+        locks = try DockerLocks(root, "move Docker's records")
         guard try Self.isDirectory(images(from)) else {
             throw LayerError(
                 .notFound, "move Docker's records", path: images(from),
@@ -166,22 +156,6 @@ package final class DockerMove: Sendable {
                 try parent.rename(name, to: target, in: parent, exclusive: true)
             }
         }
-    }
-
-    /// Locks a database of the daemon's; nil where it has none of that name.
-    private static func lock(_ root: PathBytes, _ name: String) throws(LayerError) -> LockedFile? {
-        let path = root.appending(name)
-        let opened = try attempt("open", path) { () throws(SystemCallError) -> LockedFile? in
-            guard let file = try path.openRegular() else { return nil }
-            return LockedFile(file)
-        }
-        guard let held = opened else { return nil }
-        guard try attempt("lock", path, { () throws(SystemCallError) in try held.file.tryLock(.exclusive) }) else {
-            throw LayerError(
-                .inUse, "move Docker's records", path: path, cause: .reason("Docker's daemon is running on them"),
-                hint: "stop it first: systemctl stop docker.socket docker.service")
-        }
-        return held
     }
 
     private static func metadata(_ path: PathBytes) throws(LayerError) -> EntryMetadata? {

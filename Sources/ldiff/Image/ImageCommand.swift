@@ -10,8 +10,11 @@ import PlainJSON
 struct ImageCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "image",
-        abstract: "Looks into images: OCI layouts and archives, and what docker save writes.",
-        subcommands: [ImageListCommand.self, ImageInspectCommand.self])
+        abstract: "Looks into images, unpacks and packs them: OCI layouts and archives, and what docker save writes.",
+        subcommands: [
+            ImageListCommand.self, ImageInspectCommand.self, ImageUnpackCommand.self, ImagePackCommand.self,
+            ImageRebaseCommand.self,
+        ])
 }
 
 /// The image that is looked at: flags of the verbs that read one.
@@ -30,6 +33,32 @@ struct ImageSourceArguments: ParsableArguments {
         _ = standard.relinquish()
         guard let copy else { throw LayerError(.notFound, "read", path: path, cause: .reason("it is closed")) }
         return try ImageArchive.open(descriptor: copy, displayPath: path, cancel: cancel)
+    }
+}
+
+/// Which image of several: flags of the verbs that take one.
+struct ImageSelectionArguments: ParsableArguments {
+    @Option(help: ArgumentHelp("Which image: a name, a tag, or the beginning of a digest.", valueName: "name"))
+    var ref: String?
+
+    @Option(help: ArgumentHelp("What it must run on; else what runs here best.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @Option(help: ArgumentHelp("The digest that its manifest or configuration must have.", valueName: "sha256:..."))
+    var expectDigest: DigestArgument?
+
+    static func platform(_ text: String) throws -> Platform {
+        guard let parsed = Platform(parsing: text) else {
+            throw ValidationError("\(text) is no platform: write OS/ARCHITECTURE[/VARIANT]")
+        }
+        return parsed
+    }
+
+    /// The image that is meant.
+    func image(in archive: ImageArchive) throws -> LayerImage {
+        var selection = ImageSelection(reference: ref, digest: expectDigest?.digest)
+        if let platform { selection.platform = try Self.platform(platform) }
+        return try archive.image(selection)
     }
 }
 
@@ -97,14 +126,7 @@ struct ImageInspectCommand: ParsableCommand {
 
     @OptionGroup var source: ImageSourceArguments
 
-    @Option(help: ArgumentHelp("Which image: a name, a tag, or the beginning of a digest.", valueName: "name"))
-    var ref: String?
-
-    @Option(help: ArgumentHelp("What it must run on; else what runs here best.", valueName: "os/arch[/variant]"))
-    var platform: String?
-
-    @Option(help: ArgumentHelp("The digest that its manifest or configuration must have.", valueName: "sha256:..."))
-    var expectDigest: DigestArgument?
+    @OptionGroup var which: ImageSelectionArguments
 
     @Flag(help: "Read the layers, and compare their digests and DiffIDs.")
     var check = false
@@ -114,19 +136,12 @@ struct ImageInspectCommand: ParsableCommand {
     func run() throws {
         let interruption = Interruption()
         Interrupts.watch(interruption)
-        var selection = ImageSelection(reference: ref, digest: expectDigest?.digest)
-        if let platform {
-            guard let parsed = Platform(parsing: platform) else {
-                throw ValidationError("\(platform) is no platform: write OS/ARCHITECTURE[/VARIANT]")
-            }
-            selection.platform = parsed
-        }
-        let image = try source.open(interruption.flag).image(selection)
-        if check {
-            for layer in image.layers { try layer.verify(cancel: interruption.flag) }
-        }
+        let image = try which.image(in: try source.open(interruption.flag))
         if !global.quiet {
             for warning in image.warnings { Console.error("ldiff: warning: " + RawArguments.oneLine(warning) + "\n") }
+        }
+        if check {
+            for layer in image.layers { try layer.verify(cancel: interruption.flag) }
         }
         let output = try OutputFile.standardOutput()
         try output.writeText(global.json ? json(image).text + "\n" : text(image))

@@ -1,0 +1,45 @@
+import Synchronization
+
+/// Programs of Debian that read and write images, fetched the first time.
+package enum ImageTools {
+    private static let folder = Mutex<String?>(nil)
+
+    /// Runs `skopeo`, `umoci` or `podman`, which must succeed.
+    @discardableResult
+    package static func run(_ program: String, _ words: [String], in directory: String) throws -> String {
+        let policy = directory + "/policy.json"
+        try writeFile(policy, Array(#"{"default":[{"type":"insecureAcceptAnything"}]}"#.utf8))
+        var command = [try programs() + "/" + program]
+        switch program {
+        case "skopeo": command += ["--policy", policy, "--tmpdir", directory]
+        case "podman":
+            command += [
+                "--root", directory + "/podman", "--runroot", directory + "/podman-run", "--storage-driver", "vfs",
+                "--events-backend", "file", "--cgroup-manager", "cgroupfs",
+            ]
+        default: break
+        }
+        var all = words
+        if program == "podman", words.first == "load" { all += ["--signature-policy", policy] }
+        let result = try runProgram(
+            ["/usr/bin/env", "-C", directory, "HOME=" + directory, "TMPDIR=" + directory] + command + all)
+        guard result.status == 0 else {
+            throw TestFailure("\(program) \(words.joined(separator: " ")): \(result.errors)")
+        }
+        return String(decoding: result.output, as: UTF8.self)
+    }
+
+    private static func programs() throws -> String {
+        try folder.withLock { known in
+            if let known { return known }
+            let script =
+                #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
+                .joined(separator: "/") + "/scripts/fetch-image-tools"
+            let result = try runProgram([script])
+            guard result.status == 0 else { throw TestFailure("\(script): \(result.errors)") }
+            let found = String(decoding: result.output, as: UTF8.self).trimmed + "/run"
+            known = found
+            return found
+        }
+    }
+}
