@@ -7,11 +7,14 @@
 @_exported public import enum LayerModel.DriverName
 @_exported public import struct LayerModel.IDMap
 @_exported public import enum LayerModel.IOMode
+@_exported public import struct LayerModel.LayerEntry
 @_exported public import struct LayerModel.LayerError
+@_exported public import struct LayerModel.LayerFilter
 @_exported public import struct LayerModel.LayerID
 @_exported public import enum LayerModel.LayerKitVersion
 @_exported public import enum LayerModel.LayerProfile
 @_exported public import struct LayerModel.PathBytes
+@_exported public import struct LayerModel.PathPattern
 @_exported public import struct LayerModel.StaticCallName
 @_exported public import struct LayerModel.SystemCallError
 @_exported public import struct LayerModel.WhiteoutDialect

@@ -31,6 +31,8 @@ public struct LayerWriteOptions: Sendable {
     public var gidMap = IDMap.identity
     /// Leave out, and count, what may not be read, instead of failing.
     public var skipsUnreadable = false
+    /// Which paths the layer holds; nil for all.
+    public var filter: LayerFilter?
     /// Latest time of an entry, in seconds since 1970 (SOURCE_DATE_EPOCH), for the profile `containerd`.
     public var sourceDateEpoch: Int64?
     /// Where the layer's tar-split metadata goes, from which `LayerTree.assembleLayer` rebuilds the tar; a file or descriptor.
@@ -70,6 +72,9 @@ public struct LayerApplyOptions: Sendable {
     public var gidMap = IDMap.identity
     /// Attributes and owners that cannot be set are warnings only, as for a user who is not root.
     public var bestEffort = false
+    /// Which entries of the layer are applied; nil for all. Digests are those of the whole layer all the same; with `tarSplit`
+    /// it is an error.
+    public var filter: LayerFilter?
     /// The most bytes that all files together may have, holes included; nil for no limit.
     public var maxBytes: UInt64?
     /// Wait until all of it is on the disk. A store has a setting of its own.
@@ -88,6 +93,7 @@ public struct LayerApplyOptions: Sendable {
         options.apply.uidMap = uidMap
         options.apply.gidMap = gidMap
         options.apply.bestEffort = bestEffort
+        options.apply.filter = filter
         options.apply.maxBytes = maxBytes
         options.apply.sync = syncs ? .syncfs : .none
         options.apply.workers = control.workers
@@ -105,6 +111,8 @@ public struct LayerApplyOptions: Sendable {
 public struct LayerLookOptions: Sendable {
     /// Whose rules say what has changed.
     public var profile = LayerProfile.full
+    /// Which paths are looked at; nil for all.
+    public var filter: LayerFilter?
     /// Leave out, and count, what may not be read, instead of failing.
     public var skipsUnreadable = false
     /// With how many threads and by which calls; how far it is; how to stop it.

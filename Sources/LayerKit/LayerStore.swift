@@ -132,7 +132,8 @@ public struct StoredLayer: Sendable {
         let layer = StoreLayer(id, since: try base(ancestor), in: store.reader)
         let control = options.control
         return try writing(
-            StoreProducer(layer, control.interruption.flag, control.beginWriting()), to: output, options)
+            StoreProducer(layer, control.interruption.flag, control.beginWriting(), options.filter), to: output, options
+        )
     }
 
     /// The names that differ from `ancestor`; without one, from its own parent.
@@ -184,6 +185,7 @@ public struct StoredLayer: Sendable {
         var difference = DifferenceOptions()
         difference.diff.profile = options.profile
         difference.diff.skipUnreadable = options.skipsUnreadable
+        difference.filter = options.filter
         difference.cancel = options.control.interruption.flag
         difference.progress = options.control.beginWriting()
         return difference

@@ -32,14 +32,14 @@ public struct LayerTree: Sendable {
     public func writeLayer(to output: LayerOutput, options: LayerWriteOptions = LayerWriteOptions())
         throws(LayerError) -> LayerDescriptor
     {
-        try writing(source(options.control, counting: options.control.beginWriting()), to: output, options)
+        try writing(source(options.control, options.filter), to: output, options)
     }
 
     /// The names that differ from what lies below.
     public func changes(options: LayerLookOptions = LayerLookOptions()) throws(LayerError) -> LayerChanges {
         var changes = LayerChanges()
         let report = try LayerDifference.changes(
-            source(options.control, counting: options.control.beginWriting()), profile: options.profile,
+            source(options.control, options.filter), profile: options.profile,
             skipUnreadable: options.skipsUnreadable
         ) { (kind, path) in changes.append(kind, path) }
         try options.control.interruption.flag.check()
@@ -52,7 +52,7 @@ public struct LayerTree: Sendable {
     public func size(options: LayerLookOptions = LayerLookOptions()) throws(LayerError) -> LayerSize {
         LayerSize(
             try LayerDifference.size(
-                source(options.control, counting: options.control.beginWriting()),
+                source(options.control, options.filter), profile: options.profile,
                 skipUnreadable: options.skipsUnreadable))
     }
 
@@ -91,14 +91,15 @@ public struct LayerTree: Sendable {
             metadata.input, root: PathBytes(directory), to: file, interruption: control.interruption)
     }
 
-    private func source(_ control: LayerControl, counting progress: Progress) -> SourceOptions {
+    private func source(_ control: LayerControl, _ filter: LayerFilter?) -> SourceOptions {
         var source = SourceOptions(upper: PathBytes(directory))
         source.lowers = lowers.map { PathBytes($0) }
         source.dialect = dialect
         source.workers = control.workers
         source.io = control.io
         source.cancel = control.interruption.flag
-        source.progress = progress
+        source.progress = control.beginWriting()
+        source.filter = filter
         return source
     }
 }

@@ -15,9 +15,9 @@ package enum LayerDifference {
     }
 
     /// The size of the difference, in bytes by each way of counting.
-    package static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
+    package static func size(_ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false)
         throws(LayerError) -> SizeReport
     {
-        try DiffEngine.size(source, skipUnreadable: skipUnreadable)
+        try DiffEngine.size(source, profile: profile, skipUnreadable: skipUnreadable)
     }
 }

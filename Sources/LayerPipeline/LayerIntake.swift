@@ -14,6 +14,12 @@ struct LayerIntake {
     init(_ layer: OpenLayer, tarSplit: OutputFile?, options: LayerImportOptions) throws(LayerError) {
         self.layer = layer
         self.options = options
+        if tarSplit != nil, let filter = options.apply.filter, !filter.isEmpty {
+            throw LayerError(
+                .invalidArgument, "write tar-split metadata",
+                cause: .reason("they would name files that the filter leaves out, and no layer could be made of them"),
+                hint: "apply all of the layer, or do without the metadata")
+        }
         packing = try tarSplit.map { (output) throws(LayerError) in
             try ImportPacking(output, layer, cancel: options.interruption.flag)
         }

@@ -32,9 +32,11 @@ package enum StoreExport {
     /// The id maps are the store's. Throws `notFound` for an unknown layer, and what `LayerExport.write` throws.
     package static func write(
         _ layer: StoreLayer, to output: OutputFile, tarSplit: OutputFile? = nil,
-        options: LayerExportOptions = LayerExportOptions(), cancel: CancelFlag = CancelFlag(), progress: Progress? = nil
+        options: LayerExportOptions = LayerExportOptions(), filter: LayerFilter? = nil,
+        cancel: CancelFlag = CancelFlag(), progress: Progress? = nil
     ) throws(LayerError) -> LayerExportReport {
-        try LayerExport.write(layerOf: StoreProducer(layer, cancel, progress), to: output, tarSplit, options)
+        try LayerExport.write(
+            layerOf: StoreProducer(layer, cancel, progress, filter), to: output, tarSplit, options)
     }
 
     /// Writes the changes of `layer` to `output`, sorted by path bytes; see `LayerDifference.list`.
@@ -53,11 +55,15 @@ package enum StoreExport {
 /// A layer of a store on its way out.
 package struct StoreProducer: LayerProducer {
     let layer: StoreLayer
+    let filter: LayerFilter?
     package let cancel: CancelFlag
     let progress: Progress?
 
-    package init(_ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress? = nil) {
+    package init(
+        _ layer: StoreLayer, _ cancel: CancelFlag, _ progress: Progress? = nil, _ filter: LayerFilter? = nil
+    ) {
         self.layer = layer
+        self.filter = filter
         self.cancel = cancel
         self.progress = progress
     }
@@ -69,6 +75,7 @@ package struct StoreProducer: LayerProducer {
     {
         var difference = DifferenceOptions()
         difference.diff = options
+        difference.filter = filter
         difference.cancel = cancel
         difference.progress = progress
         return try layer.store.diff(layer.id, since: layer.parent, options: difference, into: &sink)

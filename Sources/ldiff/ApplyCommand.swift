@@ -22,8 +22,11 @@ struct ApplyCommand: ParsableCommand {
             reads it twice; a layer from a pipe is verified as it is unpacked, and on a mismatch (status 65) ROOT \
             holds a partly applied layer.
 
+            --include and --exclude take some paths of the layer only. Digests are those of the whole layer still.
+
             EXAMPLES:
               ldiff apply layer.tar.gz rootfs
+              ldiff apply layer.tar.gz licenses --include 'usr/share/doc/**/copyright'
               zcat layer.tar.gz | ldiff apply - rootfs
               ldiff apply layer.tar.zst rootfs --expect-digest sha256:9f86d0...
               ldiff apply layer.tar upper --dialect overlay --lower lower

@@ -54,6 +54,15 @@ struct IDRange: ExpressibleByArgument {
     }
 }
 
+/// A pattern for paths.
+struct PatternArgument: ExpressibleByArgument {
+    var pattern: PathPattern
+
+    init?(argument: String) {
+        do throws(LayerError) { pattern = try PathPattern(RawArguments.bytes(argument)) } catch { return nil }
+    }
+}
+
 /// A SHA-256 digest, `sha256:` and 64 hexadecimal digits.
 struct DigestArgument: ExpressibleByArgument {
     var digest: Digest

@@ -17,6 +17,7 @@ struct DiffCommand: ParsableCommand {
               ldiff diff rootfs -o layer.tar
               ldiff diff rootfs --compress zstd --level 9 --digest --json -o layer.tar.zst
               ldiff diff rootfs --compress zstd:chunked --annotations-out annotations.json -o layer.tar.zst
+              ldiff diff rootfs --exclude 'var/cache/**' --exclude '**/*.pyc' -o layer.tar
               ldiff diff new --lower old | ssh host ldiff apply - /srv/root
               ldiff diff upper --lower lower2 --lower lower1 --dialect overlay -o layer.tar
             """)

@@ -41,6 +41,13 @@ struct LayerInputArguments: ParsableArguments {
     @Flag(help: "Warn of owners and attributes that cannot be set, instead of ending.")
     var bestEffort = false
 
+    @OptionGroup var filter: FilterArguments
+
+    func validate() throws {
+        guard filter.filter != nil, tarSplit != nil else { return }
+        throw ValidationError("--tar-split is for whole layers, and --include and --exclude leave some of it out")
+    }
+
     /// Refuses to read a layer from a terminal.
     static func checkTerminal(_ layer: PathArgument) throws {
         guard layer.isDash, Console.isTerminal(STDIN_FILENO) else { return }
@@ -58,6 +65,7 @@ struct LayerInputArguments: ParsableArguments {
         options.apply.workers = global.workers
         options.apply.io = global.io
         options.apply.maxBytes = maxSize?.bytes
+        options.apply.filter = filter.filter
         options.apply.sparse = sparse
         options.apply.directoryAttributes = directoryAttributes
         options.apply.bestEffort = bestEffort

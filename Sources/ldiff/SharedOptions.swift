@@ -60,6 +60,7 @@ struct SourceArguments: ParsableArguments {
     var dialect: WhiteoutDialect.Name = .tree
 
     @OptionGroup var marks: MarkOptions
+    @OptionGroup var filter: FilterArguments
 
     @Flag(
         help: """
@@ -91,8 +92,31 @@ struct SourceArguments: ParsableArguments {
         source.ringWindow = global.ringWindow
         source.cancel = interruption.flag
         source.progress = progress
+        source.filter = filter.filter
         if comparesContents { source.contents = .always }
         return source
+    }
+}
+
+/// Which paths count.
+struct FilterArguments: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            Only paths that this pattern matches, with all below them and the directories above them; repeatable. A pattern \
+            is a whole path from the root, in which * and ? stand for bytes between slashes, ** for any directories.
+            """, valueName: "pattern"))
+    var include: [PatternArgument] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Without the paths that this pattern matches, and all below them; repeatable.", valueName: "pattern"))
+    var exclude: [PatternArgument] = []
+
+    /// Nil where all paths count.
+    var filter: LayerFilter? {
+        guard !include.isEmpty || !exclude.isEmpty else { return nil }
+        return LayerFilter(include: include.map(\.pattern), exclude: exclude.map(\.pattern))
     }
 }
 

@@ -6,19 +6,19 @@ private let flags: [(verb: String, flags: [String])] = [
         "diff",
         [
             "--lower", "--dialect", "-o", "--output", "--compress", "--level", "--profile", "--digest",
-            "--skip-unreadable", "--uid-map", "--gid-map",
+            "--skip-unreadable", "--uid-map", "--gid-map", "--include", "--exclude",
         ]
     ),
     (
         "apply",
         [
             "--dialect", "--lower", "--digest", "--expect-digest", "--expect-diff-id", "--max-size", "--uid-map",
-            "--gid-map", "--sparse", "--directory-attributes", "--best-effort",
+            "--gid-map", "--sparse", "--directory-attributes", "--best-effort", "--include", "--exclude",
         ]
     ),
     ("pack", ["-o", "--output", "--bottom", "--userxattr", "--expect-digest", "--expect-diff-id", "--best-effort"]),
-    ("mount-packed", ["--way", "--directio"]), ("changes", ["--lower", "--dialect", "-0"]),
-    ("size", ["--lower", "--dialect"]),
+    ("mount-packed", ["--way", "--directio"]), ("changes", ["--lower", "--dialect", "-0", "--include", "--exclude"]),
+    ("size", ["--lower", "--dialect", "--include", "--exclude"]),
     (
         "image unpack",
         [
@@ -44,16 +44,21 @@ private let layerFlags: [(operation: String, flags: [String])] = [
     ("mount", ["--read-only", "--mount-label"]), ("unmount", []),
     (
         "diff",
-        ["--parent", "--no-parent", "-o", "--compress", "--level", "--profile", "--digest", "--tar-split"]
+        [
+            "--parent", "--no-parent", "-o", "--compress", "--level", "--profile", "--digest", "--tar-split",
+            "--include",
+            "--exclude",
+        ]
     ),
     (
         "apply",
         [
             "--parent", "--digest", "--expect-digest", "--expect-diff-id", "--tar-split", "--max-size", "--sync",
-            "--sparse", "--directory-attributes", "--best-effort",
+            "--sparse", "--directory-attributes", "--best-effort", "--include", "--exclude",
         ]
     ),
-    ("changes", ["--parent", "--no-parent", "-0"]), ("size", ["--parent", "--no-parent"]), ("metadata", []),
+    ("changes", ["--parent", "--no-parent", "-0", "--include", "--exclude"]),
+    ("size", ["--parent", "--no-parent", "--include", "--exclude"]), ("metadata", []),
     ("status", []), ("cleanup", []), ("check", ["--repair"]),
     ("migrate", ["--from", "--from-home", "--from-opt", "--to", "--dry-run", "--sync", "--sparse"]),
 ]

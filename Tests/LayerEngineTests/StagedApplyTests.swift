@@ -85,7 +85,8 @@ import Testing
     func `random layers become the same whether they wait for each other or not`(dialect: WhiteoutDialect.Name) throws {
         try compare(dialect) { $0 }
         // And without the links, for which a layer has to be unpacked anew.
-        try compare(dialect) { pieces in pieces.filter { $0.type != UInt8(ascii: "1") && $0.type != UInt8(ascii: "2") } }
+        try compare(dialect) { pieces in pieces.filter { $0.type != UInt8(ascii: "1") && $0.type != UInt8(ascii: "2") }
+        }
     }
 
     private func compare(_ dialect: WhiteoutDialect.Name, _ change: ([TarPiece]) -> [TarPiece]) throws {
@@ -119,7 +120,10 @@ import Testing
     @Test(
         arguments: [
             // whiteouts that hide nothing, and directories made for them alone.
-            ("deletion: needless", [D("a"), F("a/f")], [W("a/.wh.f"), W("a/.wh.g"), W("b/c/.wh.d"), W("a/x/.wh.y")], true),
+            (
+                "deletion: needless", [D("a"), F("a/f")], [W("a/.wh.f"), W("a/.wh.g"), W("b/c/.wh.d"), W("a/x/.wh.y")],
+                true
+            ),
             ("deletion: and a file", [D("a")], [W("b/.wh.d"), F("b/e")], true),
             ("deletion: below opaque", [D("a"), F("a/b/c")], [D("a"), W("a/.wh..wh..opq"), W("a/b/.wh.c")], true),
             ("deletion: then a directory", [F("z")], [W(".wh.a"), D("a")], false),
@@ -127,7 +131,8 @@ import Testing
             ("deletion: over a file", [F("a")], [W("a/.wh.b")], false),
             // directories that the archive does not describe.
             (
-                "implied: owner, mode, time", [D("a", 0o2750).ids(3, 4).time(77), D("a/b", 0o700).ids(5, 6)], [F("a/b/f")],
+                "implied: owner, mode, time", [D("a", 0o2750).ids(3, 4).time(77), D("a/b", 0o700).ids(5, 6)],
+                [F("a/b/f")],
                 true
             ),
             ("implied: attributes", [D("a").xattr("user.k", "v")], [F("a/f"), F("n/m/f")], true),

@@ -91,4 +91,49 @@ import Testing
         #expect(await failure { try LayerStore.read("/nonexistent/overlay2", driver: .overlay2) }?.code == .notFound)
         #expect(try store.layers() == [base])
     }
+
+    @Test("A filter means the same to all verbs, of trees and of layers, blocking and asynchronous")
+    func filters() async throws {
+        let place = try Place()
+        let tree = LayerTree(FilePath(place.folder.path).appending("tree"))
+        try Self.write("third", to: tree.directory.appending("c.d"))
+        let store = try LayerStore.open(place.home, driver: .overlay2)
+        let all = FilePath(place.folder.path).appending("all.tar")
+        try await tree.writeLayer(to: .file(all))
+        let filter = LayerFilter(include: ["?", "c*"], exclude: ["b"], admits: { $0.kind == .file && $0.size == 5 })
+        var (write, look, apply) = (LayerWriteOptions(), LayerLookOptions(), LayerApplyOptions())
+        (write.filter, look.filter, apply.filter) = (filter, filter, filter)
+
+        let (whole, cut) = (try LayerID("whole"), try LayerID("cut"))
+        let applied = try await store.apply(.file(all), as: cut, options: apply)
+        #expect(applied.entries == 2)
+        try await store.apply(.file(all), as: whole)
+        let (stored, small) = (try #require(store.layer(whole)), try #require(store.layer(cut)))
+        // Recorded sizes are of all that there is.
+        #expect(try await stored.size() == 15)
+        #expect(try await stored.size(options: look) == 10)
+        #expect(try await small.size() == 10)
+
+        let digest = try await tree.writeLayer(to: .file(place.layer), options: write).diffID
+        #expect(digest != nil)
+        #expect(try await stored.writeLayer(to: .file(place.layer), options: write).diffID == digest)
+        #expect(try await small.writeLayer(to: .file(place.layer)).diffID == digest)
+        for changes in [
+            try await tree.changes(options: look), try await stored.changes(options: look), try await small.changes(),
+            try blocking { try tree.changes(options: look) }, try blocking { try stored.changes(options: look) },
+        ] {
+            #expect(changes.map { "\($0.kind) \($0.path)" } == ["added /a", "added /c.d"])
+        }
+        #expect(try await tree.size(options: look).contentBytes == 10)
+        apply.tarSplit = .file(FilePath(place.folder.path).appending("metadata"))
+        let refusal = await failure {
+            try LayerTree(FilePath(place.folder.path).appending("target")).apply(.file(all), options: apply)
+        }
+        #expect(refusal?.code == .invalidArgument)
+        #expect(access(place.folder.path + "/target", F_OK) != 0)
+        #expect(access(place.folder.path + "/metadata", F_OK) != 0)
+    }
+
+    /// Asynchronous code gets the asynchronous forms otherwise.
+    private func blocking<Result>(_ body: () throws -> Result) throws -> Result { try body() }
 }

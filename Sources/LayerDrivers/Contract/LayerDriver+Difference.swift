@@ -7,6 +7,7 @@ extension LayerDriver {
     public func diffSize(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions()
     ) throws(LayerError) -> UInt64 {
+        guard options.countsAll else { return try sizeSource(of: id, since: parent).count(options).bytes }
         if let recorded = recordedSize(of: id, since: parent) { return recorded.byteCount }
         let source = try recordingSizeSource(of: id, since: parent)
         let (isNative, recording) = (source.isNative, source.recording)

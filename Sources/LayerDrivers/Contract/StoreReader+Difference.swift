@@ -5,11 +5,14 @@ public import LinuxIO
 /// How one of the four difference operations runs.
 public struct DifferenceOptions: Sendable {
     public var diff: DiffOptions
+    /// Which paths count; nil for all.
+    public var filter: LayerFilter?
     public var cancel: CancelFlag
     public var progress: Progress?
 
     public init() {
         diff = DiffOptions()
+        filter = nil
         cancel = CancelFlag()
         progress = nil
     }
@@ -24,8 +27,7 @@ extension StoreReader {
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions(), into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
         var source = try changeSource(of: id, since: parent)
-        source.trees.cancel = options.cancel
-        source.trees.progress = options.progress
+        source.take(options)
         var diff = options.diff
         diff.uidMap = configuration.uidMap
         diff.gidMap = configuration.gidMap
@@ -45,11 +47,11 @@ extension StoreReader {
         _ body: (ChangeKind, RawSpan) throws(LayerError) -> Void
     ) throws(LayerError) -> ChangesReport {
         var source = try changeSource(of: id, since: parent)
-        source.trees.cancel = options.cancel
-        source.trees.progress = options.progress
+        source.take(options)
         source.compareContents()
         let read = try ReadDirectories("list the changes", source.trees)
-        let report = try DiffEngine.changes(source.trees, skipUnreadable: options.diff.skipUnreadable, body)
+        let report = try DiffEngine.changes(
+            source.trees, profile: options.diff.profile, skipUnreadable: options.diff.skipUnreadable, body)
         try read.check()
         _ = consume source
         return report
@@ -62,18 +64,30 @@ extension StoreReader {
     public func diffSize(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions()
     ) throws(LayerError) -> UInt64 {
-        if let recorded = recordedSize(of: id, since: parent) { return recorded.byteCount }
+        if options.countsAll, let recorded = recordedSize(of: id, since: parent) { return recorded.byteCount }
         return try sizeSource(of: id, since: parent).count(options).bytes
     }
 }
 
+extension DifferenceOptions {
+    /// Whether what is counted is what the layer counts as: nothing is left out, and nobody else's rules are asked for.
+    var countsAll: Bool { (filter?.isEmpty ?? true) && diff.profile == .full }
+}
+
 extension ChangeSource {
-    /// Adds up the difference, and lets go of what was mounted for it.
-    consuming func count(_ options: DifferenceOptions) throws(LayerError) -> SizeReport {
+    /// Takes what the options say of the walk.
+    mutating func take(_ options: DifferenceOptions) {
         trees.cancel = options.cancel
         trees.progress = options.progress
+        trees.filter = options.filter
+    }
+
+    /// Adds up the difference, and lets go of what was mounted for it.
+    consuming func count(_ options: DifferenceOptions) throws(LayerError) -> SizeReport {
+        take(options)
         let read = try ReadDirectories("measure the layer", trees)
-        let report = try DiffEngine.size(trees, skipUnreadable: options.diff.skipUnreadable)
+        let report = try DiffEngine.size(
+            trees, profile: options.diff.profile, skipUnreadable: options.diff.skipUnreadable)
         try read.check()
         _ = consume self
         return report

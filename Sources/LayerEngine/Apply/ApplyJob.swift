@@ -11,11 +11,13 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
     private var links: HardLinks<Target>
     private var previous = PreviousDirectory()
     private var archiveName = ArchiveName()
+    private var selection: EntrySelection?
 
     init(_ target: Target) {
         self.target = target
         paths = PathFinder(target)
         links = HardLinks(target, paths)
+        selection = EntrySelection(target.options)
     }
 
     private var tree: ApplyTree { target.tree }
@@ -35,6 +37,7 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
     mutating func carryOutHeader(of entry: borrowing TarDecoder) throws(LayerError) -> FileTarget? {
         let fields = entry.fields
         log.entryOffset = entry.entryOffset
+        if selection != nil, try !isSelected(entry) { return nil }
         log.report.entries += 1
         log.report.size &+= UInt64(max(fields.size, 0))
         guard fields.type != TarType.gnuVolume, fields.type != TarType.paxGlobal else { return nil }
@@ -75,6 +78,12 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
             return true
         }
         return entry.fields.type == TarType.directory && patterns.mayLead(cleaned.bytes.rawBytes)
+    }
+
+    @inline(never)
+    private mutating func isSelected(_ entry: borrowing TarDecoder) throws(LayerError) -> Bool {
+        let log = log
+        return try selection?.takes(entry, log) ?? true
     }
 
     /// An entry for the root: ignored, unless the caller wants its metadata.

@@ -56,6 +56,8 @@ public struct ApplyOptions: Sendable {
     /// The most bytes that may follow the archive's end in the stream.
     public var maxTrailingBytes: UInt64
     public var sync: SyncPolicy
+    /// Which entries count; nil for all.
+    public var filter: LayerFilter?
     public var cancel: CancelFlag
     public var progress: Progress?
 
@@ -86,11 +88,11 @@ public struct ApplyOptions: Sendable {
 
 /// What an apply did.
 public struct ApplyReport: Sendable {
-    /// Entries of the archive, whiteouts and ignored ones included.
+    /// Entries of the archive, whiteouts and ignored ones included, but not what a filter left out.
     public var entries = 0
     /// Of these the ones that `patterns` mean, marks aside.
     public var chosenEntries = 0
-    /// Sum of the sizes in all headers.
+    /// Sum of the sizes in their headers.
     public var size: UInt64 = 0
     /// Bytes of the unpacked non-directories, each inode once.
     public var uniqueFileBytes: UInt64 = 0

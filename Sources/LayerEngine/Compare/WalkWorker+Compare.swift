@@ -96,11 +96,13 @@ extension WalkWorker {
             let name = scanned[index]
             if plan.needsMetadata { lookAhead(from: index, in: handle) }
             if name.flags.contains(.whiteout) { continue }
+            guard passes(name.name, .unknown, in: directory) else { continue }
             if try leavesOut(name.name, directory) { continue }
             var entry = EntryRecord(name: name.name)
             entry.origin = name.origin
             entry.kind = name.kind
             if try isWhiteoutOrGone(&entry, handle, marks, directory) { continue }
+            guard admits(entry, in: directory) else { continue }
             if entry.kind == .directory {
                 entry.directory = try addDirectory(
                     directory, name: name.name, entry: batch.nextIndex,
@@ -151,6 +153,7 @@ extension WalkWorker {
             {
                 continue
             }
+            guard passes(name.name, .unknown, in: directory) else { continue }
             if try leavesOut(name.name, directory) { continue }
             var entry = EntryRecord(name: name.name)
             entry.origin = name.origin
@@ -171,20 +174,26 @@ extension WalkWorker {
                 guard base != nil else { continue }
                 entry = EntryRecord(name: name.name)
                 entry.change = .deleted
+                guard admits(entry, in: directory) else { continue }
             } else if let base {
+                guard passes(name.name, metadata.kind, in: directory) else { continue }
                 let kinds = (base.metadata.kind == .directory, metadata.kind == .directory)
                 let same = try isUnchanged(
                     base.metadata, metadata, base.parent, name.origin, name.name, directory)
                 entry.change = same ? .unmodified : .modified
+                if same, kinds != (true, true), !(plan.equality.keepsUnmodifiedLinks && metadata.linkCount > 1) {
+                    continue
+                }
+                guard admits(entry, in: directory) else { continue }
                 if metadata.kind == .socket, base.metadata.kind != .socket { entry.flags.insert(.replaces) }
                 if kinds == (true, true) {
                     let below = try childStack(of: record.base, name.name, directory)
                     entry.directory = try addDirectory(
                         directory, name: name.name, entry: batch.nextIndex,
                         upper: try physicalChild(name.origin, name.name), rest: below, base: below)
-                } else if same, !(plan.equality.keepsUnmodifiedLinks && metadata.linkCount > 1) {
-                    continue
                 }
+            } else if !admits(entry, in: directory) {
+                continue
             }
             if entry.kind == .directory, entry.directory == noIndex, entry.change != .deleted {
                 entry.directory = try addDirectory(

@@ -107,10 +107,11 @@ extension WalkWorker {
                     ? -1
                     : compareNames(scanned[new], scannedBase[old], names)
             if order > 0 {
-                if try !leavesOut(scannedBase[old].name, directory) {
-                    var entry = EntryRecord(name: scannedBase[old].name)
+                let name = scannedBase[old].name
+                if passes(name, .unknown, in: directory), try !leavesOut(name, directory) {
+                    var entry = EntryRecord(name: name)
                     entry.change = .deleted
-                    batch.append(entry)
+                    if admits(entry, in: directory) { batch.append(entry) }
                 }
                 old += 1
             } else if order < 0 {
@@ -141,6 +142,7 @@ extension WalkWorker {
     private mutating func added(
         _ name: ScannedName, _ directory: UInt32, _ record: DirectoryRecord, _ batch: inout EntryBatch
     ) throws(LayerError) {
+        guard passes(name.name, .unknown, in: directory) else { return }
         if try leavesOut(name.name, directory) { return }
         var entry = EntryRecord(name: name.name)
         entry.origin = name.origin
@@ -152,6 +154,7 @@ extension WalkWorker {
             if try leavesOut(metadata, name.name, directory) { return }
             entry.take(metadata)
         }
+        guard admits(entry, in: directory) else { return }
         if entry.kind == .directory {
             entry.directory = try addNewSide(name, directory, record, base: .empty, batch.nextIndex)
         }
@@ -176,6 +179,7 @@ extension WalkWorker {
         if sameDevice, old.inode == new.inode, !plan.equality.keepsUnmodifiedLinks || new.kind == .directory { return }
         if new.kind != .directory, isSameDirectory(old.origin, new.origin) { return }
         if let changed = plan.changedInodes, old.inode == new.inode, !changed.contains(new.inode) { return }
+        guard passes(new.name, .unknown, in: directory) else { return }
         guard let newData = try look(atPhysical: new.origin, new.name, directory) else {
             return try noteVanished(directory, new.name)
         }
@@ -185,6 +189,7 @@ extension WalkWorker {
         var entry = EntryRecord(name: new.name)
         entry.origin = new.origin
         entry.take(newData)
+        guard passes(new.name, newData.kind, in: directory) else { return }
         let same = try isUnchanged(oldData, newData, old.origin, new.origin, new.name, directory)
         entry.change = same ? .unmodified : .modified
         if !same || newData.kind == .directory, try leavesOut(new.name, directory) { return }
@@ -192,8 +197,11 @@ extension WalkWorker {
             guard !oldData.isWhiteoutDevice else { return }
             entry = EntryRecord(name: new.name)
             entry.change = .deleted
-            return batch.append(entry)
+            if admits(entry, in: directory) { batch.append(entry) }
+            return
         }
+        if same, newData.kind != .directory, !(plan.equality.keepsUnmodifiedLinks && newData.linkCount > 1) { return }
+        guard admits(entry, in: directory) else { return }
         if newData.kind == .socket, oldData.kind != .socket { entry.flags.insert(.replaces) }
         if newData.kind == .directory {
             var base = StackRange.empty
@@ -205,8 +213,6 @@ extension WalkWorker {
                     : try childStack(of: record.base, new.name, directory)
             }
             entry.directory = try addNewSide(new, directory, record, base: base, batch.nextIndex)
-        } else if same, !(plan.equality.keepsUnmodifiedLinks && newData.linkCount > 1) {
-            return
         }
         batch.append(entry)
     }

@@ -116,14 +116,14 @@ public enum DiffEngine {
     /// Adds up the size of the difference.
     ///
     /// Of an upper directory, or of a tree without a lower one, everything counts, as in Docker's overlay2; of two
-    /// trees, what was added or modified.
-    public static func size(_ source: SourceOptions, skipUnreadable: Bool = false)
+    /// trees, what was added or modified, which `profile` decides.
+    public static func size(_ source: SourceOptions, profile: LayerProfile = .full, skipUnreadable: Bool = false)
         throws(LayerError) -> SizeReport
     {
         let comparesTrees = source.base != nil || source.dialect.name == .tree && !source.lowers.isEmpty
         var source = source
         if !comparesTrees { source.lowers = [] }
-        var equality = EqualityRule.full
+        var equality = ProfileRules(profile).equality
         equality.keepsUnmodifiedLinks = false
         if let contents = source.contents { equality.contents = contents }
         let walk = try WalkPlan(

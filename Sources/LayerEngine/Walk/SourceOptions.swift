@@ -34,6 +34,8 @@ public struct SourceOptions: Sendable {
     /// For two trees of which one is a later state of the other (a clone of its snapshot), so that equal inode numbers
     /// are one file's: the inodes that may differ, directories above them included. The rest is not looked at. Nil: all.
     public var changedInodes: Set<UInt64>?
+    /// Which paths count; nil for all.
+    public var filter: LayerFilter?
 
     public init(upper: PathBytes) {
         self.upper = upper

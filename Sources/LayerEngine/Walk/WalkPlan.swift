@@ -41,6 +41,9 @@ final class WalkPlan: Sendable {
     let ignoredAtTop: [PathBytes]
     let obeysOwnerOverrides: Bool
     let changedInodes: Set<UInt64>?
+    /// Which paths count, and whether not all do.
+    let filter: LayerFilter?
+    let isFiltered: Bool
     let store: TreeStore
     let roots: LayerRoots
     let stack = WorkStack()
@@ -68,6 +71,8 @@ final class WalkPlan: Sendable {
         ignoredAtTop = source.ignoredAtTop
         obeysOwnerOverrides = source.obeysOwnerOverrides
         changedInodes = source.changedInodes
+        isFiltered = source.filter.map { !$0.isEmpty } ?? false
+        filter = isFiltered ? source.filter : nil
         var readsContents = purpose == .export || purpose == .difference
         if case .never = equality.contents {} else { readsContents = true }
         roots = try LayerRoots(
@@ -124,7 +129,10 @@ final class WalkPlan: Sendable {
     }
 
     /// Whether every entry's inode is looked at, not only where a rule asks.
-    var needsMetadata: Bool { purpose == .export || purpose == .difference }
+    var needsMetadata: Bool { purpose == .export || purpose == .difference || asksOfEntries }
+
+    /// Whether a callback wants to see entries.
+    var asksOfEntries: Bool { isFiltered && filter?.admits != nil }
 
     /// Whether names that spell deletions are deletions; an export takes `.wh.` files as they are.
     var readsPrefixedWhiteouts: Bool {

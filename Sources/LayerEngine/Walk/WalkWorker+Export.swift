@@ -53,6 +53,7 @@ extension WalkWorker {
         for index in 0..<scanned.count {
             let name = scanned[index]
             lookAhead(from: index, in: handle)
+            guard passes(name.name, .unknown, in: directory) else { continue }
             guard let metadata = try look(at: name.name, name.origin, in: handle, directory) else { continue }
             if try leavesOut(name.name, directory) { continue }
             try noteIndexed(name.name, metadata, in: handle, directory)
@@ -75,6 +76,7 @@ extension WalkWorker {
             {
                 entry.flags.insert(.whiteout)
             }
+            guard admits(entry, in: directory) else { continue }
             let place = UInt32(first + count)
             if isMarker(name.name) { entry.standForMarker() }
             if entry.kind == .socket, try replacesLower(name.name, in: directory) { entry.flags.insert(.replaces) }
@@ -150,6 +152,7 @@ extension WalkWorker {
         var count = 0
         for index in 0..<scanned.count {
             let name = scanned[index]
+            guard passes(name.name, .unknown, in: directory) else { continue }
             guard let metadata = try look(atPhysical: name.origin, name.name, directory) else {
                 try noteVanished(directory, name.name)
                 continue
@@ -158,6 +161,7 @@ extension WalkWorker {
             var entry = EntryRecord(name: name.name)
             entry.take(metadata)
             entry.origin = name.origin
+            guard admits(entry, in: directory) else { continue }
             let place = UInt32(first + count)
             if entry.kind == .directory {
                 let inUpper = name.origin == record.upper

@@ -83,14 +83,17 @@ extension WalkWorker {
         do throws(SystemCallOrLayerError) {
             let ignored = record.parent == noIndex ? plan.ignoredAtTop : []
             try Self.sum(
-                handle, skips: plan.skipUnreadable, ignored, &reader, &nameWriter, &scanned, &tally, &ahead,
-                record.upper)
+                handle, skips: plan.skipUnreadable, ignored, keepsAll: plan.isFiltered, &reader, &nameWriter, &scanned,
+                &tally, &ahead, record.upper)
         } catch { throw unwrap(error, "add up directory", directory) }
         for index in 0..<scanned.count {
             let name = scanned[index]
-            if name.kind != .directory {
+            guard passes(name.name, .unknown, in: directory) else { continue }
+            if name.kind != .directory || plan.asksOfEntries {
                 lookAhead(from: index, in: handle)
-                guard let metadata = try lookForSum(name.name, record.upper, in: handle, directory) else { continue }
+                guard let metadata = try lookForSum(name.name, record.upper, in: handle, directory),
+                    admits(metadata, called: name.name, in: directory)
+                else { continue }
                 if metadata.kind != .directory {
                     tally.sums.add(metadata)
                     continue
@@ -120,9 +123,9 @@ extension WalkWorker {
     /// Adds up the names of an open directory, and lists its subdirectories; and all names, from where a look at one waits for
     /// a disk, so that they are looked up many at a time.
     private static func sum(
-        _ handle: borrowing OwnedDescriptor, skips: Bool, _ ignored: [PathBytes], _ reader: inout DirectoryReader,
-        _ writer: inout NameWriter, _ later: inout [ScannedName], _ tally: inout WalkTally, _ ahead: inout LookAhead,
-        _ origin: UInt32
+        _ handle: borrowing OwnedDescriptor, skips: Bool, _ ignored: [PathBytes], keepsAll: Bool,
+        _ reader: inout DirectoryReader, _ writer: inout NameWriter, _ later: inout [ScannedName],
+        _ tally: inout WalkTally, _ ahead: inout LookAhead, _ origin: UInt32
     ) throws(SystemCallOrLayerError) {
         reader.restart()
         do throws(SystemCallError) { tally.sums.add(try handle.metadata()) } catch { throw .call(error) }
@@ -133,7 +136,7 @@ extension WalkWorker {
             guard let entry = next else { return }
             if !ignored.isEmpty, ignored.contains(PathBytes(reader.name(of: entry).copied())) { continue }
             var kind = entry.kind
-            if kind != .directory, !ahead.isOn {
+            if kind != .directory, !ahead.isOn, !keepsAll {
                 let found: EntryMetadata?
                 tally.io.stats += 1
                 do throws(SystemCallError) {

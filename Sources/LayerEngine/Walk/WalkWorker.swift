@@ -22,6 +22,10 @@ struct WalkWorker: ~Copyable {
     var aheadEnd = 0
     var aheadBaseEnd = 0
     var tally = WalkTally()
+    /// The path of a name that a filter is asked of; the directory that it stands in, and where its path ends.
+    var filterPath: [UInt8] = []
+    var filterDirectory = noIndex
+    var filterPrefix = 0
 
     init(_ plan: WalkPlan) {
         self.plan = plan

@@ -26,6 +26,7 @@ struct LayerDiffCommand: ParsableCommand {
 
     @OptionGroup var parent: ParentArguments
     @OptionGroup var target: LayerOutputArguments
+    @OptionGroup var filter: FilterArguments
 
     @Flag(help: "Leave out what cannot be read, and report how many; otherwise it is an error.")
     var skipUnreadable = false
@@ -46,8 +47,8 @@ struct LayerDiffCommand: ParsableCommand {
         let outputs = try target.open()
         let beside = try target.index.open()
         let written = try StoreExport.write(
-            layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, cancel: interruption.flag,
-            progress: progress)
+            layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, filter: filter.filter,
+            cancel: interruption.flag, progress: progress)
         bar?.stop()
         try LayerIndexArguments.write(written.index, beside)
         var report = Report(written, target, global, seconds: stopwatch.seconds)
@@ -138,6 +139,8 @@ struct LayerChangesCommand: ParsableCommand {
 
     @OptionGroup var parent: ParentArguments
 
+    @OptionGroup var filter: FilterArguments
+
     @Flag(name: [.customShort("0"), .customLong("null")], help: "Raw paths, each ended by a NUL instead of a newline.")
     var null = false
 
@@ -153,7 +156,7 @@ struct LayerChangesCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let job = StoreJob("changes", global, skipUnreadable: skipUnreadable)
+        let job = StoreJob("changes", global, filter, skipUnreadable: skipUnreadable)
         let layer = try parent.layer(id, in: try store.read(global), global)
         defer { job.stop() }
         let global = global
@@ -182,6 +185,7 @@ struct LayerSizeCommand: ParsableCommand {
     var id: LayerArgument
 
     @OptionGroup var parent: ParentArguments
+    @OptionGroup var filter: FilterArguments
 
     @Flag(help: "Leave out what cannot be read; otherwise it is an error.")
     var skipUnreadable = false
@@ -191,10 +195,10 @@ struct LayerSizeCommand: ParsableCommand {
 
     func run() throws {
         let stopwatch = Stopwatch()
-        let job = StoreJob("size", global, skipUnreadable: skipUnreadable)
+        let job = StoreJob("size", global, filter, skipUnreadable: skipUnreadable)
         let layer = try parent.layer(id, in: try store.read(global), global)
         defer { job.stop() }
-        let isRecorded = layer.store.recordedSize(of: layer.id, since: layer.parent) != nil
+        let isRecorded = filter.filter == nil && layer.store.recordedSize(of: layer.id, since: layer.parent) != nil
         let size = try layer.store.diffSize(layer.id, since: layer.parent, options: job.options)
         job.stop()
         let output = try OutputFile.standardOutput()
@@ -213,12 +217,13 @@ private final class StoreJob {
     var options = DifferenceOptions()
     private var bar: ProgressBar?
 
-    init(_ label: String, _ global: GlobalOptions, skipUnreadable: Bool) {
+    init(_ label: String, _ global: GlobalOptions, _ filter: FilterArguments, skipUnreadable: Bool) {
         let (interruption, progress) = (Interruption(), Progress())
         Interrupts.watch(interruption, patience: .takesBack)
         options.cancel = interruption.flag
         options.progress = progress
         options.diff.skipUnreadable = skipUnreadable
+        options.filter = filter.filter
         bar = ProgressBar.start(label, global, walking: progress)
     }
 
