@@ -1,3 +1,4 @@
+import Glibc
 package import LayerDrivers
 import LayerEngine
 import LayerFormats
@@ -196,6 +197,6 @@ package final class DockerRegister {
 }
 
 extension SystemCallError {
-    /// ENOENT, ENOTDIR.
-    fileprivate var isMissing: Bool { errno == 2 || errno == 20 }
+    /// Whether there is no such name.
+    fileprivate var isMissing: Bool { errno == ENOENT || errno == ENOTDIR }
 }
