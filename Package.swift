@@ -115,7 +115,7 @@ let package = Package(
             swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
         .target(
-            name: "LayerPipeline", dependencies: engine + ["LayerMounts", "LayerImages"],
+            name: "LayerPipeline", dependencies: engine + ["LayerMounts", "LayerImages", "LayerRules"],
             swiftSettings: engineSettings),
         // The face for other packages. Nothing of the house depends on it but its own tests and the C library.
         .target(

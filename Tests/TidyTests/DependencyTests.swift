@@ -14,7 +14,8 @@ private let mayImport: [String: Set<String>] = [
     "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
     "LayerImages": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
     "LayerPipeline": [
-        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerMounts",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerRules", "LayerEngine", "LayerPacking",
+        "LayerMounts",
         "LayerCompression", "LayerFormats", "LayerImages", "LayerDrivers", "Glibc", "Synchronization",
     ],
     "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],

@@ -68,8 +68,10 @@ public struct LayerIndex: Sendable {
         }
     }
 
-    private static func check(
-        _ digest: Digest, of file: borrowing OwnedDescriptor, _ place: IndexPlace
+    /// Compares the digest of compressed bytes, before any of them is inflated.
+    static func check(
+        _ digest: Digest, of file: borrowing OwnedDescriptor, _ place: IndexPlace,
+        _ what: String = "the table of contents"
     ) throws(LayerError) {
         var state = DigestState()
         var at = place.offset
@@ -82,7 +84,7 @@ public struct LayerIndex: Sendable {
         let found = state.finalize()
         guard found == digest else {
             throw LayerError(
-                .digestMismatch, "read the table of contents",
+                .digestMismatch, "read \(what)",
                 cause: .reason("it has the digest \(found), not \(digest)"))
         }
     }
