@@ -89,13 +89,13 @@ struct CompareCommand: ParsableCommand {
 
     private func compare(
         _ one: any ComparedSide, _ two: any ComparedSide, _ interruption: Interruption, _ progress: ImportProgress,
-        _ body: (EntryDifference) throws(LayerError) -> Void
+        _ body: (DifferingEntry) throws(LayerError) -> Void
     ) throws(LayerError) -> ComparisonReport {
         var options = ComparisonOptions()
         options.ignoring = ignore?.aspects ?? []
         options.comparesRoot = root
         options.exactTimes = exactTimes
-        return try LayerComparison.compare(
+        return try ComparisonRun.compare(
             one, two, options: options, interruption: interruption, progress: progress, body)
     }
 

@@ -23,7 +23,7 @@ struct DifferenceList {
         json.beginArray()
     }
 
-    mutating func add(_ difference: EntryDifference) throws(LayerError) {
+    mutating func add(_ difference: DifferingEntry) throws(LayerError) {
         if isJSON { write(difference) } else if !isQuiet { text += difference.line }
         if text.utf8.count + json.bytes.count > 64 << 10 { try flush() }
     }
@@ -58,7 +58,7 @@ struct DifferenceList {
         json.removeAll()
     }
 
-    private mutating func write(_ difference: EntryDifference) {
+    private mutating func write(_ difference: DifferingEntry) {
         json.beginLine()
         json.beginObject()
         json.name("path")
@@ -161,7 +161,7 @@ extension ComparedEntry {
     }
 }
 
-extension EntryDifference {
+extension DifferingEntry {
     fileprivate var change: String { first == nil ? "added" : second == nil ? "removed" : "changed" }
 
     /// The difference as a line for people.

@@ -12,7 +12,7 @@ import Testing
         _ first: [TarPiece], _ second: [TarPiece], _ options: ComparisonOptions = ComparisonOptions()
     ) throws -> [String] {
         var found: [String] = []
-        let report = try LayerComparison.compare(
+        let report = try ComparisonRun.compare(
             try Self.side(first), try Self.side(second), options: options
         ) { (difference) throws(LayerError) in
             let letter = difference.first == nil ? "A" : difference.second == nil ? "D" : "C"
@@ -110,7 +110,7 @@ import Testing
             H("l", "d/b"),
         ]
         var paths: [PathBytes] = []
-        let report = try LayerComparison.compare(
+        let report = try ComparisonRun.compare(
             Merged(layers: layers), ComparedLayer(.foreign(MemoryInput(Tar.archive(flat))))
         ) { (difference) throws(LayerError) in paths.append(difference.path) }
         #expect(report.isEqual, "\(paths)")
@@ -140,7 +140,7 @@ import Testing
         }
         let cut = Array(Tar.archive([F("x", bytes: [UInt8](repeating: 1, count: 100_000))]).prefix(50_000))
         do throws(LayerError) {
-            try LayerComparison.compare(
+            try ComparisonRun.compare(
                 ComparedLayer(.foreign(MemoryInput(cut))), ComparedLayer(.file(PathBytes("/nowhere")))
             ) { (_) throws(LayerError) in }
             Issue.record("it was taken")

@@ -89,6 +89,25 @@ public struct LayerIndex: Sendable {
         }
     }
 
+    /// Where members of gzip begin, if the table of the layer says so; none for other layers, and where it cannot be read.
+    public static func memberStarts(_ file: borrowing OwnedDescriptor) -> [UInt64] {
+        guard let found = try? metadata(file), found.kind == .regular, found.size > 0 else { return [] }
+        let size = UInt64(found.size)
+        guard let tail = try? bytes(file, at: size - min(size, UInt64(IndexLocation.tailByteCount)), size) else {
+            return []
+        }
+        var limits = IndexLimits()
+        limits.tableBytes = 64 << 20
+        switch IndexLocation(tail: tail.rawBytes, size: size) {
+        case .gzip(let offset), .oldGzip(let offset):
+            guard let index = try? read(file, limits: limits) else { return [] }
+            var starts = index.table.pieces.map(\.offset)
+            starts.append(offset)
+            return starts
+        default: return []
+        }
+    }
+
     /// All bytes of a file that has at most so many.
     public static func wholeFile(_ file: borrowing OwnedDescriptor, limit: Int) throws(LayerError) -> [UInt8] {
         let size = try metadata(file).size

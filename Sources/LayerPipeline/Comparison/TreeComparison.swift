@@ -23,7 +23,7 @@ struct TreeComparison {
         self.cancel = cancel
     }
 
-    func run(_ body: (EntryDifference) throws(LayerError) -> Void) throws(LayerError) -> ComparisonReport {
+    func run(_ body: (DifferingEntry) throws(LayerError) -> Void) throws(LayerError) -> ComparisonReport {
         var report = ComparisonReport()
         report.entries = (first.entries, second.entries)
         let names = ignored.contains(.links) ? FirstNames() : firstNames()
@@ -54,14 +54,14 @@ struct TreeComparison {
 
     private func compare(
         _ node: UInt32, _ names: FirstNames, _ report: inout ComparisonReport,
-        _ body: (EntryDifference) throws(LayerError) -> Void
+        _ body: (DifferingEntry) throws(LayerError) -> Void
     ) throws(LayerError) {
         let found = (one: shown(node, in: first), two: shown(node, in: second))
         guard found.one != nil || found.two != nil, !forest.isBookkeeping(node) else { return }
         guard let one = found.one, let two = found.two else {
             if found.one == nil { report.added += 1 } else { report.removed += 1 }
             try body(
-                EntryDifference(
+                DifferingEntry(
                     path: forest.path(node), first: found.one.map { entry($0, first, nil) },
                     second: found.two.map { entry($0, second, nil) }, aspects: []))
             return
@@ -73,7 +73,7 @@ struct TreeComparison {
         guard !aspects.isEmpty else { return }
         report.changed += 1
         try body(
-            EntryDifference(
+            DifferingEntry(
                 path: forest.path(node), first: entry(one, first, leaders.0),
                 second: entry(two, second, leaders.1), aspects: aspects))
     }

@@ -95,7 +95,7 @@ package struct ComparisonReport: Sendable {
 }
 
 /// Compares layers and trees as the trees that they make, whatever the order of their entries.
-package enum LayerComparison {
+package enum ComparisonRun {
     /// Reads both sides at the same time and calls `body` for each path under which they differ, directories before what is in
     /// them, names sorted by their bytes.
     ///
@@ -105,7 +105,7 @@ package enum LayerComparison {
         _ first: some ComparedSide, _ second: some ComparedSide, options: ComparisonOptions = ComparisonOptions(),
         interruption: Interruption = Interruption(),
         progress: ImportProgress = ImportProgress(),
-        _ body: (EntryDifference) throws(LayerError) -> Void
+        _ body: (DifferingEntry) throws(LayerError) -> Void
     ) throws(LayerError) -> ComparisonReport {
         let forest = try PathForest()
         let trees = (first: try ComparedTree(forest), second: try ComparedTree(forest))

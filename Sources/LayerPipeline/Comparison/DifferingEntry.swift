@@ -101,7 +101,7 @@ package struct ComparedEntry: Sendable, Equatable {
 }
 
 /// A path under which two trees differ.
-package struct EntryDifference: Sendable, Equatable {
+package struct DifferingEntry: Sendable, Equatable {
     package var path: PathBytes
     /// What the trees have there; nil where one has nothing.
     package var first: ComparedEntry?
