@@ -35,7 +35,7 @@ SECONDS ?= 60
 PROGRAM := .build/release/ldiff
 
 # python3 writes the manual pages.
-BUILD_PACKAGES := pkgconf chrpath python3 liburing-dev libarchive-dev libzstd-dev libisal-dev libattr1-dev libsqlite3-dev
+BUILD_PACKAGES := pkgconf chrpath python3 liburing-dev libarchive-dev libzstd-dev libisal-dev zlib1g-dev libattr1-dev libsqlite3-dev
 # What the demonstration and the measurements run beside ldiff.
 RUN_PACKAGES := python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.

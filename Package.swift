@@ -79,6 +79,7 @@ let package = Package(
         systemLibrary("CArchive", pkgConfig: "libarchive", apt: "libarchive-dev"),
         systemLibrary("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         systemLibrary("CISAL", pkgConfig: "libisal", apt: "libisal-dev"),
+        systemLibrary("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         systemLibrary("CAttr", pkgConfig: "libattr", apt: "libattr1-dev"),
         .target(name: "CLinux", cSettings: [.define("LDIFF_FAULTS", .when(configuration: .debug))]),
 
@@ -102,7 +103,7 @@ let package = Package(
         .target(
             name: "LayerCompression",
             dependencies: [
-                "LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive",
+                "LayerModel", "LinuxIO", "CZstd", "CISAL", "CZlib", "CArchive",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: engineSettings),
@@ -115,7 +116,7 @@ let package = Package(
             swiftSettings: engineSettings),
         // Layers out and in: what the library, the command and both daemons do is done here.
         .target(
-            name: "LayerPipeline", dependencies: engine + ["LayerMounts", "LayerImages"],
+            name: "LayerPipeline", dependencies: engine + ["LayerMounts", "LayerImages", "LayerRules"],
             swiftSettings: engineSettings),
         // The face for other packages. Nothing of the house depends on it but its own tests and the C library.
         .target(

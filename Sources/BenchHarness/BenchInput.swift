@@ -90,6 +90,27 @@ final class BenchInput {
         }
     }
 
+    /// The layer in a form that can be read in parts, and its annotations.
+    func indexedLayer() throws(BenchFailure) -> (layer: String, annotations: String) {
+        let tree = tree
+        let folder = try derived(".chunked") { path throws(BenchFailure) in
+            try TextFile.makeDirectories(path)
+            let words = ["diff", tree, "-o", path + "/layer", "--profile", "docker20", "--quiet", "--require-index"]
+            let index = ["--compress", "zstd:chunked", "--annotations-out", path + "/annotations.json"]
+            _ = try Pipeline([BenchProbe.program] + words + index).run()
+        }
+        return (folder + "/layer", folder + "/annotations.json")
+    }
+
+    /// A layer of the tree with five differences, and the paths that differ.
+    func changedLayer() throws(BenchFailure) -> (layer: String, paths: [String]) {
+        let (tree, paths) = try changedTree()
+        let layer = try derived(".changed.tar") { path throws(BenchFailure) in
+            _ = try Pipeline([BenchProbe.program, "diff", tree, "-o", path, "--profile", "docker20", "--quiet"]).run()
+        }
+        return (layer, paths)
+    }
+
     private func compress(_ plain: String, to path: String, with program: [String]) throws(BenchFailure) {
         let file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         guard file >= 0 else { throw BenchFailure(.cannotWrite, "create \(path): \(errorText(errno))") }

@@ -13,6 +13,10 @@ package enum BenchJob: String, CaseIterable, Sendable {
     case applyZstd = "apply-zst"
     case diffGzip = "diff-gz"
     case diffZstd = "diff-zst"
+    case chunked
+    case partial
+    case partialNew = "partial-new"
+    case compare
     case copy
     case copyCold = "copy-cold"
     case copyWithin = "copy-within"
@@ -37,6 +41,10 @@ package enum BenchJob: String, CaseIterable, Sendable {
         case .applyZstd: "ApplyDiff of a zstd layer"
         case .diffGzip: "Diff to gzip"
         case .diffZstd: "Diff to zstd, level 3"
+        case .chunked: "Diff to zstd:chunked, a layer that can be read in parts"
+        case .partial: "ApplyDiff in parts: every file is there already"
+        case .partialNew: "ApplyDiff in parts: nothing is there yet"
+        case .compare: "Comparison of two layers with five differences"
         case .copy: "Copy of a tree into another file system"
         case .copyCold: "Copy of a tree with a cold cache into another file system"
         case .copyWithin: "Copy of a tree within a file system"
@@ -53,7 +61,9 @@ package enum BenchJob: String, CaseIterable, Sendable {
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
         switch self {
-        case .apply, .applyCold, .applyGzip, .applyZstd, .copy, .copyCold, .copyWithin, .image: true
+        case .apply, .applyCold, .applyGzip, .applyZstd, .partial, .partialNew, .compare, .copy, .copyCold, .copyWithin,
+            .image:
+            true
         default: false
         }
     }

@@ -3,6 +3,7 @@ import Glibc
 /// A program that ldiff is compared with, as `--against` names it.
 package enum PeerName: String, CaseIterable, Sendable {
     case tar, bsdtar, pigz, igzip, zstd, rsync, cp, du
+    case diffoscope
     case containersStorage = "containers-storage"
     case docker = "peer-docker"
     case containerd = "peer-containerd"

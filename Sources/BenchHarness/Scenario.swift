@@ -140,6 +140,13 @@ struct ScenarioBuilder {
         case .applyZstd: return [scenario(try applyZstd())]
         case .diffGzip: return [scenario(diffGzip())]
         case .diffZstd: return [scenario(try diffZstd())]
+        case .chunked: return [scenario(chunked())]
+        case .partial: return [scenario(try partial(reusing: true))]
+        case .partialNew: return [scenario(try partial(reusing: false))]
+        case .compare:
+            var compared = scenario(try compare())
+            compared.targetFactor = 2
+            return [compared]
         case .copy, .copyCold: return [scenario(copy())]
         case .copyWithin:
             var within = scenario(copyWithin())

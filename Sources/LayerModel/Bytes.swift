@@ -75,6 +75,23 @@ public func bytes(_ value: RawSpan, equal text: StaticString) -> Bool {
     value.byteCount == text.utf8CodeUnitCount && bytes(value, startWith: text)
 }
 
+extension OutputRawSpan {
+    /// Appends all of `bytes`, for which there must be room.
+    @_lifetime(self: copy self)
+    public mutating func append(copying bytes: RawSpan) {
+        precondition(bytes.byteCount <= freeCapacity)
+        // Reason: the room was checked, and both buffers are used during the calls only.
+        unsafe withUnsafeMutableBytes { (target, count) in
+            unsafe bytes.withUnsafeBytes { source in
+                if let first = source.baseAddress, let base = target.baseAddress {
+                    unsafe base.advanced(by: count).copyMemory(from: first, byteCount: source.count)
+                }
+            }
+            count += bytes.byteCount
+        }
+    }
+}
+
 extension RawSpan {
     /// A copy as an array; for errors and other rare places.
     public func copied() -> [UInt8] {

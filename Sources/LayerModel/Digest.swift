@@ -1,9 +1,9 @@
 /// A SHA-256 digest, the only kind that names layers here.
-public struct Digest: Sendable, Hashable, CustomStringConvertible {
+public struct Digest: Sendable, Hashable, BitwiseCopyable, CustomStringConvertible {
     /// The 32 bytes as four numbers, most significant byte first.
     private let words: InlineWords
 
-    private struct InlineWords: Sendable, Hashable {
+    private struct InlineWords: Sendable, Hashable, BitwiseCopyable {
         var a: UInt64 = 0
         var b: UInt64 = 0
         var c: UInt64 = 0

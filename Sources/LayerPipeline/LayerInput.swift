@@ -1,4 +1,5 @@
 package import LayerCompression
+import LayerFormats
 package import LayerModel
 import LinuxIO
 
@@ -33,7 +34,7 @@ final class OpenLayer {
         if case .foreign(let foreign) = input {
             bytes = .foreign(foreign)
             size = 0
-            start = nil
+            start = foreign is any RewindableInput ? 0 : nil
             return
         }
         let opened = try Self.open(input)
@@ -56,8 +57,13 @@ final class OpenLayer {
     func reader(format: LayerFormat? = nil, options: LayerReaderOptions) throws(LayerError) -> LayerReader {
         switch bytes {
         case .descriptor(let descriptor):
-            try LayerReader(descriptor: descriptor.descriptor.number, format: format, options: options)
-        case .foreign(let input): try LayerReader(input, format: format, options: options)
+            var told = options
+            // The table of eStargz says where its members begin, whether or not anybody would trust it otherwise.
+            if start == 0, format == nil || format == .gzip {
+                told.memberStarts = LayerIndex.memberStarts(descriptor.descriptor)
+            }
+            return try LayerReader(descriptor: descriptor.descriptor.number, format: format, options: told)
+        case .foreign(let input): return try LayerReader(input, format: format, options: options)
         }
     }
 
@@ -66,7 +72,8 @@ final class OpenLayer {
         case .standardInput: PathBytes("standard input")
         case .file(let path): path
         case .descriptor(let number): PathBytes("descriptor \(number)")
-        case .foreign: PathBytes("the layer's source")
+        case .foreign(let input):
+            (input as? any RewindableInput)?.displayPath ?? PathBytes("the layer's source")
         }
     }
 
@@ -94,7 +101,11 @@ final class OpenLayer {
 
     /// Goes back to the beginning of an input that can be read again.
     func rewind() throws(LayerError) {
-        guard let start, case .descriptor(let descriptor) = bytes else { return }
+        guard let start else { return }
+        guard case .descriptor(let descriptor) = bytes else {
+            if case .foreign(let input) = bytes { try (input as? any RewindableInput)?.rewind() }
+            return
+        }
         _ = try attempt("read", path) { () throws(SystemCallError) in try descriptor.descriptor.seek(start, .start) }
     }
 

@@ -81,6 +81,7 @@ struct LayerIntake {
         reader.maxTrailingBytes = options.apply.maxTrailingBytes
         reader.progress = options.progress.input
         reader.cancel = options.interruption.flag
+        reader.workers = options.apply.workers
         return reader
     }
 }

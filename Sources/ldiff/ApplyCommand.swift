@@ -24,12 +24,18 @@ struct ApplyCommand: ParsableCommand {
 
             --include and --exclude take some paths of the layer only. Digests are those of the whole layer still.
 
+            With --annotations a zstd:chunked layer is read in parts: its table of contents has the digest that the annotations \
+            say, files of --reuse directories are used where the layer has the same, pieces of files of the same name where \
+            those are equal, and the tar that comes of it must have the DiffID. What was reused and had changed is found \
+            out, and all is read then. What has no index that could be proved is read as a whole, with a warning.
+
             EXAMPLES:
               ldiff apply layer.tar.gz rootfs
               ldiff apply layer.tar.gz licenses --include 'usr/share/doc/**/copyright'
               zcat layer.tar.gz | ldiff apply - rootfs
               ldiff apply layer.tar.zst rootfs --expect-digest sha256:9f86d0...
               ldiff apply layer.tar upper --dialect overlay --lower lower
+              ldiff apply layer.tar.zst v2 --annotations a.json --reuse v1 --expect-diff-id sha256:9f86d0...
             """)
 
     @Argument(help: "The layer; - is standard input.", completion: .file())
@@ -49,6 +55,7 @@ struct ApplyCommand: ParsableCommand {
 
     @OptionGroup var marks: MarkOptions
     @OptionGroup var source: LayerInputArguments
+    @OptionGroup(title: "Reading in parts") var partial: PartialArguments
     @OptionGroup var maps: IDMapOptions
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
@@ -64,12 +71,14 @@ struct ApplyCommand: ParsableCommand {
         Interrupts.watch(options.interruption, patience: .takesBack)
         let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
-        let applied = try LayerImport.apply(
-            layer.input, to: root.path, tarSplit: try source.openTarSplit(), options: options)
+        let (applied, parts) = try partial.run(layer, options: options) { (input, options) throws(LayerError) in
+            try LayerImport.apply(input, to: root.path, tarSplit: try source.openTarSplit(), options: options)
+        }
         bar?.stop()
-        try Report(
-            applied.layer, applied.stream, size: applied.layer.size, global, seconds: stopwatch.seconds
-        ).write(global, layerOnOutput: false)
+        var report = Report(
+            applied.layer, applied.stream, size: applied.layer.size, global, seconds: stopwatch.seconds)
+        report.add(parts)
+        try report.write(global, layerOnOutput: false)
     }
 
     private func importOptions() -> LayerImportOptions {

@@ -3,6 +3,8 @@ import LayerModel
 /// The statuses of the command, named as sysexits.h does; the only place that knows which failure gives which.
 enum ExitStatus: Int32 {
     case done = 0
+    /// What was compared differs.
+    case different = 1
     case usage = 64
     case badData = 65
     case noInput = 66

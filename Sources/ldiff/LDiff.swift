@@ -19,6 +19,7 @@ struct LDiff: ParsableCommand {
 
             EXIT STATUS:
               0   done
+              1   compare: the two differ
               64  wrong usage
               65  the layer is malformed, hostile or does not match its digest
               66  an input is missing
@@ -31,12 +32,14 @@ struct LDiff: ParsableCommand {
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
             DiffCommand.self, ApplyCommand.self, PackCommand.self, MountPackedCommand.self, ChangesCommand.self,
-            SizeCommand.self, AssembleCommand.self, TocCommand.self, LayerCommand.self, ImageCommand.self,
+            SizeCommand.self, CompareCommand.self, AssembleCommand.self, TocCommand.self, LayerCommand.self,
+            ImageCommand.self,
             ConfigCommand.self, StatusCommand.self, BenchCommand.self, BenchProbeCommand.self,
         ])
 
     func run() throws {
-        throw ValidationError("a verb is missing: diff, apply, pack, changes, size, layer, image, assemble or toc")
+        throw ValidationError(
+            "a verb is missing: diff, apply, pack, changes, size, compare, layer, image, assemble or toc")
     }
 }
 

@@ -16,7 +16,9 @@ struct LayerOutputArguments: ParsableArguments {
     var compress: CompressionName = .none
 
     @Option(
-        help: ArgumentHelp("0 to 3 for gzip and estargz (standard 2), 1 to 19 for zstd (standard 3).", valueName: "n"))
+        help: ArgumentHelp(
+            "0 to 9 for gzip and estargz (standard 2; 4 and more are zlib's, dense and slow), 1 to 19 for zstd (standard 3).",
+            valueName: "n"))
     var level: Int?
 
     @OptionGroup var index: LayerIndexArguments

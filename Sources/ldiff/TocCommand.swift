@@ -41,7 +41,7 @@ struct TocCommand: ParsableCommand {
         let interruption = Interruption()
         Interrupts.watch(interruption)
         let file = try open(layer.path)
-        let said = try annotations.map { try readAnnotations($0.path) } ?? []
+        let said = try annotations.map { try AnnotationsFile.read($0.path) } ?? []
         do throws(LayerError) {
             let index = try LayerIndex.read(file, annotations: said)
             if check {
@@ -62,23 +62,6 @@ struct TocCommand: ParsableCommand {
             return try path.open(.readOnly)
         } catch {
             throw LayerError(error, "open", path: path)
-        }
-    }
-
-    private func readAnnotations(_ path: PathBytes) throws(LayerError) -> [IndexAnnotation] {
-        let text = try LayerIndex.wholeFile(try open(path), limit: 4 << 20)
-        do throws(JSONError) {
-            var reader = JSONReader(text.rawBytes, limits: JSONLimits(refusesRepeatedNames: true))
-            var found: [IndexAnnotation] = []
-            try reader.beginObject()
-            while try reader.nextMember() {
-                let name = reader.memberName.string
-                found.append(IndexAnnotation(name, try reader.string().string))
-            }
-            try reader.end()
-            return found
-        } catch {
-            throw LayerError(error, .corruptLayer, "read the annotations", path: path)
         }
     }
 

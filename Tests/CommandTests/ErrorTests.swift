@@ -21,7 +21,7 @@ private let usageFailures = [
     Failure("$L diff t -o x --bogus", 64, "usage: Unknown option '--bogus'"),
     Failure("$L diff t -o x --compress lzma", 64, "usage: The value 'lzma' is invalid"),
     Failure("$L diff t -o x --level 3", 64, "--level needs --compress"),
-    Failure("$L diff t -o x --compress gzip --level 4", 64, "--level takes 0 to 3"),
+    Failure("$L diff t -o x --compress gzip --level 10", 64, "--level takes 0 to 9"),
     Failure("$L diff t -o x --compress zstd --level 20", 64, "--level takes 1 to 19"),
     Failure("$L diff t -o x --profile podman", 64, "'podman' is invalid"),
     Failure("$L diff t -o x --dialect zfs", 64, "'zfs' is invalid"),

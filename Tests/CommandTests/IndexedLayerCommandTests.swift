@@ -80,7 +80,7 @@ import Testing
     @Test(arguments: [
         "--annotations-out a", "--require-index --compress gzip", "--compress zstd:chunked --toc x",
         "--compress estargz --chunk-size 0", "--compress estargz --chunk-size 5M", "--compress zstd:chunked --level 20",
-        "--compress estargz --level 4",
+        "--compress estargz --level 10",
     ])
     func `flags that make no sense are usage errors`(flags: String) throws {
         let scratch = try Scratch()

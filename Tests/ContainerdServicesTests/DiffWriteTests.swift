@@ -66,6 +66,36 @@ import Testing
         #expect(rig.containerd[\.ingests].isEmpty)
     }
 
+    @Test(arguments: [("zstd:chunked", "+zstd"), ("estargz", "+gzip"), ("estargz", "+zstd"), ("other", "+gzip")])
+    func `a layer of which parts can be read alone is written where a label asks for it`(
+        wanted: String, suffix: String
+    ) async throws {
+        let rig = try DiffRig()
+        let (active, parent) = try makeChanged(rig)
+        let diff = try await rig.run {
+            try await $0.diff(
+                parent, active, DiffClient.tar + suffix, labels: ["io.github.ldiff.compression": wanted])
+        }
+        let blob = try #require(rig.containerd.blob(diff.digest))
+        #expect(diff.mediaType == DiffClient.tar + suffix)
+        let tar = try filtered(suffix == "+zstd" ? "zstd" : "gzip", "-dc", input: blob.bytes)
+        #expect(blob.labels["containerd.io/uncompressed"] == Digest.of(tar.rawBytes).description)
+        let names = try entries(tar).map { $0.prefix { $0 != " " } }
+        switch (wanted, suffix) {
+        case ("zstd:chunked", _):
+            #expect(diff.annotations.count == 3)
+            #expect(diff.annotations.keys.allSatisfy { $0.hasPrefix("io.github.containers.zstd-chunked.") })
+            #expect(try entries(tar).sorted() == changes.sorted())
+        case ("estargz", "+gzip"):
+            #expect(diff.annotations["containerd.io/snapshot/stargz/toc.digest"]?.hasPrefix("sha256:") == true)
+            #expect(names.contains("stargz.index.json") && names.contains(".no.prefetch.landmark"))
+        default:
+            #expect(diff.annotations.isEmpty)
+            #expect(try entries(tar).sorted() == changes.sorted())
+        }
+        for (key, value) in diff.annotations { #expect(blob.labels[key] == value) }
+    }
+
     /// Hundreds of them would make each collection of garbage slower, and keep what nobody wants.
     @Test func `a lease of its own is given back when the client has had its time`() async throws {
         let rig = try DiffRig()

@@ -10,11 +10,14 @@ private let mayImport: [String: Set<String>] = [
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "LayerRules", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
-    "LayerCompression": ["LayerModel", "LinuxIO", "CZstd", "CISAL", "CArchive", "Crypto", "Glibc", "Synchronization"],
+    "LayerCompression": [
+        "LayerModel", "LinuxIO", "CZstd", "CISAL", "CZlib", "CArchive", "Crypto", "Glibc", "Synchronization",
+    ],
     "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
     "LayerImages": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
     "LayerPipeline": [
-        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerEngine", "LayerPacking", "LayerMounts",
+        "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerRules", "LayerEngine", "LayerPacking",
+        "LayerMounts",
         "LayerCompression", "LayerFormats", "LayerImages", "LayerDrivers", "Glibc", "Synchronization",
     ],
     "EngineParts": ["LayerModel", "LinuxIO", "TarCodec", "LayerEngine", "LayerCompression", "Glibc"],

@@ -2,6 +2,7 @@ import ContainerdAPI
 import DaemonSupport
 import GRPCCore
 import LayerCompression
+import LayerFormats
 import LayerModel
 import LayerPipeline
 import LinuxIO
@@ -129,12 +130,16 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let reference = message.ref.isEmpty ? "ldiff-diff-\(UniqueName.next())" : message.ref
         let epoch = message.hasSourceDateEpoch ? message.sourceDateEpoch.seconds : nil
         let production = LayerProduction(
-            left: left, right: right, format: target.format, sourceDateEpoch: epoch,
+            left: left, right: right, format: target.format,
+            indexed: LayerMediaType.indexed(message.labels, target.format), sourceDateEpoch: epoch,
             mountDirectory: options.workDirectory, workers: options.workers)
         let (layer, written) = try await job("Diff", operation, context) { [self] in
             try await produce(production, hint, reference, lease: request.lease, labels: message.labels)
         }
         metrics.sent(Int(clamping: layer.outputBytes))
+        if let obstacle = layer.index?.obstacle {
+            logger.warning("diff \(written.digest): it has no index: \(obstacle)")
+        }
         for warning in layer.layer.warnings { logger.warning("diff \(written.digest): \(warning)") }
         return ServerResponse(
             message: .with {
@@ -142,6 +147,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
                     $0.mediaType = target.mediaType
                     $0.digest = written.digest
                     $0.size = written.byteCount
+                    $0.annotations = layer.annotations
                 }
             })
     }
@@ -169,6 +175,8 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
                     guard let digest = layer.outputDigest, let diffID = layer.diffID else {
                         preconditionFailure("digests were asked for")
                     }
+                    // Who pushes the blob finds them there, too.
+                    labels.merge(layer.annotations) { _, ours in ours }
                     if production.format != .none { labels[BlobWriter.uncompressedLabel] = diffID.description }
                     return BlobWriter.Ending(
                         digest: digest.description, byteCount: Int64(clamping: layer.outputBytes), labels: labels)
@@ -217,6 +225,13 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
                 throw status
             }
         }
+    }
+}
+
+extension LayerExportReport {
+    /// What its descriptor is to say of its index.
+    fileprivate var annotations: [String: String] {
+        Dictionary((index?.annotations ?? []).map { ($0.key, $0.value) }) { one, _ in one }
     }
 }
 

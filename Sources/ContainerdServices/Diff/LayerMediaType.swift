@@ -1,4 +1,5 @@
 import LayerCompression
+import LayerFormats
 
 /// The media types of layers: what a differ reads and writes.
 struct LayerMediaType: Sendable, Equatable {
@@ -32,6 +33,15 @@ struct LayerMediaType: Sendable, Equatable {
             oci.flatMap { [$0 + "+gzip", $0 + "+zstd"] } + docker + docker.flatMap { [$0 + ".gzip", $0 + ".zstd"] }
         return Set(types.map { Array($0.utf8) })
     }()
+
+    /// The label of a request that asks for a layer of which parts can be read alone: such layers have no types of their own.
+    static let indexLabel = "io.github.ldiff.compression"
+
+    /// What the labels of a request ask for, where that is a layer in `format`; nil for an ordinary one.
+    static func indexed(_ labels: [String: String], _ format: LayerFormat) -> IndexedFormat? {
+        guard let wanted = labels[indexLabel].flatMap(IndexedFormat.init), wanted.plain == format else { return nil }
+        return wanted
+    }
 
     /// What a layer is written as; nil where that is not ours.
     ///

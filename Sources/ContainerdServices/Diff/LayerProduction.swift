@@ -1,5 +1,6 @@
 import LayerCompression
 import LayerEngine
+import LayerFormats
 import LayerModel
 import LayerMounts
 import LayerPipeline
@@ -11,6 +12,8 @@ struct LayerProduction: Sendable {
     var right: [MountSpec]
     /// `none`, `gzip` or `zstd`.
     var format: LayerFormat
+    /// A layer of which parts can be read alone, where that was asked for.
+    var indexed: IndexedFormat?
     /// Latest time of an entry, in seconds since 1970.
     var sourceDateEpoch: Int64?
     /// Where mounts are made when there is no other way.
@@ -69,6 +72,7 @@ struct LayerProduction: Sendable {
     private func write(_ source: SourceOptions, into queue: PieceQueue) throws(LayerError) -> LayerExportReport {
         var options = LayerExportOptions()
         options.compression = format
+        options.indexed = indexed.map { IndexedLayerOptions($0) }
         options.digests = true
         options.diff.profile = .containerd
         options.diff.sourceDateEpoch = sourceDateEpoch

@@ -10,6 +10,15 @@ public protocol ForeignInput: Sendable {
     func read(into buffer: inout OutputRawSpan) throws(LayerError)
 }
 
+/// The same that can begin anew, for what is proved before it is unpacked.
+public protocol RewindableInput: ForeignInput {
+    /// What errors call it.
+    var displayPath: PathBytes { get }
+
+    /// Goes back to the beginning. Nobody reads meanwhile.
+    func rewind() throws(LayerError)
+}
+
 /// Where the bytes of a layer come from.
 enum InputBytes {
     /// A descriptor that somebody else keeps open.
@@ -34,6 +43,9 @@ final class CompressedInput: @unchecked Sendable {
     private(set) var digest: DigestState?
 
     private let source: InputBytes
+    /// Bytes that were taken and are to come once more, before all others; counted and hashed already.
+    private var returned: [Slab] = []
+    private var hasEnded = false
     /// Whether reading can wait for somebody: pipes, sockets, terminals.
     private let mayBlock: Bool
     private let stop: CancelFlag
@@ -109,8 +121,34 @@ final class CompressedInput: @unchecked Sendable {
         while try refill() {}
     }
 
+    /// Has bytes that were taken come once more, and after them what is buffered.
+    func putBack(_ slabs: [Slab]) {
+        let buffer = buffer
+        let rest = Slab(capacity: max(buffer.count, 1))
+        rest.append(buffer.bytes)
+        buffer.start = buffer.end
+        hasEnded = isAtEnd
+        isAtEnd = false
+        returned = (slabs + [rest]).filter { $0.count > 0 } + returned
+    }
+
+    /// Hands out what was put back; false where there is nothing of it.
+    private func takeReturned(into slab: Slab, limit: Int) -> Bool {
+        guard let first = returned.first else { return false }
+        let count = min(first.count, limit)
+        slab.append(first.span(first.start..<first.start + count))
+        first.start += count
+        if first.count == 0 { returned.removeFirst() }
+        return true
+    }
+
     /// One read of at most `limit` bytes behind the valid bytes of `slab`.
     private func readMore(into slab: Slab, limit: Int) throws(LayerError) {
+        if takeReturned(into: slab, limit: limit) { return }
+        if hasEnded {
+            isAtEnd = true
+            return
+        }
         let begin = slab.end
         let count: Int
         switch source {

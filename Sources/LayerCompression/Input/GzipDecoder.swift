@@ -28,6 +28,9 @@ struct GzipDecoder: StreamDecoder, ~Copyable {
         unsafe state.deallocate()
     }
 
+    /// Says that members came before those that it will see.
+    mutating func goOn() { memberCount = 1 }
+
     mutating func fill(_ slab: Slab, from input: CompressedInput) throws(LayerError) {
         while slab.end < slab.capacity {
             switch phase {

@@ -16,6 +16,11 @@ public struct LayerReaderOptions: Sendable {
     public var maxTrailingBytes: UInt64?
     /// Raised by the number of bytes read from the descriptor, for progress displays.
     public var progress: ByteCounter?
+    /// Where members of gzip are supposed to begin, in order: what lies between is inflated on several threads. Wrong ones cost
+    /// time only.
+    public var memberStarts: [UInt64] = []
+    /// Threads that inflate where a stream has parts that can be inflated alone; nil means one a core.
+    public var workers: Int?
     /// Stops the reader from another thread; `next` then throws `cancelled`.
     public var cancel: CancelFlag?
 

@@ -70,9 +70,14 @@ final class ReaderPipeline: Sendable {
         case .none:
             byteCount = try run(PlainDecoder(), input)
         case .gzip:
-            byteCount = try run(GzipDecoder(), input)
+            if options.memberStarts.isEmpty {
+                byteCount = try run(GzipDecoder(), input)
+            } else {
+                let workers = WorkerPool(count: options.workers).count
+                byteCount = try run(GzipMembersDecoder(starts: options.memberStarts, workers: workers), input)
+            }
         case .zstd:
-            byteCount = try run(ZstdDecoder(), input)
+            byteCount = try run(ParallelZstdDecoder(workers: WorkerPool(count: options.workers).count), input)
         case .bzip2, .xz, .lz4:
             // An empty layer has no compressed form (A4).
             try input.buffer(atLeast: 1)

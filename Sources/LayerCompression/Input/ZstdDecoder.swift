@@ -37,6 +37,18 @@ struct ZstdDecoder: StreamDecoder, ~Copyable {
         }
     }
 
+    /// Fills the free end of `slab` with bytes of one frame only; true when it has ended.
+    mutating func fillFrame(_ slab: Slab, from input: CompressedInput) throws(LayerError) -> Bool {
+        while slab.end < slab.capacity {
+            var hasInput = input.buffer.count > 0
+            if !hasInput { hasInput = try input.refill() }
+            let produced = try decompress(slab, input)
+            if isBetweenFrames { return true }
+            guard hasInput || produced > 0 else { throw .truncatedStream(.zstd) }
+        }
+        return false
+    }
+
     /// One step; returns the number of bytes produced.
     private mutating func decompress(_ slab: Slab, _ input: CompressedInput) throws(LayerError) -> Int {
         let begin = slab.end

@@ -1,7 +1,7 @@
 import CISAL
 import LayerModel
 
-/// Deflates pieces of a stream one at a time, each ended on a byte boundary, with ISA-L.
+/// Deflates pieces of a stream one at a time, each ended on a byte boundary, with ISA-L, or zlib for the denser levels.
 ///
 /// The result depends only on the piece, the 32 KiB before it and the level, so pieces can be deflated on any
 /// thread and simply put one after the other. One thread at a time; the memory is reused from piece to piece.
@@ -13,9 +13,12 @@ final class PieceDeflater {
     private let stream: UnsafeMutablePointer<isal_zstream>
     private let levelBuffer: UnsafeMutableRawPointer
     private let level: Int
+    private let dense: DenseDeflater?
 
-    /// Prepares for one of ISA-L's levels, 0 to 3.
-    init(level: Int) {
+    /// Prepares for one of ISA-L's levels, 0 to 3, or of zlib's, 4 to 9.
+    init(level wanted: Int) {
+        dense = wanted > GzipLevel.fastest.upperBound ? DenseDeflater(level: wanted) : nil
+        let level = dense == nil ? wanted : 0
         self.level = level
         let bufferSize = Self.levelBufferSize(level)
         // Reason: both are owned by this object and freed once, in deinit; the stream is initialised below.
@@ -52,6 +55,16 @@ final class PieceDeflater {
     /// The `history` bytes in front of the piece's start are what the decompressor has seen before.
     func deflate(_ piece: Slab, _ range: Range<Int>, history: Int, into output: Slab) -> UInt32 {
         let begin = output.end
+        if let dense {
+            let room = min(Self.storedSize(range.count), output.capacity - begin)
+            if !dense.deflate(piece, range, history: history, into: output, room: room) {
+                Self.store(piece, range, into: output)
+            }
+            // Reason: ISA-L reads the range's bytes, during the call.
+            return unsafe piece.withUnsafeAddress(range) {
+                unsafe crc32_gzip_refl(0, $0.assumingMemoryBound(to: UInt8.self), UInt64(range.count))
+            }
+        }
         // Reason: the addresses stay inside the slabs, whose only holder is this call; the counts given to ISA-L
         // are those of the valid bytes, and of the free bytes of the output.
         return unsafe piece.withUnsafeAddress(range.lowerBound - history..<range.upperBound) { input in

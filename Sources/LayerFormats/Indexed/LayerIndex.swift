@@ -68,8 +68,10 @@ public struct LayerIndex: Sendable {
         }
     }
 
-    private static func check(
-        _ digest: Digest, of file: borrowing OwnedDescriptor, _ place: IndexPlace
+    /// Compares the digest of compressed bytes, before any of them is inflated.
+    static func check(
+        _ digest: Digest, of file: borrowing OwnedDescriptor, _ place: IndexPlace,
+        _ what: String = "the table of contents"
     ) throws(LayerError) {
         var state = DigestState()
         var at = place.offset
@@ -82,8 +84,27 @@ public struct LayerIndex: Sendable {
         let found = state.finalize()
         guard found == digest else {
             throw LayerError(
-                .digestMismatch, "read the table of contents",
+                .digestMismatch, "read \(what)",
                 cause: .reason("it has the digest \(found), not \(digest)"))
+        }
+    }
+
+    /// Where members of gzip begin, if the table of the layer says so; none for other layers, and where it cannot be read.
+    public static func memberStarts(_ file: borrowing OwnedDescriptor) -> [UInt64] {
+        guard let found = try? metadata(file), found.kind == .regular, found.size > 0 else { return [] }
+        let size = UInt64(found.size)
+        guard let tail = try? bytes(file, at: size - min(size, UInt64(IndexLocation.tailByteCount)), size) else {
+            return []
+        }
+        var limits = IndexLimits()
+        limits.tableBytes = 64 << 20
+        switch IndexLocation(tail: tail.rawBytes, size: size) {
+        case .gzip(let offset), .oldGzip(let offset):
+            guard let index = try? read(file, limits: limits) else { return [] }
+            var starts = index.table.pieces.map(\.offset)
+            starts.append(offset)
+            return starts
+        default: return []
         }
     }
 

@@ -2,6 +2,7 @@ import Glibc
 import LayerCompression
 public import LayerModel
 public import LinuxIO
+import Synchronization
 
 /// How `TarSplitAssembler` reads.
 public struct TarSplitAssemblerOptions: Sendable {
@@ -9,6 +10,8 @@ public struct TarSplitAssemblerOptions: Sendable {
     public var refusesDuplicates = false
     /// Stops the work.
     public var cancel: CancelFlag?
+    /// Counts files and their bytes.
+    public var progress: Progress?
 
     public init() {}
 }
@@ -31,6 +34,22 @@ public enum TarSplitAssembler {
     public static func assemble<Source: SlabSource & ~Copyable, Sink: ByteSink & ~Copyable>(
         _ metadata: inout Source, root: borrowing OwnedDescriptor, into sink: inout Sink,
         options: TarSplitAssemblerOptions = TarSplitAssemblerOptions()
+    ) throws(LayerError) -> TarSplitAssembly {
+        let report = try assemble(&metadata, into: &sink, options: options) { (name) throws(LayerError) in
+            try open(name, beneath: root)
+        }
+        try sink.finish()
+        return report
+    }
+
+    /// The same with files that `open` finds, and a sink that is not finished.
+    ///
+    /// With `differs`, a file that is not what it was ends nothing: it is named there, and the stream lacks bytes of it.
+    public static func assemble<Source: SlabSource & ~Copyable, Sink: ByteSink & ~Copyable>(
+        _ metadata: inout Source, into sink: inout Sink,
+        options: TarSplitAssemblerOptions = TarSplitAssemblerOptions(),
+        differs: ((LayerError) -> Void)? = nil,
+        open: ([UInt8]) throws(LayerError) -> OwnedDescriptor
     ) throws(LayerError) -> TarSplitAssembly {
         var lines = LineFeed()
         var object = TarSplitObject()
@@ -58,21 +77,39 @@ public enum TarSplitAssembler {
                 }
             }
             guard object.size > 0 else { continue }
-            try copy(object, root, buffer, into: &sink)
+            do throws(LayerError) {
+                try copy(object, buffer, into: &sink, options.cancel, open)
+            } catch {
+                guard let differs, error.code == .digestMismatch || error.code == .notFound || error.code == .io else {
+                    throw error
+                }
+                differs(error)
+            }
             result.bytes += UInt64(object.size)
+            options.progress?.entries.add(1, ordering: .relaxed)
+            options.progress?.bytes.add(UInt64(object.size), ordering: .relaxed)
         }
-        try sink.finish()
         return result
     }
 
     private static func copy<Sink: ByteSink & ~Copyable>(
-        _ object: borrowing TarSplitObject, _ root: borrowing OwnedDescriptor, _ buffer: Slab, into sink: inout Sink
+        _ object: borrowing TarSplitObject, _ buffer: Slab, into sink: inout Sink, _ cancel: CancelFlag?,
+        _ open: ([UInt8]) throws(LayerError) -> OwnedDescriptor
     ) throws(LayerError) {
         let path = PathBytes(object.name)
-        let file = try open(object.name, object.size, beneath: root, path)
+        guard !object.name.contains(0) else { throw damaged("a name has a NUL in it") }
+        let file = try open(object.name)
+        let metadata: EntryMetadata
+        do throws(SystemCallError) {
+            metadata = try file.metadata()
+        } catch {
+            throw LayerError(error, "open", path: path)
+        }
+        guard metadata.kind == .regular, metadata.size == object.size else { throw mismatch(path) }
         var checksum = PayloadChecksum()
         var left = object.size
         while left > 0 {
+            try cancel?.check("assemble")
             let count: Int
             do throws(SystemCallError) {
                 count = try file.read(into: buffer, 0..<Int(min(left, Int64(buffer.capacity))))
@@ -90,28 +127,25 @@ public enum TarSplitAssembler {
         guard object.payload.count == 8, checksum.value == expected else { throw mismatch(path) }
     }
 
-    /// Opens a regular file of the very size that the metadata says, see V31.
+    /// Opens what may be a regular file, see V31.
     private static func open(
-        _ name: [UInt8], _ size: Int64, beneath root: borrowing OwnedDescriptor, _ path: PathBytes
+        _ name: [UInt8], beneath root: borrowing OwnedDescriptor
     ) throws(LayerError) -> OwnedDescriptor {
-        guard !name.contains(0) else { throw damaged("a name has a NUL in it") }
         let terminated = name + [0]
         do throws(SystemCallError) {
-            let file = try root.open(
+            return try root.open(
                 NamePointer(terminated: terminated.rawBytes), OpenFlags.contents,
                 resolve: [.inRoot, .noMagicLinks])
-            let metadata = try file.metadata()
-            if metadata.kind == .regular, metadata.size == size { return file }
         } catch {
             // ELOOP: the last component is a symbolic link now.
-            if error.errno != ELOOP { throw LayerError(error, "open", path: path) }
+            if error.errno != ELOOP { throw LayerError(error, "open", path: PathBytes(name)) }
         }
-        throw mismatch(path)
+        throw mismatch(PathBytes(name))
     }
 
     private static func mismatch(_ path: PathBytes) -> LayerError {
         LayerError(
-            .digestMismatch, "assemble",
+            .digestMismatch, "assemble", path: path,
             cause: .reason("file integrity checksum failed for \"\(path)\""),
             hint: "the file is not what it was when the layer was unpacked")
     }

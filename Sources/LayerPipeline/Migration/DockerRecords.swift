@@ -9,6 +9,8 @@ import LinuxIO
 package struct DockerRecords: Sendable {
     /// The parent of each image layer that has one, by the store's ids.
     package let parents: [LayerID: LayerID]
+    /// The record of each layer, by the store's ids.
+    let directories: [LayerID: PathBytes]
 
     /// Reads the records of the store's driver below Docker's data directory; none where there are none.
     ///
@@ -41,7 +43,20 @@ package struct DockerRecords: Sendable {
             parents[id] = below
         }
         self.parents = parents
+        var directories: [LayerID: PathBytes] = [:]
+        for (name, id) in ids { directories[id] = records.appending(PathBytes(name)) }
+        self.directories = directories
     }
+
+    /// The digest that a layer's tar had, if Docker kept it, and how large the layer counts as.
+    func facts(_ record: PathBytes) throws(LayerError) -> (diffID: Digest?, size: UInt64) {
+        let diff = try Self.read(record.appending("diff")).map { String(decoding: $0, as: UTF8.self) }
+        let size = try Self.read(record.appending("size")).map { String(decoding: $0, as: UTF8.self) }
+        return (diff.flatMap { Digest(parsing: $0) }, size.flatMap { UInt64($0) } ?? 0)
+    }
+
+    /// A layer's tar-split metadata, if Docker kept them.
+    static func tarSplit(_ record: PathBytes) -> PathBytes { record.appending("tar-split.json.gz") }
 
     /// The names in a directory of Docker's, in no order; none where there is no such directory.
     static func names(in directory: PathBytes) throws(LayerError) -> [PathBytes] {

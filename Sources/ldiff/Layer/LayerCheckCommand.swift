@@ -17,10 +17,25 @@ struct LayerCheckCommand: ParsableCommand {
             Without --repair nothing is changed. Nothing that is complete, in use or somebody else's is ever removed. EXIT STATUS: 0 \
             nothing was found or all of it was repaired, 65 something is left.
 
+            --verify reads every file of the layers, several layers at a time, and names those that differ, a line each; \
+            status 65 then. Docker keeps the metadata in image/DRIVER/layerdb beside the store; layers without are told, and \
+            are no error. Owners, modes and attributes are not compared: ldiff compare does that, with a layer.
+
             EXAMPLES:
               ldiff layer check --home /srv/overlay2
               ldiff layer check --repair --json --home /var/lib/docker
+              ldiff layer check --verify --home /var/lib/docker/overlay2
             """)
+
+    @Argument(help: "With --verify: the layers; all that there are, if none is named.")
+    var ids: [LayerArgument] = []
+
+    @Flag(
+        help: """
+            Prove layers instead: the tar of each is rebuilt from its files and Docker's tar-split metadata, and must have \
+            the DiffID that Docker recorded.
+            """)
+    var verify = false
 
     @Flag(help: "Mend what can be mended.")
     var repair = false
@@ -28,7 +43,13 @@ struct LayerCheckCommand: ParsableCommand {
     @OptionGroup(title: "Store") var store: StoreArguments
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
+    func validate() throws {
+        if verify, repair { throw ValidationError("--verify and --repair exclude each other") }
+        if !verify, !ids.isEmpty { throw ValidationError("layers are named with --verify only") }
+    }
+
     func run() throws {
+        if verify { return try LayerVerifyJob(ids: ids, store: store, global: global).run() }
         let stopwatch = Stopwatch()
         let (findings, home) = try find()
         let left = findings.filter { $0.state != .repaired }

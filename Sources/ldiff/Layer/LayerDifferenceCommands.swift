@@ -86,11 +86,20 @@ struct LayerApplyCommand: ParsableCommand {
 
     @OptionGroup var source: LayerInputArguments
 
+    @OptionGroup(title: "Reading in parts") var partial: PartialArguments
+
+    @Flag(help: "With --annotations: use files of the store's other layers where the layer has the same.")
+    var reuseStore = false
+
     @Flag(help: "Wait until the layer is on disk (one syncfs).")
     var sync = false
 
     @OptionGroup(title: "Store") var store: StoreArguments
     @OptionGroup(title: "Global options") var global: GlobalOptions
+
+    func validate() throws {
+        if reuseStore, partial.annotations == nil { throw ValidationError("--reuse-store needs --annotations") }
+    }
 
     func run() throws {
         try LayerInputArguments.checkTerminal(layer)
@@ -101,14 +110,19 @@ struct LayerApplyCommand: ParsableCommand {
         let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
         let (id, parent) = try target(in: driver)
-        let applied = try StoreImport.apply(
-            layer.input, as: id, on: parent, in: driver, tarSplit: try source.openTarSplit(), options: options)
+        let here = reuseStore ? try StoreContents.directories(of: driver) : []
+        let (applied, parts) = try partial.run(layer, options: options, also: here) {
+            (input, options) throws(LayerError) in
+            try StoreImport.apply(
+                input, as: id, on: parent, in: driver, tarSplit: try source.openTarSplit(), options: options)
+        }
         bar?.stop()
         var report = Report(
             applied.layer, applied.stream, size: applied.size, global, seconds: stopwatch.seconds)
         report.json.add("id", id.description)
         if let parent { report.json.add("parent", parent.description) }
         report.json.add("created", applied.created)
+        report.add(parts)
         try report.write(global, layerOnOutput: false)
     }
 

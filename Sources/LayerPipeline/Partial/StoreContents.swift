@@ -1,0 +1,17 @@
+package import LayerDrivers
+import LayerEngine
+package import LayerModel
+
+/// Where a store's files lie.
+package enum StoreContents {
+    /// The directories of all layers that can be read without a mount.
+    package static func directories(of store: any StoreReader) throws(LayerError) -> [PathBytes] {
+        var directories: [PathBytes] = []
+        for id in try store.layers() {
+            // What a layer holds shows in the one directory that its differences to its parent are read from.
+            let source = try store.changeSource(of: id, since: try store.parent(of: id))
+            if source.isNative { directories.append(source.trees.upper) }
+        }
+        return directories
+    }
+}
