@@ -24,6 +24,14 @@ func systemLibrary(_ name: String, pkgConfig: String?, apt: String) -> Target {
     .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
+/// Traits that programs have always, and users of the library unless they say otherwise.
+let formats: Set<String> = ["Gzip", "Zstd", "OtherFormats"]
+
+/// A library for one of these.
+func format(_ library: String, _ trait: String) -> Target.Dependency {
+    .target(name: library, condition: .when(traits: [trait]))
+}
+
 /// A product of another package that only the daemons use: who does not ask for the trait Daemons fetches and builds none.
 func daemon(_ product: String, _ package: String) -> Target.Dependency {
     .product(name: product, package: package, condition: .when(traits: ["Daemons"]))
@@ -53,7 +61,13 @@ let package = Package(
         .library(name: "MallocCounter", type: .dynamic, targets: ["CMallocCounter"]),
     ],
     traits: [
-        .trait(name: "Daemons", description: "The programs for Docker and containerd: `swift build --traits Daemons`."),
+        .default(enabledTraits: formats),
+        .trait(name: "Gzip", description: "gzip, both ways, and tar-split metadata; needs ISA-L and zlib."),
+        .trait(name: "Zstd", description: "zstd, both ways; needs libzstd."),
+        .trait(name: "OtherFormats", description: "bzip2, xz and lz4 are read; needs libarchive."),
+        .trait(
+            name: "Daemons", description: "The programs for Docker and containerd: `swift build --traits Daemons`.",
+            enabledTraits: formats),
         .trait(name: "Foundation", description: "Reports of the library are Codable."),
     ],
     dependencies: [
@@ -81,6 +95,8 @@ let package = Package(
         systemLibrary("CISAL", pkgConfig: "libisal", apt: "libisal-dev"),
         systemLibrary("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         systemLibrary("CAttr", pkgConfig: "libattr", apt: "libattr1-dev"),
+        // Names only, for builds without one of these.
+        .target(name: "CAbsent"),
         .target(name: "CLinux", cSettings: [.define("LDIFF_FAULTS", .when(configuration: .debug))]),
 
         .target(name: "LayerModel", swiftSettings: engineSettings),
@@ -103,7 +119,8 @@ let package = Package(
         .target(
             name: "LayerCompression",
             dependencies: [
-                "LayerModel", "LinuxIO", "CZstd", "CISAL", "CZlib", "CArchive",
+                "LayerModel", "LinuxIO", "CAbsent", format("CZstd", "Zstd"), format("CISAL", "Gzip"), format("CZlib", "Gzip"),
+                format("CArchive", "OtherFormats"),
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: engineSettings),

@@ -9,6 +9,8 @@ let engineSettings: [SwiftSetting] = [
     .swiftLanguageMode(.v6), .enableExperimentalFeature("Lifetimes"),
     .enableUpcomingFeature("InternalImportsByDefault"), .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("ExistentialAny"),
+    // The traits of the package.
+    .define("Gzip"), .define("Zstd"), .define("OtherFormats"),
     // The fuzzers look inside.
     .unsafeFlags(["-enable-testing"]),
 ]

@@ -44,7 +44,9 @@ package final class ListeningSocket: Sendable {
         if let inherited = try activation?.take(name) {
             return ListeningSocket(path: inherited.path ?? path, descriptor: inherited.descriptor, isInherited: true)
         }
-        try makeDirectory(of: path)
+        if let (directory, _) = PathBytes(path).splitLast() {
+            try directory.makeDirectories("make the socket's directory")
+        }
         try removeStale(path)
         let descriptor = try UnixAddress.socket(SOCK_STREAM)
         do {
@@ -89,20 +91,6 @@ package final class ListeningSocket: Sendable {
         var status = stat()
         guard lstat(path, &status) == 0 else { return nil }
         return File(device: UInt(status.st_dev), inode: UInt(status.st_ino))
-    }
-
-    /// Makes what is missing of the directory: the last component for us alone.
-    private static func makeDirectory(of path: String) throws {
-        guard let cut = path.lastIndex(of: "/"), cut > path.startIndex else { return }
-        let directory = String(path[..<cut])
-        var status = stat()
-        if stat(directory, &status) == 0 { return }
-        guard errno == ENOENT else { throw failure("stat", "make the socket's directory", directory) }
-        try makeDirectory(of: directory)
-        let isTop = directory.lastIndex(of: "/") == directory.startIndex
-        guard mkdir(directory, isTop ? 0o755 : 0o700) == 0 || errno == EEXIST else {
-            throw failure("mkdir", "make the socket's directory", directory)
-        }
     }
 
     /// Removes a socket at which nobody listens any more.

@@ -9,6 +9,29 @@ public enum LayerFormat: Sendable, Equatable, CaseIterable {
     case xz
     case lz4
 
+    /// The trait of the package without which a build neither reads nor writes the format; nil where it is there always.
+    private var missingTrait: String? {
+        var missing: [LayerFormat: String] = [:]
+        #if !Gzip
+            missing[.gzip] = "Gzip"
+        #endif
+        #if !Zstd
+            missing[.zstd] = "Zstd"
+        #endif
+        #if !OtherFormats
+            for format in [LayerFormat.bzip2, .xz, .lz4] { missing[format] = "OtherFormats" }
+        #endif
+        return missing[self]
+    }
+
+    /// Throws `unsupported` where this build has not the library that the format needs. Whatever uses one asks this first.
+    func require(_ operation: StaticString) throws(LayerError) {
+        guard let trait = missingTrait else { return }
+        throw LayerError(
+            .unsupported, "\(operation)", cause: .reason("this build of the library has no \(name)"),
+            hint: "build the package ldiff with its trait \(trait)")
+    }
+
     /// The most bytes that `detect` looks at.
     public static let detectionLength = 10
 

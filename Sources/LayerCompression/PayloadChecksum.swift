@@ -1,4 +1,8 @@
-import CISAL
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
 
 /// The CRC-64 of ISO 3309 as Go computes it, which tar-split keeps of every file (T5).
 ///

@@ -31,6 +31,9 @@ public struct LayerFilter: Sendable {
     /// Whether everything counts.
     package var isEmpty: Bool { include.isEmpty && exclude.isEmpty && admits == nil }
 
+    /// Whether a pattern of `include` matches the path itself or a directory above it.
+    package func names(_ path: RawSpan) -> Bool { include.contains { $0.match(path) == .full } }
+
     /// Whether the patterns let a path without a leading slash pass. `mayLead`: something may lie below it, since it is a
     /// directory, or the deletion of what may have been one.
     package func passes(_ path: RawSpan, mayLead: Bool) -> Bool {

@@ -64,17 +64,8 @@ final class ImportRoot {
         let directory = try openParent(parent, path)
         return try attempt("create the root", path, as: .cannotCreate) { () throws(SystemCallError) in
             try name.withName { (name) throws(SystemCallError) in
-                try directory.makeDirectory(name, mode: mode)
-                do throws(SystemCallError) {
-                    let made = try directory.open(name, [.readOnly, .directory, .noFollow])
-                    // What its folder hands down would give everything made in it other modes.
-                    try made.dropAccessLists()
-                    try made.setMode(mode & ~ProcessState.currentUmask)
-                    return made
-                } catch {
-                    try? directory.removeDirectory(name)
-                    throw error
-                }
+                // What its folder hands down would give everything made in it other modes.
+                try directory.makeDirectory(name, exactly: mode & ~ProcessState.currentUmask)
             }
         }
     }

@@ -10,7 +10,7 @@ internal import LayerModel
 /// Costs two calls a component; a path that may not cross mounts costs three more.
 struct ComponentWalk {
     /// The directories walked through, the outermost first.
-    private var levels: [OpenedDirectory]
+    private var levels: [SharedDescriptor]
     /// What is still to be walked, the next component last.
     private var waiting: [[UInt8]] = []
     private var linksFollowed = 0
@@ -45,7 +45,7 @@ struct ComponentWalk {
 
     private init(_ root: borrowing OwnedDescriptor, _ resolve: ResolveFlags) throws(SystemCallError) {
         self.resolve = resolve
-        levels = [OpenedDirectory(try root.duplicate())]
+        levels = [SharedDescriptor(try root.duplicate())]
         mount = resolve.contains(.noCrossing) ? try Self.mount(of: root) : nil
     }
 
@@ -88,7 +88,7 @@ struct ComponentWalk {
 
     /// Goes into a component that others follow.
     private mutating func enter(_ name: PathBytes) throws(SystemCallError) {
-        let opened = OpenedDirectory(try look(at: name))
+        let opened = SharedDescriptor(try look(at: name))
         switch try opened.descriptor.metadata().kind {
         case .directory: levels.append(opened)
         case .symbolicLink: try follow(name)

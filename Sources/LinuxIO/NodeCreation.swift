@@ -18,6 +18,27 @@ extension OwnedDescriptor {
         try check(unsafe ldl_mkdirat(raw, name.address, mode), "mkdirat")
     }
 
+    /// Makes a directory with exactly this mode and owner, whatever the umask, and without the access lists that this directory
+    /// hands down; opened. What cannot be made so is not there. Throws EEXIST where something has the name.
+    public func makeDirectory(
+        _ name: borrowing NamePointer, exactly mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil
+    ) throws(SystemCallError) -> OwnedDescriptor {
+        try makeDirectory(name, mode: 0o700)
+        do throws(SystemCallError) {
+            let made = try open(name, [.readOnly, .directory, .noFollow])
+            try made.dropAccessLists()
+            let found = try made.metadata()
+            if let owner, found.uid != owner.uid || found.gid != owner.gid {
+                try made.setOwner(uid: owner.uid, gid: owner.gid)
+            }
+            if found.mode & 0o7777 != mode { try made.setMode(mode) }
+            return made
+        } catch {
+            try? removeDirectory(name)
+            throw error
+        }
+    }
+
     /// Makes a symbolic link called `name` with the text `target`.
     public func makeSymbolicLink(_ name: borrowing NamePointer, target: borrowing NamePointer) throws(SystemCallError) {
         try check(unsafe ldl_symlinkat(target.address, raw, name.address), "symlinkat")

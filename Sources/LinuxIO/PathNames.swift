@@ -1,3 +1,4 @@
+import Glibc
 public import LayerModel
 
 extension PathBytes {
@@ -13,6 +14,23 @@ extension PathBytes {
     /// Opens the path, relative to the working directory.
     public func open(_ flags: OpenFlags) throws(SystemCallError) -> OwnedDescriptor {
         try withName { (name) throws(SystemCallError) in try OwnedDescriptor.open(name, flags) }
+    }
+
+    /// Makes this directory and those above it that are missing: for their owner alone, but at the top of the file system for
+    /// all to enter. One that is there keeps what it has, and may be a link to one.
+    public func makeDirectories(_ operation: String) throws(LayerError) {
+        guard let (above, name) = splitLast(), (try? open([.pathOnly, .directory])) == nil else { return }
+        try above.makeDirectories(operation)
+        let isTop = bytes.count { $0 == UInt8(ascii: "/") } == 1
+        try attempt(operation, self) { () throws(SystemCallError) in
+            let parent = try above.open([.pathOnly, .directory])
+            try name.withName { (name) throws(SystemCallError) in
+                do throws(SystemCallError) { _ = try parent.makeDirectory(name, exactly: isTop ? 0o755 : 0o700) } catch
+                {
+                    guard error.errno == EEXIST else { throw error }
+                }
+            }
+        }
     }
 
     /// The path with one more component.

@@ -70,7 +70,17 @@ enum Program {
         }
         var message = LDiff.message(for: error).split(separator: "\n").joined(separator: " ")
         if message.hasSuffix(".") { message.removeLast() }
-        end(.usage, message: "usage: \(RawArguments.shown(message)); see ldiff --help")
+        end(.usage, message: "usage: \(RawArguments.shown(message)); see \(help(for: error))")
+    }
+
+    /// The help of the verb whose arguments are wrong, as far as one was recognised.
+    private static func help(for error: any Error) -> Substring {
+        // The parser says it in its longer text: "See 'ldiff diff --help' for more information."
+        let text = LDiff.fullMessage(for: error)
+        guard let start = text.ranges(of: "See 'ldiff ").last,
+            let end = text[start.upperBound...].firstIndex(of: "'")
+        else { return "ldiff --help" }
+        return text[text.index(start.lowerBound, offsetBy: 5)..<end]
     }
 
     private static func end(_ error: LayerError) -> Never {

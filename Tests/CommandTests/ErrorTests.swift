@@ -40,6 +40,13 @@ private let usageFailures = [
     Failure("$L diff $'t\\nx' $'\\xff' -o x", 64, "\\xff"),
 ]
 
+/// What leads to help: of the verb where one was recognised.
+private let helps = [
+    ("", "ldiff --help"), ("frobnicate", "ldiff --help"), ("diff", "ldiff diff --help"),
+    ("diff t --bogus", "ldiff diff --help"), ("apply layer.tar r --lower t", "ldiff apply --help"),
+    ("layer apply x --home h", "ldiff layer apply --help"), ("size t --include ../x", "ldiff size --help"),
+]
+
 private let otherFailures = [
     Failure("$L diff missing -o x", 66, "missing: No such file or directory"),
     Failure("$L diff t --lower missing -o x", 66, "missing: No such file or directory"),
@@ -159,5 +166,12 @@ private let otherFailures = [
         #expect(outcome.errors.contains(".wh.sbin") && outcome.errors.contains("user.a=b"), "\(outcome)")
         let quiet = try scratch.make("$L diff n -o n.tar --quiet")
         #expect(quiet.errors.isEmpty, "\(quiet)")
+    }
+
+    @Test(arguments: helps) func `wrong usage leads to the help of its verb`(arguments: String, help: String) throws {
+        let outcome = try Scratch().run("$L \(arguments)")
+        #expect(outcome.status == 64)
+        #expect(outcome.errorLines.count == 1)
+        #expect(outcome.errors.hasSuffix("; see \(help)\n"), "\(outcome)")
     }
 }

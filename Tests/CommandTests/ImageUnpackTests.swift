@@ -101,9 +101,9 @@ import Testing
     }
 
     @Test(arguments: [
-        ("d/f", "d d/f"), ("/d/[fg]", "d d/f d/g"), ("*/?", "d d/f d/g d/h"), ("**/h", "d d/h"), ("big", "big"),
-        ("d", "d d/f d/g d/h"), ("b*g", "big"), ("**", "big d d/f d/g d/h"), ("[!d]*", "big"), ("d/[a-f]", "d d/f"),
-        ("./d/g --path big", "big d d/g"),
+        ("d/f", "d d/f"), ("/d/f --path d/g", "d d/f d/g"), ("*/?", "d d/f d/g d/h"), ("**/h", "d d/h"), ("big", "big"),
+        ("d", "d d/f d/g d/h"), ("b*g", "big"), ("**", "big d d/f d/g d/h"),
+        ("d/g --path big", "big d d/g"),
     ])
     func `only what has a path that is asked for is unpacked`(pattern: String, names: String) throws {
         let scratch = try Scratch()
@@ -123,7 +123,7 @@ import Testing
         let nothing = try scratch.run("$L image unpack j --root r --path nowhere")
         #expect(nothing.status == 66 && nothing.errorLines.count == 1, "\(nothing)")
         let link = try scratch.run("$L image unpack j --root r --path hard")
-        #expect(link.status == 65 && link.errors.contains("name d/f too"), "\(link)")
+        #expect(link.status == 64 && link.errors.contains("let d/f pass"), "\(link)")
         #expect(try !scratch.names().contains("r"))
         try scratch.make("$L image unpack j --root r --path hard --path d/f; test r/hard -ef r/d/f")
     }

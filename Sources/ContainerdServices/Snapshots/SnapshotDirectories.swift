@@ -30,12 +30,7 @@ final class SnapshotDirectories: Sendable {
         try attempt("make the directory", path) { () throws(SystemCallError) in
             let parent = try above.open([.pathOnly, .directory])
             try name.withName { (name) throws(SystemCallError) in
-                do throws(SystemCallError) {
-                    try parent.makeDirectory(name, mode: 0o700)
-                    let made = try parent.open(name, [.readOnly, .directory, .noFollow])
-                    try made.dropAccessLists()
-                    if mode != 0o700 { try made.setMode(mode) }
-                } catch {
+                do throws(SystemCallError) { _ = try parent.makeDirectory(name, exactly: mode) } catch {
                     guard error.errno == EEXIST else { throw error }
                 }
             }

@@ -68,18 +68,10 @@ package final class SnapshotterSet: Sendable {
         self.bridge = bridge
         self.logger = logger
         let root = try settings.checkedRoot()
-        try Self.makeDirectories(root)
+        try root.makeDirectories("make the directory")
         try SnapshotDirectories.make(root.appending("metadata"), mode: 0o700)
         lock = try Self.lock(root)
         for driver in Self.drivers where driver == settings.driver || exists(driver) { _ = try? open(driver) }
-    }
-
-    private static func makeDirectories(_ path: PathBytes) throws(LayerError) {
-        guard let above = path.splitLast()?.directory else { return }
-        if (try? path.open([.pathOnly, .directory])) != nil { return }
-        try makeDirectories(above)
-        try SnapshotDirectories.make(
-            path, mode: path.bytes.filter { $0 == UInt8(ascii: "/") }.count == 1 ? 0o755 : 0o700)
     }
 
     /// Two daemons would give out the same ids.

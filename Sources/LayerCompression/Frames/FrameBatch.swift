@@ -1,4 +1,3 @@
-import CISAL
 import LayerModel
 
 /// How the frames of a layer that can be read in parts are compressed.

@@ -1,7 +1,16 @@
-import CISAL
-import CZstd
 public import LayerModel
 public import LinuxIO
+
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
 
 /// Decompresses a part of a file frame by frame, or member by member, and says where each of them ends.
 @safe
@@ -28,6 +37,11 @@ public struct FrameStream: ~Copyable {
 
     /// Reads `range` of a file, which is in `format`: zstd or gzip.
     public init(_ format: LayerFormat, range: Range<UInt64>) throws(LayerError) {
+        try format.require("read frames")
+        try self.init(available: format, range)
+    }
+
+    private init(available format: LayerFormat, _ range: Range<UInt64>) throws(LayerError) {
         self.format = format
         position = range.lowerBound
         end = range.upperBound

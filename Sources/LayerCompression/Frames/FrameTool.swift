@@ -1,6 +1,15 @@
-import CISAL
-import CZstd
 import LayerModel
+
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
 
 /// What one worker compresses frames with; its memory is reused from frame to frame.
 @safe

@@ -48,6 +48,7 @@ public struct FrameWriter<Base: ByteSink & ~Copyable>: ~Copyable {
         guard codec.hasValidLevel else {
             throw LayerError(.invalidArgument, "compress the layer", cause: .reason("there is no such level"))
         }
+        try (codec.isZstd ? LayerFormat.zstd : .gzip).require("compress the layer")
         let workers = max(workers, 1)
         self.base = base
         owner = CompressionCrewOwner(CompressionCrew(workers: workers) { FrameTool(codec) })

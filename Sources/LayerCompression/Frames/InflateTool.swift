@@ -1,7 +1,16 @@
-import CISAL
-import CZstd
 import LayerModel
 import LinuxIO
+
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
 
 /// What one worker inflates whole frames with; its memory is reused from frame to frame.
 @safe

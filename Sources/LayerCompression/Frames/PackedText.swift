@@ -1,5 +1,10 @@
-import CZstd
 public import LayerModel
+
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
 
 /// Text that is kept in memory until its length is known, compressed meanwhile.
 public final class PackedText {

@@ -1,5 +1,10 @@
-import CArchive
 import LayerModel
+
+#if OtherFormats
+    import CArchive
+#else
+    import CAbsent
+#endif
 
 /// Decompresses bzip2, xz and lz4 with libarchive's filters, in this process (A6).
 @safe

@@ -1,5 +1,10 @@
-import CISAL
 import LayerModel
+
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
 
 /// Inflates gzip with ISA-L: any number of members one after the other, then perhaps zero bytes (A7).
 ///

@@ -1,6 +1,11 @@
-import CISAL
 import LayerModel
 import LinuxIO
+
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
 
 /// Members of gzip, from one supposed beginning to another, on their way through a crew. It changes hands under the crew's lock,
 /// which is what `@unchecked Sendable` stands for.

@@ -1,6 +1,11 @@
-import CZstd
 import LayerModel
 import LinuxIO
+
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
 
 /// Whole frames of zstd on their way through a crew. It changes hands under the crew's lock, which is what `@unchecked
 /// Sendable` stands for.

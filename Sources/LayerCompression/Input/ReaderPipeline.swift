@@ -61,6 +61,7 @@ final class ReaderPipeline: Sendable {
             let buffer = input.buffer
             format = LayerFormat.detect(buffer.bytes)
         }
+        try format.require("decompress the layer")
         // An uncompressed stream is hashed once, whichever digest was asked for.
         let isPlain = format == .none
         if options.hashCompressed, !isPlain { input.startDigest() }

@@ -1,11 +1,11 @@
-import LayerModel
+public import LayerModel
 import LinuxIO
 
-/// The place where the threads of a reader hand over slabs.
+/// The place where threads hand over slabs that go round: those of a reader, and whoever carries a stream from one to another.
 ///
-/// A decoder fills free slabs; a hasher (perhaps) and a consumer read the same slab at the same time; when both have
+/// A writer fills free slabs; a hasher (perhaps) and a consumer read the same slab at the same time; when both have
 /// finished with it, it is free again. Both queues are short, which bounds memory and keeps slabs in the cache.
-final class SlabExchange: Sendable {
+public final class SlabExchange: Sendable {
     /// A slab with the range of its bytes as decoded: the consumer may move the slab's own offsets meanwhile.
     struct HashWork: Sendable {
         let slab: Slab
@@ -30,7 +30,9 @@ final class SlabExchange: Sendable {
 
     private let monitor = Monitor(State())
 
-    // MARK: Decoder
+    public init() {}
+
+    // MARK: Writer
 
     /// Announces a hasher, before the first slab.
     func expectHasher() {
@@ -38,7 +40,7 @@ final class SlabExchange: Sendable {
     }
 
     /// An empty slab, once there is room in the queues; nil when the consumer has gone.
-    func takeFree() -> Slab? {
+    public func takeFree() -> Slab? {
         let slab = monitor.wait { state -> Slab?? in
             if state.isStopped { return .some(nil) }
             guard state.ready.count < Self.queueLimit, state.unhashed.count < Self.queueLimit else { return nil }
@@ -53,7 +55,7 @@ final class SlabExchange: Sendable {
     }
 
     /// Hands a filled slab to the consumer, and to the hasher if there is one.
-    func publish(_ slab: Slab) {
+    public func publish(_ slab: Slab) {
         let range = slab.start..<slab.end
         monitor.change { state in
             state.ready.append(slab)
@@ -62,7 +64,7 @@ final class SlabExchange: Sendable {
     }
 
     /// Says that no more slabs come, and why.
-    func end(_ failure: LayerError?) {
+    public func end(_ failure: LayerError?) {
         monitor.change { state in
             state.isEnded = true
             state.failure = failure
@@ -92,7 +94,7 @@ final class SlabExchange: Sendable {
     // MARK: Consumer
 
     /// The next slab; nil at the end. What was decoded before an error is delivered before the error.
-    func next() throws(LayerError) -> Slab? {
+    public func next() throws(LayerError) -> Slab? {
         let outcome = monitor.wait { state -> Result<Slab?, LayerError>? in
             if !state.ready.isEmpty { return .success(state.ready.removeFirst()) }
             guard state.isEnded else { return nil }
@@ -102,7 +104,7 @@ final class SlabExchange: Sendable {
     }
 
     /// Takes a slab back; it becomes free when the hasher is through with it too.
-    func recycle(_ slab: Slab) {
+    public func recycle(_ slab: Slab) {
         monitor.change { state in
             let isNeeded = state.hashing === slab || state.unhashed.contains { $0.slab === slab }
             if isNeeded {
@@ -114,7 +116,7 @@ final class SlabExchange: Sendable {
     }
 
     /// Tells the other threads that the consumer has gone.
-    func stop() {
+    public func stop() {
         monitor.change { $0.isStopped = true }
     }
 }

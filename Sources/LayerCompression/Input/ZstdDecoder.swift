@@ -1,5 +1,10 @@
-import CZstd
 import LayerModel
+
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
 
 /// Decompresses zstd: any number of frames, skippable ones anywhere (A7, T129).
 @safe

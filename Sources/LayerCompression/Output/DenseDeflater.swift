@@ -1,6 +1,16 @@
-import CISAL
-import CZlib
 import LayerModel
+
+#if Gzip
+    import CISAL
+    import CZlib
+
+    // Reason: the function's own name is that of the method below.
+    private let flush = unsafe CZlib.deflate
+#else
+    import CAbsent
+
+    private let flush = unsafe CAbsent.deflate
+#endif
 
 /// Deflates pieces of a stream with zlib, denser and slower than ISA-L. As `PieceDeflater`, of which it does the levels
 /// above ISA-L's.
@@ -37,7 +47,7 @@ final class DenseDeflater {
                 unsafe stream.pointee.avail_in = UInt32(range.count)
                 unsafe stream.pointee.next_out = target.assumingMemoryBound(to: UInt8.self)
                 unsafe stream.pointee.avail_out = UInt32(room)
-                let result = unsafe CZlib.deflate(stream, Z_SYNC_FLUSH)
+                let result = unsafe flush(stream, Z_SYNC_FLUSH)
                 return unsafe result == Z_OK && stream.pointee.avail_in == 0 && stream.pointee.avail_out > 0
             }
         }

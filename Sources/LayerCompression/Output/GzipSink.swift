@@ -43,6 +43,7 @@ public struct GzipSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
                 .invalidArgument, "compress with gzip", cause: .reason("there is no gzip level \(level)"),
                 hint: "levels are 0 (fastest) to 9 (densest); zstd compresses denser")
         }
+        try LayerFormat.gzip.require("compress with gzip")
         let workers = max(workers, 1)
         self.base = base
         self.level = level

@@ -1,5 +1,10 @@
-import CISAL
 import LayerModel
+
+#if Gzip
+    import CISAL
+#else
+    import CAbsent
+#endif
 
 /// Deflates pieces of a stream one at a time, each ended on a byte boundary, with ISA-L, or zlib for the denser levels.
 ///

@@ -1,5 +1,10 @@
-import CZstd
 public import LayerModel
+
+#if Zstd
+    import CZstd
+#else
+    import CAbsent
+#endif
 
 /// The zstd levels that exist here.
 public enum ZstdLevel {
@@ -28,6 +33,7 @@ public struct ZstdSink<Base: ByteSink & ~Copyable>: ByteSink, ~Copyable {
                 .invalidArgument, "compress with zstd", cause: .reason("there is no zstd level \(level)"),
                 hint: "levels are \(ZstdLevel.range.lowerBound) to \(ZstdLevel.range.upperBound)")
         }
+        try LayerFormat.zstd.require("compress with zstd")
         encoder = try ZstdEncoder(level: level, workers: max(workers, 1))
         self.base = base
     }

@@ -61,25 +61,13 @@ struct StoreWriter: Sendable {
             let parent = try directory.open([.pathOnly, .directory])
             return try name.withName { (name) throws(SystemCallError) in
                 do throws(SystemCallError) {
-                    try parent.makeDirectory(name, mode: 0o700)
+                    _ = try parent.makeDirectory(name, exactly: mode, owner: (owner.uid, owner.gid))
+                    return true
                 } catch {
                     guard error.errno == EEXIST else { throw error }
                     _ = try parent.open(name, [.pathOnly, .directory, .noFollow])
                     return false
                 }
-                do throws(SystemCallError) {
-                    let made = try parent.open(name, [.readOnly, .directory, .noFollow])
-                    try made.dropAccessLists()
-                    let found = try made.metadata()
-                    if found.uid != owner.uid || found.gid != owner.gid {
-                        try made.setOwner(uid: owner.uid, gid: owner.gid)
-                    }
-                    if found.mode & 0o7777 != mode { try made.setMode(mode) }
-                } catch {
-                    try? parent.removeDirectory(name)
-                    throw error
-                }
-                return true
             }
         }
     }

@@ -161,8 +161,8 @@ struct ZFSStore: Sendable {
     private func whileBusy(_ body: () throws(ZFSFailure) -> Void) throws(ZFSFailure) {
         for attempt in 1... {
             do throws(ZFSFailure) { return try body() } catch {
-                guard error.kind == .busy, attempt < 20 else { throw error }
-                ProcessState.sleep(milliseconds: 100)
+                guard error.kind == .busy, attempt < 2 * Self.tries else { throw error }
+                ProcessState.sleep(milliseconds: Self.pause)
             }
         }
     }
@@ -192,8 +192,9 @@ struct ZFSStore: Sendable {
     func destroy(_ id: LayerID, unmount: () throws(LayerError) -> Void) throws(LayerError) -> Bool {
         let dataset = names.dataset(id)
         var last: ZFSFailure?
-        for attempt in 0..<Self.destroyTries {
-            if attempt > 0 { ProcessState.sleep(milliseconds: Self.destroyPause) }
+        // Not `whileBusy`: what the layer is must be proven anew before each try.
+        for attempt in 0..<Self.tries {
+            if attempt > 0 { ProcessState.sleep(milliseconds: Self.pause) }
             let found = try view.prove(id, recursive: true)
             guard !found.isEmpty else {
                 log(.debug, "no layer \(id) to remove")
@@ -202,8 +203,7 @@ struct ZFSStore: Sendable {
             let ours = try ZFSBelongings(found, view).ours(of: id, wasRefused: last?.kind == .dependentClones)
             try unmount()
             do throws(ZFSFailure) {
-                for snapshot in ours { try destroyIfPresent(snapshot) }
-                try destroyIfPresent(dataset)
+                try destroy(dataset, with: ours)
                 view.forget(id)
                 return true
             } catch {
@@ -218,10 +218,12 @@ struct ZFSStore: Sendable {
         return false
     }
 
-    private func destroyIfPresent(_ name: String) throws(ZFSFailure) {
-        do throws(ZFSFailure) { try tool.zfs(["destroy", name]) } catch {
-            guard error.kind != .missing else { return }
-            throw error
+    /// Destroys a dataset, its snapshots first; one that is gone is fine.
+    private func destroy(_ dataset: String, with snapshots: [String]) throws(ZFSFailure) {
+        for name in snapshots + [dataset] {
+            do throws(ZFSFailure) { try tool.zfs(["destroy", name]) } catch {
+                guard error.kind == .missing else { throw error }
+            }
         }
     }
 
@@ -256,16 +258,14 @@ struct ZFSStore: Sendable {
         let belongings = try ZFSBelongings(ZFSDataset.parse(text), view)
         let ours = try belongings.ours(of: nil)
         do throws(ZFSFailure) {
-            try whileBusy { () throws(ZFSFailure) in
-                for snapshot in ours { try destroyIfPresent(snapshot) }
-                try destroyIfPresent(name)
-            }
+            try whileBusy { () throws(ZFSFailure) in try destroy(name, with: ours) }
         } catch {
             throw error.error("destroy", PathBytes(name), hint: ZFSHolders.text(of: name))
         }
         ZFSMaker.end(name)
     }
 
-    private static let destroyTries = 12
-    private static let destroyPause: UInt32 = 100
+    /// How often what is busy is tried, and the milliseconds between.
+    private static let tries = 10
+    private static let pause: UInt32 = 100
 }

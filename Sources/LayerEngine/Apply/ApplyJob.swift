@@ -42,7 +42,6 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
         log.report.size &+= UInt64(max(fields.size, 0))
         guard fields.type != TarType.gnuVolume, fields.type != TarType.paxGlobal else { return nil }
         let name = entry.name
-        if let patterns = target.options.patterns, try !isChosen(entry, patterns) { return nil }
         let base = ArchiveName.plainBase(name)
         if let base, let node = previous.node(at: name.extracting(0..<base.lowerBound), in: tree) {
             return try carryOut(entry, named: name.extracting(base), in: RawSpan(), knownAs: node).file
@@ -63,21 +62,6 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
             previous.remember(node, at: name.extracting(0..<base.lowerBound), generation)
         }
         return outcome.file
-    }
-
-    /// Whether an entry is meant. A deletion always is: it can only take away what was.
-    private mutating func isChosen(
-        _ entry: borrowing TarDecoder, _ patterns: PathPatterns
-    ) throws(LayerError) -> Bool {
-        try paths.clean(entry.name, into: &archiveName, otherwise: .escapes)
-        let cleaned = archiveName
-        if cleaned.isRoot { return true }
-        guard case .ordinary = WhiteoutName(cleaned.base) else { return true }
-        if patterns.mean(cleaned.bytes.rawBytes) {
-            log.report.chosenEntries += 1
-            return true
-        }
-        return entry.fields.type == TarType.directory && patterns.mayLead(cleaned.bytes.rawBytes)
     }
 
     @inline(never)

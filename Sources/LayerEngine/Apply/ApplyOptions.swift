@@ -51,8 +51,6 @@ public struct ApplyOptions: Sendable {
     public var keepSELinux: Bool
     /// The most bytes that all files together may have, holes included; nil for no limit.
     public var maxBytes: UInt64?
-    /// Only names that these mean are unpacked, and what is in the way of the paths to them; nil: all. For whole trees.
-    public var patterns: PathPatterns?
     /// The most bytes that may follow the archive's end in the stream.
     public var maxTrailingBytes: UInt64
     public var sync: SyncPolicy
@@ -78,7 +76,6 @@ public struct ApplyOptions: Sendable {
         isExact = false
         keepSELinux = false
         maxBytes = nil
-        patterns = nil
         maxTrailingBytes = 16 << 30
         sync = .none
         cancel = CancelFlag()
@@ -90,7 +87,7 @@ public struct ApplyOptions: Sendable {
 public struct ApplyReport: Sendable {
     /// Entries of the archive, whiteouts and ignored ones included, but not what a filter left out.
     public var entries = 0
-    /// Of these the ones that `patterns` mean, marks aside.
+    /// Of these the ones that `filter` includes by a pattern, not as a directory on the way; deletions aside.
     public var chosenEntries = 0
     /// Sum of the sizes in their headers.
     public var size: UInt64 = 0

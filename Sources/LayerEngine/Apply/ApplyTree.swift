@@ -199,7 +199,7 @@ final class ApplyTree {
     }
 
     /// The node's open directory.
-    func handle(_ node: UInt32) throws(SystemCallError) -> DirectoryHandle { try open.handle(node, of: self) }
+    func handle(_ node: UInt32) throws(SystemCallError) -> SharedDescriptor { try open.handle(node, of: self) }
 
     /// Closes every directory but the root, for a pause of unknown length.
     func closeDirectories() { open.closeAll(of: self) }

@@ -1,13 +1,6 @@
 import LayerModel
 import LinuxIO
 
-/// An open directory that several owners share: the cache, and every batch still to be written into it. Also a handle on
-/// another file that is to be found whatever becomes of its name.
-final class DirectoryHandle: Sendable {
-    let descriptor: OwnedDescriptor
-    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
-}
-
 struct NodeFlags: OptionSet, BitwiseCopyable {
     let rawValue: UInt16
 

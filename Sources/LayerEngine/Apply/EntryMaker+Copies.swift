@@ -6,14 +6,14 @@ import LinuxIO
 /// A file to be copied: a name in a directory of the target, or of a lower layer.
 struct CopySource {
     let name: NameRef
-    let directory: DirectoryHandle
+    let directory: SharedDescriptor
     /// What lay under the name when it was looked at.
     let metadata: EntryMetadata
 }
 
 /// A copy of a file, and which file it is. The handle finds it whatever becomes of its entries.
 struct FileCopy {
-    let handle: DirectoryHandle
+    let handle: SharedDescriptor
     let identity: FileIdentity
 }
 
@@ -56,7 +56,7 @@ extension EntryMaker {
                 try output.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
             }
             let copy = try attempt { () throws(SystemCallError) in
-                DirectoryHandle(try handle.descriptor.open(arena.pointer(place.name), [.pathOnly, .noFollow]))
+                SharedDescriptor(try handle.descriptor.open(arena.pointer(place.name), [.pathOnly, .noFollow]))
             }
             let made = try attempt { () throws(SystemCallError) in try output.metadata() }
             let linked = try attempt { () throws(SystemCallError) in try copy.descriptor.metadata() }

@@ -52,7 +52,7 @@ final class EntryMaker {
 
     /// The node's open directory.
     @inline(__always)
-    func handle(_ node: UInt32) throws(LayerError) -> DirectoryHandle {
+    func handle(_ node: UInt32) throws(LayerError) -> SharedDescriptor {
         do throws(SystemCallError) {
             return try tree.handle(node)
         } catch {
@@ -71,7 +71,7 @@ final class EntryMaker {
     }
 
     /// The text of a link in a directory, which may be one of the lower layers'.
-    func linkTarget(_ name: NameRef, in directory: DirectoryHandle) throws(LayerError) -> [UInt8] {
+    func linkTarget(_ name: NameRef, in directory: SharedDescriptor) throws(LayerError) -> [UInt8] {
         let arena = tree.arena
         let scratch = scratch
         let count = try attempt { () throws(SystemCallError) in
@@ -252,7 +252,7 @@ final class EntryMaker {
     }
 
     /// Makes a FIFO, a device or a socket that only its owner may use so far.
-    func makeNode(_ place: NamePlace, _ kind: EntryKind, major: UInt32, minor: UInt32, in handle: DirectoryHandle)
+    func makeNode(_ place: NamePlace, _ kind: EntryKind, major: UInt32, minor: UInt32, in handle: SharedDescriptor)
         throws(SystemCallError)
     {
         let arena = tree.arena

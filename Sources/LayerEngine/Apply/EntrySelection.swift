@@ -42,6 +42,7 @@ struct EntrySelection {
         guard takes(path, mayLead: kind == .directory || kind == .deletion) else { return false }
         guard isAdmitted(entry, path, kind) else { return false }
         if kind == .hardLink { try checkTarget(of: entry, log) }
+        if kind != .deletion, filter.names(path.rawBytes) { log.report.chosenEntries += 1 }
         return true
     }
 

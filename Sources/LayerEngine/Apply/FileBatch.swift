@@ -84,7 +84,7 @@ struct FileJob: BitwiseCopyable {
 /// Filled by the decoding thread, then handed to a lane and read by its worker alone; the lane's lock orders the
 /// two. That is what `@unchecked Sendable` stands for.
 final class FileBatch: @unchecked Sendable {
-    var directory: DirectoryHandle?
+    var directory: SharedDescriptor?
     /// The directory's node, which is that of every file.
     var node: UInt32 = 0
     var slab: Slab?

@@ -18,7 +18,7 @@ struct FileWriter: ~Copyable {
     private var counters = IOCounters()
     /// A file whose first piece has come, but not yet its last.
     private var open: OwnedDescriptor?
-    private var openDirectory: DirectoryHandle?
+    private var openDirectory: SharedDescriptor?
     private var openJob = FileJob()
     private var openAttributes = AttributeSet()
     private var openContents = SparseWriter(.never)
@@ -74,7 +74,7 @@ struct FileWriter: ~Copyable {
         return batch.files.count
     }
 
-    private mutating func writeWhole(_ job: FileJob, _ batch: FileBatch, _ directory: DirectoryHandle)
+    private mutating func writeWhole(_ job: FileJob, _ batch: FileBatch, _ directory: SharedDescriptor)
         throws(SystemCallError)
     {
         let file = try create(job, directory)
@@ -102,7 +102,7 @@ struct FileWriter: ~Copyable {
         counters.bytesWritten += UInt64(contents.writtenBytes)
     }
 
-    private mutating func create(_ job: FileJob, _ directory: DirectoryHandle) throws(SystemCallError)
+    private mutating func create(_ job: FileJob, _ directory: SharedDescriptor) throws(SystemCallError)
         -> OwnedDescriptor
     {
         counters.creates += 1
@@ -164,7 +164,7 @@ struct FileWriter: ~Copyable {
 
     // MARK: files in pieces
 
-    private mutating func begin(_ job: FileJob, _ batch: FileBatch, _ directory: DirectoryHandle)
+    private mutating func begin(_ job: FileJob, _ batch: FileBatch, _ directory: SharedDescriptor)
         throws(SystemCallError)
     {
         open = try create(job, directory)

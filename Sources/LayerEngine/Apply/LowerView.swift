@@ -5,7 +5,7 @@ import LinuxIO
 struct LowerEntry {
     var metadata: EntryMetadata
     /// The directory it lies in.
-    var directory: DirectoryHandle
+    var directory: SharedDescriptor
     var name: NameRef
     /// The directories that were looked into, and the place of `directory` among them.
     var stack: [LowerPlace]
@@ -16,7 +16,7 @@ struct LowerEntry {
 ///
 /// For each directory of the upper the real lower directories that merge beneath it are found from its parent's:
 /// the nearest first, ended by a whiteout, by anything that is no directory, and behind an opaque one; redirects are
-/// followed (`LowerDescent`).
+/// followed (`LowerSearch`).
 final class LowerView {
     let roots: [LowerPlace]
     let dialect: WhiteoutDialect
@@ -49,7 +49,7 @@ final class LowerView {
             do throws(SystemCallError) {
                 let opened = try OwnedDescriptor.open(
                     NamePointer(terminated: terminated.rawBytes), [.pathOnly, .directory])
-                roots.append(LowerPlace(handle: DirectoryHandle(opened), layer: roots.count))
+                roots.append(LowerPlace(handle: SharedDescriptor(opened), layer: roots.count))
             } catch {
                 throw LayerError(error, "open the lower directory", path: path)
             }
@@ -104,10 +104,8 @@ final class LowerView {
         var places = found ?? []
         for next in chain.reversed() {
             let name = tree.records[Int(tree.nodes[Int(next)].entry)].name
-            var descent = LowerDescent(places, arena[name].copied() + [0])
             let redirect = try marks?.redirect(of: next, isOverNothing: places.isEmpty)
-            descent.redirect(redirect, rest: 0, layer: -1, roots: roots)
-            places = try collect(&descent)
+            places = try merged(arena[name].copied() + [0], in: places, redirect)
             keep(places, of: next)
         }
         return places
@@ -151,7 +149,7 @@ final class LowerView {
         return names
     }
 
-    func hasPrefixedWhiteout(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) -> Bool {
+    func hasPrefixedWhiteout(_ name: RawSpan, in directory: SharedDescriptor) throws(SystemCallError) -> Bool {
         guard dialect.recognises.contains(.prefixedFile), name.byteCount <= 251 else { return false }
         let marker = WhiteoutName.prefix.description.utf8Bytes + name.copied() + [0]
         return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil

@@ -3,8 +3,8 @@ import LinuxIO
 
 /// The directories of a tree that are kept open: the root always, of the others those that were used lately.
 struct OpenDirectories {
-    private let root: DirectoryHandle
-    private var handles: [DirectoryHandle?]
+    private let root: SharedDescriptor
+    private var handles: [SharedDescriptor?]
     private var nodeOf: [UInt32]
     private var recentlyUsed: [Bool]
     private var hand = 0
@@ -13,14 +13,14 @@ struct OpenDirectories {
 
     /// Keeps the root, whose descriptor is duplicated, and at most `limit` others.
     init(root: borrowing OwnedDescriptor, limit: Int) throws(LayerError) {
-        self.root = try attempt { () throws(SystemCallError) in DirectoryHandle(try root.duplicate()) }
-        handles = [DirectoryHandle?](repeating: nil, count: limit)
+        self.root = try attempt { () throws(SystemCallError) in SharedDescriptor(try root.duplicate()) }
+        handles = [SharedDescriptor?](repeating: nil, count: limit)
         nodeOf = [UInt32](repeating: 0, count: limit)
         recentlyUsed = [Bool](repeating: false, count: limit)
     }
 
     /// The node's open directory.
-    mutating func handle(_ node: UInt32, of tree: ApplyTree) throws(SystemCallError) -> DirectoryHandle {
+    mutating func handle(_ node: UInt32, of tree: ApplyTree) throws(SystemCallError) -> SharedDescriptor {
         if node == ApplyTree.rootNode { return root }
         let slot = tree.nodes[Int(node)].slot
         if slot >= 0, let handle = handles[Int(slot)] {
@@ -31,7 +31,7 @@ struct OpenDirectories {
     }
 
     /// Opens a directory from its nearest open ancestor, one component at a time.
-    private mutating func reopen(_ node: UInt32, of tree: ApplyTree) throws(SystemCallError) -> DirectoryHandle {
+    private mutating func reopen(_ node: UInt32, of tree: ApplyTree) throws(SystemCallError) -> SharedDescriptor {
         chain.removeAll(keepingCapacity: true)
         var current = node
         while current != ApplyTree.rootNode, tree.nodes[Int(current)].slot < 0 {
@@ -42,7 +42,7 @@ struct OpenDirectories {
             current == ApplyTree.rootNode ? root : handles[Int(tree.nodes[Int(current)].slot)] ?? root
         while let next = chain.popLast() {
             opens += 1
-            handle = DirectoryHandle(try open(tree.place(ofDirectory: next).name, in: handle, of: tree))
+            handle = SharedDescriptor(try open(tree.place(ofDirectory: next).name, in: handle, of: tree))
             keep(handle, for: next, of: tree)
         }
         return handle
@@ -50,7 +50,7 @@ struct OpenDirectories {
 
     /// Opens a directory. Where the process has no descriptor left, those kept open are given up, and those are waited for
     /// that the writers hold.
-    private mutating func open(_ name: NameRef, in handle: DirectoryHandle, of tree: ApplyTree)
+    private mutating func open(_ name: NameRef, in handle: SharedDescriptor, of tree: ApplyTree)
         throws(SystemCallError) -> OwnedDescriptor
     {
         let arena = tree.arena
@@ -67,7 +67,7 @@ struct OpenDirectories {
     }
 
     /// Keeps a handle open, in place of one not used lately.
-    private mutating func keep(_ handle: DirectoryHandle, for node: UInt32, of tree: ApplyTree) {
+    private mutating func keep(_ handle: SharedDescriptor, for node: UInt32, of tree: ApplyTree) {
         while recentlyUsed[hand] {
             recentlyUsed[hand] = false
             hand = (hand + 1) % handles.count

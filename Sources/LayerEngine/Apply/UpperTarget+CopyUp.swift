@@ -79,18 +79,18 @@ extension UpperTarget {
         guard let lowers else { return }
         let arena = tree.arena
         let data = try attempt { () throws(SystemCallError) in try lowers.data(of: found, arena) }
-        guard let (directory, terminated) = data else {
+        guard let (terminated, source) = data.map({ ($0.name, $0.place) }) else {
             throw LayerError(
                 .corruptLayer, "apply",
                 cause: .reason("a lower layer has the file's metadata, but none of them its data"))
         }
         let name = try arena.append(terminated.rawBytes.extracting(0..<terminated.count - 1))
         let metadata = try attempt { () throws(SystemCallError) in
-            try directory.descriptor.metadata(arena.pointer(name))
+            try source.handle.descriptor.metadata(arena.pointer(name))
         }
         // The attributes are those of the metadata, which may lie elsewhere.
         try entries.copyFile(
-            CopySource(name: name, directory: directory, metadata: metadata), to: place, withAttributes: false)
+            CopySource(name: name, directory: source.handle, metadata: metadata), to: place, withAttributes: false)
     }
 }
 

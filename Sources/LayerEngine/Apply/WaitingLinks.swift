@@ -88,7 +88,6 @@ extension HardLinks {
         LayerError(
             .invalidArchive, "apply", path: tree.path(of: link.place),
             cause: .archive(
-                offset: link.offset, reason: "the hard link's target \(PathBytes(link.target)) does not exist"),
-            hint: target.options.patterns == nil ? nil : "name \(PathBytes(link.target)) too")
+                offset: link.offset, reason: "the hard link's target \(PathBytes(link.target)) does not exist"))
     }
 }

@@ -14,8 +14,8 @@ extension WalkWorker {
             guard case .directory = try lookUp(name, in: parent, directory) else { return .empty }
             return try singleStack(try physicalChild(parent, name))
         }
-        var search = LowerSearch(stack, name)
-        return try makeStack(try collect(&search, directory))
+        var search = LowerSearch<WalkWorker>(stack, name, for: directory)
+        return try makeStack(try collect(&search))
     }
 
     /// The directories that a redirect in the upper directory names: a sibling in the parent's stack, or a path from
@@ -25,9 +25,9 @@ extension WalkWorker {
     {
         let record = store.directories[Int(directory)]
         guard !plan.lowerRoots.isEmpty else { throw withoutLowers(directory) }
-        var search = LowerSearch(parent, record.name)
-        try take(redirect, &search, 0, record.upper)
-        return try makeStack(try collect(&search, directory))
+        var search = LowerSearch<WalkWorker>(parent, record.name, for: directory)
+        try take(redirect, &search, behind: behind(record.upper))
+        return try makeStack(try collect(&search))
     }
 
     @inline(never)

@@ -99,10 +99,10 @@ extension WalkWorker {
         for index in 0..<Int(stack.count) where store.stacks[Int(stack.start) + index] == origin {
             position = index + 1
         }
-        var search = LowerSearch(stack, from: position, name)
-        try take(redirect, &search, 0, origin)
-        guard let found = try findData(&search, directory) else { return nil }
-        return try openData(found.name, in: found.parent, directory)
+        var search = LowerSearch<WalkWorker>(stack, from: position, name, for: directory)
+        try take(redirect, &search, behind: behind(origin))
+        guard let found = try findData(&search) else { return nil }
+        return try openData(found.name, in: found.place, directory)
     }
 
     private mutating func openData(_ name: NameRef, in parent: UInt32, _ directory: UInt32)

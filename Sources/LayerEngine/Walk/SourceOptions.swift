@@ -51,13 +51,8 @@ public struct SourceOptions: Sendable {
 
 /// The opened roots of a job: index 0 is the upper, then the lowers, then those of the base that are none of these.
 final class LayerRoots: Sendable {
-    private let descriptors: [Handle]
+    private let descriptors: [SharedDescriptor]
     private let paths: [PathBytes]
-
-    private final class Handle: Sendable {
-        let descriptor: OwnedDescriptor
-        init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
-    }
 
     /// Opens every root; a missing or unreadable one, or one that is no directory, is an error naming it.
     ///
@@ -66,14 +61,14 @@ final class LayerRoots: Sendable {
     init(_ options: SourceOptions, withoutDevices: Bool) throws(LayerError) {
         let shown = [options.upper] + options.lowers
         let all = shown + (options.base ?? []).filter { !shown.contains($0) }
-        var handles: [Handle] = []
+        var handles: [SharedDescriptor] = []
         for path in all {
             let root = try Self.open(path)
             guard withoutDevices, let view = root.withoutDevices() else {
-                handles.append(Handle(root))
+                handles.append(SharedDescriptor(root))
                 continue
             }
-            handles.append(Handle(view))
+            handles.append(SharedDescriptor(view))
         }
         descriptors = handles
         paths = all
@@ -93,12 +88,8 @@ final class LayerRoots: Sendable {
 
     var count: Int { descriptors.count }
 
-    /// Runs `body` with the root's descriptor.
-    func withRoot<Result: ~Copyable>(
-        _ layer: Int, _ body: (borrowing OwnedDescriptor) throws(SystemCallError) -> Result
-    ) throws(SystemCallError) -> Result {
-        try body(descriptors[layer].descriptor)
-    }
+    /// The open root of a layer.
+    func shared(_ layer: Int) -> SharedDescriptor { descriptors[layer] }
 
     func path(_ layer: Int) -> PathBytes { paths[layer] }
 }

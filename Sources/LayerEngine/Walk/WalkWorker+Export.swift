@@ -182,7 +182,7 @@ extension WalkWorker {
     mutating func look(atPhysical origin: UInt32, _ name: NameRef, _ directory: UInt32)
         throws(LayerError) -> EntryMetadata?
     {
-        let parent: OpenDirectory
+        let parent: SharedDescriptor
         let found: EntryMetadata?
         do throws(SystemCallError) {
             parent = try opener.handle(origin)

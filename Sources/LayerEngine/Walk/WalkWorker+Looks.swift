@@ -57,7 +57,7 @@ extension WalkWorker {
         aheadEnd = min(new + LookAhead.window, scanned.count)
         aheadBaseEnd = min(old + LookAhead.window, scannedBase.count)
         // Most names of a directory lie in the same one.
-        var open: [UInt32: OpenDirectory] = [:]
+        var open: [UInt32: SharedDescriptor] = [:]
         var (left, right) = (new, old)
         while left < aheadEnd || right < aheadBaseEnd {
             let order =
@@ -77,14 +77,14 @@ extension WalkWorker {
         ahead.finish()
     }
 
-    private mutating func queueAhead(_ name: ScannedName, _ open: inout [UInt32: OpenDirectory]) {
+    private mutating func queueAhead(_ name: ScannedName, _ open: inout [UInt32: SharedDescriptor]) {
         if open[name.origin] == nil { open[name.origin] = openAhead(name.origin) }
         guard let directory = open[name.origin] else { return }
         ahead.queue(name.name, origin: name.origin, in: directory.descriptor, names)
     }
 
     /// A physical directory to look ahead in; nil where it cannot be opened, which the look itself will tell.
-    private mutating func openAhead(_ physical: UInt32) -> OpenDirectory? {
+    private mutating func openAhead(_ physical: UInt32) -> SharedDescriptor? {
         do throws(SystemCallError) { return try opener.handle(physical) } catch { return nil }
     }
 }

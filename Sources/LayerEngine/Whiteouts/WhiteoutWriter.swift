@@ -53,7 +53,7 @@ struct WhiteoutWriter: ~Copyable {
     /// Writes the deletion of a name that is free in `directory`; `canDelete` said that there is a form for it. `handsDown`:
     /// the directory gives an access list to what is made in it, which no mark keeps.
     mutating func writeDeletion(
-        _ name: NameRef, in directory: DirectoryHandle, _ arena: NameArena, _ metadata: MarkMetadata, handsDown: Bool
+        _ name: NameRef, in directory: SharedDescriptor, _ arena: NameArena, _ metadata: MarkMetadata, handsDown: Bool
     ) throws(SystemCallError) {
         guard usesDevice(arena[name]) else {
             let marker = markerName(arena[name])
@@ -87,7 +87,7 @@ struct WhiteoutWriter: ~Copyable {
 
     /// Gives the shared device another name; false where there is none that can have it.
     private func linkShared(
-        _ name: borrowing NamePointer, in directory: DirectoryHandle, _ metadata: MarkMetadata
+        _ name: borrowing NamePointer, in directory: SharedDescriptor, _ metadata: MarkMetadata
     ) throws(SystemCallError) -> Bool {
         switch shared {
         case .some(let device):
@@ -107,7 +107,7 @@ struct WhiteoutWriter: ~Copyable {
     /// Keeps the device under a name for the next deletions, if it is one: by now another process may have put something
     /// else there.
     private mutating func share(
-        _ name: borrowing NamePointer, in directory: DirectoryHandle, _ metadata: MarkMetadata
+        _ name: borrowing NamePointer, in directory: SharedDescriptor, _ metadata: MarkMetadata
     ) throws(SystemCallError) {
         let node = try directory.descriptor.open(name, [.pathOnly, .noFollow])
         let found = try node.metadata()
@@ -116,7 +116,7 @@ struct WhiteoutWriter: ~Copyable {
     }
 
     /// Takes a deletion back.
-    func removeDeletion(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) {
+    func removeDeletion(_ name: RawSpan, in directory: SharedDescriptor) throws(SystemCallError) {
         let marker = markerName(name)
         do throws(SystemCallError) {
             try directory.descriptor.unlink(NamePointer(terminated: marker.rawBytes))
@@ -134,7 +134,7 @@ struct WhiteoutWriter: ~Copyable {
     }
 
     /// Whether a `.wh.` file deletes a name that is not there itself.
-    func isDeleted(_ name: RawSpan, in directory: DirectoryHandle) throws(SystemCallError) -> Bool {
+    func isDeleted(_ name: RawSpan, in directory: SharedDescriptor) throws(SystemCallError) -> Bool {
         guard dialect.recognises.contains(.prefixedFile), !isTooLong(name) else { return false }
         let marker = WhiteoutName.prefix.description.utf8Bytes + name.copied() + [0]
         return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil

@@ -72,7 +72,7 @@ struct LayerCopy {
     /// Streams the layer from one store into the other, read on a thread of its own and unpacked on this one, and compares the
     /// two. A new layer that is not what it should be goes again.
     private func copy(_ report: inout MigrationReport, asNew isNew: Bool, limit: UInt64? = nil) throws(LayerError) {
-        let pipe = SlabPipe()
+        let pipe = SlabExchange()
         let outcome = Monitor<Result<Sent, LayerError>?>(nil)
         let (copy, progress) = (self, migration.progress.begin())
         let reader = try WorkerThread {
@@ -117,7 +117,7 @@ struct LayerCopy {
             }
         } catch {
             migration.interruption.beginCleaningUp()
-            pipe.abandon()
+            pipe.stop()
             reader.join()
             if sent == nil { migration.progress.end() }
             throw error
@@ -131,7 +131,7 @@ struct LayerCopy {
         report.leftOutAttributes.add(sent.diff.leftOutAttributes)
     }
 
-    private func send(into pipe: SlabPipe, _ progress: Progress) throws(LayerError) -> Sent {
+    private func send(into pipe: SlabExchange, _ progress: Progress) throws(LayerError) -> Sent {
         var sink = FingerprintSink(SlabPipeSink(pipe))
         let diff = try source.diff(step.id, since: step.parent, options: difference(progress), into: &sink)
         try sink.finish()

@@ -69,7 +69,7 @@ struct DirectoryRemover: ~Copyable {
         plan.stack.push(found)
     }
 
-    private func next(_ reader: inout DirectoryReader, _ directory: OpenedDirectory, _ index: UInt32)
+    private func next(_ reader: inout DirectoryReader, _ directory: SharedDescriptor, _ index: UInt32)
         throws(LayerError) -> DirectoryEntry?
     {
         do throws(SystemCallError) { return try reader.next(of: directory.descriptor) } catch {
@@ -79,7 +79,7 @@ struct DirectoryRemover: ~Copyable {
 
     /// Removes a name that should be no directory; false if it is one.
     private mutating func unlink(
-        _ name: borrowing NamePointer, _ bytes: RawSpan, _ directory: OpenedDirectory, _ index: UInt32
+        _ name: borrowing NamePointer, _ bytes: RawSpan, _ directory: SharedDescriptor, _ index: UInt32
     ) throws(LayerError) -> Bool {
         if tally.removals % Self.patience == Self.patience - 1 {
             try plan.options.cancel.check(plan.options.operation)
@@ -107,7 +107,7 @@ struct DirectoryRemover: ~Copyable {
     }
 
     /// Bytes of the file of which `name` is the last name.
-    private func bytesFreed(by name: borrowing NamePointer, _ directory: OpenedDirectory) throws(SystemCallError)
+    private func bytesFreed(by name: borrowing NamePointer, _ directory: SharedDescriptor) throws(SystemCallError)
         -> UInt64
     {
         guard let metadata = try directory.descriptor.metadataIfPresent(name), metadata.kind != .directory,
@@ -117,7 +117,7 @@ struct DirectoryRemover: ~Copyable {
     }
 
     /// Opens a directory; nil where it is gone, or has become something else, which then is removed.
-    private mutating func open(_ index: UInt32) throws(LayerError) -> OpenedDirectory? {
+    private mutating func open(_ index: UInt32) throws(LayerError) -> SharedDescriptor? {
         if index == TreeDirectories.root { return plan.root }
         let record = directories.records[Int(index)]
         let names = directories.names
@@ -126,7 +126,7 @@ struct DirectoryRemover: ~Copyable {
             do throws(SystemCallError) { return try opener.handle(index) } catch {
                 guard error.errno == EACCES, RemovalPlan.mayChangeModes else { throw error }
                 let parent = try opener.handle(record.parent)
-                let opened = OpenedDirectory(
+                let opened = SharedDescriptor(
                     try RemovalPlan.open(names.pointer(record.name), inside: parent.descriptor))
                 opener.keep(index, opened)
                 return opened
@@ -199,11 +199,11 @@ struct DirectoryRemover: ~Copyable {
 
     /// The open directory above. From deep below, it is opened as `..` of the one at hand, and believed only if it is
     /// the directory that was listed: paths to deep directories cost their whole length.
-    private mutating func parent(of index: UInt32) throws(SystemCallError) -> OpenedDirectory {
+    private mutating func parent(of index: UInt32) throws(SystemCallError) -> SharedDescriptor {
         let above = directories.records[Int(index)].parent
         if let open = opener.cached(above) { return open }
         if directories.records[Int(above)].depth >= TreeOpener.cacheSize, let here = opener.cached(index) {
-            let parent = OpenedDirectory(
+            let parent = SharedDescriptor(
                 try here.descriptor.open(NamePointer(".."), [.readOnly, .directory, .noFollow]))
             if FileIdentity(try parent.descriptor.metadata()) == plan.tables.states[Int(above)].identity {
                 opener.keep(above, parent)

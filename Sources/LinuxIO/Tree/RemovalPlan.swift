@@ -5,7 +5,7 @@ import Synchronization
 /// Everything the workers of one removal share.
 final class RemovalPlan: Sendable {
     let options: TreeRemovalOptions
-    let root: OpenedDirectory
+    let root: SharedDescriptor
     let tables: RemovalTables
     let stack = WorkStack()
     let countsBytes: Bool
@@ -14,7 +14,7 @@ final class RemovalPlan: Sendable {
     /// Whether directories are made accessible where they are not.
     static let mayChangeModes = ProcessState.effectiveUser != 0
 
-    init(_ root: OpenedDirectory, _ options: TreeRemovalOptions, _ tables: RemovalTables, countsBytes: Bool) {
+    init(_ root: SharedDescriptor, _ options: TreeRemovalOptions, _ tables: RemovalTables, countsBytes: Bool) {
         self.root = root
         self.options = options
         self.tables = tables

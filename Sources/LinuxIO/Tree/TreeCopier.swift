@@ -5,8 +5,8 @@ import Synchronization
 /// Both sides of a directory that is being copied.
 struct CopyPlace {
     var index: UInt32
-    var source: OpenedDirectory
-    var target: OpenedDirectory
+    var source: SharedDescriptor
+    var target: SharedDescriptor
 }
 
 /// One thread of a tree copy. A directory's entries are all made by one thread, so that no two wait for the same

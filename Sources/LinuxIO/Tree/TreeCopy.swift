@@ -140,8 +140,8 @@ public enum TreeCopy {
 /// Everything the workers of a copy share.
 final class CopyPlan: Sendable {
     let options: TreeCopyOptions
-    let source: OpenedDirectory
-    let target: OpenedDirectory
+    let source: SharedDescriptor
+    let target: SharedDescriptor
     let directories: TreeDirectories
     let stack = WorkStack()
     let links = CopiedLinks()
@@ -172,8 +172,8 @@ final class CopyPlan: Sendable {
                 accessList = reader.lastValue.copied()
                 try opened.removeAttribute(NamePointer("system.posix_acl_default"))
             }
-            self.target = OpenedDirectory(opened)
-            self.source = OpenedDirectory(try source.open(NamePointer("."), [.readOnly, .directory]))
+            self.target = SharedDescriptor(opened)
+            self.source = SharedDescriptor(try source.open(NamePointer("."), [.readOnly, .directory]))
         } catch {
             throw LayerError(error, "copy", path: options.sourcePath)
         }

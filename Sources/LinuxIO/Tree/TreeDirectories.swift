@@ -1,4 +1,4 @@
-import LayerModel
+public import LayerModel
 
 /// One directory of a tree on which several threads work.
 struct TreeDirectory: BitwiseCopyable, Sendable {
@@ -60,17 +60,11 @@ final class TreeDirectories: Sendable {
     }
 }
 
-/// An open directory that several may use; closed when nobody holds it any more.
-final class OpenedDirectory: Sendable {
-    let descriptor: OwnedDescriptor
-    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
-}
-
 /// Opens the directories of a table beneath one root, and keeps the last few open: a walk that goes down and up costs
 /// about one open a directory. One per worker. Links on the way are refused (ELOOP).
 struct TreeOpener: ~Copyable {
     private let table: TreeDirectories
-    private var root: OpenedDirectory
+    private var root: SharedDescriptor
     /// Whether mount points are refused (EXDEV).
     private let staysInMount: Bool
     private var cache: [Slot]
@@ -78,15 +72,12 @@ struct TreeOpener: ~Copyable {
 
     private struct Slot {
         var index = TreeDirectories.none
-        var directory: OpenedDirectory?
+        var directory: SharedDescriptor?
     }
 
     /// Descriptors kept open, by depth: on the way down the ancestors of the current directory stay.
     static let cacheSize = 32
-    /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
-    private static let longestPath = 3_800
-
-    init(_ table: TreeDirectories, root: OpenedDirectory, staysInMount: Bool = false) {
+    init(_ table: TreeDirectories, root: SharedDescriptor, staysInMount: Bool = false) {
         self.table = table
         self.root = root
         self.staysInMount = staysInMount
@@ -94,27 +85,27 @@ struct TreeOpener: ~Copyable {
     }
 
     /// The directory, if it is open.
-    func cached(_ index: UInt32) -> OpenedDirectory? {
+    func cached(_ index: UInt32) -> SharedDescriptor? {
         if index == TreeDirectories.root { return root }
         let slot = cache[Int(table.records[Int(index)].depth) % Self.cacheSize]
         return slot.index == index ? slot.directory : nil
     }
 
     /// Closes what is open, and begins with another root; the table's records have changed.
-    mutating func restart(root: OpenedDirectory) {
+    mutating func restart(root: SharedDescriptor) {
         self.root = root
         for index in cache.indices where cache[index].index != TreeDirectories.none { cache[index] = Slot() }
     }
 
-    mutating func keep(_ index: UInt32, _ directory: OpenedDirectory) {
+    mutating func keep(_ index: UInt32, _ directory: SharedDescriptor) {
         guard index != TreeDirectories.root else { return }
         cache[Int(table.records[Int(index)].depth) % Self.cacheSize] = Slot(index: index, directory: directory)
     }
 
     /// The directory, opened now or still open.
-    mutating func handle(_ index: UInt32) throws(SystemCallError) -> OpenedDirectory {
+    mutating func handle(_ index: UInt32) throws(SystemCallError) -> SharedDescriptor {
         if let directory = cached(index) { return directory }
-        let directory = OpenedDirectory(try open(index))
+        let directory = SharedDescriptor(try open(index))
         keep(index, directory)
         return directory
     }
@@ -125,38 +116,45 @@ struct TreeOpener: ~Copyable {
         let names = table.names
         // The parent is at hand: one component, no path walk.
         if let parent = cached(record.parent) {
-            return try openBelow(parent.descriptor, names.pointer(record.name), isPath: false)
+            let flags: OpenFlags = [.readOnly, .directory, .noFollow]
+            guard staysInMount else { return try parent.descriptor.open(names.pointer(record.name), flags) }
+            return try parent.descriptor.open(names.pointer(record.name), flags, resolve: resolve)
         }
-        var chain: [UInt32] = []
+        var chain: [NameRef] = []
         var current = index
         while current != TreeDirectories.root {
-            chain.append(current)
+            chain.append(table.records[Int(current)].name)
             current = table.records[Int(current)].parent
         }
-        var directory = root
         var path: [UInt8] = []
-        while !chain.isEmpty {
-            path.removeAll(keepingCapacity: true)
-            while let next = chain.last, path.count < Self.longestPath {
-                if !path.isEmpty { path.append(UInt8(ascii: "/")) }
-                path += names[table.records[Int(next)].name].copied()
-                chain.removeLast()
-            }
-            path.append(0)
-            let opened = try openBelow(directory.descriptor, NamePointer(terminated: path.rawBytes), isPath: true)
-            if chain.isEmpty { return opened }
-            directory = OpenedDirectory(opened)
-        }
-        return try directory.descriptor.open(NamePointer("."), [.readOnly, .directory])
+        return try root.descriptor.openDirectory(below: &chain, names, &path, resolve: resolve)
     }
 
-    private func openBelow(_ directory: borrowing OwnedDescriptor, _ path: borrowing NamePointer, isPath: Bool)
-        throws(SystemCallError) -> OwnedDescriptor
-    {
-        let flags: OpenFlags = [.readOnly, .directory, .noFollow]
-        if !isPath, !staysInMount { return try directory.open(path, flags) }
-        var resolve: ResolveFlags = [.noSymlinks, .beneath]
-        if staysInMount { resolve.insert(.noCrossing) }
-        return try directory.open(path, flags, resolve: resolve)
+    private var resolve: ResolveFlags {
+        staysInMount ? [.noSymlinks, .beneath, .noCrossing] : [.noSymlinks, .beneath]
+    }
+}
+
+extension OwnedDescriptor {
+    /// Longest path given to one openat2: PATH_MAX less room for the terminator and one component.
+    private static var longestPath: Int { 3_800 }
+
+    /// Opens the directory that lies below this one at the path of `chain`, whose names stand in reverse and are used up, in as
+    /// few calls as the length of paths allows; itself for an empty one. `path` is room that may be used again.
+    public func openDirectory(
+        below chain: inout [NameRef], _ names: NameArena, _ path: inout [UInt8], resolve: ResolveFlags
+    ) throws(SystemCallError) -> OwnedDescriptor {
+        guard !chain.isEmpty else { return try open(NamePointer("."), [.readOnly, .directory]) }
+        path.removeAll(keepingCapacity: true)
+        while let next = chain.last, path.count < Self.longestPath {
+            if !path.isEmpty { path.append(UInt8(ascii: "/")) }
+            let name = names[next]
+            for position in 0..<name.byteCount { path.append(name[position]) }
+            chain.removeLast()
+        }
+        path.append(0)
+        let opened = try open(
+            NamePointer(terminated: path.rawBytes), [.readOnly, .directory, .noFollow], resolve: resolve)
+        return chain.isEmpty ? opened : try opened.openDirectory(below: &chain, names, &path, resolve: resolve)
     }
 }

@@ -53,9 +53,9 @@ public struct TreeRemover: ~Copyable {
     public mutating func removeContents(
         of directory: borrowing OwnedDescriptor, countsBytes: Bool = false
     ) throws(LayerError) -> TreeRemovalReport {
-        let opened: OpenedDirectory
+        let opened: SharedDescriptor
         do throws(SystemCallError) {
-            opened = OpenedDirectory(try directory.open(NamePointer("."), [.readOnly, .directory]))
+            opened = SharedDescriptor(try directory.open(NamePointer("."), [.readOnly, .directory]))
         } catch { throw LayerError(error, options.operation, path: options.path) }
         return try empty(opened, countsBytes)
     }
@@ -63,9 +63,9 @@ public struct TreeRemover: ~Copyable {
     /// Opens the directory to remove; nil where there is none, and where it was no directory and is removed now.
     private func open(
         _ name: borrowing NamePointer, in parent: borrowing OwnedDescriptor, _ report: inout TreeRemovalReport
-    ) throws(LayerError) -> OpenedDirectory? {
+    ) throws(LayerError) -> SharedDescriptor? {
         do throws(SystemCallError) {
-            return OpenedDirectory(try RemovalPlan.open(name, in: parent))
+            return SharedDescriptor(try RemovalPlan.open(name, in: parent))
         } catch {
             switch error.errno {
             case ENOENT: return nil
@@ -83,7 +83,7 @@ public struct TreeRemover: ~Copyable {
     }
 
     /// Empties a directory, on several threads if there are to be several.
-    private mutating func empty(_ root: OpenedDirectory, _ countsBytes: Bool) throws(LayerError) -> TreeRemovalReport {
+    private mutating func empty(_ root: SharedDescriptor, _ countsBytes: Bool) throws(LayerError) -> TreeRemovalReport {
         try options.cancel.check(options.operation)
         if let point = mountPoint(below: root.descriptor) { throw TreeRemoval.mountPoint(point, options.operation) }
         let tables = try emptyTables()

@@ -36,9 +36,9 @@ struct ImageUnpackCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Unpack only what has such a path: *, ? and [...] stand for parts of a name, ** for any names. Repeatable.",
+            "Unpack only what has such a path: * and ? stand for parts of a name, ** for any names. Repeatable.",
             valueName: "glob"))
-    var path: [PathArgument] = []
+    var path: [PatternArgument] = []
 
     @Option(help: ArgumentHelp("Layers that are unpacked at the same time; one a core if not given.", valueName: "n"))
     var jobs: Int?
@@ -82,10 +82,7 @@ struct ImageUnpackCommand: ParsableCommand {
         options.apply.bestEffort = bestEffort
         options.apply.sync = sync ? .syncfs : .none
         if !path.isEmpty {
-            guard let patterns = PathPatterns(path.map(\.path)) else {
-                throw ValidationError("--path takes a path within the image, such as usr/bin/*")
-            }
-            options.apply.patterns = patterns
+            options.apply.filter = LayerFilter(include: path.map(\.pattern))
         }
         Interrupts.watch(options.interruption, patience: target.home == nil ? .takesBack : .store)
         let image = try which.image(in: try source.open(options.interruption.flag))

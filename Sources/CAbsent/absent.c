@@ -1,0 +1,1 @@
+// Everything stands in the headers.
