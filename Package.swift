@@ -119,8 +119,8 @@ let package = Package(
         .target(
             name: "LayerCompression",
             dependencies: [
-                "LayerModel", "LinuxIO", "CAbsent", format("CZstd", "Zstd"), format("CISAL", "Gzip"), format("CZlib", "Gzip"),
-                format("CArchive", "OtherFormats"),
+                "LayerModel", "LinuxIO", "CAbsent", format("CZstd", "Zstd"), format("CISAL", "Gzip"),
+                format("CZlib", "Gzip"), format("CArchive", "OtherFormats"),
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: engineSettings),

@@ -53,7 +53,8 @@ struct RootUnpack {
     }
 
     private func requireChosen(_ result: UnpackedImage) throws(LayerError) {
-        guard options.apply.filter?.include.isEmpty == false, result.layers.allSatisfy({ $0.report.chosenEntries == 0 }) else { return }
+        guard options.apply.filter?.include.isEmpty == false, result.layers.allSatisfy({ $0.report.chosenEntries == 0 })
+        else { return }
         throw LayerError(
             .notFound, "unpack the image", cause: .reason("nothing in it has a path that was asked for"))
     }
