@@ -174,7 +174,7 @@ import Testing
 
     @Test func `an interrupted unpacking takes back what is not complete`() throws {
         let scratch = try Scratch()
-        // Long enough for a signal to come in the middle.
+        // Long enough for a signal to come in the middle, when the first file is there.
         try scratch.make(
             """
             for n in 1 2 3; do mkdir l$n; head -c 90000000 /dev/urandom > l$n/f$n; done
@@ -182,8 +182,11 @@ import Testing
             """)
         let outcome = try scratch.run(
             """
-            $L image unpack i.tar --root r --quiet & sleep 0.2; kill -TERM $!; wait $!; echo $?
-            $L image unpack i.tar --home s/overlay2 --quiet & sleep 0.2; kill -TERM $!; wait $!; echo $?
+            $L image unpack i.tar --root r --quiet &
+            until test -e .r.ldiff-unpacking/root/f1; do :; done; kill -TERM $!; wait $!; echo $?
+            $L image unpack i.tar --home s/overlay2 --quiet &
+            until compgen -G 's/overlay2/tempdirs/*' > files; do :; done; kill -TERM $!; wait $!; echo $?
+            rm files
             ls -A; ls -A s/overlay2/tempdirs
             """)
         #expect(!outcome.text.contains("\nr\n") && !outcome.text.contains("unpacking"), "\(outcome)")
