@@ -83,16 +83,18 @@ import Testing
         let parts = (0..<5).map { _ in numbers(300_000, &random) }
         let frames = try parts.map { try frame($0) }
         let layer = frames.flatMap { $0 }
-        for cut in stride(from: 1, to: layer.count, by: layer.count / 41) {
+        for cut in stride(from: 5, to: layer.count, by: layer.count / 41) {
             if frames.indices.contains(where: { frames[...$0].reduce(0) { $0 + $1.count } == cut }) { continue }
             #expect(throws: LayerError.self) { try inflated(Array(layer[..<cut])) }
         }
-        for at in stride(from: 0, to: layer.count, by: layer.count / 41) {
+        for at in stride(from: 4, to: layer.count, by: layer.count / 41) {
             var bad = layer
             bad[at] ^= 0x40
-            let plain = parts.flatMap { $0 }
-            // A byte of a header may say nothing; a wrong result is none.
-            if let result = try? inflated(bad) { #expect(result == plain) }
+            // These frames have no checksum, so a changed byte of a stored block is none that anybody can tell: what zstd itself says.
+            let other = try runProgram(["zstd", "-dc"], input: bad)
+            let result = try? inflated(bad)
+            let isSame = other.status == 0 ? result == other.output : result == nil
+            #expect(isSame, "byte \(at): zstd \(other.status), ours \(result?.count ?? -1)")
         }
         // Blocks without end; garbage behind.
         let endless: [UInt8] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 1] + [UInt8](repeating: 0, count: 12 << 20)
