@@ -148,7 +148,8 @@ import Testing
         try ImageTools.run("podman", ["load", "--quiet", "--input", "image.tar"], in: ground.path)
         let ids = try ImageTools.run("podman", ["images", "--no-trunc", "--quiet"], in: ground.path)
         #expect(ids.contains("\(packed.id)"), "\(ids)")
-        for format in ["oci-archive", "docker-archive"] {
+        // Nor does podman 4.3 write it into docker's archives.
+        for format in ["oci-archive"] + (compression == .zstd ? [] : ["docker-archive"]) {
             try ImageTools.run(
                 "podman", ["save", "--quiet", "--format", format, "--output", format + ".tar", "peer:1"],
                 in: ground.path)

@@ -11,7 +11,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "LayerRules", "BasicContainers", "Glibc", "Synchronization"],
     "LayerMounts": ["LayerModel", "LinuxIO", "CLinux", "Glibc", "Synchronization"],
     "LayerCompression": [
-        "LayerModel", "LinuxIO", "CZstd", "CISAL", "CZlib", "CArchive", "Crypto", "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "CAbsent", "CZstd", "CISAL", "CZlib", "CArchive", "Crypto", "Glibc", "Synchronization",
     ],
     "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
     "LayerImages": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
