@@ -13,7 +13,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerCompression": [
         "LayerModel", "LinuxIO", "CAbsent", "CZstd", "CISAL", "CZlib", "CArchive", "Crypto", "Glibc", "Synchronization",
     ],
-    "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc"],
+    "LayerFormats": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
     "LayerImages": ["LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "Glibc", "Synchronization"],
     "LayerPipeline": [
         "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerRules", "LayerEngine", "LayerPacking",
