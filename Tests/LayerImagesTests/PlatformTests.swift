@@ -39,6 +39,14 @@ import Testing
     }
 
     @Test(arguments: [
+        "linux/arm64/v8.8000000000000", "linux/arm64/v9.9223372036854775807", "linux/amd64/v\u{5104}",
+        "linux/arm/v\u{5146}",
+    ])
+    func `a level that no machine has makes no long list`(text: String) throws {
+        #expect(try #require(Platform(parsing: text)).runnable.count <= 32)
+    }
+
+    @Test(arguments: [
         ("debian", "docker.io/library/debian:latest", "debian:latest"),
         ("debian:12", "docker.io/library/debian:12", "debian:12"),
         ("user/image", "docker.io/user/image:latest", "user/image:latest"),

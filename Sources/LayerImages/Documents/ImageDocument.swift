@@ -19,7 +19,7 @@ package struct ImageDescriptor: Sendable, Equatable {
     package var digest: Digest
     package var size: Int64
     package var urls: [String] = []
-    /// In the order in which they stand.
+    /// By their keys' bytes, as they are written: the order in a document says nothing.
     package var annotations: [ImageAnnotation] = []
     package var platform: Platform?
     package var artifactType: String?
@@ -142,6 +142,7 @@ enum ImageDocuments {
         return digest
     }
 
+    /// Notes by their keys' bytes, in whichever order they stand.
     static func annotations(_ reader: inout JSONReader) throws(JSONError) -> [ImageAnnotation] {
         var result: [ImageAnnotation] = []
         try reader.beginObject()
@@ -150,7 +151,7 @@ enum ImageDocuments {
             if try reader.takeNull() { continue }
             result.append(ImageAnnotation(key, try reader.string().string))
         }
-        return result
+        return result.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
     }
 
     static func platform(_ reader: inout JSONReader) throws(JSONError) -> Platform {

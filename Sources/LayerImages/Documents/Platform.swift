@@ -85,11 +85,11 @@ package struct Platform: Sendable, Equatable, Hashable, CustomStringConvertible 
         }
         switch own.architecture {
         case "amd64":
-            let level = own.variant.dropFirst().first?.wholeNumberValue ?? 1
+            let level = Self.level(own.variant) ?? 1
             add("amd64", (level > 2 ? (2..<level).reversed().map { "v\($0)" } : []) + (level > 1 ? [""] : []))
             add("386", [""])
         case "arm":
-            let level = own.variant.dropFirst().first?.wholeNumberValue ?? 7
+            let level = Self.level(own.variant) ?? 7
             add("arm", (level > 5 ? (5..<level).reversed().map { "v\($0)" } : []))
         case "arm64":
             add("arm64", Self.armVariants(own.variant))
@@ -99,12 +99,20 @@ package struct Platform: Sendable, Equatable, Hashable, CustomStringConvertible 
         return list
     }
 
+    /// The digit after a variant's letter. No architecture has more than nine levels, and the list is as long as the level.
+    private static func level(_ variant: String) -> Int? {
+        guard let digit = variant.utf8.dropFirst().first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else {
+            return nil
+        }
+        return Int(digit - UInt8(ascii: "0"))
+    }
+
     /// Older versions of 64-bit ARM that a processor of this one understands.
     private static func armVariants(_ variant: String) -> [String] {
         let text = variant.isEmpty ? "v8" : variant
         let numbers = text.dropFirst().split(separator: ".").compactMap { Int($0) }
         guard let major = numbers.first else { return [] }
-        let minor = numbers.count > 1 ? numbers[1] : 0
+        let minor = min(numbers.count > 1 ? numbers[1] : 0, 9)
         func versions(_ major: Int, _ minor: Int) -> [String] {
             guard minor >= 0 else { return [] }
             return (0...minor).reversed().map { $0 > 0 ? "v\(major).\($0)" : major == 8 ? "" : "v\(major)" }
