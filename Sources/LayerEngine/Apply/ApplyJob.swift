@@ -34,6 +34,10 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
     }
 
     /// Carries out an entry's header. A regular file is only made room for: its bytes are for the caller to deliver.
+    // Reason for the attributes: whoever reads the archive is generic over its source, so it calls this without knowing the
+    // target's kind at compile time. From here on all is specialised.
+    @specialized(where Target == TreeTarget)
+    @specialized(where Target == UpperTarget)
     mutating func carryOutHeader(of entry: borrowing TarDecoder) throws(LayerError) -> FileTarget? {
         let fields = entry.fields
         log.entryOffset = entry.entryOffset
@@ -150,6 +154,8 @@ struct ApplyJob<Target: UnpackTarget>: ~Copyable {
 
     /// What comes after the last entry: waits for the writers, makes the links that waited, and sets what directories were to
     /// have in the end.
+    @specialized(where Target == TreeTarget)
+    @specialized(where Target == UpperTarget)
     mutating func finish() throws(LayerError) {
         try target.files.finish()
         try links.makeWaiting()

@@ -15,7 +15,9 @@ struct FileTimes: BitwiseCopyable {
 }
 
 /// What an entry's header says, in the terms of this host: ids mapped, times bounded, attributes that may be set.
-struct EntryValues {
+///
+/// A class: a copy of it for each entry would count three references up and down.
+final class EntryValues {
     let policy: ApplyAttributePolicy
     private let uidMap: IDMap
     private let gidMap: IDMap

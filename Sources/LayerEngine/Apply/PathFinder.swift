@@ -37,7 +37,6 @@ struct PathFinder<Target: UnpackTarget> {
         isLenient = target.options.lenientNames
     }
 
-    /// Links followed on one path, as the kernel's limit.
     private var tree: ApplyTree { target.tree }
 
     /// A name of the archive without empty components and dots; `refusal` is for one that climbs above the root.

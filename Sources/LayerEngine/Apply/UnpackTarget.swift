@@ -38,8 +38,8 @@ enum MarkSource {
 /// Where a layer is unpacked. There are two kinds: a whole tree, from which deletions delete, and an upper directory, in which
 /// they are written as marks and through which lower directories show.
 ///
-/// The kinds say what differs; what they do alike is written once, in extensions. The kind is chosen once an apply, and all
-/// of it is specialised for it.
+/// The kinds say what differs; what they do alike is written once, in extensions. The kind is chosen once an apply; what
+/// an entry does is specialised for it (`ApplyJob.carryOutHeader`).
 protocol UnpackTarget: AnyObject {
     var entries: EntryMaker { get }
 
