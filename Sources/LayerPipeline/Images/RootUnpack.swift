@@ -26,7 +26,7 @@ struct RootUnpack {
             do throws(LayerError) {
                 let result = try unpack(into: stage.root)
                 try requireChosen(result)
-                try stage.publish()
+                try stage.publish(syncs: options.apply.sync == .syncfs)
                 return result
             } catch {
                 options.interruption.beginCleaningUp()
@@ -242,12 +242,13 @@ final class RootStage {
         return hasMark || !hasRoot
     }
 
-    /// The root is complete: gives it its name.
-    func publish() throws(LayerError) {
+    /// The root is complete: gives it its name, on disk as well if it `syncs`.
+    func publish(syncs: Bool) throws(LayerError) {
         try attempt("create the root", path, as: .cannotCreate) { () throws(SystemCallError) in
             try name.withName { (name) throws(SystemCallError) in
                 try holder.rename(NamePointer("root"), to: name, in: directory, exclusive: !replacesEmpty)
             }
+            if syncs { try directory.sync() }
         }
         // It is there; what is left of the making hurts nobody.
         try? TreeRemoval.remove((path.splitLast()?.directory ?? PathBytes(".")).appending(holderName))

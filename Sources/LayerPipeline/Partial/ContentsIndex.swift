@@ -43,25 +43,25 @@ package final class ContentsIndex: Sendable {
     private static let magic = Array("ldiffci1".utf8)
     private static let recordBytes = 72
     /// More is no index of anybody's files.
-    private static let longest: Int64 = 1 << 30
+    private static let longest = 1 << 30
 
-    /// Reads the file at `path`, if it is there and is one; what it is not, `save` makes it.
+    /// Reads the file at `path`, if it is there; else, or where it is empty, `save` makes it.
+    ///
+    /// Throws `alreadyExists` where it is another kind of file: `save` would put an index in its place.
     package init(_ path: PathBytes) throws(LayerError) {
         self.path = path
         var table = Table()
         let bytes = try attempt("read the index of contents", path) { () throws(SystemCallError) -> [UInt8] in
             guard let file = try path.openRegular() else { return [] }
-            let size = try file.metadata().size
-            guard size <= Self.longest else { return [] }
-            let slab = Slab(capacity: Int(size))
-            while slab.end < slab.capacity {
-                let count = try file.read(into: slab, slab.end..<slab.capacity, at: Int64(slab.end))
-                if count == 0 { break }
-                slab.end += count
-            }
-            return slab.bytes.copied()
+            return try file.contents(limit: Self.longest)
         }
-        if bytes.starts(with: Self.magic) {
+        guard bytes.isEmpty || bytes.starts(with: Self.magic) else {
+            throw LayerError(
+                .alreadyExists, "read the index of contents", path: path,
+                cause: .reason("it is a file of another kind"),
+                hint: "name one that is not there, or that an earlier run made")
+        }
+        if !bytes.isEmpty {
             var at = Self.magic.count
             while at + Self.recordBytes <= bytes.count {
                 let words = (0..<5).map { word in

@@ -134,6 +134,16 @@ private final class Place {
         #expect(try readFile(place.path + "/root/long") == contents)
     }
 
+    @Test func `a file of somebody's is no index, and stays`() throws {
+        let place = try Place()
+        try writeFile(place.path + "/theirs", Array("notes of somebody".utf8))
+        let error = failure { _ = try ContentsIndex(PathBytes(place.path + "/theirs")) }
+        #expect(error?.code == .alreadyExists)
+        #expect(try readFile(place.path + "/theirs") == Array("notes of somebody".utf8))
+        try writeFile(place.path + "/empty", [])
+        _ = try ContentsIndex(PathBytes(place.path + "/empty"))
+    }
+
     @Test func `a root that holds something is proved before it is touched`() throws {
         let layer = try HostileIndexTests.layer()
         let place = try Place()
