@@ -70,13 +70,7 @@ func pathOfDescriptor(_ descriptor: borrowing OwnedDescriptor, _ operation: Stri
 func contents(of path: PathBytes, _ operation: String) throws(LayerError) -> [UInt8] {
     do {
         let file = try OwnedDescriptor.open(Terminated(path).name, .readOnly)
-        let slab = Slab(capacity: 256 << 10)
-        var bytes: [UInt8] = []
-        while true {
-            let count = try file.read(into: slab, 0..<slab.capacity)
-            if count == 0 { return bytes }
-            bytes += slab.span(0..<count).copied()
-        }
+        return try file.contents(limit: .max)
     } catch {
         throw LayerError(error, operation, path: path)
     }

@@ -1,4 +1,5 @@
 internal import CLinux
+internal import Glibc
 public import LayerModel
 
 /// Where the kernel looks for the next data or hole, see lseek(2).
@@ -17,6 +18,18 @@ public enum LockKind: Int32, Sendable {
 }
 
 extension OwnedDescriptor {
+    /// All that is left to read, as a small file's contents. Throws EFBIG where it is more than `limit` bytes: half a file is none.
+    public func contents(limit: Int) throws(SystemCallError) -> [UInt8] {
+        let slab = Slab(capacity: 64 << 10)
+        var bytes: [UInt8] = []
+        while true {
+            let count = try read(into: slab, 0..<slab.capacity)
+            if count == 0 { return bytes }
+            bytes += slab.span(0..<count).copied()
+            guard bytes.count <= limit else { throw SystemCallError("read", errno: EFBIG) }
+        }
+    }
+
     /// Reads at most `range.count` bytes at the file position into a part of `slab`; 0 at the end.
     public func read(into slab: borrowing Slab, _ range: Range<Int>) throws(SystemCallError) -> Int {
         // Reason: the range lies inside the slab (checked there), which the caller alone holds.

@@ -83,14 +83,7 @@ struct ConfigurationFile {
         let path = PathBytes(path)
         return try attempt("read the configuration", path) { () throws(SystemCallError) in
             let file = try path.open([.readOnly, .nonBlocking])
-            let slab = Slab(capacity: 64 << 10)
-            var bytes: [UInt8] = []
-            while bytes.count < 1 << 20 {
-                let count = try file.read(into: slab, 0..<slab.capacity)
-                if count == 0 { break }
-                bytes += slab.span(0..<count).copied()
-            }
-            return bytes
+            return try file.contents(limit: 1 << 20)
         }
     }
 }

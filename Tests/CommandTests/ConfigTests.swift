@@ -110,6 +110,11 @@ import Testing
         let outcome = try scratch.run("$L config containerd --version \(release) --config config.toml")
         #expect(outcome.status == 69 && outcome.text.isEmpty && outcome.errors.contains(reason), "\(outcome)")
         #expect(try scratch.run("$L config containerd --version 2 --config nowhere.toml").status == 66)
+        // What lies behind its first megabyte would be missed.
+        let long = try scratch.run(
+            "{ echo 'version = 2'; yes '# x' | head -c 2000000; } > long.toml; $L config containerd --version 2 --config long.toml"
+        )
+        #expect(long.status == 74 && long.text.isEmpty && long.errors.contains("too large"), "\(long)")
         #expect(try scratch.run("$L config containerd --version 2 --format 4").status == 64)
     }
 

@@ -12,14 +12,7 @@ enum StoreFiles {
     static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
         do throws(SystemCallError) {
             guard let file = try path.openRegular() else { return nil }
-            let slab = Slab(capacity: 64 << 10)
-            var bytes: [UInt8] = []
-            while bytes.count < longestFile {
-                let count = try file.read(into: slab, 0..<slab.capacity)
-                if count == 0 { break }
-                bytes += slab.span(0..<count).copied()
-            }
-            return bytes
+            return try file.contents(limit: longestFile)
         } catch {
             throw LayerError(error, "read", path: path)
         }

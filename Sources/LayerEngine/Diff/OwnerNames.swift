@@ -29,15 +29,8 @@ final class OwnerNames: Sendable {
     }
 
     private static func contents(_ path: StaticString) throws(LayerError) -> [UInt8] {
-        var bytes: [UInt8] = []
-        let slab = Slab(capacity: 64 << 10)
         do throws(SystemCallError) {
-            let file = try OwnedDescriptor.open(NamePointer(path), [.readOnly])
-            while true {
-                let count = try file.read(into: slab, 0..<slab.capacity)
-                if count == 0 { return bytes }
-                bytes += slab.span(0..<count).copied()
-            }
+            return try OwnedDescriptor.open(NamePointer(path), [.readOnly]).contents(limit: .max)
         } catch {
             if error.errno == ENOENT { return [] }
             throw LayerError(error, "read owner names from", path: PathBytes(path.description))

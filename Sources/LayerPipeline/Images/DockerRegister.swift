@@ -97,6 +97,7 @@ package final class DockerRegister {
             try output.restart()
             _ = try pack(layer, to: output, repeated)
         }
+        try output.sync()
         try output.commit()
     }
 
@@ -184,14 +185,7 @@ package final class DockerRegister {
     private static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
         try attempt("read", path) { () throws(SystemCallError) in
             guard let file = try path.openRegular() else { return nil }
-            let slab = Slab(capacity: 64 << 10)
-            var bytes: [UInt8] = []
-            while bytes.count < 64 << 20 {
-                let count = try file.read(into: slab, 0..<slab.capacity)
-                if count == 0 { break }
-                bytes += slab.span(0..<count).copied()
-            }
-            return bytes
+            return try file.contents(limit: 64 << 20)
         }
     }
 }

@@ -173,14 +173,7 @@ package final class DockerMove: Sendable {
     private static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
         try attempt("read Docker's record of a container", path) { () throws(SystemCallError) in
             guard let file = try path.openRegular() else { return nil }
-            let slab = Slab(capacity: 64 << 10)
-            var bytes: [UInt8] = []
-            while bytes.count < 16 << 20 {
-                let count = try file.read(into: slab, 0..<slab.capacity)
-                if count == 0 { break }
-                bytes += slab.span(0..<count).copied()
-            }
-            return bytes
+            return try file.contents(limit: 16 << 20)
         }
     }
 
