@@ -65,7 +65,7 @@ struct PluginCalls: Sendable {
         case .remove: try store.remove(request)
         case .get: return PluginAnswer.directory(try store.get(request))
         case .put: try store.put(request)
-        case .exists: return PluginAnswer.exists(try store.current().driver.state(of: try request.layer()) != .absent)
+        case .exists: return PluginAnswer.exists(try store.current().driver.state(of: request.layer()) != .absent)
         case .status: return PluginAnswer.status(try status())
         case .metadata:
             return PluginAnswer.metadata(try store.current().driver.metadata(of: try request.layer()))

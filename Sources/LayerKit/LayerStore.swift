@@ -53,8 +53,10 @@ public struct LayerStore: Sendable {
     public func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
 
     /// The layer of this id, nil where there is none.
-    public func layer(_ id: LayerID) -> StoredLayer? {
-        reader.exists(id) ? StoredLayer(id: id, store: self) : nil
+    ///
+    /// Throws where it cannot be told, because a disk fails or the layer's files may not be read.
+    public func layer(_ id: LayerID) throws(LayerError) -> StoredLayer? {
+        try reader.exists(id) ? StoredLayer(id: id, store: self) : nil
     }
 
     /// Makes an empty layer on `parent`; with `isWritable` a container's, which some drivers can limit in size.

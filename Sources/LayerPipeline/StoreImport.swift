@@ -31,7 +31,7 @@ package enum StoreImport {
         tarSplit: OutputFile? = nil, options: LayerImportOptions = LayerImportOptions()
     ) throws(LayerError) -> StoreImportReport {
         let opened = try OpenLayer(input)
-        let isNew = !driver.exists(id)
+        let isNew = try !driver.exists(id)
         let verifiesFirst = options.isExpecting && !isNew && opened.start != nil
         options.progress.inputTotal.store(opened.size * (verifiesFirst ? 2 : 1), ordering: .relaxed)
         let intake = try LayerIntake(opened, tarSplit: tarSplit, options: options)

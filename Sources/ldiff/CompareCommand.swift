@@ -176,7 +176,7 @@ struct ComparedStoreArguments: ParsableArguments {
         store.maps = IDMapOptions()
         (store.maps.uidMap, store.maps.gidMap) = ([], [])
         let reader = try store.read(global)
-        guard reader.exists(id) else {
+        guard try reader.exists(id) else {
             throw LayerError(.notFound, "compare", path: id.component, cause: .reason("there is no such layer"))
         }
         return whole ? StoreLayer(id, since: nil, in: reader) : try StoreLayer(id, in: reader)

@@ -86,7 +86,7 @@ struct RandomWork {
     /// Says what the layer is: absent, or the kind that its difference has.
     private func look(_ id: LayerID) throws {
         let store = try DriverRegistry.read(name, DriverConfiguration(home: home))
-        guard store.exists(id) else { return tell("saw absent \(id)") }
+        guard try store.exists(id) else { return tell("saw absent \(id)") }
         var sink = CollectingSink()
         _ = try store.diff(id, since: parent, into: &sink)
         let names = sink.bytes

@@ -20,6 +20,17 @@ func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws ->
     case "create":
         let parent = try parentID(words[2])
         return { try driver.create(id, parent: parent, options: CreateOptions()) }
+    case "create-again":
+        // The layer is there: only an error that says so is right.
+        let parent = try parentID(words[2])
+        return {
+            do {
+                try driver.create(id, parent: parent, options: CreateOptions())
+            } catch let error as LayerError where error.code == .alreadyExists {
+                return
+            }
+            throw TestFailure("a layer that is there was made")
+        }
     case "create-rw":
         let parent = try parentID(words[2])
         return { try driver.createReadWrite(id, parent: parent, options: CreateOptions()) }

@@ -118,7 +118,7 @@ import Testing
             }
             // For anybody but the plugin a layer that is still to be filled is none.
             let (id, reader) = (try LayerID("new"), try DriverRegistry.read(name, DriverConfiguration(home: home)))
-            if reader.exists(id) {
+            if try reader.exists(id) {
                 let parent = try reader.parent(of: id).map { "\($0)" }
                 found["new"] = try entryNames(plugin.diff("new", since: parent)) + [parent ?? "-"]
             }

@@ -89,7 +89,7 @@ import Testing
             .create(try LayerID("a"), parent: nil, options: CreateOptions())
         let found = try DriverRegistry.select(below: root, DriverConfiguration(home: root))
         #expect(found.name == .overlay)
-        #expect(found.exists(try LayerID("a")))
+        #expect(try found.exists(LayerID("a")))
         _ = try DriverRegistry.open(.overlay2, DriverConfiguration(home: root.appending("overlay2")))
         #expect {
             try DriverRegistry.select(below: root, DriverConfiguration(home: root))

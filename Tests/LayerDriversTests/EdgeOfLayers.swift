@@ -76,7 +76,7 @@ enum EdgeOfLayers {
         let before = try store.listing()
         for name in store.facts.reserved {
             let id = try LayerID(name)
-            #expect(!store.driver.exists(id), "\(name)")
+            #expect(try !store.driver.exists(id), "\(name)")
             for readWrite in [true, false] {
                 expectFailure(.invalidArgument, "uses this name itself") {
                     try store.create(name, readWrite: readWrite)

@@ -62,7 +62,7 @@ import Testing
         var options = CreateOptions()
         options.isUnfinished = true
         try plugin?.create(new, parent: base, options: options)
-        #expect(plugin?.state(of: new) == .unfinished)
+        #expect(try plugin?.state(of: new) == .unfinished)
         #expect(try !DriverRegistry.read(facts.name, configuration).exists(new))
         #expect(try DriverRegistry.read(facts.name, configuration).layers() == [base])
         expectFailure(.notFound) { try store.get("new") }
@@ -139,7 +139,7 @@ import Testing
             try driver.createLayer(
                 new, on: base, from: &stream,
                 afterKeeping: { () throws(LayerError) in
-                    guard driver.exists(new) else { return }
+                    guard try driver.exists(new) else { return }
                     throw LayerError(.corruptLayer, "compare")
                 })
         }

@@ -86,7 +86,7 @@ func rewrite(_ path: String, _ text: String) throws {
             DriverConfiguration(
                 home: PathBytes(own + "/overlay2"), options: ["overlay2.additionalimagestore=\(shared)"]))
         #expect(driver.additionalImageStores == [PathBytes(shared + "/overlay2")])
-        #expect(driver.exists(base) && driver.exists(middle))
+        #expect(try driver.exists(base) && driver.exists(middle))
         #expect(try driver.layers().isEmpty)
         do {
             let mounted = try driver.mount(middle)

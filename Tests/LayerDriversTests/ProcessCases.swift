@@ -82,7 +82,7 @@ enum ProcessCases {
         let (new, log) = (try LayerID("new"), "\(store.ground.root)/log")
         func look() throws -> Bool {
             let isListed = try looker.layers().contains(new)
-            guard looker.exists(new) else {
+            guard try looker.exists(new) else {
                 #expect(!isListed)
                 return false
             }

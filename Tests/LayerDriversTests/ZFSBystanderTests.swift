@@ -113,7 +113,7 @@ import Testing
         try scene.step("list and exists") { () throws in
             #expect(try store.driver.layers().map(\.description) == ["base", "child", "image"])
             for name in strangers {
-                let exists = (try? LayerID(name)).map { store.driver.exists($0) }
+                let exists = try (try? LayerID(name)).map { try store.driver.exists($0) }
                 #expect(exists == false, "\(name)")
             }
         }

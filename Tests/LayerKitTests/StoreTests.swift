@@ -65,13 +65,13 @@ import Testing
         let other = try LayerStore.open(
             FilePath(place.folder.path).appending("other").appending("overlay2"), driver: .overlay2)
         #expect(try await store.migrate([container.id], to: other) == [base, container.id])
-        let copied = try #require(other.layer(container.id))
+        let copied = try #require(try other.layer(container.id))
         let again = try await copied.writeLayer(to: .file(FilePath(place.folder.path).appending("again")))
         #expect(again.diffID == written.diffID)
         #expect(try store.check().isEmpty)
 
         try container.remove()
-        let isThere = store.layer(container.id) != nil
+        let isThere = try store.layer(container.id) != nil
         #expect(!isThere)
         try store.layer(base)?.remove()
         #expect(try store.layers().isEmpty)
@@ -84,7 +84,7 @@ import Testing
         try await LayerStore.open(place.home, driver: .overlay2).apply(.file(place.layer), as: base)
         let store = try LayerStore.read(place.home, driver: .overlay2)
         #expect(try store.layers() == [base])
-        let layer = try #require(store.layer(base))
+        let layer = try #require(try store.layer(base))
         #expect(try await layer.changes().count == 2)
         #expect(await failure { try layer.remove() }?.code == .notPermitted)
         #expect(await failure { try store.createLayer(LayerID("x")) }?.code == .notPermitted)
@@ -108,7 +108,7 @@ import Testing
         let applied = try await store.apply(.file(all), as: cut, options: apply)
         #expect(applied.entries == 2)
         try await store.apply(.file(all), as: whole)
-        let (stored, small) = (try #require(store.layer(whole)), try #require(store.layer(cut)))
+        let (stored, small) = (try #require(try store.layer(whole)), try #require(try store.layer(cut)))
         // Recorded sizes are of all that there is.
         #expect(try await stored.size() == 15)
         #expect(try await stored.size(options: look) == 10)

@@ -51,7 +51,7 @@ extension StoreInterop {
                 ])
             #expect(try store.changeLines(layers.mountID, since: layers.initID).contains("A /second"))
             try docker("rm", "--force", "live")
-            #expect(!store.exists(try LayerID(layers.mountID)))
+            #expect(try !store.exists(LayerID(layers.mountID)))
             try docker.stop()
         }
 

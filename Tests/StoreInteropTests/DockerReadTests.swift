@@ -36,12 +36,12 @@ extension StoreInterop {
             let layers = try fixture.allLayers()
             #expect(try store.layers().map(\.description) == layers.map(\.id).sorted())
             for (id, parent) in layers {
-                #expect(store.exists(try LayerID(id)))
+                #expect(try store.exists(LayerID(id)))
                 // Images of overlay are trees of their own, and its containers lie straight on them.
                 guard driver.keepsChanges else { continue }
                 #expect(try store.parent(of: LayerID(id))?.description ?? "" == parent)
             }
-            #expect(!store.exists(try LayerID("0000")))
+            #expect(try !store.exists(LayerID("0000")))
         }
 
         @Test(arguments: SharedDriver.allCases)

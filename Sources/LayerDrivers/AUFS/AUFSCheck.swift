@@ -36,8 +36,8 @@ struct AUFSCheck {
             }
         }
         try leftovers(claimed)
-        for id in try StoreFiles.names(in: view.lists).map({ LayerID(trusted: $0) }) where view.state(of: id) != .absent
-        {
+        for id in try StoreFiles.names(in: view.lists).map({ LayerID(trusted: $0) })
+        where try view.state(of: id) != .absent {
             if try !unfinished(id) { try list(id) }
         }
         return findings.list
@@ -103,7 +103,7 @@ struct AUFSCheck {
         do throws(LayerError) {
             let ancestors = try view.ancestors(of: id)
             for (index, ancestor) in ancestors.enumerated() {
-                guard view.state(of: ancestor) != .absent else {
+                guard try view.state(of: ancestor) != .absent else {
                     findings.add(.lower, view.list(id), "names \(ancestor), which is gone; remove the layer")
                     break
                 }

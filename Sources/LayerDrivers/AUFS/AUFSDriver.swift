@@ -299,7 +299,8 @@ public final class AUFSDriver: LayerDriver {
         var first: LayerError?
         for name in try StoreFiles.names(in: view.home.appending("mnt")) {
             let id = LayerID(trusted: name)
-            guard view.state(of: id) != .absent else { continue }
+            // What nobody can look at is not proven ours.
+            guard ((try? view.state(of: id)) ?? .absent) != .absent else { continue }
             let target = view.mountPoint(id)
             do throws(LayerError) {
                 // One union may lie on another.

@@ -25,7 +25,7 @@ final class AUFSReader: StoreReader {
         view = AUFSView(configuration)
     }
 
-    func state(of id: LayerID) -> LayerState { view.state(of: id) }
+    func state(of id: LayerID) throws(LayerError) -> LayerState { try view.state(of: id) }
     func layers() throws(LayerError) -> [LayerID] { try view.layers() }
 
     func parent(of id: LayerID) throws(LayerError) -> LayerID? {

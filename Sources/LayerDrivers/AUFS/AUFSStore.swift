@@ -117,7 +117,7 @@ struct AUFSStore: Sendable {
 
     /// Removes what was built and not published.
     func abandon(_ new: New) {
-        if view.state(of: new.id) != .unfinished { unfinished.forget(new.id) }
+        if (try? view.state(of: new.id)) != .unfinished { unfinished.forget(new.id) }
         try? new.holder.remove()
     }
 
@@ -132,7 +132,7 @@ struct AUFSStore: Sendable {
     /// Throws `alreadyExists` for a layer, and for what lies under one of its names and is none. Two empty directories are
     /// what a crash leaves: they give way. The caller holds the names.
     private func refuseTaken(_ id: LayerID) throws(LayerError) {
-        let state = view.state(of: id)
+        let state = try view.state(of: id)
         if state == .unfinished, !view.seesUnfinished, try UnfinishedLayers.hasMaker(view.unfinishedMark(id)) {
             throw DriverErrors.beingMade(id)
         }

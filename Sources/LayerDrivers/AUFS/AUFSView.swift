@@ -78,17 +78,18 @@ struct AUFSView: StoreView {
         return true
     }
 
-    func state(of id: LayerID) -> LayerState {
+    func state(of id: LayerID) throws(LayerError) -> LayerState {
         do throws(LayerError) {
             guard try proven(id) != nil else { return .absent }
             return try StoreFiles.metadata(unfinishedMark(id)) == nil ? .complete : .unfinished
         } catch {
+            guard error.saysOtherForm else { throw error }
             return .absent
         }
     }
 
     func layers() throws(LayerError) -> [LayerID] {
-        try StoreFiles.names(in: lists).map { LayerID(trusted: $0) }.filter { state(of: $0) == .complete }
+        try StoreFiles.names(in: lists).map { LayerID(trusted: $0) }.filter { isListed($0) }
     }
 
     /// The layer's ancestors, the direct parent first; none for a base layer.

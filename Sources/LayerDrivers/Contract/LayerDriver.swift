@@ -87,7 +87,7 @@ public protocol LayerDriver: StoreReader {
 
 extension LayerDriver {
     public var additionalImageStores: [PathBytes] { reader.additionalImageStores }
-    public func state(of id: LayerID) -> LayerState { reader.state(of: id) }
+    public func state(of id: LayerID) throws(LayerError) -> LayerState { try reader.state(of: id) }
     public func layers() throws(LayerError) -> [LayerID] { try reader.layers() }
     public func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reader.parent(of: id) }
     public func status() -> [StatusRow] { reader.status() }

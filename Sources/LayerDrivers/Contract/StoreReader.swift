@@ -19,7 +19,9 @@ public protocol StoreReader: AnyObject, Sendable {
     var configuration: DriverConfiguration { get }
 
     /// Whether the store has a layer of this id.
-    func state(of id: LayerID) -> LayerState
+    ///
+    /// Throws where it cannot be told, because a disk fails or its files may not be read: such a layer may well be there.
+    func state(of id: LayerID) throws(LayerError) -> LayerState
 
     /// All layers of the store, sorted; half-made ones left out.
     func layers() throws(LayerError) -> [LayerID]
@@ -64,8 +66,8 @@ public protocol StoreReader: AnyObject, Sendable {
 extension StoreReader {
     public var additionalImageStores: [PathBytes] { [] }
 
-    /// Whether the store has a complete layer of this id.
-    public func exists(_ id: LayerID) -> Bool { state(of: id) == .complete }
+    /// Whether the store has a complete layer of this id. Throws as `state`.
+    public func exists(_ id: LayerID) throws(LayerError) -> Bool { try state(of: id) == .complete }
 
     public func sizeSource(of id: LayerID, since parent: LayerID?) throws(LayerError) -> ChangeSource {
         try changeSource(of: id, since: parent)

@@ -29,7 +29,7 @@ final class FuseOverlayFSReader: StoreReader {
             dialect: WhiteoutDialect(.fuseOverlayFS, userXattr: options.userXattr), marksAreSound: true)
     }
 
-    func state(of id: LayerID) -> LayerState { view.state(of: id) }
+    func state(of id: LayerID) throws(LayerError) -> LayerState { try view.state(of: id) }
     func layers() throws(LayerError) -> [LayerID] { try view.layers() }
     func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reading.parent(of: id) }
 

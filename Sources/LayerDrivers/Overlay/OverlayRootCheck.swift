@@ -28,7 +28,7 @@ struct OverlayRootCheck {
     private mutating func layer(_ id: LayerID) throws(LayerError) {
         let (view, directory) = (view, view.layer(id))
         let mark = view.unfinishedMark(id)
-        switch view.state(of: id) {
+        switch try view.state(of: id) {
         case .absent:
             // What lies in an upper directory without its lower may be all that somebody has of it.
             let upper = view.upper(id)
@@ -37,7 +37,7 @@ struct OverlayRootCheck {
             }
             findings.add(.unfinished, directory, "a layer without a tree and without a lower", "it is removed") {
                 (mender) throws(LayerError) in
-                try mender.mend(id) { () throws(LayerError) in view.state(of: id) != .absent }
+                try mender.mend(id) { () throws(LayerError) in try view.state(of: id) != .absent }
             }
         case .unfinished:
             if try UnfinishedLayers.hasMaker(mark) { return }
@@ -80,7 +80,7 @@ struct OverlayRootCheck {
             let point = entry.mountPoint
             guard let layer = point.splitLast(), layer.name == PathBytes("merged"),
                 let (above, name) = layer.directory.splitLast(), above == home,
-                view.state(of: LayerID(trusted: name)) == .absent
+                (try? view.state(of: LayerID(trusted: name))) == .absent
             else { continue }
             findings.add(.staleMount, point, "its layer is gone", "it is unmounted") {
                 (mender) throws(LayerError) in try mender.mounts.end(point)

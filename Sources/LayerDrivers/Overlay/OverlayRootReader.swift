@@ -36,7 +36,7 @@ final class OverlayRootReader: StoreReader {
         return userXattr
     }
 
-    func state(of id: LayerID) -> LayerState { view.state(of: id) }
+    func state(of id: LayerID) throws(LayerError) -> LayerState { try view.state(of: id) }
     func layers() throws(LayerError) -> [LayerID] { try view.layers() }
 
     func parent(of id: LayerID) throws(LayerError) -> LayerID? {

@@ -48,13 +48,14 @@ struct OverlayRootView: MergedView {
     }
 
     /// Nothing but a layer's parts may lie in its directory: this layout has no record besides.
-    func state(of id: LayerID) -> LayerState {
+    func state(of id: LayerID) throws(LayerError) -> LayerState {
         guard !Self.isReserved(id.component) else { return .absent }
         do throws(LayerError) {
             guard case .ours = try form(of: id) else { return .absent }
             if try !isImage(id), try lower(of: id) == nil { return .absent }
             return try StoreFiles.metadata(unfinishedMark(id)) == nil ? .complete : .unfinished
         } catch {
+            guard error.saysOtherForm else { throw error }
             return .absent
         }
     }

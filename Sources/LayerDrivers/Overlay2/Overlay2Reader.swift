@@ -33,7 +33,7 @@ final class Overlay2Reader: StoreReader {
 
     var additionalImageStores: [PathBytes] { options.additional.homes }
 
-    func state(of id: LayerID) -> LayerState { view.state(of: id) }
+    func state(of id: LayerID) throws(LayerError) -> LayerState { try view.state(of: id) }
     func layers() throws(LayerError) -> [LayerID] { try view.layers() }
     func parent(of id: LayerID) throws(LayerError) -> LayerID? { try reading.parent(of: id) }
 

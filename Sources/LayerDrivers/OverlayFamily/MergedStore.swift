@@ -20,7 +20,7 @@ extension MergedStore {
 
     /// Removes what was built and not published.
     func abandon(_ id: LayerID, _ holder: WorkDirectory) {
-        if view.state(of: id) != .unfinished { unfinished.forget(id) }
+        if (try? view.state(of: id)) != .unfinished { unfinished.forget(id) }
         try? holder.remove()
     }
 
@@ -32,12 +32,12 @@ extension MergedStore {
         switch try view.form(of: id) {
         case .absent:
             // In a store that others add to this one.
-            if view.state(of: id) != .absent { throw DriverErrors.exists(id) }
+            if try view.state(of: id) != .absent { throw DriverErrors.exists(id) }
             return nil
         case .foreign(let why): throw DriverErrors.occupied(id, why)
         case .ours(let found): layer = found
         }
-        switch view.state(of: id) {
+        switch try view.state(of: id) {
         case .complete: throw DriverErrors.exists(id)
         case .absent: return layer
         case .unfinished:

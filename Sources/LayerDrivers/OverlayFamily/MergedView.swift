@@ -27,7 +27,7 @@ extension MergedView {
         var found: [LayerID] = []
         for name in try StoreFiles.names(in: home) where !Self.isReserved(name) {
             let id = LayerID(trusted: name)
-            if try StoreFiles.isDirectory(layer(id)), state(of: id) == .complete { found.append(id) }
+            if (try? StoreFiles.isDirectory(layer(id))) ?? true, isListed(id) { found.append(id) }
         }
         return found
     }

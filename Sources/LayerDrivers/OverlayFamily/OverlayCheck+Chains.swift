@@ -73,7 +73,7 @@ extension OverlayCheck {
             else { continue }
             let id = LayerID(trusted: name)
             let isDead = try MountTable.state(of: point) == .stale
-            guard isDead || view.state(of: id) == .absent && entry.shows(name) else { continue }
+            guard isDead || (try? view.state(of: id)) == .absent && entry.shows(name) else { continue }
             findings.add(
                 .staleMount, point,
                 isDead ? "its server is dead" : "its layer is gone", "it is unmounted"

@@ -24,7 +24,9 @@ enum OverlayHome {
             if above == home.appending(WorkArea.directoryName) {
                 guard name.bytes.starts(with: OverlayView.foreignMounts) else { continue }
             } else {
-                guard above == home, view.state(of: LayerID(trusted: name)) != .absent else { continue }
+                // What nobody can look at is not proven ours.
+                let state = (try? view.state(of: LayerID(trusted: name))) ?? .absent
+                guard above == home, state != .absent else { continue }
             }
             points.append(point)
         }

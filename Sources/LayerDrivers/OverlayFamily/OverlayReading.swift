@@ -45,7 +45,7 @@ struct OverlayReading: Sendable {
 
     func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
         do throws(LayerError) {
-            guard view.knows(id), try view.parent(of: id) == parent else { return nil }
+            guard try view.knows(id), try view.parent(of: id) == parent else { return nil }
             return view.record(of: id).load()
         } catch {
             return nil

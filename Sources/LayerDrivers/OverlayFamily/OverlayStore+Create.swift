@@ -113,7 +113,7 @@ extension OverlayStore {
     func lowersOfChild(of parent: LayerID?, child: LayerID) throws(LayerError) -> [ShortLink] {
         guard let parent else { return [] }
         guard parent != child else { throw DriverErrors.ownParent(child) }
-        guard view.knows(parent), let link = try view.link(of: parent) else {
+        guard try view.knows(parent), let link = try view.link(of: parent) else {
             throw DriverErrors.unknownLayer("create a layer on the parent", parent)
         }
         let lowers = [link] + (try view.lowerLinks(of: parent))

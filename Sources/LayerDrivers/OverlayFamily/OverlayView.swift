@@ -69,12 +69,13 @@ struct OverlayView: MergedView {
 
     /// One without a usable `link` was being made when a daemon died, unless a name in `l/` still leads to it. A directory with
     /// the link of another layer is a copy that somebody made of that one.
-    func state(of id: LayerID) -> LayerState {
+    func state(of id: LayerID) throws(LayerError) -> LayerState {
         guard !Self.isReserved(id.component) else { return .absent }
         do throws(LayerError) {
             guard let link = try link(of: id), try !isCopy(id, link) else { return .absent }
             return try StoreFiles.metadata(unfinishedMark(id)) == nil ? .complete : .unfinished
         } catch {
+            guard error.saysOtherForm else { throw error }
             return .absent
         }
     }

@@ -55,7 +55,7 @@ final class UnfinishedLayers: Sendable {
     ) throws(LayerError) {
         for id in names.map({ LayerID(trusted: $0) }) {
             let mark = view.unfinishedMark(id)
-            guard view.state(of: id) == .unfinished, try adopt(id, mark), configuration.laterFilling == .begins,
+            guard (try? view.state(of: id)) == .unfinished, try adopt(id, mark), configuration.laterFilling == .begins,
                 try Self.stage(mark) == .filling
             else { continue }
             configuration.log(.warning, "removing the layer \(id), which nobody will fill any more")

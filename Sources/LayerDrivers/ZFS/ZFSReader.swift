@@ -44,7 +44,7 @@ final class ZFSReader: StoreReader {
 
     // MARK: layers
 
-    func state(of id: LayerID) -> LayerState { (try? view.find(id)) != nil ? .complete : .absent }
+    func state(of id: LayerID) throws(LayerError) -> LayerState { try view.find(id) != nil ? .complete : .absent }
     func layers() throws(LayerError) -> [LayerID] { try view.layers() }
 
     func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? {

@@ -60,7 +60,7 @@ final class StoreUnpack {
     /// The lowest layer that the store lacks.
     private func firstMissing() throws(LayerError) -> Int {
         var first = 0
-        while first < ids.count, driver.exists(ids[first]) {
+        while first < ids.count, try driver.exists(ids[first]) {
             let parent = first == 0 ? nil : ids[first - 1]
             guard try driver.parent(of: ids[first]) == parent else {
                 throw LayerError(
@@ -100,7 +100,7 @@ final class StoreUnpack {
         guard let staging else { return try unpack(index, result) }
         switch try takeOutcome(index, staging) {
         case .staged(let staged):
-            if driver.exists(ids[index]) {
+            if try driver.exists(ids[index]) {
                 staged.abandon()
                 result.outcome = .present
                 return result
@@ -128,7 +128,7 @@ final class StoreUnpack {
     /// Unpacks a layer upon its parent, which is there.
     private func unpack(_ index: Int, _ result: UnpackedLayer) throws(LayerError) -> UnpackedLayer {
         var result = result
-        guard !driver.exists(ids[index]) else {
+        guard try !driver.exists(ids[index]) else {
             result.outcome = .present
             return result
         }
@@ -167,7 +167,7 @@ private struct Stager: Sendable {
 
     private func stage(_ index: Int) throws(LayerError) -> StagedLayer? {
         // Somebody else's layer is found when this one is to be published.
-        guard !driver.exists(ids[index]) else { return nil }
+        guard try !driver.exists(ids[index]) else { return nil }
         let intake = try ImageIntake(layers[index], number: index + 1, options, stop: stop)
         do throws(LayerError) {
             var source = intake.source

@@ -20,7 +20,7 @@ struct LayerCopy {
 
     /// Copies the layer unless the target has it; whether it was copied.
     func run(_ report: inout MigrationReport) throws(LayerError) -> Bool {
-        guard target.exists(step.id) else {
+        guard try target.exists(step.id) else {
             try copyNew(&report)
             return true
         }
@@ -41,7 +41,7 @@ struct LayerCopy {
     private func copyNew(_ report: inout MigrationReport) throws(LayerError) {
         guard let limit = try source.sizeLimit(of: step.id) else { return try copy(&report, asNew: true) }
         do throws(LayerError) { return try copy(&report, asNew: true, limit: limit) } catch {
-            guard error.code == .unsupported || error.code == .invalidArgument, !target.exists(step.id) else {
+            guard error.code == .unsupported || error.code == .invalidArgument, try !target.exists(step.id) else {
                 throw error
             }
         }

@@ -114,7 +114,7 @@ package struct StoreMigration: Sendable {
             var chain: [(LayerID, LayerID?)] = []
             var next: LayerID? = id
             while let layer = next, !planned.contains(layer) {
-                guard source.exists(layer) else { throw DriverErrors.unknownLayer("migrate", layer) }
+                guard try source.exists(layer) else { throw DriverErrors.unknownLayer("migrate", layer) }
                 planned.insert(layer)
                 next = try parent(of: layer)
                 chain.append((layer, next))
@@ -129,12 +129,12 @@ package struct StoreMigration: Sendable {
 
     private func parent(of id: LayerID) throws(LayerError) -> LayerID? {
         if let parent = try source.parent(of: id) { return parent }
-        guard let parent = parents[id], source.exists(parent) else { return nil }
+        guard let parent = parents[id], try source.exists(parent) else { return nil }
         return parent
     }
 
     private func step(_ id: LayerID, _ parent: LayerID?) throws(LayerError) -> MigrationStep {
-        let isThere = target?.exists(id) == true
+        let isThere = try target?.exists(id) == true
         if isThere, let target {
             let found = try target.parent(of: id)
             guard found == parent else {

@@ -55,7 +55,7 @@ package struct StoreVerification: Sendable {
         var jobs: [Job] = []
         var unproven: [LayerID] = []
         for id in ids.isEmpty ? try store.layers() : ids {
-            guard store.exists(id) else { throw DriverErrors.unknownLayer("check the layer", id) }
+            guard try store.exists(id) else { throw DriverErrors.unknownLayer("check the layer", id) }
             guard let record = records.directories[id] else {
                 unproven.append(id)
                 continue

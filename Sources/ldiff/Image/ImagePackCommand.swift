@@ -210,7 +210,7 @@ struct PackStoreArguments: ParsableArguments {
         var found: [StoreLayer] = []
         var next: LayerID? = try top.id()
         while let id = next, id != end {
-            guard store.exists(id) else { throw DriverErrors.unknownLayer("pack the layer", id) }
+            guard try store.exists(id) else { throw DriverErrors.unknownLayer("pack the layer", id) }
             let layer = try StoreLayer(id, in: store)
             found.append(layer)
             next = layer.parent

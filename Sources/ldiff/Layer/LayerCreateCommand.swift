@@ -86,7 +86,7 @@ struct LayerRemoveCommand: ParsableCommand {
         let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
         var removed: [String] = []
         for id in ids {
-            let isThere = driver.exists(id)
+            let isThere = try driver.exists(id)
             // Also where it is not complete: what is left of it goes. What is no layer is refused.
             try driver.remove(id)
             if isThere { removed.append(id.description) }

@@ -130,7 +130,7 @@ struct LayerApplyCommand: ParsableCommand {
     private func target(in driver: any LayerDriver) throws(LayerError) -> (LayerID, LayerID?) {
         let id = try id.id()
         if let parent { return (id, parent.bytes.bytes.isEmpty ? nil : try parent.id()) }
-        return (id, driver.exists(id) ? try driver.parent(of: id) : nil)
+        return (id, try driver.exists(id) ? try driver.parent(of: id) : nil)
     }
 }
 

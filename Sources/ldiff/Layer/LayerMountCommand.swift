@@ -70,7 +70,7 @@ struct LayerUnmountCommand: ParsableCommand {
     func run() throws {
         let driver = try store.open(global)
         for id in try id.map({ (argument) throws(LayerError) in try argument.id() }) {
-            guard driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
+            guard try driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
             try driver.put(id)
         }
         guard global.json else { return }

@@ -25,7 +25,7 @@ struct LayerExistsCommand: ParsableCommand {
     func run() throws {
         let driver = try store.read(global)
         let id = try id.id()
-        let isThere = driver.exists(id)
+        let isThere = try driver.exists(id)
         if global.json {
             var object = JSONObject()
             object.add("id", id.description)

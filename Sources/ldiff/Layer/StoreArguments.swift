@@ -179,7 +179,7 @@ struct ParentArguments: ParsableArguments {
         -> StoreLayer
     {
         var layer = StoreLayer(try id.id(), since: nil, in: store)
-        guard store.exists(layer.id) else { throw DriverErrors.unknownLayer("compare the layer", layer.id) }
+        guard try store.exists(layer.id) else { throw DriverErrors.unknownLayer("compare the layer", layer.id) }
         if let parent, !parent.bytes.bytes.isEmpty {
             layer.parent = try parent.id()
         } else if parent == nil, !noParent {
