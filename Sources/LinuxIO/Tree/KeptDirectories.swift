@@ -1,5 +1,3 @@
-public import LayerModel
-
 /// Directories of a tree that are kept open, one in each place: who goes down and up again chooses the place by the depth, and
 /// finds the ancestors of where it is.
 public struct KeptDirectories: ~Copyable {
