@@ -74,7 +74,7 @@ public protocol LinkMaker: PathFinding, ~Copyable {
     func isLeftOut(_ source: Place, isLast: Bool) -> Bool
     /// Deals with a further name of such a thing.
     mutating func leaveOut(_ place: Place, as source: Place, _ metadata: Metadata) throws(LayerError)
-    /// What lies under the name that a link is to lead to.
+    /// What lies under the name that a link is to lead to, complete.
     mutating func targetKind(_ source: Place) throws(LayerError) -> EntryKind
     /// Makes the link, and of the inode what the link's header says. A link that names itself must not remove itself first.
     mutating func makeName(_ place: Place, of source: Place, _ kind: EntryKind, _ metadata: Metadata) throws(LayerError)

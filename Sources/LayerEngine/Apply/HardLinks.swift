@@ -67,15 +67,16 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
     }
 
     func targetKind(_ source: NamePlace) throws(LayerError) -> EntryKind {
-        let kind = try target.kind(of: source)
-        if kind == .unknown, try target.copyUpLinkTarget(source) { return tree.kind(source) }
+        var kind = try target.kind(of: source)
+        if kind == .unknown, try target.copyUpLinkTarget(source) { kind = tree.kind(source) }
+        // What the layer has put there is complete, also where the link is refused.
+        if kind != .unknown, kind != .directory { try target.files.settle(source.node) }
         return kind
     }
 
     mutating func makeName(_ place: NamePlace, of source: NamePlace, _ kind: EntryKind, _ metadata: LinkMetadata)
         throws(LayerError)
     {
-        try target.files.settle(source.node)
         let hasOwnLimit = tree.flags(place).contains(.limited)
         if source != place { try connect(place, to: source, kind) }
         let isLimited = hasOwnLimit || tree.flags(source).contains(.limited) || target.files.isLimited(source)
