@@ -79,7 +79,9 @@ package final class DockerMove: Sendable {
     /// Copied beside and moved to its place, so that the records are there as a whole or not at all. Empty ones that a daemon
     /// has made go out of the way, and are kept.
     private func copyImages() throws(LayerError) {
-        let (part, target) = (TemporaryName.next("\(to.rawValue)-"), PathBytes(to.rawValue))
+        let digits = String(UInt64.random(in: .min ... .max), radix: 16)
+        let part = PathBytes("\(TemporaryName.prefix)\(to.rawValue)-\(digits)")
+        let target = PathBytes(to.rawValue)
         let folder = root.appending("image")
         do throws(LayerError) {
             try Self.attempt("copy Docker's records", folder) { () throws(SystemCallError) in
