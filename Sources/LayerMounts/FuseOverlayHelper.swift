@@ -116,7 +116,7 @@ public struct FuseOverlayHelper: Sendable {
     public func check(in home: PathBytes) throws(LayerError) {
         try Self.checkDevice()
         do {
-            let probe = try ProbeDirectory("ldiff-probe", in: home)
+            let probe = try ProbeDirectory(.fuse, in: home)
             try probe.make("lower", "upper", "work", "merged")
             try probe.write("lower/file", mode: 0o644)
             let mount = FuseOverlayMount(

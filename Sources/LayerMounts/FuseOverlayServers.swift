@@ -26,22 +26,12 @@ public enum FuseOverlayServers {
     /// The arguments of each.
     private static func running() throws(LayerError) -> [[[UInt8]]] {
         var found: [[[UInt8]]] = []
-        let proc = PathBytes("/proc")
-        let names = try attempt("list", proc) { () throws(SystemCallError) in
-            let directory = try proc.open([.readOnly, .directory])
-            var reader = DirectoryReader()
-            var names: [PathBytes] = []
-            while let entry = try reader.next(of: directory) {
-                names.append(PathBytes(reader.name(of: entry).copied()))
-            }
-            return names
-        }
-        for name in names where name.bytes.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
-            // It may have ended meanwhile.
-            guard let text = try? contents(of: proc.appending(name).appending("cmdline"), "read") else { continue }
+        try ProcessList.forEach { (_, directory) in
+            guard let text = try? contents(of: directory.appending("cmdline"), "read") else { return true }
             let arguments = text.split(separator: 0, omittingEmptySubsequences: false).map { Array($0) }
             let program = PathBytes(arguments.first ?? []).splitLast()?.name
             if program == PathBytes("fuse-overlayfs") { found.append(arguments) }
+            return true
         }
         return found
     }

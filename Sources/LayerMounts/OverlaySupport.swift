@@ -19,7 +19,7 @@ public struct OverlaySupport: Sendable {
     public func checkMount(lowers count: Int = 2, options: OverlayMountOptions = OverlayMountOptions())
         throws(LayerError)
     {
-        let probe = try ProbeDirectory("check-overlayfs-support", in: home)
+        let probe = try ProbeDirectory(.overlay, in: home)
         try probe.make("upper", "work", "merged")
         var lowers: [PathBytes] = []
         for number in 1...max(count, 1) {
@@ -40,7 +40,7 @@ public struct OverlaySupport: Sendable {
 
     /// Whether mounts made with `options` copy metadata up without contents, on the kernel's own account.
     public func usesMetacopy(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> Bool {
-        let probe = try ProbeDirectory("metacopy-check", in: home)
+        let probe = try ProbeDirectory(.metacopy, in: home)
         try probe.make("l1", "upper", "work", "merged")
         try probe.write("l1/f", mode: 0o700)
         try mount(probe, [probe.appending("l1")], options)
@@ -54,7 +54,7 @@ public struct OverlaySupport: Sendable {
     public func nativeDiffProblem(_ options: OverlayMountOptions = OverlayMountOptions()) throws(LayerError) -> String?
     {
         if ProcessState.isInUserNamespace, !options.userXattr { return "running in a user namespace" }
-        let probe = try ProbeDirectory("opaque-bug-check", in: home)
+        let probe = try ProbeDirectory(.opaqueBug, in: home)
         try probe.make("l1", "l1/d", "l1/d1", "l2", "l2/d", "upper", "work", "merged")
         try probe.setAttribute(prefix(options) + "opaque", "y", of: "l2/d")
         try mount(probe, [probe.appending("l2"), probe.appending("l1")], options)
@@ -130,7 +130,7 @@ extension OverlaySupport {
         do {
             let opened = try OwnedDescriptor.open(Terminated(directory).name, [.readOnly, .directory])
             let isEmpty = try names(in: opened).isEmpty
-            let dummy = "fsutils-dummy" + String(UInt64.random(in: .min ... .max), radix: 36)
+            let dummy = ProbeKind.dummyFile + String(UInt64.random(in: .min ... .max), radix: 36)
             if isEmpty {
                 _ = try opened.open(Terminated(dummy).name, [.writeOnly, .create, .exclusive], mode: 0o600)
             }

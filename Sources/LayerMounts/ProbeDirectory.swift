@@ -2,13 +2,24 @@ internal import Glibc
 public import LayerModel
 internal import LinuxIO
 
+/// What is tried out of the kernel; how a directory begins in which that is done, by us, Docker or containers/storage.
+public enum ProbeKind: String, CaseIterable, Sendable {
+    case overlay = "check-overlayfs-support"
+    case opaqueBug = "opaque-bug-check"
+    case metacopy = "metacopy-check"
+    case fuse = "ldiff-probe"
+
+    /// How a file begins of which the directory entry's kind is looked at.
+    public static let dummyFile = "fsutils-dummy"
+}
+
 /// A directory in which something is tried out; unmounted and gone afterwards, whatever happened.
 struct ProbeDirectory: ~Copyable {
     let path: PathBytes
     private let descriptor: OwnedDescriptor
 
-    /// Makes `PREFIX` and random letters in `home`.
-    init(_ prefix: String, in home: PathBytes) throws(LayerError) {
+    /// Makes one with the kind's name and random letters in `home`.
+    init(_ kind: ProbeKind, in home: PathBytes) throws(LayerError) {
         let parent = try naming("try out mounts in", home) { () throws(SystemCallError) in
             try OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory])
         }
@@ -16,7 +27,7 @@ struct ProbeDirectory: ~Copyable {
         var path = home
         var made: OwnedDescriptor? = nil
         for _ in 0..<100 where made == nil {
-            let name = prefix + String(UInt64.random(in: .min ... .max), radix: 36)
+            let name = kind.rawValue + String(UInt64.random(in: .min ... .max), radix: 36)
             path = home.appending(name)
             made = try naming("try out mounts in", path) { () throws(SystemCallError) in
                 try Self.make(name, in: parent)
@@ -122,7 +133,6 @@ struct ProbeDirectory: ~Copyable {
 public enum ProbeLeftovers {
     /// Private and sticky from the first moment on, which nobody else asks for.
     static let mode: UInt32 = 0o1700
-    private static let prefixes = ["check-overlayfs-support", "opaque-bug-check", "metacopy-check", "ldiff-probe"]
     private static let parts: Set<String> = [
         "lower", "lower1", "lower2", "upper", "work", "merged", "l1", "l2", "l3",
     ]
@@ -163,8 +173,10 @@ public enum ProbeLeftovers {
     }
 
     private static func isName(_ name: PathBytes) -> Bool {
-        guard let prefix = prefixes.first(where: { name.bytes.starts(with: Array($0.utf8)) }) else { return false }
-        return name.bytes.dropFirst(prefix.utf8.count).allSatisfy {
+        guard let kind = ProbeKind.allCases.first(where: { name.bytes.starts(with: Array($0.rawValue.utf8)) }) else {
+            return false
+        }
+        return name.bytes.dropFirst(kind.rawValue.utf8.count).allSatisfy {
             (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
         }
     }

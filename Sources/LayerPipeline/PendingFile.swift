@@ -33,7 +33,7 @@ final class PendingFile {
             // EOPNOTSUPP, EISDIR, EINVAL, ENOENT: what file systems and kernels without unnamed files say.
             guard [EOPNOTSUPP, EISDIR, EINVAL, ENOENT].contains(error.errno) else { throw error }
         }
-        let candidate = temporaryName()
+        let candidate = TemporaryName.next()
         let opened = try candidate.withName { (name) throws(SystemCallError) in
             try directory.open(name, [.create, .exclusive, .writeOnly], mode: mode)
         }
@@ -51,7 +51,7 @@ final class PendingFile {
                 guard error.errno == EEXIST else { throw error }
             }
             // linkat does not replace; renaming does, at once.
-            let candidate = temporaryName()
+            let candidate = TemporaryName.next()
             try candidate.withName { (name) throws(SystemCallError) in try directory.makeName(name, for: file) }
             keepTemporary(candidate)
         }
@@ -63,10 +63,6 @@ final class PendingFile {
         }
         self.temporary = nil
         AbandonedFile.forget()
-    }
-
-    private func temporaryName() -> PathBytes {
-        PathBytes(".ldiff-" + String(UInt64.random(in: .min ... .max), radix: 16))
     }
 
     private func keepTemporary(_ name: PathBytes) {

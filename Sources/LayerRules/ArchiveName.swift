@@ -76,6 +76,9 @@ public struct ArchiveName: Sendable {
         return start..<end
     }
 
+    /// Where aufs keeps files that have several names; links lead to them.
+    public static var keptFiles: StaticString { ".wh..wh.plnk" }
+
     /// Whether a clean name belongs to aufs's bookkeeping: its first component begins with `.wh..wh.`, and is not the
     /// root's opaque marker.
     public static func isBookkeeping(_ name: RawSpan) -> Bool {

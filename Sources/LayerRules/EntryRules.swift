@@ -75,6 +75,13 @@ public enum EntryRules {
         fields.type == TarType.gnuVolume || fields.type == TarType.paxGlobal
     }
 
+    /// Whether an entry of aufs's bookkeeping is a file that links will lead to; the rest of it is left out.
+    public static func isKeptAside(_ fields: TarFields, _ name: ArchiveName) -> Bool {
+        bytes(name.directory, equal: ArchiveName.keptFiles) && name.base.byteCount <= longestComponent
+            && (fields.type == TarType.regular || fields.type == TarType.contiguous
+                || fields.type == TarType.gnuSparse)
+    }
+
     /// The refusal of an entry of a kind that is not known.
     public static func unknownType(_ fields: TarFields) -> EntryRefusal {
         EntryRefusal(.invalidArchive, "entries of type \(fields.type) are not supported")

@@ -5,7 +5,7 @@ private let mayImport: [String: Set<String>] = [
     "LayerModel": ["Glibc", "Synchronization", "SystemPackage", "BasicContainers"],
     "PlainJSON": ["LayerModel"],
     "TarCodec": [],
-    "LayerRules": ["LayerModel", "TarCodec"],
+    "LayerRules": ["LayerModel", "TarCodec", "Glibc"],
     "LayerPacking": ["LayerModel", "TarCodec", "LayerRules", "Glibc"],
     "LinuxIO": ["LayerModel", "CLinux", "CUring", "CAttr", "Glibc", "Dispatch", "Synchronization"],
     "LayerEngine": ["LayerModel", "LinuxIO", "TarCodec", "LayerRules", "BasicContainers", "Glibc", "Synchronization"],

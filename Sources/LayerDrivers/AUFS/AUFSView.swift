@@ -57,7 +57,7 @@ struct AUFSView: StoreView {
 
     static func isReserved(_ name: PathBytes) -> Bool {
         name.bytes.suffix(removing.count).elementsEqual(removing) || name.bytes.starts(with: Array(".tmp-".utf8))
-            || name.bytes.starts(with: Array(".ldiff-".utf8))
+            || name.bytes.starts(with: Array(TemporaryName.prefix.utf8))
     }
 
     /// The layer, if its list and its branch are there.

@@ -1,4 +1,5 @@
 import LayerModel
+import LayerMounts
 import LinuxIO
 
 /// The layout that overlay2 and fuse-overlayfs share, looked at: a directory a layer, short links to their contents. Docker's,
@@ -63,9 +64,7 @@ struct OverlayView: MergedView {
     }
 
     /// How directories begin in which Docker, containers/storage or ldiff try out the kernel.
-    static let probePrefixes = [
-        "check-overlayfs-support", "opaque-bug-check", "metacopy-check", "fsutils-dummy", "ldiff-probe", ".tmp-",
-    ]
+    static let probePrefixes = ProbeKind.allCases.map(\.rawValue) + [ProbeKind.dummyFile, ".tmp-"]
 
     /// One without a usable `link` was being made when a daemon died, unless a name in `l/` still leads to it. A directory with
     /// the link of another layer is a copy that somebody made of that one.

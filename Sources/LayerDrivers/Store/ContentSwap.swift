@@ -4,7 +4,7 @@ import LinuxIO
 /// Unpacks a layer beside its contents and swaps the two when it is complete, so that a layer has all of its archive or
 /// nothing of it, whenever the process ends.
 final class ContentSwap: ApplyOutcome {
-    static let prefix = ".ldiff-contents-"
+    static let prefix = TemporaryName.prefix + "contents-"
 
     /// What a store adds to the swap.
     struct Steps: Sendable {

@@ -101,18 +101,16 @@ enum ZFSHolders {
     static func text(of dataset: String) -> String? {
         var seen: Set<String> = []
         var holders: [String] = []
-        for name in (try? StoreFiles.names(in: PathBytes("/proc"))) ?? [] {
-            let process = name.description
-            guard process.utf8.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }) else { continue }
-            let directory = PathBytes("/proc").appending(name)
+        // Without /proc nobody is found, which only the message lacks.
+        try? ProcessList.forEach { (process, directory) in
             guard let space = try? StoreFiles.readLink(directory.appending("ns/mnt"))?.description,
                 seen.insert(space).inserted,
                 let text = try? StoreFiles.read(directory.appending("mountinfo")),
                 let table = MountTable(parsing: text),
                 let mount = table.entries.last(where: { $0.source == PathBytes(dataset) })
-            else { continue }
+            else { return true }
             holders.append("process \(process) has it mounted at \(mount.mountPoint)")
-            if holders.count == 5 { break }
+            return holders.count < 5
         }
         return holders.isEmpty ? nil : holders.joined(separator: ", ")
     }

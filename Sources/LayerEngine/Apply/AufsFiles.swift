@@ -1,5 +1,4 @@
 import LayerModel
-import LayerRules
 import LinuxIO
 import TarCodec
 
@@ -8,41 +7,22 @@ import TarCodec
 /// They are kept aside in a directory of this apply's own until they are linked; other bookkeeping is left out.
 struct AufsFiles<Target: UnpackTarget> {
     private let target: Target
-    private let paths: PathFinder<Target>
     /// The private directory, made at first use.
     private var node: UInt32?
 
-    init(_ target: Target, _ paths: PathFinder<Target>) {
-        self.target = target
-        self.paths = paths
-    }
+    init(_ target: Target) { self.target = target }
 
-    private static var directoryName: StaticString { ".wh..wh.plnk" }
     private static var privatePrefix: String { ".ldiff-plink-" }
 
-    /// Whether a clean name belongs to aufs's bookkeeping: its first component begins with `.wh..wh.`, and is not
-    /// the root's opaque marker.
-    func isBookkeeping(_ name: RawSpan) -> Bool {
-        bytes(name, startWith: WhiteoutName.metaPrefix) && !bytes(name, equal: WhiteoutName.opaqueMarker)
+    /// Keeps a file that links will lead to.
+    mutating func keep(_ entry: borrowing TarDecoder, _ name: RawSpan) throws(LayerError) -> FileTarget {
+        try target.prepareFile(entry, at: target.tree.place(of: name, in: privateDirectory()))
     }
 
-    /// Keeps a file that links will lead to; nil for what is left out.
-    mutating func keep(_ entry: borrowing TarDecoder, _ name: ArchiveName) throws(LayerError) -> FileTarget? {
-        let type = entry.fields.type
-        guard bytes(name.directory, equal: Self.directoryName), name.base.byteCount <= 255,
-            type == TarType.regular || type == TarType.contiguous || type == TarType.gnuSparse
+    /// The kept file of that name.
+    func file(_ name: RawSpan) -> NamePlace? {
+        guard let node, let file = target.tree.knownPlace(of: name, in: node), target.tree.kind(file) == .regular
         else { return nil }
-        return try target.prepareFile(entry, at: target.tree.place(of: name.base, in: privateDirectory()))
-    }
-
-    /// The kept file that a link leads to; nil where it leads to no such file's name.
-    func file(at path: RawSpan) throws(LayerError) -> NamePlace? {
-        var cleaned = ArchiveName()
-        try paths.clean(path, into: &cleaned, otherwise: .linkEscapes)
-        guard bytes(cleaned.bytes.rawBytes, startWith: Self.directoryName) else { return nil }
-        guard let node, let file = target.tree.knownPlace(of: cleaned.base, in: node),
-            target.tree.kind(file) == .regular
-        else { throw target.log.refusal(.unknownAUFSFile) }
         return file
     }
 

@@ -4,19 +4,20 @@ import LayerRules
 import LinuxIO
 import TarCodec
 
-/// What came of a hard link.
-enum LinkOutcome {
-    case made
-    /// Its target does not exist; the place is that of the target's name, if at least its directory exists.
-    case missing(NamePlace?)
+/// What a link's header says of the inode.
+struct LinkMetadata {
+    var mode: UInt32
+    var owner: Owner
+    var times: FileTimes
+    var attributes = AttributeSet()
 }
 
-/// Makes hard links, those that come before their targets at the end.
-struct HardLinks<Target: UnpackTarget> {
+/// Makes hard links, those that come before their targets at the end. Which link leads where the rules say (`LinkMaker`).
+struct HardLinks<Target: UnpackTarget>: LinkMaker {
     let target: Target
-    let paths: PathFinder<Target>
+    private let paths: PathFinder<Target>
     var aufsFiles: AufsFiles<Target>
-    var waiting = WaitingLinks()
+    var waiting = WaitingLinks<NamePlace, LinkMetadata>()
     /// The newest copy of each inode that can have no more entries.
     private var copies: [FileIdentity: FileCopy] = [:]
 
@@ -26,70 +27,89 @@ struct HardLinks<Target: UnpackTarget> {
     init(_ target: Target, _ paths: PathFinder<Target>) {
         self.target = target
         self.paths = paths
-        aufsFiles = AufsFiles(target, paths)
+        aufsFiles = AufsFiles(target)
     }
 
-    var entries: EntryMaker { target.entries }
-    var tree: ApplyTree { target.tree }
+    private var entries: EntryMaker { target.entries }
+    private var tree: ApplyTree { target.tree }
 
-    /// Makes the link that an entry says, or lets it wait for its target.
-    mutating func makeLink(_ entry: borrowing TarDecoder, at place: NamePlace) throws(LayerError) {
+    // MARK: names
+
+    static var operation: String { "apply" }
+    var entryOffset: UInt64 { target.log.entryOffset }
+
+    func refusal(_ refusal: EntryRefusal) -> LayerError { target.log.refusal(refusal) }
+
+    func clean(_ name: RawSpan, into cleaned: inout ArchiveName, otherwise refusal: EntryRefusal) throws(LayerError) {
+        try paths.clean(name, into: &cleaned, otherwise: refusal)
+    }
+
+    func directory(at path: RawSpan, _ create: Creation) throws(LayerError) -> UInt32? {
+        var paths = paths
+        return try paths.directory(at: path, create)
+    }
+
+    func place(of name: RawSpan, in node: UInt32) throws(LayerError) -> NamePlace { try tree.place(of: name, in: node) }
+    func record(_ place: NamePlace) -> UInt32 { place.record }
+    func path(of place: NamePlace) -> PathBytes { tree.path(of: place) }
+    func lies(_ node: UInt32, below place: NamePlace) -> Bool { tree.lies(node, below: place) }
+
+    // MARK: links
+
+    static func attributeBytes(_ metadata: LinkMetadata) -> Int { metadata.attributes.byteCount }
+
+    func metadata(of entry: borrowing TarDecoder) throws(LayerError) -> LinkMetadata {
         var metadata = LinkMetadata(
             mode: entry.fields.mode & 0o7777, owner: try entries.values.owner(of: entry.fields),
             times: entries.values.times(of: entry))
         _ = try entries.values.appendAttributes(of: entry, to: &metadata.attributes)
-        if let source = try aufsFiles.file(at: entry.linkName) { return try linkAufsFile(source, at: place) }
-        if case .made = try link(place, to: entry.linkName, metadata, isLast: false) { return }
-        // The name is taken from here on, as it will be by the link.
-        try target.clear(place)
-        tree.awaitLink(place)
-        try waiting.append(
-            WaitingLink(
-                place: place, target: entry.linkName.copied(), metadata: metadata, offset: target.log.entryOffset))
+        return metadata
     }
 
-    /// Links a name to `path`, if that exists. `isLast`: no entry comes any more that could fill that name.
-    mutating func link(_ place: NamePlace, to path: RawSpan, _ metadata: LinkMetadata, isLast: Bool) throws(LayerError)
-        -> LinkOutcome
-    {
-        var cleaned = ArchiveName()
-        try paths.clean(path, into: &cleaned, otherwise: .linkEscapes)
-        guard !cleaned.isRoot else { throw target.log.refusal(.linkToRoot) }
-        guard cleaned.base.byteCount <= EntryRules.longestComponent else {
-            throw target.log.refusal(.longTarget)
-        }
-        guard let directory = try paths.directory(at: cleaned.directory, .none) else { return .missing(nil) }
-        let source = try tree.place(of: cleaned.base, in: directory)
-        let flags = tree.flags(source)
-        if flags.contains(.leftOut) || flags.contains(.markDevice) && isLast {
-            if source != place { try leaveOutLink(place, to: source, metadata) }
-            return .made
-        }
+    func targetKind(_ source: NamePlace) throws(LayerError) -> EntryKind {
         var kind = try target.kind(of: source)
         if kind == .unknown, try target.copyUpLinkTarget(source) { kind = tree.kind(source) }
-        guard kind != .unknown else { return .missing(source) }
-        guard kind != .directory else {
-            throw target.log.refusal(.linkToDirectory)
-        }
-        try target.files.settle(directory)
+        // What the layer has put there is complete, also where the link is refused.
+        if kind != .unknown, kind != .directory { try target.files.settle(source.node) }
+        return kind
+    }
+
+    mutating func makeName(_ place: NamePlace, of source: NamePlace, _ kind: EntryKind, _ metadata: LinkMetadata)
+        throws(LayerError)
+    {
         let hasOwnLimit = tree.flags(place).contains(.limited)
-        // A link that names itself must not remove itself first.
-        if source != place {
-            guard !tree.lies(directory, below: place) else {
-                throw target.log.refusal(.linkAboveTarget)
-            }
-            try connect(place, to: source, kind)
-        }
+        if source != place { try connect(place, to: source, kind) }
         let isLimited = hasOwnLimit || tree.flags(source).contains(.limited) || target.files.isLimited(source)
         tree.put(kind, at: place, .unpacked)
         if isLimited { tree.limit(place) }
         tree.markUnpacked(place.node)
         try change(place, kind, to: metadata)
-        return .made
+    }
+
+    // MARK: links that wait
+
+    func reserve(_ place: NamePlace) throws(LayerError) {
+        try target.clear(place)
+        tree.awaitLink(place)
+    }
+
+    func isAwaited(_ place: NamePlace) -> Bool { tree.flags(place).contains(.deferred) }
+    func isWanted(_ place: NamePlace) -> Bool { isAwaited(place) && !tree.isRemoved(place.node) }
+
+    func resume(at offset: UInt64) throws(LayerError) {
+        try target.options.cancel.check("apply")
+        target.log.entryOffset = offset
+    }
+
+    // MARK: devices that were left out
+
+    func isLeftOut(_ source: NamePlace, isLast: Bool) -> Bool {
+        let flags = tree.flags(source)
+        return flags.contains(.leftOut) || flags.contains(.markDevice) && isLast
     }
 
     /// A further name of a device that could not be made, or was taken for a deletion, is what its first name is.
-    private func leaveOutLink(_ place: NamePlace, to source: NamePlace, _ metadata: LinkMetadata) throws(LayerError) {
+    func leaveOut(_ place: NamePlace, as source: NamePlace, _ metadata: LinkMetadata) throws(LayerError) {
         let mark = MarkMetadata(
             uid: metadata.owner.uid, gid: metadata.owner.gid, mode: metadata.mode,
             modification: metadata.times.modification)
@@ -103,9 +123,13 @@ struct HardLinks<Target: UnpackTarget> {
         if tree.kind(place) == .unknown { tree.takeForMark(place) }
     }
 
-    private mutating func linkAufsFile(_ source: NamePlace, at place: NamePlace) throws(LayerError) {
-        try target.files.settle(source.node)
-        try connect(place, to: source, .regular)
+    // MARK: aufs's files
+
+    func keptFile(_ base: RawSpan) -> NamePlace? { aufsFiles.file(base) }
+
+    mutating func makeName(_ place: NamePlace, ofKept file: NamePlace) throws(LayerError) {
+        try target.files.settle(file.node)
+        try connect(place, to: file, .regular)
         tree.markUnpacked(place.node)
         tree.put(.regular, at: place, .unpacked)
         try confirm(place, is: .regular)

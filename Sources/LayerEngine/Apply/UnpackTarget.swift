@@ -1,23 +1,7 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
-
-/// Whether directories of a path that are not there are made.
-enum Creation {
-    case none
-    /// Not where this layer has deleted one: what a whiteout below it speaks of is gone already.
-    case unlessDeleted
-    case any
-}
-
-/// Where one component of a path leads.
-enum PathStep {
-    case directory(UInt32)
-    case link([UInt8])
-    /// To something that is neither.
-    case other
-    case missing
-}
 
 /// What is left under a name once what lay there is gone.
 enum Vacancy {

@@ -1,4 +1,5 @@
 import LayerModel
+import LayerRules
 import LinuxIO
 import TarCodec
 

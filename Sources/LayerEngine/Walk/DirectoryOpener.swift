@@ -9,11 +9,7 @@ struct DirectoryOpener: ~Copyable {
     private let names: NameArena
     private let roots: LayerRoots
     /// Opened directories by depth: on a depth-first way the ancestors of the current one stay cached.
-    private var cache: [Slot]
-    private struct Slot {
-        var index = noIndex
-        var directory: SharedDescriptor?
-    }
+    private var kept: KeptDirectories
     private var path: [UInt8] = []
     private var chain: [NameRef] = []
     var opens: UInt64 = 0
@@ -31,25 +27,25 @@ struct DirectoryOpener: ~Copyable {
         let isTall = roots.count > 4
         let size = min(directories, isTall ? Self.largeCacheSize : Self.cacheSize)
         layersKept = max(1, isTall ? min(roots.count, size / 2) : min(4, size / 2))
-        cache = [Slot](repeating: Slot(), count: size)
+        kept = KeptDirectories(count: size)
     }
 
     /// Keeps an opened directory, so that directories in it are opened by one component.
     mutating func keep(_ index: UInt32, _ descriptor: consuming OwnedDescriptor) {
-        cache[slot(of: store.physical[Int(index)])] = Slot(index: index, directory: SharedDescriptor(descriptor))
+        kept.keep(SharedDescriptor(descriptor), index, at: place(of: store.physical[Int(index)]))
     }
 
     /// A physical directory, opened now or still open.
     mutating func handle(_ index: UInt32) throws(SystemCallError) -> SharedDescriptor {
-        let slot = slot(of: store.physical[Int(index)])
-        if cache[slot].index == index, let directory = cache[slot].directory { return directory }
+        let place = place(of: store.physical[Int(index)])
+        if let directory = kept.directory(index, at: place) { return directory }
         let directory = SharedDescriptor(try open(index))
-        cache[slot] = Slot(index: index, directory: directory)
+        kept.keep(directory, index, at: place)
         return directory
     }
 
-    private func slot(of directory: PhysicalDirectory) -> Int {
-        (Int(directory.depth) * layersKept + Int(directory.layer) % layersKept) % cache.count
+    private func place(of directory: PhysicalDirectory) -> Int {
+        Int(directory.depth) * layersKept + Int(directory.layer) % layersKept
     }
 
     /// Opens a directory for reading; symbolic links on the way are refused. Where the process has no descriptor left,
@@ -71,9 +67,7 @@ struct DirectoryOpener: ~Copyable {
     }
 
     /// Closes all directories that are kept open.
-    mutating func closeAll() {
-        for slot in cache.indices { cache[slot] = Slot() }
-    }
+    mutating func closeAll() { kept.closeAll() }
 
     private mutating func openOnce(_ index: UInt32) throws(SystemCallError) -> OwnedDescriptor {
         opens += 1
@@ -82,8 +76,7 @@ struct DirectoryOpener: ~Copyable {
             return try roots.shared(Int(record.layer)).descriptor.open(NamePointer("."), [.readOnly, .directory])
         }
         // The parent is at hand: one component, no path walk.
-        let slot = slot(of: store.physical[Int(record.parent)])
-        if cache[slot].index == record.parent, let above = cache[slot].directory {
+        if let above = kept.directory(record.parent, at: place(of: store.physical[Int(record.parent)])) {
             return try above.descriptor.open(names.pointer(record.name), [.readOnly, .directory, .noFollow])
         }
         return try openByPath(index, record)

@@ -66,7 +66,7 @@ final class LayoutDirectory {
         _ name: String, _ bytes: [UInt8], in directory: borrowing OwnedDescriptor, _ path: PathBytes
     ) throws(LayerError) {
         try attempt("write", path.appending(name), as: nil) { () throws(SystemCallError) in
-            let temporary = PathBytes(".ldiff-" + String(UInt64.random(in: .min ... .max), radix: 16))
+            let temporary = TemporaryName.next()
             try temporary.withName { (pending) throws(SystemCallError) in
                 let file = try directory.open(pending, [.create, .exclusive, .writeOnly], mode: 0o644)
                 do throws(SystemCallError) {
@@ -108,7 +108,7 @@ final class LayoutDirectory {
         let digest = layer.descriptor.digest
         guard try !isThere(digest, layer.descriptor.size) else { return }
         let place = path.appending("blobs/sha256/" + digest.hexadecimal)
-        let temporary = PathBytes(".ldiff-" + String(UInt64.random(in: .min ... .max), radix: 16))
+        let temporary = TemporaryName.next()
         let file = try attempt("create", place, as: .cannotCreate) { () throws(SystemCallError) in
             try temporary.withName { (name) throws(SystemCallError) in
                 try blobs.open(name, [.create, .exclusive, .writeOnly], mode: 0o644)
@@ -165,7 +165,7 @@ final class LayoutDirectory {
         let place = path.appending("blobs/sha256/" + name)
         try attempt("write", place) { () throws(SystemCallError) in
             try file.descriptor.sync()
-            let temporary = PathBytes(".ldiff-" + String(UInt64.random(in: .min ... .max), radix: 16))
+            let temporary = TemporaryName.next()
             try temporary.withName { (pending) throws(SystemCallError) in
                 try blobs.makeName(pending, for: file.descriptor)
                 do throws(SystemCallError) {

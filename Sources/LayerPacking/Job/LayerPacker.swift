@@ -213,7 +213,7 @@ package struct LayerPacker: ~Copyable {
             }
         }
         if let unfit { throw unfit }
-        try job.makeDeferredLinks()
+        try job.makeWaiting()
         let report = job.report
         let options = job.options
         return try PackedLayer(job.tree, report, options, devices: report.extraBytes > 0 ? 2 : 1)

@@ -27,13 +27,12 @@ extension PackJob {
     }
 
     /// Makes a regular file; where its bytes lie is not known yet.
-    mutating func makeFile(_ entry: borrowing TarDecoder, _ name: UInt32, in node: UInt32) throws(LayerError) -> UInt32
-    {
+    mutating func makeFile(_ entry: borrowing TarDecoder, at name: UInt32) throws(LayerError) -> UInt32 {
         var inode = try described(entry, .regular)
         inode.size = entry.fields.size
         try count(fileBytes: inode.size)
         _ = clear(name)
-        tree.markUnpacked(node)
+        tree.markUnpacked(tree.names[name].parent)
         inode.attributes = try readAttributes(of: entry, .regular)
         let index = tree.inodes.append(inode)
         tree.put(index, at: name, .unpacked)
@@ -49,7 +48,7 @@ extension PackJob {
             cause: .archive(offset: entryOffset, reason: "the files have more than \(limit) bytes"))
     }
 
-    mutating func makeDirectory(_ entry: borrowing TarDecoder, _ name: UInt32) throws(LayerError) {
+    mutating func makeDirectory(_ entry: borrowing TarDecoder, at name: UInt32) throws(LayerError) {
         if let node = tree.directory(name) {
             tree.markUnpacked(node)
             return try describeDirectory(entry, node)
@@ -72,7 +71,7 @@ extension PackJob {
         tree.directories[node].flags.remove(.implied)
     }
 
-    mutating func makeSymbolicLink(_ entry: borrowing TarDecoder, _ name: UInt32) throws(LayerError) {
+    mutating func makeSymbolicLink(_ entry: borrowing TarDecoder, at name: UInt32) throws(LayerError) {
         var inode = try described(entry, .symbolicLink)
         _ = clear(name)
         let target = entry.linkName
@@ -87,7 +86,7 @@ extension PackJob {
         tree.put(tree.inodes.append(inode), at: name, .unpacked)
     }
 
-    mutating func makeNode(_ entry: borrowing TarDecoder, _ name: UInt32) throws(LayerError) {
+    mutating func makeNode(_ entry: borrowing TarDecoder, at name: UInt32) throws(LayerError) {
         let fields = entry.fields
         let kind: EntryKind =
             fields.type == TarType.fifo ? .fifo : fields.type == TarType.character ? .characterDevice : .blockDevice

@@ -21,12 +21,16 @@ struct Mark {
 
 /// Whiteouts and opaque markers.
 extension PackJob {
-    /// A deletion of `name` in a directory. It concerns the layers below only: what this layer has put there stays; of a
-    /// directory, what this layer has put inside.
-    mutating func applyWhiteout(_ bytes: RawSpan, in node: UInt32, _ mark: Mark) throws(LayerError) {
-        let name = try name(bytes, in: node)
+    /// A deletion. It concerns the layers below only: what this layer has put there stays; of a directory, what this layer has
+    /// put inside. `isDevice`: it is a device 0:0, of which links may be further names.
+    mutating func delete(_ name: UInt32, _ mark: Mark, isDevice: Bool) {
         let known = tree.names[name]
-        if known.flags.contains(.deferred) { return }
+        if !known.flags.contains(.deferred) { delete(name, known, mark) }
+        // What this layer has put there before stays.
+        if isDevice, tree.names[name].kind == .unknown { tree.mark(name, .markDevice) }
+    }
+
+    private mutating func delete(_ name: UInt32, _ known: PackName, _ mark: Mark) {
         if known.flags.contains(.unpacked), known.kind != .unknown {
             guard let child = tree.directory(name) else { return }
             keepOnlyUnpacked(child)
@@ -34,12 +38,13 @@ extension PackJob {
             return
         }
         if known.kind != .unknown { tree.clear(name) }
-        writeWhiteout(name, in: node, mark)
+        writeWhiteout(name, mark)
     }
 
     /// Writes a deletion, unless nothing below has the name.
-    mutating func writeWhiteout(_ name: UInt32, in node: UInt32, _ mark: Mark) {
-        guard options.parents == .unknown, !tree.names[name].flags.contains(.whiteout), !tree.isBelowOpaque(node)
+    private mutating func writeWhiteout(_ name: UInt32, _ mark: Mark) {
+        let known = tree.names[name]
+        guard options.parents == .unknown, !known.flags.contains(.whiteout), !tree.isBelowOpaque(known.parent)
         else { return }
         var inode = PackInode()
         inode.mode = UInt16(EntryKind.characterDevice.modeBits)
@@ -48,7 +53,7 @@ extension PackJob {
     }
 
     /// An opaque marker in a directory: everything below it that this layer has not unpacked goes.
-    mutating func applyOpaque(_ node: UInt32) {
+    mutating func hideLower(_ node: UInt32) {
         if node != PackTree.root { tree.markUnpacked(node) }
         keepOnlyUnpacked(node)
         guard node == PackTree.root else { return markOpaque(node) }
@@ -93,39 +98,5 @@ extension PackJob {
                 }
             }
         }
-    }
-
-    // MARK: aufs's own names
-
-    /// Files below `.wh..wh.plnk` are kept aside for the links to them; other bookkeeping is left out.
-    mutating func beginBookkeeping(_ entry: borrowing TarDecoder, _ cleaned: ArchiveName) throws(LayerError) -> UInt32?
-    {
-        let type = entry.fields.type
-        guard bytes(cleaned.directory, equal: ".wh..wh.plnk"),
-            cleaned.base.byteCount <= EntryRules.longestComponent,
-            type == TarType.regular || type == TarType.contiguous || type == TarType.gnuSparse
-        else { return nil }
-        let node = plinkNode ?? tree.makeDirectoryAside()
-        plinkNode = node
-        return try makeFile(entry, try name(cleaned.base, in: node), in: node)
-    }
-
-    /// If a link's target is one of aufs's kept files, makes the link and returns true.
-    mutating func linkBookkeepingFile(_ target: RawSpan, _ name: UInt32, in node: UInt32) throws(LayerError) -> Bool {
-        var cleaned = ArchiveName()
-        do throws(ArchiveName.Problem) {
-            try cleaned.clean(target, lenient: options.lenientNames)
-        } catch {
-            throw refusal(.linkEscapes)
-        }
-        guard bytes(cleaned.bytes.rawBytes, startWith: ".wh..wh.plnk") else { return false }
-        guard let plinkNode, let file = tree.existingName(cleaned.base, in: plinkNode),
-            tree.names[file].kind == .regular
-        else { throw refusal(.unknownAUFSFile) }
-        let inode = tree.names[file].inode
-        _ = clear(name)
-        tree.put(inode, at: name, .unpacked)
-        tree.markUnpacked(node)
-        return true
     }
 }

@@ -15,7 +15,7 @@ final class LayerSquash {
 
     init(_ options: ImagePackOptions) throws(LayerError) {
         self.options = options
-        path = options.scratch.appending(".ldiff-squash-" + String(UInt64.random(in: .min ... .max), radix: 16))
+        path = options.scratch.appending(TemporaryName.next("squash-"))
         (lower, upper) = (path.appending("lower"), path.appending("upper"))
         for directory in [path, lower, upper] {
             try attempt("create", directory, as: .cannotCreate) { () throws(SystemCallError) in

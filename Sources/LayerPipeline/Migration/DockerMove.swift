@@ -80,7 +80,8 @@ package final class DockerMove: Sendable {
     /// has made go out of the way, and are kept.
     private func copyImages() throws(LayerError) {
         let digits = String(UInt64.random(in: .min ... .max), radix: 16)
-        let (part, target) = (PathBytes(".ldiff-\(to.rawValue)-\(digits)"), PathBytes(to.rawValue))
+        let part = PathBytes("\(TemporaryName.prefix)\(to.rawValue)-\(digits)")
+        let target = PathBytes(to.rawValue)
         let folder = root.appending("image")
         do throws(LayerError) {
             try Self.attempt("copy Docker's records", folder) { () throws(SystemCallError) in
@@ -180,7 +181,7 @@ package final class DockerMove: Sendable {
     /// Puts bytes into a file, in one step and on disk, with the mode and owner of another.
     private static func write(_ bytes: [UInt8], to path: PathBytes, like model: PathBytes) throws(LayerError) {
         guard let (directory, name) = path.splitLast(), let like = try metadata(model) else { return }
-        let part = PathBytes(Array(".ldiff-".utf8) + name.bytes)
+        let part = PathBytes(Array(TemporaryName.prefix.utf8) + name.bytes)
         try attempt("write Docker's record of a container", path) { () throws(SystemCallError) in
             let parent = try directory.open([.readOnly, .directory])
             try part.withName { (part) throws(SystemCallError) in

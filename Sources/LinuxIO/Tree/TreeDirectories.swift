@@ -67,13 +67,8 @@ struct TreeOpener: ~Copyable {
     private var root: SharedDescriptor
     /// Whether mount points are refused (EXDEV).
     private let staysInMount: Bool
-    private var cache: [Slot]
+    private var kept = KeptDirectories(count: Self.cacheSize)
     private(set) var opens: UInt64 = 0
-
-    private struct Slot {
-        var index = TreeDirectories.none
-        var directory: SharedDescriptor?
-    }
 
     /// Descriptors kept open, by depth: on the way down the ancestors of the current directory stay.
     static let cacheSize = 32
@@ -81,25 +76,23 @@ struct TreeOpener: ~Copyable {
         self.table = table
         self.root = root
         self.staysInMount = staysInMount
-        cache = [Slot](repeating: Slot(), count: Self.cacheSize)
     }
 
     /// The directory, if it is open.
     func cached(_ index: UInt32) -> SharedDescriptor? {
         if index == TreeDirectories.root { return root }
-        let slot = cache[Int(table.records[Int(index)].depth) % Self.cacheSize]
-        return slot.index == index ? slot.directory : nil
+        return kept.directory(index, at: Int(table.records[Int(index)].depth))
     }
 
     /// Closes what is open, and begins with another root; the table's records have changed.
     mutating func restart(root: SharedDescriptor) {
         self.root = root
-        for index in cache.indices where cache[index].index != TreeDirectories.none { cache[index] = Slot() }
+        kept.closeAll()
     }
 
     mutating func keep(_ index: UInt32, _ directory: SharedDescriptor) {
         guard index != TreeDirectories.root else { return }
-        cache[Int(table.records[Int(index)].depth) % Self.cacheSize] = Slot(index: index, directory: directory)
+        kept.keep(directory, index, at: Int(table.records[Int(index)].depth))
     }
 
     /// The directory, opened now or still open.
