@@ -75,7 +75,7 @@ final class ImportRoot {
             return try parent.open([.pathOnly, .directory])
         } catch {
             throw LayerError(
-                error, "create the root", path: path,
+                .cannotCreate, "create the root", path: path, cause: .systemCall(error),
                 hint: error.errno == ENOENT ? "only its last component is created; make \(parent) first" : nil)
         }
     }

@@ -40,7 +40,7 @@ final class OpenLayer {
         let opened = try Self.open(input)
         let metadata = try attempt("look at", path) { () throws(SystemCallError) in try opened.metadata() }
         guard metadata.kind != .directory else {
-            throw LayerError(.notFound, "read", path: path, cause: .reason("it is a directory, not a layer"))
+            throw LayerError(.invalidArchive, "read", path: path, cause: .reason("it is a directory, not a layer"))
         }
         if metadata.kind == .regular, let position = try? opened.seek(0, .current) {
             start = position

@@ -19,8 +19,11 @@ package final class OutputFile {
 
     /// Writes to standard output.
     package static func standardOutput() throws(LayerError) -> OutputFile {
-        try descriptor(1, called: PathBytes("standard output"))
+        try descriptor(1, called: standardOutputName)
     }
+
+    /// What errors call standard output.
+    package static let standardOutputName = PathBytes("standard output")
 
     /// Writes to an open descriptor from where it stands; it stays its owner's. Errors call it `path`.
     package static func descriptor(_ number: Int32, called path: PathBytes) throws(LayerError) -> OutputFile {

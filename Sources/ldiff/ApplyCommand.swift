@@ -45,7 +45,7 @@ struct ApplyCommand: ParsableCommand {
     var root: PathArgument
 
     @Option(
-        help: ArgumentHelp("How deletions are marked in ROOT.", valueName: "tree|overlay|aufs|fuse-overlayfs"))
+        help: ArgumentHelp("How deletions are marked in ROOT.", valueName: "dialect"))
     var dialect: WhiteoutDialect.Name = .tree
 
     @Option(
@@ -66,6 +66,7 @@ struct ApplyCommand: ParsableCommand {
 
     func run() throws {
         try LayerInputArguments.checkTerminal(layer)
+        OutputPlace.remember(root.path)
         let stopwatch = Stopwatch()
         let options = importOptions()
         Interrupts.watch(options.interruption, patience: .takesBack)

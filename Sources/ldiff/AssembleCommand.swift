@@ -39,6 +39,7 @@ struct AssembleCommand: ParsableCommand {
         if tarSplit.isDash, Console.isTerminal(STDIN_FILENO) {
             throw ValidationError("metadata does not come from a terminal: name a file, or send one in")
         }
+        if let output, !output.isDash { OutputPlace.remember(output.path) }
         let stopwatch = Stopwatch()
         let interruption = Interruption()
         Interrupts.watch(interruption)

@@ -62,7 +62,7 @@ struct BenchCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "What new trees go to, made anew in memory for each run (root).",
-            valueName: TargetFileSystem.allCases.map(\.rawValue).joined(separator: "|")))
+            valueName: "file system"))
     var target: TargetFileSystem = .ext4
 
     @Option(
@@ -100,7 +100,7 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The library that counts allocations for the budget.", valueName: "file.so"))
     var allocationCounter: String?
 
-    @Option(help: ArgumentHelp("A line on standard error that says what runs.", valueName: "auto|always|never"))
+    @Option(help: ArgumentHelp("A line on standard error that says what runs.", valueName: "when"))
     var progress: ProgressMode = .auto
 
     func validate() throws {

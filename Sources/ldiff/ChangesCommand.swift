@@ -1,4 +1,5 @@
 import ArgumentParser
+import LayerModel
 import LayerPipeline
 import LinuxIO
 
@@ -38,11 +39,13 @@ struct ChangesCommand: ParsableCommand {
         let bar = ProgressBar.start("changes", global, walking: progress)
         defer { bar?.stop() }
         let global = global
-        let listed = try LayerDifference.list(
-            source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable,
-            format: ChangeListFormat(global, null: null), to: try OutputFile.standardOutput(),
-            prefix: ChangeListFrame.prefix(global),
-            suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
+        let listed = try LayerError.advisingSkips(below: source.upper.path) { () throws(LayerError) in
+            try LayerDifference.list(
+                source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable,
+                format: ChangeListFormat(global, null: null), to: try OutputFile.standardOutput(),
+                prefix: ChangeListFrame.prefix(global),
+                suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
+        }
         bar?.stop()
         // The JSON object went out with the list, which is its first member.
         Report(listed, global, seconds: stopwatch.seconds).writeNotes(global)

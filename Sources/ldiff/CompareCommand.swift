@@ -162,7 +162,7 @@ struct ComparedStoreArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "The driver; not needed where --home ends in a driver's name or holds one store.",
-            valueName: DriverName.allCases.map(\.rawValue).joined(separator: "|")))
+            valueName: "driver"))
     var driver: DriverName?
 
     @Flag(help: "Of @ID all that it shows, not only how it differs from its parent.")

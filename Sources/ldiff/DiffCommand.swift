@@ -1,4 +1,5 @@
 import ArgumentParser
+import LayerModel
 import LayerPipeline
 import LinuxIO
 
@@ -41,9 +42,11 @@ struct DiffCommand: ParsableCommand {
         defer { bar?.stop() }
         let outputs = try target.open()
         let beside = try target.index.open()
-        let written = try LayerExport.write(
-            source.source(global, interruption, progress), to: outputs.layer, tarSplit: outputs.tarSplit,
-            options: options)
+        let written = try LayerError.advisingSkips(below: source.upper.path) { () throws(LayerError) in
+            try LayerExport.write(
+                source.source(global, interruption, progress), to: outputs.layer, tarSplit: outputs.tarSplit,
+                options: options)
+        }
         bar?.stop()
         try LayerIndexArguments.write(written.index, beside)
         try Report(written, target, global, seconds: stopwatch.seconds)

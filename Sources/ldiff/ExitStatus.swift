@@ -1,3 +1,4 @@
+import Glibc
 import LayerModel
 
 /// The statuses of the command, named as sysexits.h does; the only place that knows which failure gives which.
@@ -14,8 +15,9 @@ enum ExitStatus: Int32 {
     case notPermitted = 77
     case interrupted = 130
 
-    init(_ code: LayerError.Code) {
-        switch code.kind {
+    init(_ error: LayerError) {
+        switch error.code.kind {
+        case .io where Self.isOfAnotherKind(error): self = .badData
         case .invalidArchive, .unsafePath, .digestMismatch, .limitExceeded, .corruptLayer, .idUnmapped:
             self = .badData
         case .notFound: self = .noInput
@@ -26,5 +28,11 @@ enum ExitStatus: Int32 {
         case .cancelled: self = .interrupted
         case .invalidArgument: self = .usage
         }
+    }
+
+    /// A file where a directory is needed, or a directory where a file is; of outputs the code says so itself.
+    private static func isOfAnotherKind(_ error: LayerError) -> Bool {
+        guard case .systemCall(let failed) = error.cause else { return false }
+        return failed.errno == ENOTDIR || failed.errno == EISDIR
     }
 }

@@ -21,13 +21,15 @@ struct LDiff: ParsableCommand {
               0   done
               1   compare: the two differ
               64  wrong usage
-              65  the layer is malformed, hostile or does not match its digest
+              65  the layer is malformed, hostile or does not match its digest; or what
+                  was named is of another kind (a file for a directory)
               66  an input is missing
               69  the driver does not work here, or the kernel lacks something
               73  the output cannot be created
               74  reading or writing failed
               77  not permitted
               130 interrupted
+              141 nobody reads the output any more (the signal SIGPIPE)
             """,
         version: "ldiff \(LayerKitVersion.current)",
         subcommands: [
@@ -49,8 +51,12 @@ enum Program {
     static func main() {
         ProcessSetup.run()
         if Unpigz.isAsked { Unpigz.run() }
+        let arguments = RawArguments.encoded()
+        if arguments.first == "help", let complaint = VerbNames.complaint(help: Array(arguments.dropFirst())) {
+            end(.usage, message: "usage: \(RawArguments.shown(complaint))")
+        }
         do {
-            var command = try LDiff.parseAsRoot(RawArguments.encoded())
+            var command = try LDiff.parseAsRoot(arguments)
             try command.run()
             end(.done)
         } catch let error as LayerError {
@@ -58,19 +64,33 @@ enum Program {
         } catch let silent as SilentExit {
             end(silent.status)
         } catch {
-            end(parsing: error)
+            end(parsing: error, arguments)
         }
     }
 
     /// Ends with what the argument parser says: help and the version on standard output, or one line of complaint.
-    private static func end(parsing error: any Error) -> Never {
+    private static func end(parsing error: any Error, _ arguments: [String]) -> Never {
         guard LDiff.exitCode(for: error) != .success else {
             Console.output(LDiff.fullMessage(for: error) + "\n")
             end(.done)
         }
-        var message = LDiff.message(for: error).split(separator: "\n").joined(separator: " ")
+        var message = oneLine(LDiff.message(for: error))
         if message.hasSuffix(".") { message.removeLast() }
+        if let suggestion = VerbNames.suggestion(arguments) { message += "; \(suggestion)" }
         end(.usage, message: "usage: \(RawArguments.shown(message)); see \(help(for: error))")
+    }
+
+    /// The parser's complaint on one line; the values that there are, which it writes below each other, with commas.
+    private static func oneLine(_ text: String) -> String {
+        var line = ""
+        for part in text.split(separator: "\n") {
+            let value = part.drop { $0 == " " }
+            let isValue = value.hasPrefix("- ")
+            if isValue, !line.hasSuffix(":") { line += "," }
+            if !line.isEmpty { line += " " }
+            line += isValue ? value.dropFirst(2) : value
+        }
+        return line
     }
 
     /// The help of the verb whose arguments are wrong, as far as one was recognised.
@@ -84,8 +104,14 @@ enum Program {
     }
 
     private static func end(_ error: LayerError) -> Never {
-        let status = ExitStatus(error.code)
-        end(status, message: status == .interrupted ? "interrupted" : RawArguments.oneLine(error.description))
+        if BrokenPipe.isCause(of: error) {
+            Interrupts.claimEnd()
+            FaultSettings.report()
+            BrokenPipe.end()
+        }
+        let status = ExitStatus(error)
+        let text = OutputPlace.explained(error).description
+        end(status, message: status == .interrupted ? "interrupted" : RawArguments.oneLine(text))
     }
 
     private static func end(_ status: ExitStatus, message: String? = nil) -> Never {
@@ -102,7 +128,7 @@ enum ProcessSetup {
     private static let originalMask = Atomic<UInt32>(0o022)
 
     static func run() {
-        // A reader that goes away is an error to report, not a reason to die.
+        // A reader that goes away ends a job as an error does, which takes back what was begun: see `BrokenPipe`.
         signal(SIGPIPE, SIG_IGN)
         // Entries get the modes that the layer says. Output files heed the mask that was set, see `fileMode`.
         originalMask.store(UInt32(umask(0)), ordering: .relaxed)

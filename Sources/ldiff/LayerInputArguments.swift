@@ -29,13 +29,13 @@ struct LayerInputArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Long runs of zeros in files become holes; never: every byte takes its place on the disk.",
-            valueName: "auto|never"))
+            valueName: "when"))
     var sparse: SparsePolicy = .auto
 
     @Option(
         help: ArgumentHelp(
             "An entry replaces the attributes and ACLs of a directory that is there, or adds to them as Docker does.",
-            valueName: "replace|add"))
+            valueName: "how"))
     var directoryAttributes: DirectoryAttributes = .replace
 
     @Flag(help: "Warn of owners and attributes that cannot be set, instead of ending.")

@@ -12,7 +12,7 @@ struct LayerOutputArguments: ParsableArguments {
         completion: .file())
     var output: PathArgument?
 
-    @Option(help: ArgumentHelp("How the layer is compressed.", valueName: "none|gzip|zstd|zstd:chunked|estargz"))
+    @Option(help: ArgumentHelp("How the layer is compressed.", valueName: "format"))
     var compress: CompressionName = .none
 
     @Option(
@@ -26,7 +26,7 @@ struct LayerOutputArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Whose archives the layer equals, byte for byte; full is ours and keeps all portable attributes.",
-            valueName: "full|moby|docker20|docker20late|containerd|cstorage"))
+            valueName: "profile"))
     var profile: LayerProfile = .full
 
     @Option(
@@ -34,7 +34,7 @@ struct LayerOutputArguments: ParsableArguments {
             """
             What becomes of files whose names begin with .wh., and of devices numbered 0:0, which in a layer mean a \
             deletion. Profiles other than full write them as the program does that they stand for.
-            """, valueName: "leave-out|fail"))
+            """, valueName: "what"))
     var reservedNames: DiffOptions.ReservedNamesPolicy = .leaveOut
 
     @Flag(help: "Compute the DiffID, and the digest of the compressed layer.")
@@ -67,12 +67,17 @@ struct LayerOutputArguments: ParsableArguments {
     func open() throws(LayerError) -> (layer: OutputFile, tarSplit: OutputFile?) {
         let layer =
             if let output, !output.isDash {
-                try OutputFile.file(at: output.path, mode: ProcessSetup.fileMode)
+                try Self.open(output.path)
             } else {
                 try OutputFile.standardOutput()
             }
         guard let tarSplit else { return (layer, nil) }
         return (layer, try OutputFile.file(at: tarSplit.path, mode: ProcessSetup.fileMode))
+    }
+
+    private static func open(_ path: PathBytes) throws(LayerError) -> OutputFile {
+        OutputPlace.remember(path)
+        return try OutputFile.file(at: path, mode: ProcessSetup.fileMode)
     }
 
     func exportOptions(_ global: GlobalOptions) throws -> LayerExportOptions {

@@ -30,7 +30,7 @@ struct MountPackedCommand: ParsableCommand {
     @Argument(help: "Where to mount it.", completion: .directory)
     var target: PathArgument
 
-    @Option(help: ArgumentHelp("How the kernel comes by the files.", valueName: "auto|file|loop"))
+    @Option(help: ArgumentHelp("How the kernel comes by the files.", valueName: "way"))
     var way: Way = .auto
 
     @Flag(help: "Keep contents out of the cache of layer.tar: half the memory, but slow where little is read at once.")

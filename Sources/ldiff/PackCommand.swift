@@ -59,6 +59,7 @@ struct PackCommand: ParsableCommand {
 
     func run() throws {
         try LayerInputArguments.checkTerminal(layer)
+        OutputPlace.remember(output.path)
         let stopwatch = Stopwatch()
         var options = LayerPackOptions()
         options.packing.parents = bottom ? .none : .unknown

@@ -31,7 +31,7 @@ struct PartialArguments: ParsableArguments {
             """
             With --annotations: prove the layer by its DiffID, or trust its table of contents alone; then a layer whose \
             table was made to say something else than its tar is taken.
-            """, valueName: "diffid|index"))
+            """, valueName: "by"))
     var verify: PartialImportOptions.Proof = .diffid
 
     func validate() throws {

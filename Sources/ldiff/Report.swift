@@ -33,7 +33,8 @@ struct Report {
 
     /// For verbs whose result went out already: on standard error what is left to say, if there is anything.
     func writeNotes(_ global: GlobalOptions) {
-        if global.verbose { Console.error(details(global)) } else if !global.quiet { Console.error(firstWarnings) }
+        if global.verbose { Console.error(details(global)) }
+        if !global.verbose, !global.quiet, !global.json { Console.error(firstWarnings) }
         let notes = notes(global)
         if global.verbose || (!global.quiet && !notes.isEmpty) { Console.error("ldiff: " + summary + notes + "\n") }
     }
@@ -58,8 +59,13 @@ struct Report {
 
     private func details(_ global: GlobalOptions) -> String {
         var text = ""
-        for warning in warnings { text += Self.line(warning) }
-        if warningCount > warnings.count { text += "ldiff: warning: and \(warningCount - warnings.count) more\n" }
+        // A report in JSON has them already.
+        if !global.json {
+            for warning in warnings { text += Self.line(warning) }
+        }
+        if !global.json, warningCount > warnings.count {
+            text += "ldiff: warning: and \(warningCount - warnings.count) more\n"
+        }
         text += "ldiff: io \(global.io.rawValue): "
         text += io.fields.filter { $0.1 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: ", ") + "\n"
         return text

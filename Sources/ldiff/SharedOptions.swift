@@ -6,7 +6,7 @@ import LinuxIO
 
 /// The flags that every verb takes.
 struct GlobalOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Plain system calls, io_uring, or what fits.", valueName: "auto|sync|ring"))
+    @Option(help: ArgumentHelp("Plain system calls, io_uring, or what fits.", valueName: "mode"))
     var io: IOMode = .auto
 
     @Option(help: ArgumentHelp("Threads that work; one a core if not given.", valueName: "n"))
@@ -19,7 +19,7 @@ struct GlobalOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "A progress bar on standard error; auto: when it is a terminal.", valueName: "auto|always|never"))
+            "A progress bar on standard error; auto: when it is a terminal.", valueName: "when"))
     var progress: ProgressMode = .auto
 
     @Flag(help: "Write the report as one JSON object to standard output, or to standard error when a layer goes there.")
@@ -56,7 +56,7 @@ struct SourceArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "How UPPER says that something is deleted; tree: it does not, it is a whole tree.",
-            valueName: "tree|overlay|aufs|fuse-overlayfs"))
+            valueName: "dialect"))
     var dialect: WhiteoutDialect.Name = .tree
 
     @OptionGroup var marks: MarkOptions
@@ -95,6 +95,23 @@ struct SourceArguments: ParsableArguments {
         source.filter = filter.filter
         if comparesContents { source.contents = .always }
         return source
+    }
+}
+
+extension LayerError {
+    /// Does `body`, of which what is not permitted below `root` can be left out by --skip-unreadable: an error of that kind
+    /// says so.
+    static func advisingSkips<Result>(
+        below root: PathBytes? = nil, _ body: () throws(LayerError) -> Result
+    ) throws(LayerError) -> Result {
+        do throws(LayerError) {
+            return try body()
+        } catch {
+            guard error.code == .notPermitted, error.hint == nil, error.path != root else { throw error }
+            var advised = error
+            advised.hint = "--skip-unreadable leaves out what cannot be read"
+            throw advised
+        }
     }
 }
 

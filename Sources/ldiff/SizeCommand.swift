@@ -1,4 +1,5 @@
 import ArgumentParser
+import LayerModel
 import LayerPipeline
 import LinuxIO
 import PlainJSON
@@ -31,8 +32,10 @@ struct SizeCommand: ParsableCommand {
         Interrupts.watch(interruption)
         let bar = ProgressBar.start("size", global, walking: progress)
         defer { bar?.stop() }
-        let size = try LayerDifference.size(
-            source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable)
+        let size = try LayerError.advisingSkips(below: source.upper.path) { () throws(LayerError) in
+            try LayerDifference.size(
+                source.source(global, interruption, progress, compareContents), skipUnreadable: source.skipUnreadable)
+        }
         bar?.stop()
         let seconds = stopwatch.seconds
         if !global.json { try OutputFile.standardOutput().writeText("\(size.bytes)\n") }

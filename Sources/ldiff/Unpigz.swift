@@ -77,6 +77,7 @@ enum Unpigz {
     }
 
     private static func end(_ error: LayerError, _ isQuiet: Bool) -> Never {
+        if BrokenPipe.isCause(of: error) { BrokenPipe.end() }
         // gzip's rule: what comes after the last member is ignored with a warning and a status that says so.
         let isWarning = error.cause == .reason("gzip: trailing garbage after the stream")
         guard isWarning else { fail(error.description) }

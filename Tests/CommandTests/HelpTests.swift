@@ -112,4 +112,17 @@ private let storeFlags = ["--driver", "--home", "--storage-opt", "--driver-opt",
         for (operation, _) in layerFlags { #expect(text.contains("\n  \(operation) "), "\(operation)") }
         for word in ["overlay2.size=10G", "fuse-overlayfs", "aufs", "zfs.fsname"] { #expect(text.contains(word)) }
     }
+
+    @Test func `help of every verb says each choice once, and has one version`() throws {
+        let verbs =
+            flags.map(\.verb) + layerFlags.map { "layer \($0.operation)" } + [
+                "image list", "image inspect", "config containerd", "status", "bench", "compare", "toc", "assemble",
+            ]
+        for verb in verbs {
+            let text = try Scratch().make("$L \(verb) --help").text
+            #expect(text.split(separator: "\n").count { $0.hasPrefix("  --version") } == 1, "\(verb)")
+            let folded = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+            #expect(folded.firstMatch(of: /<[^ <>|]+\|[^<>]+>[^<(]*\(values:/) == nil, "\(verb)\n\(folded)")
+        }
+    }
 }

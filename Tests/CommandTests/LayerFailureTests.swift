@@ -42,7 +42,7 @@ private let failures = [
     Failure("$L layer apply new layer.tar --tar-split missing/x --home overlay2", 73, "create missing/x"),
     Failure("$L layer apply filled layer.tar --expect-diff-id $BAD --home overlay2", 65, "not the expected \(bad)"),
     Failure("$L layer migrate --from-home overlay2 --home overlay2", 64, "both stores are the same directory"),
-    Failure("$L layer migrate nothing --from-home overlay2 --home s/overlay2", 66, "only its last"),
+    Failure("$L layer migrate nothing --from-home overlay2 --home s/overlay2", 73, "only its last"),
     Failure("mkdir s; $L layer migrate nothing --from-home overlay2 --home s/overlay2", 66, "unknown layer"),
 ]
 

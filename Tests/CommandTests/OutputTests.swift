@@ -37,6 +37,7 @@ import Testing
         #expect(outcome.status == 74, "\(outcome)")
         #expect(outcome.errorLines.count == 1)
         #expect(outcome.errors.contains("write small/x: No space left on device"))
+        #expect(outcome.errors.contains("the file system at \(scratch.path)/small is full (1.05 MB"), "\(outcome)")
     }
 
     @Test func `a full disk stops an apply and leaves the root empty`() throws {
@@ -50,6 +51,8 @@ import Testing
         #expect(outcome.status == 74, "\(outcome)")
         #expect(outcome.errorLines.count == 1, "\(outcome)")
         #expect(outcome.errors.contains("No space left on device"))
+        #expect(outcome.errors.contains("the file system at \(scratch.path)/small is full (262 kB"), "\(outcome)")
+        #expect(outcome.errors.contains("free some space there, or name another place"), "\(outcome)")
     }
 
     @Test func `pipes and devices are written as they are`() throws {

@@ -27,14 +27,17 @@ struct ConfigContainerdCommand: ParsableCommand {
             before and after.
 
             EXAMPLES:
-              ldiff config containerd --version 1.7.24 > /etc/containerd/conf.d/ldiff.toml
-              ldiff config containerd --version 2.1.9 --config /etc/containerd/config.toml
-              ldiff config containerd --version 2.x --driver fuse-overlayfs
-              ldiff config containerd --version 2.1 --only-differ
+              ldiff config containerd --release 1.7.24 > /etc/containerd/conf.d/ldiff.toml
+              ldiff config containerd --release 2.1.9 --config /etc/containerd/config.toml
+              ldiff config containerd --release 2.x --driver fuse-overlayfs
+              ldiff config containerd --release 2.1 --only-differ
             """)
 
     @Option(help: ArgumentHelp("containerd's release: 1.6, 1.7, 1.7.24, 2.x.", valueName: "release"))
-    var version: String
+    var release: String?
+    // Its name before; --version shows ldiff's, here as in all verbs.
+    @Option(help: ArgumentHelp("The same.", valueName: "release", visibility: .hidden))
+    var version: String?
     @Option(
         help: ArgumentHelp(
             "containerd's configuration file, whose version the snippet gets. (default: \(Self.standardFile), where it exists)",
@@ -67,8 +70,11 @@ struct ConfigContainerdCommand: ParsableCommand {
     private static let standardFile = "/etc/containerd/config.toml"
 
     func run() throws {
-        guard let release = ContainerdVersion(version) else {
-            throw ValidationError("\"\(version)\" is no release of containerd 1 or 2")
+        guard let named = release ?? version else {
+            throw ValidationError("containerd's release is missing: --release")
+        }
+        guard let release = ContainerdVersion(named) else {
+            throw ValidationError("\"\(named)\" is no release of containerd 1 or 2")
         }
         let snapshotters = [
             "overlay2": "ldiff", "fuse-overlayfs": "ldiff-fuse-overlayfs", "zfs": "ldiff-zfs",
@@ -120,7 +126,7 @@ struct ConfigContainerdCommand: ParsableCommand {
             throw LayerError(
                 .unsupported, "write a part of the configuration", path: file.map { PathBytes($0.path) },
                 cause: .reason("containerd \(release) reads no file of version \(found)"),
-                hint: "name the release that runs with this file by --version, or the file's version by --format")
+                hint: "name the release that runs with this file by --release, or the file's version by --format")
         }
         return found
     }

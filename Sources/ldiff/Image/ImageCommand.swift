@@ -137,7 +137,7 @@ struct ImageInspectCommand: ParsableCommand {
         let interruption = Interruption()
         Interrupts.watch(interruption)
         let image = try which.image(in: try source.open(interruption.flag))
-        if !global.quiet {
+        if !global.quiet, !global.json {
             for warning in image.warnings { Console.error("ldiff: warning: " + RawArguments.oneLine(warning) + "\n") }
         }
         if check {

@@ -31,12 +31,12 @@ struct ImageOutputArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "A layout in a directory, an archive, or an archive with Docker's media types.",
-            valueName: "oci|archive|docker"))
+            valueName: "form"))
     var format: Format?
 
     @Option(
         help: ArgumentHelp(
-            "How new layers are compressed; gzip if the base says nothing else.", valueName: "none|gzip|zstd"))
+            "How new layers are compressed; gzip if the base says nothing else.", valueName: "format"))
     var compress: Compression?
 
     @Option(help: ArgumentHelp("0 to 3 for gzip (standard 2), 1 to 19 for zstd (standard 3).", valueName: "n"))
@@ -104,6 +104,7 @@ struct ImageOutputArguments: ParsableArguments {
         _ body: (any ImageOutput, ImagePackOptions) throws(LayerError) -> PackedImage
     ) throws -> PackedImage {
         if let epoch = options.diff.sourceDateEpoch { options.change.created = epoch }
+        if !output.isDash { OutputPlace.remember(output.path) }
         guard isArchive(output) else { return try body(try ImageLayoutOutput(output.path), options) }
         if output.isDash, Console.isTerminal(STDOUT_FILENO) {
             throw ValidationError("an image is not for a terminal: name a file, or send the output somewhere")

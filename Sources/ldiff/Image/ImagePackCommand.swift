@@ -46,7 +46,7 @@ struct ImagePackCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "How the directories of --layer say that something is deleted.",
-            valueName: "tree|overlay|aufs|fuse-overlayfs"))
+            valueName: "dialect"))
     var dialect: WhiteoutDialect.Name = .tree
 
     @OptionGroup var marks: MarkOptions
@@ -174,7 +174,7 @@ struct SquashArgument: ExpressibleByArgument {
 /// Layers of a store that go into an image.
 struct PackStoreArguments: ParsableArguments {
     @Option(
-        help: ArgumentHelp("The store's driver.", valueName: DriverName.allCases.map(\.rawValue).joined(separator: "|"))
+        help: ArgumentHelp("The store's driver.", valueName: "driver")
     )
     var driver: DriverName?
 

@@ -90,6 +90,7 @@ struct ImageUnpackCommand: ParsableCommand {
         defer { bar?.stop() }
         let unpacked: UnpackedImage
         if let root = target.root {
+            OutputPlace.remember(root.path)
             options.apply.uidMap = target.maps.users
             options.apply.gidMap = target.maps.groups
             unpacked = try ImageUnpack.unpack(image, to: root.path, options: options)
@@ -161,7 +162,7 @@ struct UnpackTargetArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "The store's driver; not needed where --home ends in a driver's name or holds one store.",
-            valueName: DriverName.allCases.map(\.rawValue).joined(separator: "|")))
+            valueName: "driver"))
     var driver: DriverName?
 
     @Option(

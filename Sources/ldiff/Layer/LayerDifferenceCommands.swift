@@ -46,9 +46,11 @@ struct LayerDiffCommand: ParsableCommand {
         defer { bar?.stop() }
         let outputs = try target.open()
         let beside = try target.index.open()
-        let written = try StoreExport.write(
-            layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, filter: filter.filter,
-            cancel: interruption.flag, progress: progress)
+        let written = try LayerError.advisingSkips { () throws(LayerError) in
+            try StoreExport.write(
+                layer, to: outputs.layer, tarSplit: outputs.tarSplit, options: options, filter: filter.filter,
+                cancel: interruption.flag, progress: progress)
+        }
         bar?.stop()
         try LayerIndexArguments.write(written.index, beside)
         var report = Report(written, target, global, seconds: stopwatch.seconds)
@@ -174,10 +176,12 @@ struct LayerChangesCommand: ParsableCommand {
         let layer = try parent.layer(id, in: try store.read(global), global)
         defer { job.stop() }
         let global = global
-        let listed = try StoreExport.list(
-            layer, options: job.options, format: ChangeListFormat(global, null: null),
-            to: try OutputFile.standardOutput(), prefix: ChangeListFrame.prefix(global),
-            suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
+        let listed = try LayerError.advisingSkips { () throws(LayerError) in
+            try StoreExport.list(
+                layer, options: job.options, format: ChangeListFormat(global, null: null),
+                to: try OutputFile.standardOutput(), prefix: ChangeListFrame.prefix(global),
+                suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
+        }
         job.stop()
         Report(listed, global, seconds: stopwatch.seconds).writeNotes(global)
     }
@@ -213,7 +217,9 @@ struct LayerSizeCommand: ParsableCommand {
         let layer = try parent.layer(id, in: try store.read(global), global)
         defer { job.stop() }
         let isRecorded = filter.filter == nil && layer.store.recordedSize(of: layer.id, since: layer.parent) != nil
-        let size = try layer.store.diffSize(layer.id, since: layer.parent, options: job.options)
+        let size = try LayerError.advisingSkips { () throws(LayerError) in
+            try layer.store.diffSize(layer.id, since: layer.parent, options: job.options)
+        }
         job.stop()
         let output = try OutputFile.standardOutput()
         guard global.json else { return try output.writeText("\(size)\n") }

@@ -78,7 +78,7 @@ struct LayerMigrateCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Long runs of zeros in files become holes; never: every byte takes its place on the disk.",
-            valueName: "auto|never"))
+            valueName: "when"))
     var sparse: SparsePolicy = .auto
 
     @OptionGroup(title: "Store") var store: StoreArguments

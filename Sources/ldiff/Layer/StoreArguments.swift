@@ -11,7 +11,7 @@ struct StoreArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "The driver; not needed where --home ends in a driver's name or holds one store.",
-            valueName: DriverName.allCases.map(\.rawValue).joined(separator: "|")))
+            valueName: "driver"))
     var driver: DriverName?
 
     @Option(
@@ -70,7 +70,8 @@ struct StoreArguments: ParsableArguments {
     }
 
     private func openStore(_ global: GlobalOptions, making: Bool, sync: Bool) throws(LayerError) -> any LayerDriver {
-        let place = try StorePlace(home.path)
+        OutputPlace.remember(home.path)
+        let place = try StorePlace(home.path, making: making)
         if !making { try place.requireStore(driver) }
         var configuration = configuration(place, global)
         configuration.sync = sync ? .fileSystem : .none
@@ -112,8 +113,9 @@ struct StorePlace {
     /// The driver that the last component names.
     let driver: DriverName?
 
-    init(_ path: PathBytes) throws(LayerError) {
-        home = try Self.resolve(path)
+    /// With `making` what is not there would be an output.
+    init(_ path: PathBytes, making: Bool = false) throws(LayerError) {
+        home = try Self.resolve(path, making)
         driver = home.splitLast().flatMap { DriverName(rawValue: String(decoding: $0.name.bytes, as: UTF8.self)) }
     }
 
@@ -132,15 +134,29 @@ struct StorePlace {
     }
 
     /// The directory itself, or where it would be made.
-    private static func resolve(_ path: PathBytes) throws(LayerError) -> PathBytes {
-        if let found = realPath(path) { return found }
+    private static func resolve(_ path: PathBytes, _ making: Bool) throws(LayerError) -> PathBytes {
+        if let found = realPath(path) {
+            try requireDirectory(found, path)
+            return found
+        }
         let cause = errno
         guard cause == ENOENT, let parts = path.splitLast(), let parent = realPath(parts.directory) else {
-            throw LayerError(
-                SystemCallError("realpath", errno: cause), "open the store", path: path,
-                hint: cause == ENOENT ? "only its last component is created" : nil)
+            let hint = cause == ENOENT ? "only its last component is created" : nil
+            let failed = SystemCallError("realpath", errno: cause)
+            guard !making else {
+                throw LayerError(.cannotCreate, "make the store", path: path, cause: .systemCall(failed), hint: hint)
+            }
+            throw LayerError(failed, "open the store", path: path, hint: hint)
         }
         return parent.appending(parts.name)
+    }
+
+    private static func requireDirectory(_ found: PathBytes, _ path: PathBytes) throws(LayerError) {
+        var facts = stat()
+        let terminated = found.bytes.map { CChar(bitPattern: $0) } + [0]
+        guard stat(terminated, &facts) == 0, facts.st_mode & S_IFMT != S_IFDIR else { return }
+        throw LayerError(
+            SystemCallError("stat", errno: ENOTDIR), "open the store", path: path, hint: "a store is a directory")
     }
 
     private static func realPath(_ path: PathBytes) -> PathBytes? {
