@@ -28,6 +28,9 @@ final class Soak: Sendable {
     init(minutes: Double) { end = .now + .seconds(minutes * 60) }
 
     var isOver: Bool { .now >= end }
+    /// Calls that failed under a kill.
+    var excused: Int { held.withLock { $0.excused } }
+
     var complaints: [String] { held.withLock { $0.complaints } }
     var promises: [String: Promise] { held.withLock { $0.promises } }
     var summary: String {

@@ -30,7 +30,7 @@ import Testing
             }
         }
         #expect(try rig.docker("images", "--all", "--quiet").lines == [])
-        try expectRecords(rig, isEmpty: true)
+        try expectRecords(rig, isEmpty: true, excused: soak.excused)
         rig.footprint.expectModest(descriptors: 64, threads: 64)
         try rig.stop()
     }
@@ -104,7 +104,7 @@ import Testing
 
     /// Every layer that Docker has a record of is in the store, but for those of containers that it was removing. With `isEmpty`,
     /// nothing else is.
-    private func expectRecords(_ rig: DockerRig, isEmpty: Bool) throws {
+    private func expectRecords(_ rig: DockerRig, isEmpty: Bool, excused: Int = 0) throws {
         let records = rig.docker.dataRoot + "/image/\(rig.name)/layerdb"
         var known: Set<String> = []
         for (folder, files) in [("sha256", ["cache-id"]), ("mounts", ["mount-id", "init-id"])] {
@@ -114,16 +114,24 @@ import Testing
                     guard let id = try? readText("\(records)/\(folder)/\(layer)/\(file)"), !id.isEmpty else { continue }
                     known.insert(id)
                     let isThere = access("\(rig.home)/\(id)/diff", F_OK) == 0
-                    #expect(
-                        try isThere || folder == "mounts" && isBeingRemoved(rig.docker, container: layer),
-                        "Docker's \(folder) \(layer) has no layer \(id)")
+                    // An image's record has another name while its layer is being removed, and Docker asks again when it starts.
+                    let isBeingRemoved =
+                        try folder == "mounts"
+                        ? isBeingRemoved(rig.docker, container: layer) : layer.hasSuffix("-removing")
+                    #expect(isThere || isBeingRemoved, "Docker's \(folder) \(layer) has no layer \(id)")
                 }
             }
         }
         let stored = Set(directoryNames(rig.home)).subtracting(["l", "tempdirs"])
         print("docker soak: \(known.count) layers known to Docker, \(stored.count) in the store")
         guard isEmpty else { return }
-        #expect(stored.subtracting(known).sorted() == [], "in the store only")
+        // Docker makes a container's first layer, mounts it, and forgets it where that fails: with its own driver as well. It was
+        // told of it, so nobody else may remove it.
+        let forgotten = stored.subtracting(known).filter {
+            $0.hasSuffix("-init") && !stored.contains("\($0.dropLast(5))")
+        }
+        #expect(stored.subtracting(known).subtracting(forgotten).sorted() == [], "in the store only")
+        #expect(forgotten.count <= excused, "more than calls failed under a kill: \(forgotten)")
         #expect(try Leftovers.mounts(below: rig.home) == [])
     }
 
