@@ -9,7 +9,7 @@ import Synchronization
 /// |---|---|---|
 /// | `ldiff_info` | program, version, driver | 1 |
 /// | `ldiff_start_time_seconds` | | when the daemon started, seconds since 1970 |
-/// | `ldiff_call_seconds` | call | histogram of the time that calls took, failed ones included |
+/// | `ldiff_call_duration_seconds` | call | histogram of the time that calls took, failed ones included |
 /// | `ldiff_call_errors_total` | call | calls that failed |
 /// | `ldiff_calls_running` | | calls that have not ended |
 /// | `ldiff_stream_bytes_total` | direction (in, out) | bytes of layers |
@@ -70,7 +70,8 @@ package final class CallMetrics: Sendable {
         series.withLock { all in
             if let found = all[call] { return found }
             let new = Series(
-                timer: Metrics.Timer(label: "ldiff_call_seconds", dimensions: [("call", call)], factory: factory),
+                timer: Metrics.Timer(
+                    label: "ldiff_call_duration_seconds", dimensions: [("call", call)], factory: factory),
                 errors: Counter(label: "ldiff_call_errors_total", dimensions: [("call", call)], factory: factory))
             new.errors.increment(by: 0)
             all[call] = new

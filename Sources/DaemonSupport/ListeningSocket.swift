@@ -2,7 +2,7 @@ import Glibc
 import LayerModel
 import Synchronization
 
-/// A unix socket that listens for one daemon: made by us, or handed over by systemd.
+/// A socket that listens for one daemon: a unix socket, made by us or handed over by systemd, or a TCP port.
 ///
 /// Only the owner can connect to one that we made: the socket has mode 0600, and directories that were missing are made
 /// with mode 0700. It is unlinked by `close`, unless somebody else has put another there since.
@@ -32,6 +32,15 @@ package final class ListeningSocket: Sendable {
         self.isInherited = isInherited
         file = Self.identity(path)
         owned = Mutex(Ownership(closes: true, unlinks: !isInherited))
+    }
+
+    /// A TCP port, which has no file.
+    init(port: String, descriptor: Int32) {
+        path = port
+        self.descriptor = descriptor
+        isInherited = false
+        file = nil
+        owned = Mutex(Ownership(closes: true, unlinks: false))
     }
 
     /// Takes the socket called `name` that systemd handed over, or else makes one at `path`.

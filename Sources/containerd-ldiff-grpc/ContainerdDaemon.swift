@@ -49,7 +49,8 @@ struct ContainerdDaemon: AsyncParsableCommand {
     @Option(
         name: .customLong("metrics-address"),
         help: ArgumentHelp(
-            "The socket that tells metrics. (default: metrics.sock beside the other)", valueName: "socket"))
+            "HOST:PORT where metrics are told besides, in numbers; or the path of their socket. (default: only metrics.sock beside the other)",
+            valueName: "address"))
     var metricsAddress: String?
 
     @Option(
@@ -102,10 +103,8 @@ struct ContainerdDaemon: AsyncParsableCommand {
         settings.defaultNamespace = file.defaultNamespace
         let server = try ContainerdServer(
             settings, socket: socket, bridge: BlockingBridge(), metrics: metrics, logger: logger)
-        let metricsPath =
-            metricsAddress ?? file.metricsAddress ?? MetricsEndpoint.path(besideSocket: socket.path)
-        let endpoint = try MetricsEndpoint(
-            ListeningSocket.open(metricsPath, named: MetricsEndpoint.socketName, from: activation)
+        let endpoint = try MetricsPlaces(
+            metricsAddress ?? file.metricsAddress, besideSocket: socket.path, from: activation
         ) { registry.text() }
         defer { endpoint.close() }
         logger.notice(

@@ -45,9 +45,9 @@ struct GraphDriverDaemon: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            The socket that shows counters and latencies. Default: metrics.sock beside the first; for a socket among \
-            Docker's plugins /run/ldiff/docker-metrics.sock.
-            """, valueName: "socket"))
+            HOST:PORT where counters and latencies are shown besides, in numbers; or the path of their socket. Default: only \
+            metrics.sock beside the first; for a socket among Docker's plugins /run/ldiff/docker-metrics.sock.
+            """, valueName: "address"))
     var metricsAddress: String?
 
     @Option(help: ArgumentHelp("What is logged.", valueName: Logger.Level.names.joined(separator: "|")))
@@ -74,10 +74,7 @@ struct GraphDriverDaemon: AsyncParsableCommand {
         let plugin = try GraphDriverPlugin(
             socket, .init(driver: driver, version: LayerKitVersion.current), registry: registry, manager: manager,
             logger: logger)
-        let metricsPath = metricsAddress ?? MetricsEndpoint.path(besideSocket: socket.path)
-        let metrics = try MetricsEndpoint(
-            ListeningSocket.open(metricsPath, named: MetricsEndpoint.socketName, from: activation)
-        ) { registry.text() }
+        let metrics = try MetricsPlaces(metricsAddress, besideSocket: socket.path, from: activation) { registry.text() }
         defer { metrics.close() }
         // What an answer says is in the journal before it is given, and what is half made is swept by the next process.
         try await DaemonProcess.run([plugin], manager: manager, logger: logger, limit: .milliseconds(9300)) {

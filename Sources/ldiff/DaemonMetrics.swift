@@ -46,9 +46,9 @@ struct DaemonMetrics {
         case "ldiff_calls_running": running = whole
         case "ldiff_stream_bytes_total": if labels["direction"] == "in" { bytesIn = whole } else { bytesOut = whole }
         case "ldiff_call_errors_total": calls[call, default: Call()].errors = whole
-        case "ldiff_call_seconds_sum": calls[call, default: Call()].seconds = value
-        case "ldiff_call_seconds_count": calls[call, default: Call()].count = whole
-        case "ldiff_call_seconds_bucket":
+        case "ldiff_call_duration_seconds_sum": calls[call, default: Call()].seconds = value
+        case "ldiff_call_duration_seconds_count": calls[call, default: Call()].count = whole
+        case "ldiff_call_duration_seconds_bucket":
             guard let bound = labels["le"].flatMap({ $0 == "+Inf" ? .infinity : Double($0) }) else { return }
             calls[call, default: Call()].buckets.append((bound, whole))
         default: return

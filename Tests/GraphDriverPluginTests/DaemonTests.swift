@@ -43,6 +43,36 @@ import Testing
         #expect(access(directory.path + "/metrics.sock", F_OK) != 0)
     }
 
+    @Test func `its counters are read at a port besides, if it is told so`() throws {
+        let directory = try TemporaryDirectory()
+        let python = "/usr/bin/python3"
+        let free = try runProgram([
+            python, "-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])",
+        ])
+        let address = "127.0.0.1:" + String(decoding: free.output, as: UTF8.self).trimmed
+        func words(_ name: String, _ address: String) -> [String] {
+            ["timeout", "20", Plugin.program, "--address", "\(directory.path)/\(name)", "--metrics-address", address]
+        }
+        let daemon = try Daemon(words("a.sock", address), log: directory.path + "/log")
+        try daemon.wait(until: "ready") { accepts(socket: directory.path + "/a.sock") }
+        let ask = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+        let answer = try runProgram([python, "-c", ask, "http://\(address)/metrics"])
+        #expect(String(decoding: answer.output, as: UTF8.self).contains("ldiff_info{"), "\(answer.errors)")
+        #expect(access(directory.path + "/metrics.sock", F_OK) == 0, "ldiff status finds them where they always are")
+        // A port that is taken, and what is no number.
+        for (wrong, word) in [
+            (address, "bind"), ("localhost:9464", "127.0.0.1:9464"), ("127.0.0.1", "127.0.0.1:9464"),
+            ("127.0.0.1:0", "127.0.0.1:9464"), ("::1:9464", "[::1]:9464"),
+        ] {
+            let refused = try runProgram(words("b.sock", wrong))
+            #expect(
+                refused.status == 1 && refused.errors.contains(word), "\(wrong): \(refused.status) \(refused.errors)")
+            #expect(access(directory.path + "/b.sock", F_OK) != 0, "nothing half-made stays")
+        }
+        try daemon.stop()
+        #expect(try runProgram([python, "-c", ask, "http://\(address)/metrics"]).status != 0)
+    }
+
     @Test func `its counters are read as text and by ldiff status`() throws {
         let plugin = try Plugin()
         try plugin.create("a", readWrite: false)
@@ -55,9 +85,10 @@ import Testing
         let text = try client.response().text
         for line in [
             #"ldiff_info{program="docker-ldiff-graphdriver",version="0.1.0",driver="overlay2"} 1"#,
-            #"ldiff_call_seconds_count{call="Exists"} 3"#, #"ldiff_call_seconds_bucket{call="Exists",le="+Inf"} 3"#,
+            #"ldiff_call_duration_seconds_count{call="Exists"} 3"#,
+            #"ldiff_call_duration_seconds_bucket{call="Exists",le="+Inf"} 3"#,
             #"ldiff_call_errors_total{call="Exists"} 0"#, #"ldiff_call_errors_total{call="Get"} 1"#,
-            #"ldiff_stream_bytes_total{direction="in"} 2048"#, "# TYPE ldiff_call_seconds histogram",
+            #"ldiff_stream_bytes_total{direction="in"} 2048"#, "# TYPE ldiff_call_duration_seconds histogram",
             "ldiff_calls_running 0",
         ] {
             #expect(text.contains(line), "\(line) in \(text)")

@@ -42,6 +42,21 @@ private func violations(of pattern: Regex<Substring>) throws -> [String] {
         expectNone(found, "documents that are not in the repository")
     }
 
+    /// Alerts and dashboards that ask for what is not told stay silent.
+    @Test func `the examples for Prometheus ask for metrics that the daemons tell`() throws {
+        let told = try SourceTree.files(in: ["Sources/DaemonSupport/CallMetrics.swift"]).flatMap(\.lines)
+            .flatMap { $0.matches(of: /label: "(ldiff_\w+)"/).map { String($0.output.1) } }
+        #expect(Set(told).count == 6)
+        let examples = try SourceTree.files(in: ["Sources/packaging/prometheus"])
+        #expect(examples.count == 2)
+        let asked = examples.flatMap(\.lines)
+            .flatMap {
+                $0.matches(of: /\bldiff_\w+/).map { String($0.output).replacing(/_(?:bucket|sum|count)$/, with: "") }
+            }
+        #expect(asked.count > 10)
+        expectNone(Set(asked).subtracting(told).sorted(), "metrics that no daemon tells")
+    }
+
     /// Swift Testing sees the end of an exit test's process only while no other child of the tests is a zombie: seen to hang
     /// for ever beside one. `runProgram`, `Daemon` and `CommandRunner` wait for theirs.
     @Test func `no test starts a program and leaves it to others to wait`() throws {

@@ -106,7 +106,8 @@ import Testing
         ])
         #expect(
             result.lines.contains {
-                $0.hasPrefix("ldiff_call_seconds_count") && $0.contains("snapshots.Prepare") && $0.hasSuffix(" 2")
+                $0.hasPrefix("ldiff_call_duration_seconds_count") && $0.contains("snapshots.Prepare")
+                    && $0.hasSuffix(" 2")
             }, "\(result.lines)")
         #expect(
             result.lines.contains {
