@@ -44,13 +44,14 @@ struct PartialArguments: ParsableArguments {
     /// Unpacks as `apply` does, in parts where that is asked for.
     func run<Result>(
         _ layer: PathArgument, options: LayerImportOptions, also directories: [PathBytes] = [],
+        index usual: () throws(LayerError) -> ContentsIndex? = { nil },
         _ apply: (LayerInput, LayerImportOptions) throws(LayerError) -> Result
     ) throws -> (Result, PartialImportReport?) {
         guard let annotations else { return (try apply(layer.input, options), nil) }
         guard !layer.isDash else { throw ValidationError("parts are read of a file only: name one") }
         var partial = PartialImportOptions(try AnnotationsFile.read(annotations.path))
         partial.reuse = reuse.map(\.path) + directories
-        partial.index = try index.map { (path) throws(LayerError) in try ContentsIndex(path.path) }
+        partial.index = try index.map { (path) throws(LayerError) in try ContentsIndex(path.path) } ?? usual()
         partial.proof = verify
         return try PartialImport.run(layer.path, partial: partial, options: options, apply)
     }

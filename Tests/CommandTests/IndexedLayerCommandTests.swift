@@ -39,6 +39,32 @@ import Testing
         #expect(check["tarSplit"] as? Bool == true)
     }
 
+    @Test func `a store's own files are used, and what was hashed of them is kept in its home`() throws {
+        let scratch = try Scratch()
+        try scratch.make(
+            """
+            mkdir v1; head -c 3000000 /dev/urandom > v1/large; head -c 70000 /dev/urandom > v1/other; echo 1 > v1/small
+            cp -a v1 v2; echo 2 > v2/small
+            for n in 1 2; do
+                $L diff v$n --compress zstd:chunked --annotations-out a$n --digest --json -o l$n > r$n
+                grep -o '"diffID":"[^"]*' r$n | cut -c11- > id$n
+            done
+            apply() { $L layer apply $1 l$2 --annotations a$2 --expect-diff-id $(cat id$2) --home overlay2 --json "${@:3}"; }
+            apply one 1 --reuse-store > one.json; test ! -e overlay2/contents.idx
+            apply two 2 --reuse-store > two.json; grep -q '"reusedFiles":2,' two.json
+            head -c 8 overlay2/contents.idx | grep -qx ldiffci1
+            apply three 2 --reuse-store > three.json; grep -q '"reusedFiles":3,' three.json
+            $L layer list --home overlay2 | tr '\n' ' ' | grep -qx 'one three two '; $L layer check --home overlay2
+            # Its words are no proof: a file that has changed behind it is noticed.
+            printf x | dd of=overlay2/one/diff/large conv=notrunc status=none
+            apply four 2 --reuse-store > four.json; cmp overlay2/four/diff/large v2/large
+            # A file of somebody's stays.
+            echo mine > overlay2/contents.idx; ! apply five 2 --reuse-store 2> said; grep -q contents.idx said
+            grep -qx mine overlay2/contents.idx; test ! -e overlay2/five
+            apply five 2 --reuse-store --index elsewhere > five.json; test -s elsewhere
+            """)
+    }
+
     @Test func `eStargz: an ordinary archive with a landmark and a table, or the table apart`() throws {
         let scratch = try Scratch()
         try scratch.make(

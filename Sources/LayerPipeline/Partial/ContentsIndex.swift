@@ -35,6 +35,8 @@ package final class ContentsIndex: Sendable {
     private struct Table {
         var digests: [ContentsKey: Digest] = [:]
         var hasChanged = false
+        /// What was asked for or added in this run.
+        var used: Set<ContentsKey> = []
     }
 
     private let path: PathBytes
@@ -42,6 +44,8 @@ package final class ContentsIndex: Sendable {
 
     private static let magic = Array("ldiffci1".utf8)
     private static let recordBytes = 72
+    /// Beyond so many only those are kept that were used last: the others may be of files that are long gone.
+    private static let mostRecords = 1_000_000
     /// More is no index of anybody's files.
     private static let longest = 1 << 30
 
@@ -76,10 +80,17 @@ package final class ContentsIndex: Sendable {
         self.table = Mutex(table)
     }
 
-    func digest(_ key: ContentsKey) -> Digest? { table.withLock { $0.digests[key] } }
+    func digest(_ key: ContentsKey) -> Digest? {
+        table.withLock { table in
+            guard let digest = table.digests[key] else { return nil }
+            table.used.insert(key)
+            return digest
+        }
+    }
 
     func keep(_ digest: Digest, _ key: ContentsKey) {
         table.withLock { table in
+            table.used.insert(key)
             guard table.digests[key] != digest else { return }
             table.digests[key] = digest
             table.hasChanged = true
@@ -91,8 +102,12 @@ package final class ContentsIndex: Sendable {
 
     /// Writes the file, if there is something new.
     func save() throws(LayerError) {
-        let table = table.withLock { $0 }
+        var table = table.withLock { $0 }
         guard table.hasChanged else { return }
+        if table.digests.count > Self.mostRecords {
+            let used = table.used
+            table.digests = table.digests.filter { used.contains($0.key) }
+        }
         let output = try OutputFile.file(at: path, mode: 0o600)
         var sink = OutputSink(output)
         try sink.write(Self.magic.rawBytes)

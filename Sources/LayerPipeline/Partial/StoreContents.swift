@@ -1,6 +1,7 @@
 package import LayerDrivers
 import LayerEngine
 package import LayerModel
+import LinuxIO
 
 /// Where a store's files lie.
 package enum StoreContents {
@@ -13,5 +14,10 @@ package enum StoreContents {
             if source.isNative { directories.append(source.trees.upper) }
         }
         return directories
+    }
+
+    /// Digests of the store's files, kept in its home from one such apply to the next.
+    package static func index(of store: any LayerDriver) throws(LayerError) -> ContentsIndex {
+        try ContentsIndex(store.configuration.home.appending("contents.idx"))
     }
 }

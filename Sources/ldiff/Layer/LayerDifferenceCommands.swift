@@ -90,7 +90,11 @@ struct LayerApplyCommand: ParsableCommand {
 
     @OptionGroup(title: "Reading in parts") var partial: PartialArguments
 
-    @Flag(help: "With --annotations: use files of the store's other layers where the layer has the same.")
+    @Flag(
+        help: """
+            With --annotations: use files of the store's other layers where the layer has the same. Their digests are \
+            kept in contents.idx in the store's home, unless --index names another place.
+            """)
     var reuseStore = false
 
     @Flag(help: "Wait until the layer is on disk (one syncfs).")
@@ -113,7 +117,10 @@ struct LayerApplyCommand: ParsableCommand {
         defer { bar?.stop() }
         let (id, parent) = try target(in: driver)
         let here = reuseStore ? try StoreContents.directories(of: driver) : []
-        let (applied, parts) = try partial.run(layer, options: options, also: here) {
+        let index: () throws(LayerError) -> ContentsIndex? = { () throws(LayerError) in
+            reuseStore ? try StoreContents.index(of: driver) : nil
+        }
+        let (applied, parts) = try partial.run(layer, options: options, also: here, index: index) {
             (input, options) throws(LayerError) in
             try StoreImport.apply(
                 input, as: id, on: parent, in: driver, tarSplit: try source.openTarSplit(), options: options)
