@@ -30,9 +30,10 @@ enum ExitStatus: Int32 {
         }
     }
 
-    /// A file where a directory is needed, or a directory where a file is; of outputs the code says so itself.
+    /// A file where a directory is needed, or a directory where a file is; of outputs the code says so itself, and what an entry
+    /// meets in the tree that it is unpacked into is no input.
     private static func isOfAnotherKind(_ error: LayerError) -> Bool {
-        guard case .systemCall(let failed) = error.cause else { return false }
+        guard error.operation != "apply", case .systemCall(let failed) = error.cause else { return false }
         return failed.errno == ENOTDIR || failed.errno == EISDIR
     }
 }

@@ -14,7 +14,7 @@ import Testing
         "Base": ["kept"], "Child": ["child"], "Active": ["own"],
     ]
 
-    @Test(arguments: isThorough ? ["overlay2", "overlay"] : ["overlay2"], PluginOperation.all)
+    @Test(arguments: ["overlay2", "overlay"], PluginOperation.all)
     func `any call fails, all calls fail, the plugin is killed at any`(
         _ driver: String, _ operation: PluginOperation
     ) throws {

@@ -184,7 +184,7 @@ public final class AUFSDriver: LayerDriver {
         try view.require(id, "mount the layer")
         return try guarded.withLock(id) { (_) throws(LayerError) in
             try view.require(id, "mount the layer")
-            try finish(id)
+            if !options.isForFilling { try finish(id) }
             let lowers = try view.lowerPaths(of: id)
             guard !lowers.isEmpty else {
                 try options.access.requireUnprotected(id)
@@ -325,7 +325,9 @@ public final class AUFSDriver: LayerDriver {
             else { return nil }
             let (contents, lowers) = (view.contents(id), try view.lowerPaths(of: id))
             guard try StoreFiles.isEmpty(contents) else {
-                return try store.writer.target(into: contents, dialect: .aufs, lowers: lowers)
+                return try store.writer.target(into: contents, dialect: .aufs, lowers: lowers) {
+                    () throws(LayerError) in try self.finish(id)
+                }
             }
             return try swapTarget(id, contents, lowers)
         }

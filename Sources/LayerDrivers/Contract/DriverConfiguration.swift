@@ -124,6 +124,9 @@ public struct MountOptions: Sendable {
     /// shifted. Only fuse-overlayfs can do that; others refuse any but identity.
     public var uidMap = IDMap.identity
     public var gidMap = IDMap.identity
+    /// ldiff itself fills the layer through the mount: it stays unfinished until all is there. Any other mount says that
+    /// the layer is what it should be.
+    var isForFilling = false
 
     /// What a mount is for.
     public enum Access: Sendable {

@@ -109,7 +109,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
                 cause: .reason("a base layer is shown as its own directory, which cannot shift the ids of its files"),
                 hint: "create a layer on it, and mount that")
         }
-        return try layered.get(id, options.access) { (merged, below, readOnly) throws(LayerError) in
+        return try layered.get(id, options) { (merged, below, readOnly) throws(LayerError) in
             try helper.mount(try plan(id, below, readOnly: readOnly, options), at: merged, relativeTo: view.home)
         }
     }

@@ -100,7 +100,7 @@ public final class OverlayDriver: LayerDriver {
         try view.require(id, "mount the layer")
         return try layered.guarded.withLock(id) { (_) throws(LayerError) in
             try view.require(id, "mount the layer")
-            try layered.finish(id)
+            if !options.isForFilling { try layered.finish(id) }
             if try view.isImage(id) {
                 try options.access.requireUnprotected(id)
                 return view.root(id)

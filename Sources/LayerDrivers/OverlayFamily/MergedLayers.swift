@@ -189,13 +189,14 @@ extension MergedLayers<OverlayStore> {
 
     /// The layer's tree: its own directory where it has no parent, else what `mount` shows at the mount point.
     func get(
-        _ id: LayerID, _ access: MountOptions.Access,
+        _ id: LayerID, _ options: MountOptions,
         _ mount: (_ merged: PathBytes, _ below: LowerChain, _ readOnly: Bool) throws(LayerError) -> Void
     ) throws(LayerError) -> PathBytes {
         try view.require(id, "mount the layer")
         return try guarded.withLock(id) { (_) throws(LayerError) in
             try view.require(id, "mount the layer")
-            try finish(id)
+            if !options.isForFilling { try finish(id) }
+            let access = options.access
             let chain = try view.chain(of: id)
             let isCommitted = try view.isCommitted(id)
             // Whoever may write into it may do so within one tick of the clock, which the record does not see.
@@ -232,7 +233,9 @@ extension MergedLayers<OverlayStore> {
             if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
             guard try StoreFiles.isEmpty(contents) else {
                 try record.forget(store.writer)
-                return try store.writer.target(into: contents, dialect: dialect, lowers: lowers)
+                return try store.writer.target(into: contents, dialect: dialect, lowers: lowers) {
+                    () throws(LayerError) in try layers.finish(id)
+                }
             }
             let steps = ContentSwap.Steps(
                 locked: { (swap) throws(LayerError) in

@@ -97,13 +97,15 @@ extension StoreWriter {
 
     /// The contents themselves, which hold something already.
     func target(
-        into contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?
+        into contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
+        finish: @escaping @Sendable () throws(LayerError) -> Void
     ) throws(LayerError) -> ApplyTarget {
         let root = try attempt("open", contents) { () throws(SystemCallError) in
             try contents.open([.readOnly, .directory])
         }
         return ApplyTarget(
-            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked, outcome: InPlaceApply())
+            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked,
+            outcome: InPlaceApply(finish: finish))
     }
 }
 
@@ -123,9 +125,11 @@ extension ApplyTarget {
     }
 }
 
-/// Unpacks into a layer that is mounted or holds something already: there is nothing to take back.
+/// Unpacks into a layer that is mounted or holds something already: there is nothing to take back. Where it was unfinished it
+/// stays so until all is there.
 final class InPlaceApply: ApplyOutcome {
     private let mounted: Mounted?
+    private let finish: @Sendable () throws(LayerError) -> Void
 
     private final class Mounted: Sendable {
         let layer: MountedLayer
@@ -133,26 +137,33 @@ final class InPlaceApply: ApplyOutcome {
     }
 
     /// Into the contents themselves.
-    init() { mounted = nil }
-
-    /// Into a mounted tree, which stays mounted until this ends.
-    init(_ layer: consuming MountedLayer) {
-        mounted = Mounted(layer)
+    init(finish: @escaping @Sendable () throws(LayerError) -> Void) {
+        mounted = nil
+        self.finish = finish
     }
 
-    func keep(_ size: RecordedSize) throws(LayerError) {}
+    /// Into a mounted tree, which stays mounted until this ends.
+    init(_ layer: consuming MountedLayer, finish: @escaping @Sendable () throws(LayerError) -> Void) {
+        mounted = Mounted(layer)
+        self.finish = finish
+    }
+
+    func keep(_ size: RecordedSize) throws(LayerError) { try finish() }
     func abandon() {}
 }
 
 extension LayerDriver {
     /// Unpacking onto the layer's mounted tree: right for every layer, whiteouts delete.
     public func mountedTarget(_ id: LayerID) throws(LayerError) -> ApplyTarget {
-        let layer = try mount(id)
+        var options = MountOptions()
+        options.isForFilling = true
+        let layer = try mount(id, options: options)
         let path = layer.path
         let root = try attempt("open the layer", path) { () throws(SystemCallError) in
             try path.open([.readOnly, .directory])
         }
         return ApplyTarget(
-            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, outcome: InPlaceApply(layer))
+            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum,
+            outcome: InPlaceApply(layer) { () throws(LayerError) in try self.finish(id) })
     }
 }
