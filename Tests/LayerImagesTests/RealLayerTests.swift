@@ -73,9 +73,13 @@ import Testing
         let opened = try ImageArchive.open(PathBytes(path)).image()
         let driver = try DriverRegistry.open(
             .overlay2, DriverConfiguration(home: PathBytes(first.dataRoot + "/overlay2")))
-        let records = try DockerRegister(opened, in: driver, names: ["t:1"], options: ImageUnpackOptions())
-        _ = try ImageUnpack.unpack(opened, into: driver)
-        try records.run()
+        func register() throws {
+            // Keeps dockerd from starting as long as it lives.
+            let records = try DockerRegister(opened, in: driver, names: ["t:1"], options: ImageUnpackOptions())
+            _ = try ImageUnpack.unpack(opened, into: driver)
+            try records.run()
+        }
+        try register()
         let docker = try DockerDaemon(in: root, driver: "overlay2")
         // It compares each layer with its digest.
         try docker("save", "--output", directory.path + "/saved.tar", "t:1")
