@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 /// `ldiff` under the name `unpigz`, beside pigz's own.
@@ -65,9 +66,9 @@ import Testing
         let full = try scratch.run("./unpigz -d -c < plain.gz > /dev/full")
         #expect(full.status == 1)
         #expect(full.errors.contains("No space left on device"))
-        // A reader that leaves early, as dockerd does at a damaged archive.
+        // A reader that leaves early, as dockerd does at a damaged archive: ended by the signal, as gzip is.
         let early = try scratch.run("set -o pipefail; ./unpigz -d -c < plain.gz | head -c 1000 > /dev/null")
-        #expect(early.status == 1)
+        #expect(early.status == 128 + SIGPIPE && early.errors.isEmpty, "\(early)")
         #expect(try scratch.run("./unpigz -d plain.gz").errors.contains("only standard input"))
     }
 }

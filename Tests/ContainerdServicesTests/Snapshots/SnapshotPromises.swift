@@ -3,8 +3,13 @@ import Testing
 
 /// What callers were told of snapshots, so that it must hold whatever happens afterwards.
 final class SnapshotPromises: Sendable {
-    /// Names that must be there, must not be there, or may be either.
-    enum Expectation { case present, absent, open }
+    enum Expectation {
+        case present, absent
+        /// May be there or not.
+        case open
+        /// Removed, which is on disk a little later: it may come back with a disk that ended, and is then removed again.
+        case removed
+    }
     private let held = Mutex<[String: Expectation]>([:])
 
     func set(_ name: String, _ expectation: Expectation) { held.withLock { $0[name] = expectation } }
@@ -18,7 +23,7 @@ final class SnapshotPromises: Sendable {
             switch expectation {
             case .present: #expect(names.contains(name), "\(when): \(name) was promised")
             case .absent: #expect(!names.contains(name), "\(when): \(name) was gone")
-            case .open: break
+            case .open, .removed: break
             }
         }
     }
