@@ -140,7 +140,11 @@ import Testing
         }
         #expect(stored.subtracting(known).subtracting(forgotten).sorted() == [], "in the store only")
         #expect(forgotten.count <= excused, "more than calls failed under a kill: \(forgotten)")
-        #expect(try Leftovers.mounts(below: rig.home) == [])
+        // Where the answer to the mount was lost it is one of those.
+        let mounts = try Leftovers.mounts(below: rig.home).filter { mount in
+            !forgotten.contains { mount.contains("/\($0)/") }
+        }
+        #expect(mounts == [])
     }
 
     // MARK: containerd
