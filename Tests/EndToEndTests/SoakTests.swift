@@ -51,7 +51,15 @@ import Testing
             let words = ["run", "--network", "none", "--name", name, DockerImage.name, "/bin/sh", "-c", script]
             guard soak.attempt("run named", { try docker.run(words) }) != nil else { return }
             soak.promise(image, .open)
-            guard soak.attempt("commit", { try docker.run(["commit", name, image]) }) != nil else { return }
+            let committed = soak.attempt(
+                "commit",
+                {
+                    let result = try docker.run(["commit", name, image])
+                    // A prune took the image before it had its name.
+                    guard result.errors.contains("No such image: sha256:") else { return result }
+                    return try docker.run(["commit", name, image])
+                })
+            guard committed != nil else { return }
             soak.promise(image, .present)
             _ = soak.attempt("diff", { try docker.run(["diff", name]) })
             _ = soak.attempt("rm", { try docker.run(["rm", name]) })
