@@ -29,7 +29,21 @@ func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws ->
             } catch let error as LayerError where error.code == .alreadyExists {
                 return
             }
-            throw TestFailure("a layer that is there was made")
+            throw TestFailure("wrong answer: a layer that is there was made")
+        }
+    case "look":
+        // An error is right wherever a call fails, another answer is not.
+        let parent = try parentID(words[2])
+        func expect(_ isRight: Bool, _ what: String) throws {
+            guard isRight else { throw TestFailure("wrong answer: \(what)") }
+        }
+        return {
+            try expect(driver.exists(id), "the layer is not there")
+            try expect(driver.layers().contains(id), "the layer is in no list")
+            try expect(driver.parent(of: id) == parent, "the layer has another parent")
+            try expect(!driver.metadata(of: id).isEmpty, "nothing is known of the layer")
+            let report = try driver.changes(id, since: parent) { (_, _) throws(LayerError) in }
+            try expect(report.added + report.modified + report.deleted == 1, "\(report)")
         }
     case "create-rw":
         let parent = try parentID(words[2])

@@ -74,6 +74,14 @@ enum FaultCases {
                 return .before
             }, mayFailAfterwards: true),
         InterruptedOperation(
+            testDescription: "look at a layer", words: ["look", "Child", "Base"], prepare: { _ in },
+            state: { store in
+                guard try store.snapshot("Child").paths == ["child", "gone", "kept"] else {
+                    throw TestFailure("the layer has changed")
+                }
+                return .after
+            }, mayFailAfterwards: true, changesNothing: true),
+        InterruptedOperation(
             testDescription: "make a layer that is there", words: ["create-again", "new", "Base"],
             prepare: { store in
                 try store.create("new", on: "Base", readWrite: false)
@@ -166,6 +174,7 @@ enum FaultCases {
             let left = try store.listing()
             try store.restart()
             let what = "\(operation.testDescription), call \(call) of \(calls): \(result.text)"
+            #expect(!result.text.contains("wrong answer"), "\(what)")
             do {
                 let state = try settle(store, operation, what)
                 seen.insert("\(state)")

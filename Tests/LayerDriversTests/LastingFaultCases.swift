@@ -50,6 +50,7 @@ enum LastingFaultCases {
             try store.restart()
             let what =
                 "\(operation.testDescription), \(fault.testDescription) from call \(call) of \(calls): \(result.text)"
+            #expect(!result.text.contains("wrong answer"), "\(what)")
             do {
                 let state = try FaultCases.settle(store, operation, what, mounts: mounts)
                 seen.insert("\(state)")

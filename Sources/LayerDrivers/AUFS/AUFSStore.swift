@@ -117,7 +117,7 @@ struct AUFSStore: Sendable {
 
     /// Removes what was built and not published.
     func abandon(_ new: New) {
-        if (try? view.state(of: new.id)) != .unfinished { unfinished.forget(new.id) }
+        if let state = try? view.state(of: new.id), state != .unfinished { unfinished.forget(new.id) }
         try? new.holder.remove()
     }
 

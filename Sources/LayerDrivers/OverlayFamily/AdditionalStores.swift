@@ -41,13 +41,15 @@ struct AdditionalStores: Sendable {
 
     /// The directory of the layer in the first store that has it.
     func layer(_ id: LayerID) -> PathBytes? {
-        homes.lazy.map { $0.appending(id.component) }.first { (try? StoreFiles.isDirectory($0)) == true }
+        homes.lazy.map { $0.appending(id.component) }.first { (path) in
+            StoreFiles.mayBe { () throws(LayerError) in try StoreFiles.isDirectory(path) }
+        }
     }
 
     /// The path of a short link in the first store that has it.
     func link(_ link: ShortLink) -> PathBytes? {
-        homes.lazy.map { $0.appending("l").appending(link.name) }.first {
-            ((try? StoreFiles.readLink($0)) ?? nil) != nil
+        homes.lazy.map { $0.appending("l").appending(link.name) }.first { (path) in
+            StoreFiles.mayBe { () throws(LayerError) in try StoreFiles.readLink(path) != nil }
         }
     }
 }

@@ -20,7 +20,7 @@ extension MergedStore {
 
     /// Removes what was built and not published.
     func abandon(_ id: LayerID, _ holder: WorkDirectory) {
-        if (try? view.state(of: id)) != .unfinished { unfinished.forget(id) }
+        if let state = try? view.state(of: id), state != .unfinished { unfinished.forget(id) }
         try? holder.remove()
     }
 

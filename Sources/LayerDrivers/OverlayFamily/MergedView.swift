@@ -27,7 +27,8 @@ extension MergedView {
         var found: [LayerID] = []
         for name in try StoreFiles.names(in: home) where !Self.isReserved(name) {
             let id = LayerID(trusted: name)
-            if (try? StoreFiles.isDirectory(layer(id))) ?? true, isListed(id) { found.append(id) }
+            let isDirectory = StoreFiles.mayBe { () throws(LayerError) in try StoreFiles.isDirectory(layer(id)) }
+            if isDirectory, isListed(id) { found.append(id) }
         }
         return found
     }

@@ -48,9 +48,11 @@ struct OverlayView: MergedView {
 
     /// The directory of a layer that only an additional store has.
     func foreign(_ id: LayerID) -> PathBytes? {
-        guard !additional.homes.isEmpty, (try? StoreFiles.metadata(home.appending(id.component))) ?? nil == nil
-        else { return nil }
-        return additional.layer(id)
+        guard !additional.homes.isEmpty else { return nil }
+        let isOwn = StoreFiles.mayBe { () throws(LayerError) in
+            try StoreFiles.metadata(home.appending(id.component)) != nil
+        }
+        return isOwn ? nil : additional.layer(id)
     }
     var links: PathBytes { home.appending("l") }
 

@@ -60,6 +60,15 @@ enum StoreFiles {
         }
     }
 
+    /// What is asked, and true where it cannot be told: whoever goes on there is told why, and takes nothing else for it.
+    static func mayBe(_ body: () throws(LayerError) -> Bool) -> Bool {
+        do throws(LayerError) {
+            return try body()
+        } catch {
+            return true
+        }
+    }
+
     /// Whether `path` is a directory, links not followed.
     static func isDirectory(_ path: PathBytes) throws(LayerError) -> Bool {
         try metadata(path).map { EntryKind(mode: $0.mode) == .directory } ?? false

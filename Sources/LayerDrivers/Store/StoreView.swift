@@ -23,11 +23,7 @@ extension StoreView {
 
     /// Whether the layer is listed: it is complete, or nobody can tell. Who uses that one is told why.
     func isListed(_ id: LayerID) -> Bool {
-        do throws(LayerError) {
-            return try state(of: id) == .complete
-        } catch {
-            return true
-        }
+        StoreFiles.mayBe { () throws(LayerError) in try state(of: id) == .complete }
     }
 
     /// Throws `notFound` unless the layer is there.

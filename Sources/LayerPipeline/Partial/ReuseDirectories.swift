@@ -172,7 +172,8 @@ final class ReuseDirectories: ReusableContents {
         let slab = Slab(capacity: 256 << 10)
         while true {
             try cancel.check("look for what may be reused")
-            let count = (try? file.read(into: slab, 0..<slab.capacity)) ?? 0
+            // A file of which a part can be read has no digest.
+            guard let count = try? file.read(into: slab, 0..<slab.capacity) else { return nil }
             if count == 0 { return state.finalize() }
             state.update(slab.span(0..<count))
         }
