@@ -65,6 +65,6 @@ library.ldiff_report_free(report)
 check(library.ldiff_apply_callback(None, read, b"python-back", None, ctypes.byref(error)), error)
 for number in range(100):
     assert os.path.getsize(f"python-back/{number}") == number
-assert library.ldiff_apply_callback(None, read, b"/nonexistent/x", None, ctypes.byref(error)) == -5
+assert library.ldiff_apply_callback(None, read, b"/nonexistent/x", None, ctypes.byref(error)) == -7
 library.ldiff_error_free(error)
 print("libldiff from Python: passed, version", library.ldiff_version_string().decode())
