@@ -1,13 +1,14 @@
 import Foundation
 import TestSupport
 
-/// Debian's dockerd with our plugin as its storage driver, both with everything of their own below one directory; only
+/// A Debian's dockerd with our plugin as its storage driver, both with everything of their own below one directory; only
 /// the plugin's socket lies where Docker looks for plugins, under a name that nobody else has.
 final class DockerRig {
     let directory: TemporaryDirectory
     /// The plugin's files: not among dockerd's, which must leave no process that names its own.
     private let own: TemporaryDirectory
     let driver: String
+    private let release: DockerRelease
     let name: String
     private let words: [String]
     private let options: [String]
@@ -24,7 +25,11 @@ final class DockerRig {
     var socket: String { "/run/docker/plugins/\(name).sock" }
     var log: String { String(decoding: (try? readFile(own.path + "/plugin.log")) ?? [], as: UTF8.self) }
 
-    init(_ driver: String, options: [String] = [], environment: [String: String] = [:]) throws {
+    init(
+        _ driver: String, release: DockerRelease = .installed, options: [String] = [],
+        environment: [String: String] = [:]
+    ) throws {
+        self.release = release
         directory = try TemporaryDirectory()
         own = try TemporaryDirectory()
         self.driver = driver
@@ -38,7 +43,7 @@ final class DockerRig {
         ]
         daemon = try Self.start(words, socket, own.path)
         docker = try DockerDaemon(
-            in: directory.path, driver: name, options: self.options, environment: environment)
+            in: directory.path, release: release, driver: name, options: self.options, environment: environment)
     }
 
     private static func start(_ words: [String], _ socket: String, _ path: String) throws -> Daemon {
@@ -59,7 +64,7 @@ final class DockerRig {
     /// Stops dockerd and starts another on the same data root, with the plugin going on.
     func restartDocker() throws {
         try docker.stop()
-        docker = try DockerDaemon(in: path, driver: name, options: options, environment: environment)
+        docker = try DockerDaemon(in: path, release: release, driver: name, options: options, environment: environment)
     }
 
     /// Stops both; an error where a process, a mount or the socket stays.

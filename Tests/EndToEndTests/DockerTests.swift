@@ -3,13 +3,15 @@ import LayerModel
 import TestSupport
 import Testing
 
-/// Debian's dockerd 20.10 on our plugin, from the first image to the shutdown.
+/// Debian's dockerd 20.10, and Debian 13's 26.1, on our plugin, from the first image to the shutdown.
 @Suite(.serialized) struct DockerTests {
     static let drivers = ["overlay2", "overlay", "fuse-overlayfs"]
 
-    @Test(.timeLimit(.minutes(10)), arguments: drivers)
-    func `dockerd loads, runs, diffs, commits, builds, saves and removes`(driver: String) throws {
-        let rig = try DockerRig(driver)
+    @Test(.timeLimit(.minutes(10)), arguments: drivers, [DockerRelease.installed, .trixie])
+    func `dockerd loads, runs, diffs, commits, builds, saves and removes`(driver: String, release: DockerRelease)
+        throws
+    {
+        let rig = try DockerRig(driver, release: release)
         let docker = rig.docker
         #expect(try docker("info", "--format", "{{.Driver}}").lines == [rig.name])
         #expect(try docker("info", "--format", "{{index .DriverStatus 0}}").lines == ["[Driver \(driver)]"])
@@ -33,6 +35,8 @@ import Testing
 
         try build(rig)
         try expectSaved(rig, archive.diffIDs)
+        // Docker 26 and 28 never give back what a save takes of layers, with their own drivers neither, and count anew at a start.
+        if release != .installed { try rig.restartDocker() }
         try removeAll(rig)
         try rig.stop()
     }
@@ -93,9 +97,11 @@ import Testing
         try rig.stop()
     }
 
-    @Test(.timeLimit(.minutes(5)), arguments: ["overlay2", "fuse-overlayfs"])
-    func `a plugin that is killed comes back under running containers`(driver: String) throws {
-        let rig = try DockerRig(driver)
+    @Test(
+        .timeLimit(.minutes(5)),
+        arguments: [("overlay2", DockerRelease.installed), ("fuse-overlayfs", .installed), ("overlay2", .trixie)])
+    func `a plugin that is killed comes back under running containers`(driver: String, release: DockerRelease) throws {
+        let rig = try DockerRig(driver, release: release)
         let docker = rig.docker
         try docker("load", input: DockerImage.archive().bytes)
         try docker(
@@ -113,7 +119,8 @@ import Testing
         try docker("commit", "live", "committed:1")
         try docker("rm", "--force", "live")
         try docker("run", "--rm", "--network", "none", "committed:1", "/bin/cat", "/before", "/after")
-        #expect(try Leftovers.mounts(below: rig.home) == [])
+        let mounts = try Leftovers.mounts(below: rig.home)
+        #expect(mounts == [])
         try rig.stop()
     }
 
@@ -124,7 +131,7 @@ import Testing
         let file = rig.path + "/many.tar"
         try writeFile(file, archive.bytes)
         let load = try Daemon(
-            [DockerDaemon.client, "--host", "unix://" + rig.docker.socket, "load", "--input", file],
+            [rig.docker.client, "--host", "unix://" + rig.docker.socket, "load", "--input", file],
             environment: ["HOME": rig.path], log: rig.path + "/load.log")
         try load.wait(until: "unpacking or done") {
             rig.log.contains("ApplyDiff") || !directoryNames(rig.home + "/tempdirs").isEmpty
@@ -137,7 +144,8 @@ import Testing
         try rig.docker("load", "--input", file)
         let check = try rig.docker.run(["create", "--network", "none", "--name", "count", "many:1", "/bin/sh"])
         #expect(check.status == 0, "\(check.errors)")
-        let listing = try rig.docker("export", "count")
+        // Not by an export, after which Docker 26 never takes its mount away, with its own driver neither.
+        let listing = try rig.docker("cp", "count:/many", "-")
         let names = try runProgram(["tar", "tf", "-"], input: listing.output).lines
         #expect(names.filter { $0.hasPrefix("many/file-") }.count == 6000)
         try rig.docker("rm", "count")

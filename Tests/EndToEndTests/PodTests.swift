@@ -54,9 +54,7 @@ final class PodMachine {
 
     /// Where runc and Python's gRPC are.
     private static func fetched() throws -> String {
-        let result = try runProgram([packagePath("scripts/fetch-pod-programs")])
-        guard result.status == 0 else { throw TestFailure("fetch-pod-programs: \(result.errors)") }
-        return String(decoding: result.output, as: UTF8.self).trimmed
+        try FetchedFolder.path("fetch-pod-programs")
     }
 
     /// Programs that answer as a network's plugins do, and do nothing.

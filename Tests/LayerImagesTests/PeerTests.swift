@@ -68,10 +68,13 @@ import Testing
         }
     }
 
-    @Test(arguments: [LayerFormat.gzip, .none], [false, true])
-    func `docker loads what is packed, and what it saves is read`(compression: LayerFormat, isDocker: Bool) throws {
+    @Test(arguments: DockerRelease.allCases, [(LayerFormat.gzip, false), (.gzip, true), (.none, false), (.none, true)])
+    func `docker loads what is packed, and what it saves is read`(release: DockerRelease, form: (LayerFormat, Bool))
+        throws
+    {
+        let (compression, isDocker) = form
         let ground = try Ground()
-        let docker = try DockerDaemon(in: ground.scratch.directory("docker"), driver: "overlay2")
+        let docker = try DockerDaemon(in: ground.scratch.directory("docker"), release: release, driver: "overlay2")
         let packed = try ground.pack(compression, isDocker: isDocker)
         try docker("load", "--input", ground.path + "/image.tar")
         let id = try docker("image", "inspect", "--format", "{{.Id}}", "peer:1").output
@@ -81,11 +84,12 @@ import Testing
         try docker.stop()
     }
 
-    @Test func `docker has what is registered without loading it`() throws {
+    @Test(arguments: DockerRelease.allCases)
+    func `docker has what is registered without loading it`(release: DockerRelease) throws {
         let ground = try Ground()
         let directory = try ground.scratch.directory("docker")
         // A store that has another image already.
-        let first = try DockerDaemon(in: directory, driver: "overlay2")
+        let first = try DockerDaemon(in: directory, release: release, driver: "overlay2")
         let home = PathBytes(first.dataRoot + "/overlay2")
         _ = try ground.pack(.none)
         let image = try ImageArchive.open(PathBytes(ground.path + "/image.tar")).image()
@@ -100,7 +104,7 @@ import Testing
         try first.stop()
         try register()
         try register()
-        let docker = try DockerDaemon(in: directory, driver: "overlay2")
+        let docker = try DockerDaemon(in: directory, release: release, driver: "overlay2")
         let id = try docker("image", "inspect", "--format", "{{.Id}}", "peer:1").output
         #expect(String(decoding: id, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines) == "\(image.id)")
         // It rebuilds the layers from what was written for that.

@@ -11,12 +11,7 @@ import Testing
 @Suite(.serialized) struct RealLayerTests {
     /// The archives by the names of their packages. Fetches them the first time.
     private static func layers() throws -> [(name: String, tar: [UInt8])] {
-        let script =
-            #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-            + "/scripts/fetch-layers"
-        let result = try runProgram([script])
-        guard result.status == 0 else { throw TestFailure("\(script): \(result.errors)") }
-        let folder = String(decoding: result.output, as: UTF8.self).trimmed
+        let folder = try FetchedFolder.path("fetch-layers")
         let names = directoryNames(folder).filter { $0.hasSuffix(".tar") }.sorted()
         try #require(names.count >= 50, "layers of \(folder)")
         return try names.map { ($0, try readFile("\(folder)/\($0)")) }

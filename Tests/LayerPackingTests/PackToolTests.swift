@@ -9,12 +9,7 @@ import Testing
 @Suite struct PackToolTests {
     /// Where erofs-utils of a release lie. Fetches them the first time.
     private static func programs(_ suite: String) throws -> String {
-        let script =
-            #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-            + "/scripts/fetch-erofs-utils"
-        let result = try runProgram([script, suite])
-        guard result.status == 0 else { throw TestFailure("\(script) \(suite): \(result.errors)") }
-        return String(decoding: result.output, as: UTF8.self).trimmed + "/run"
+        try FetchedFolder.path("fetch-erofs-utils", suite) + "/run"
     }
 
     @Test(arguments: ["sid", "trixie"])

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Debian's dockerd with everything of its own below one directory: images, state, socket, cgroups, and a containerd
+/// A Debian's dockerd with everything of its own below one directory: images, state, socket, cgroups, and a containerd
 /// that it starts itself. It has no network: what needs one is given as archives.
 ///
 /// It needs root, the cgroup file systems mounted, and a data root on a file system that overlayfs takes as an upper
@@ -14,19 +14,22 @@ package final class DockerDaemon {
     private let daemon: Daemon
     private var hasStopped = false
 
-    package static let program = "/usr/sbin/dockerd"
-    /// The client of the same package, whatever else is in PATH.
-    package static let client = "/usr/bin/docker"
+    /// The client of the same release, whatever else is in PATH.
+    package let client: String
 
     /// Starts it on `directory`/data with the storage driver `driver` and waits until it answers.
-    package init(in directory: String, driver: String, options: [String] = [], environment: [String: String] = [:])
-        throws
-    {
+    package init(
+        in directory: String, release: DockerRelease = .installed, driver: String, options: [String] = [],
+        environment: [String: String] = [:]
+    ) throws {
         self.directory = directory
+        let programs = try release.programs()
+        let program = programs + "/sbin/dockerd"
+        client = programs + "/bin/docker"
         dataRoot = directory + "/data"
         socket = directory + "/docker.sock"
         group = "ldiff-" + (directory.split(separator: "/").last.map(String.init) ?? "test")
-        for program in [Self.program, Self.client] where access(program, X_OK) != 0 {
+        for program in [program, client] where access(program, X_OK) != 0 {
             throw TestFailure("\(program) is missing: install Debian's docker.io")
         }
         guard access("/sys/fs/cgroup/devices", F_OK) == 0 || access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0
@@ -38,7 +41,7 @@ package final class DockerDaemon {
         let settings = directory + "/daemon.json"
         try writeFile(settings, Array("{}".utf8))
         let words = [
-            Self.program, "--config-file", settings, "--data-root", dataRoot, "--exec-root", directory + "/exec",
+            program, "--config-file", settings, "--data-root", dataRoot, "--exec-root", directory + "/exec",
             "--pidfile", directory + "/docker.pid", "--host", "unix://" + socket, "--storage-driver", driver,
             "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
             "--userland-proxy=false", "--log-level", "warn", "--exec-opt", "native.cgroupdriver=cgroupfs",
@@ -46,7 +49,11 @@ package final class DockerDaemon {
         ]
         unlink(socket)
         daemon = try Daemon(
-            words + options, environment: environment.merging(["HOME": directory + "/home"]) { one, _ in one },
+            words + options,
+            environment: environment.merging([
+                "HOME": directory + "/home",
+                "PATH": "\(programs)/sbin:\(programs)/bin:\(Daemon.environment["PATH"] ?? "")",
+            ]) { one, _ in one },
             log: directory + "/dockerd.log")
         do {
             try daemon.wait(until: "ready") {
@@ -65,7 +72,7 @@ package final class DockerDaemon {
         try runProgram(
             [
                 "/usr/bin/timeout", "--kill-after=5", "120", "/usr/bin/env", "DOCKER_BUILDKIT=0",
-                "DOCKER_CONFIG=\(directory)/home", Self.client, "--host", "unix://" + socket,
+                "DOCKER_CONFIG=\(directory)/home", client, "--host", "unix://" + socket,
             ] + words, input: input)
     }
 

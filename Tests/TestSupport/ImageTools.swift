@@ -1,9 +1,5 @@
-import Synchronization
-
 /// Programs of Debian that read and write images, fetched the first time.
 package enum ImageTools {
-    private static let folder = Mutex<String?>(nil)
-
     /// Runs `skopeo`, `umoci` or `podman`, which must succeed.
     @discardableResult
     package static func run(_ program: String, _ words: [String], in directory: String) throws -> String {
@@ -30,16 +26,6 @@ package enum ImageTools {
     }
 
     private static func programs() throws -> String {
-        try folder.withLock { known in
-            if let known { return known }
-            let script =
-                #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
-                .joined(separator: "/") + "/scripts/fetch-image-tools"
-            let result = try runProgram([script])
-            guard result.status == 0 else { throw TestFailure("\(script): \(result.errors)") }
-            let found = String(decoding: result.output, as: UTF8.self).trimmed + "/run"
-            known = found
-            return found
-        }
+        try FetchedFolder.path("fetch-image-tools") + "/run"
     }
 }
