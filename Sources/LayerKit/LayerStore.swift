@@ -76,9 +76,10 @@ public struct LayerStore: Sendable {
     }
 
     /// Applies `layer` as `id` on `parent`. A layer that is not there is made, and appears when it is complete; after an
-    /// error there is no such layer.
+    /// error there is no such layer. One that is there and empty is filled.
     ///
-    /// Throws `digestMismatch`, `alreadyExists` where somebody else makes it meanwhile, and what `LayerTree.apply` throws.
+    /// Throws `digestMismatch`, `alreadyExists` for a layer that holds something or that somebody else makes meanwhile,
+    /// `invalidArgument` where an existing layer has another parent, and what `LayerTree.apply` throws.
     @discardableResult
     public func apply(
         _ layer: LayerSource, as id: LayerID, on parent: LayerID? = nil,

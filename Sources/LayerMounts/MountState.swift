@@ -80,13 +80,22 @@ extension MountTable {
     public static func state(of path: PathBytes) throws(LayerError) -> MountState {
         do {
             guard try isMountPoint(path) else { return .notMounted }
-        } catch  where error.code == .notFound {
+        } catch  where error.saysNothingThere {
             return .notMounted
         }
         switch -Kernel.fileSystemType(Terminated(path)) {
         case Int64(enotconn), Int64(estale), Int64(econnaborted): return .stale
         default: return .mounted
         }
+    }
+}
+
+extension LayerError {
+    /// Whether there is no such path: also one that leads through a file.
+    var saysNothingThere: Bool {
+        if code == .notFound { return true }
+        guard case .systemCall(let call) = cause else { return false }
+        return call.errno == enotdir
     }
 }
 

@@ -65,7 +65,7 @@ public struct MountTable: Sendable {
     public static func mounts(atOrBelow directory: PathBytes) throws(LayerError) -> [MountEntry] {
         do {
             return try read().entries(atOrBelow: directory.resolvedParent())
-        } catch  where error.code == .notFound {
+        } catch  where error.saysNothingThere {
             return []
         }
     }

@@ -23,8 +23,8 @@ package enum StoreImport {
     ///
     /// A layer that does not exist is made, as a read-only one of an image: it appears when it is complete, and after a failure
     /// there is no such layer. Where somebody else makes one of this id meanwhile, one of the two succeeds, and the other ends
-    /// with `alreadyExists`. A layer that was empty is empty again; one that held something is only touched when the digests of
-    /// a file are verified, and a pipe has to be trusted as it comes. `options.rootMode` and the id maps and the dialect in
+    /// with `alreadyExists`, and so does a layer that holds something. A layer that was empty is empty again. `parent` must be
+    /// the one that an existing layer has (`invalidArgument`). `options.rootMode` and the id maps and the dialect in
     /// `options.apply` are not used: the store knows. Throws `digestMismatch`, and what the driver and engine throw.
     package static func apply(
         _ input: LayerInput, as id: LayerID, on parent: LayerID?, in driver: any LayerDriver,
@@ -32,10 +32,14 @@ package enum StoreImport {
     ) throws(LayerError) -> StoreImportReport {
         let opened = try OpenLayer(input)
         let isNew = try !driver.exists(id)
-        let verifiesFirst = options.isExpecting && !isNew && opened.start != nil
-        options.progress.inputTotal.store(opened.size * (verifiesFirst ? 2 : 1), ordering: .relaxed)
+        if !isNew, let own = try driver.parent(of: id), own != parent {
+            throw LayerError(
+                .invalidArgument, "apply the layer", path: id.component,
+                cause: .reason("it was made on \(own), not on \(parent.map { "\($0)" } ?? "nothing")"),
+                hint: "name its own parent, or make another layer")
+        }
+        options.progress.inputTotal.store(opened.size, ordering: .relaxed)
         let intake = try LayerIntake(opened, tarSplit: tarSplit, options: options)
-        if verifiesFirst { try intake.verifyAhead() }
         let target = StoreTarget(id, parent, driver, isNew: isNew, options.interruption)
         let (report, summary) = try intake.unpack(into: target)
         try tarSplit?.commit()
@@ -72,7 +76,7 @@ final class StoreTarget: LayerDestination {
                 id, on: parent, from: &stream, options: options, beforeKeeping: verify)
         } else {
             applied = try driver.applyDiff(
-                id, onto: parent, from: &stream, options: options, beforeKeeping: verify)
+                id, onto: parent, from: &stream, mustBeEmpty: true, options: options, beforeKeeping: verify)
         }
         size = applied.size
         return applied.report

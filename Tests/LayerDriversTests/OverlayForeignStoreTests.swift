@@ -128,8 +128,10 @@ import Testing
         Damage(
             testDescription: "a layer that was being made: no link, no contents",
             inflict: { tree in
-                try tree.directory("half", 0o710)
-                try tree.directory("half/diff")
+                // Of a name such as Docker gives: under any other it could be anybody's.
+                let half = String(repeating: "0123456789abcdef", count: 4)
+                try tree.directory(half, 0o710)
+                try tree.directory(half + "/diff")
             }, kind: .unfinished),
         Damage(
             testDescription: "merged without a mount", inflict: { try $0.directory("top/merged", 0o700) },

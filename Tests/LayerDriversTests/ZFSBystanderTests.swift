@@ -119,7 +119,7 @@ import Testing
         }
         for name in strangers where !name.hasPrefix("removing-") && !name.hasPrefix("ldiff-making-") {
             try scene.step("strangers: \(name)", own: own()) { () throws in
-                try store.remove(name)
+                expectFailure(.invalidArgument, "is no layer") { try store.remove(name) }
                 expectFailure(.alreadyExists) { try store.create(name, on: "base") }
                 expectFailure(.alreadyExists) {
                     var stream = MemorySource(Self.archive)
@@ -176,6 +176,14 @@ import Testing
             _ = store.driver.status()
             _ = try store.size("one", since: "base")
             _ = try store.diff("child", since: "base")
+        }
+        try scene.step("a layer that somebody mounted elsewhere, too", own: own("two", "elsewhere")) {
+            let place = store.ground.root + "/elsewhere"
+            try ZFSPool.zfs("set", "mountpoint=\(place)", "\(root)/two")
+            try ZFSPool.zfs("mount", "\(root)/two")
+            expectFailure(.inUse, "somebody mounted it at \(place)") { try store.remove("two") }
+            #expect(access(place + "/new", F_OK) == 0)
+            try ZFSPool.zfs("umount", "\(root)/two")
         }
         try scene.step("remove", own: own("one", "two")) {
             for id in ["one", "two", "nobody"] { try store.remove(id) }

@@ -91,19 +91,21 @@ struct AUFSStore: Sendable {
             throw LayerError(.inUse, "lock", path: new.list)
         }
         let branch = view.contents(id)
-        var hasMountPoint = false
+        var (hasMountPoint, hasMark) = (false, false)
         do throws(LayerError) {
             try writer.move(new.branch, to: branch)
             hasMountPoint = try writer.makeDirectory(view.mountPoint(id), mode: 0o755, owner: rootOwner)
             if try StoreFiles.metadata(new.mark) != nil {
                 try writer.unlink(view.unfinishedMark(id))
                 try writer.move(new.mark, to: view.unfinishedMark(id))
+                hasMark = true
             }
             try writer.move(new.list, to: view.list(id))
         } catch {
             let problem = error
             // In this order: as long as the branch stays, the claim tells the next sweep whose the mount point is.
             do throws(LayerError) {
+                if hasMark { try writer.move(view.unfinishedMark(id), to: new.mark) }
                 if hasMountPoint { try writer.removeDirectory(view.mountPoint(id)) }
                 if try AUFSClaim(in: new.holder.path)?.means(branch) == true { try writer.move(branch, to: new.branch) }
             } catch {

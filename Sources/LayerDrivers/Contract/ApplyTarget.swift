@@ -22,31 +22,36 @@ public struct ApplyTarget: ~Copyable, Sendable {
     /// For an upper directory the directories below it, nearest first.
     public let lowers: [PathBytes]?
     public let sizeRule: SizeRule
+    /// Whether the layer holds something of its own already, which then cannot be taken back.
+    public let isFilled: Bool
     /// Called once: to keep the unpacked layer, or to take it back.
     let outcome: any ApplyOutcome
 
     public init(
         root: consuming OwnedDescriptor, path: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
-        sizeRule: SizeRule,
-        outcome: any ApplyOutcome
+        sizeRule: SizeRule, isFilled: Bool = false, outcome: any ApplyOutcome
     ) {
         self.root = root
         self.path = path
         self.dialect = dialect
         self.lowers = lowers
         self.sizeRule = sizeRule
+        self.isFilled = isFilled
         self.outcome = outcome
     }
 
     /// The same with another outcome.
     consuming func ending(with outcome: any ApplyOutcome) -> ApplyTarget {
         ApplyTarget(
-            root: root, path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, outcome: outcome)
+            root: root, path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, isFilled: isFilled,
+            outcome: outcome)
     }
 }
 
-/// What a driver does when unpacking has ended. Exactly one of the first two is called.
+/// What a driver does when unpacking has ended. Exactly one of `keep` and `abandon` is called.
 public protocol ApplyOutcome: AnyObject, Sendable {
+    /// Called before the first entry is unpacked, where anything is.
+    func begin() throws(LayerError)
     /// Makes the unpacked layer the layer's content, and keeps `size` if it can be trusted later: what a walk would count of a
     /// layer that was empty before. A layer that was not there is there from now on.
     func keep(_ size: RecordedSize) throws(LayerError)
@@ -57,6 +62,7 @@ public protocol ApplyOutcome: AnyObject, Sendable {
 }
 
 extension ApplyOutcome {
+    public func begin() throws(LayerError) {}
     public func takeBack() throws(LayerError) {}
 }
 

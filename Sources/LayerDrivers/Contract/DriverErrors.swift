@@ -52,6 +52,13 @@ public enum DriverErrors {
             hint: "remove it first, or choose another id")
     }
 
+    /// A layer that cannot be filled, since it holds something.
+    public static func filled(_ id: LayerID) -> LayerError {
+        LayerError(
+            .alreadyExists, "apply the layer", path: id.component, cause: .reason("it holds something already"),
+            hint: "remove it first; to unpack onto what it holds, mount it and apply to that directory")
+    }
+
     /// An id that a driver keeps for itself.
     public static func reserved(_ id: LayerID, _ name: DriverName) -> LayerError {
         LayerError(

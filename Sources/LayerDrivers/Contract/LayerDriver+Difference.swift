@@ -26,13 +26,19 @@ extension LayerDriver {
 
     /// Unpacks the stream, an uncompressed tar, as the contents of `id`, which was made on `parent`.
     ///
-    /// The stream is read to its end. After an error a layer that was empty is empty again. Throws what
-    /// `ApplyEngine.apply` throws, and `notFound` for an unknown layer.
+    /// The stream is read to its end. After an error a layer that was empty is empty again. One that holds something keeps what
+    /// was unpacked until then; with `mustBeEmpty` it is refused (`alreadyExists`). Throws what `ApplyEngine.apply` throws, and
+    /// `notFound` for an unknown layer.
     public func applyDiff<Source: SlabSource & ~Copyable>(
-        _ id: LayerID, onto parent: LayerID?, from stream: inout Source, options: ApplyOptions = ApplyOptions(),
-        beforeKeeping verify: () throws(LayerError) -> Void = {}
+        _ id: LayerID, onto parent: LayerID?, from stream: inout Source, mustBeEmpty: Bool = false,
+        options: ApplyOptions = ApplyOptions(), beforeKeeping verify: () throws(LayerError) -> Void = {}
     ) throws(LayerError) -> AppliedLayer {
-        try unpack(&stream, into: try applyTarget(for: id, onto: parent), options, verify)
+        let target = try applyTarget(for: id, onto: parent)
+        if mustBeEmpty, target.isFilled {
+            target.outcome.abandon()
+            throw DriverErrors.filled(id)
+        }
+        return try unpack(&stream, into: target, options, verify)
     }
 
     /// Makes the layer `id` on `parent` of the stream, an uncompressed tar: it appears when it is complete.
@@ -66,6 +72,7 @@ extension LayerDriver {
     ) throws(LayerError) -> AppliedLayer {
         let outcome = target.outcome
         do throws(LayerError) {
+            try outcome.begin()
             let (applied, counted) = try fill(target, from: &stream, options, verify)
             try outcome.keep(counted)
             return applied

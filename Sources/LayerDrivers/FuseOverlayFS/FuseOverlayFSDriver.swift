@@ -30,7 +30,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
             configuration,
             OverlayStore.Layout(
                 driver: .fuseOverlayFS, layerOwner: owner, workOwner: owner, workMode: 0o710, contentOwner: owner),
-            looking.view, shownBy: .fuse)
+            looking.view)
     }
 
     /// The program, known to work for this home.
@@ -140,7 +140,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
 
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: looking.dialect) { return own }
-        return try mountedTarget(id)
+        return try mountedTarget(id, contents: view.contents(id))
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }

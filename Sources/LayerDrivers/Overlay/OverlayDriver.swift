@@ -26,7 +26,7 @@ public final class OverlayDriver: LayerDriver {
         let store = OverlayRootStore(looking.view, configuration)
         try store.writer.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
-        layered = try MergedLayers(store, configuration, shownBy: .overlay)
+        layered = try MergedLayers(store, configuration)
     }
 
     public var reader: any StoreReader { looking }
@@ -75,12 +75,18 @@ public final class OverlayDriver: LayerDriver {
                 },
                 takeBack: { () throws(LayerError) in try layers.takeBack(id, new.holder) }))
         let root = new.holder.path.appending("root")
-        if try StoreFiles.isDirectory(root) {
-            return try ApplyTarget(
-                outcome, { () throws(LayerError) in try Self.open(root) }, at: root, .tree, nil, .headerSum)
+        var below: [PathBytes] = []
+        do throws(LayerError) {
+            if try StoreFiles.isDirectory(root) {
+                return try ApplyTarget(
+                    outcome, { () throws(LayerError) in try Self.open(root) }, at: root, .tree, nil, .headerSum)
+            }
+            if let parent { below = try view.stack(parent) }
+        } catch {
+            outcome.abandon()
+            throw error
         }
         let upper = new.holder.path.appending("upper")
-        let below = if let parent { try view.stack(parent) } else { [PathBytes]() }
         return try ApplyTarget(
             outcome, { () throws(LayerError) in try Self.open(upper) }, at: upper, kernel.facts.dialect,
             Array(below.suffix(1)), .walked)
@@ -140,7 +146,7 @@ public final class OverlayDriver: LayerDriver {
             return try view.isImage(id) ? try treeTarget(id) : try linkedTarget(id, parent)
         }
         if let own { return own }
-        return try mountedTarget(id)
+        return try mountedTarget(id, contents: view.isImage(id) ? view.root(id) : view.upper(id))
     }
 
     /// Beside the empty tree of an image layer.

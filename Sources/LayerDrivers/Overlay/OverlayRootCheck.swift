@@ -76,7 +76,7 @@ struct OverlayRootCheck {
 
     private mutating func mounts() throws(LayerError) {
         let home = try view.home.resolvedParent()
-        for entry in try MountTable.mounts(atOrBelow: view.home) where entry.isUnion {
+        for entry in try MountTable.mounts(atOrBelow: view.home) where view.owns(entry) {
             let point = entry.mountPoint
             guard let layer = point.splitLast(), layer.name == PathBytes("merged"),
                 let (above, name) = layer.directory.splitLast(), above == home,

@@ -11,7 +11,8 @@ struct OverlayRootView: MergedView {
     /// layer, which is known by its tree or its lower.
     static let parts = LayerParts(
         directories: ["root", "upper", "work", "merged"],
-        files: ["lower-id", parentFile, UnfinishedLayers.fileName], essential: ["root", "upper"])
+        files: ["lower-id", parentFile, UnfinishedLayers.fileName],
+        essential: [["root"], ["upper", "lower-id"], ["upper", UnfinishedLayers.fileName]])
 
     let home: PathBytes
     let seesUnfinished: Bool
@@ -27,6 +28,9 @@ struct OverlayRootView: MergedView {
     func upper(_ id: LayerID) -> PathBytes { layer(id).appending("upper") }
     func work(_ id: LayerID) -> PathBytes { layer(id).appending("work") }
     func merged(_ id: LayerID) -> PathBytes { layer(id).appending("merged") }
+    func ownDirectories(_ id: LayerID) -> [PathBytes] {
+        [id.component.appending("upper"), id.component.appending("work")]
+    }
     private func lowerFile(_ id: LayerID) -> PathBytes { layer(id).appending("lower-id") }
 
     func validate(_ id: LayerID) throws(LayerError) {

@@ -33,7 +33,7 @@ public final class Overlay2Driver: LayerDriver {
             OverlayStore.Layout(
                 driver: .overlay2, layerOwner: configuration.directoryOwner, workOwner: content, workMode: 0o700,
                 contentOwner: content),
-            looking.view, shownBy: .overlay)
+            looking.view)
         quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.facts.fileSystemName)
     }
 
@@ -91,7 +91,7 @@ public final class Overlay2Driver: LayerDriver {
 
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: kernel.facts.dialect) { return own }
-        return try mountedTarget(id)
+        return try mountedTarget(id, contents: view.contents(id))
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }

@@ -12,12 +12,11 @@ struct MergedLayers<Store: MergedStore>: Sendable {
     private let isDurable: Bool
     private var view: Store.View { store.view }
 
-    /// Opens a store for writing: takes away what ended processes left half made. `mounts` are shown by a file system of this
-    /// kind.
-    init(_ store: Store, _ configuration: DriverConfiguration, shownBy kind: FileSystemKind) throws(LayerError) {
+    /// Opens a store for writing: takes away what ended processes left half made.
+    init(_ store: Store, _ configuration: DriverConfiguration) throws(LayerError) {
         self.store = store
-        mounts = CountedMounts(.fileSystem(magic: kind.magic), configuration, store.writer)
         let view = store.view
+        mounts = CountedMounts(configuration, store.writer) { view.owns($0) }
         guarded = LayerGuard { (id) throws(LayerError) in try view.lockedPlace(id) }
         isDurable = configuration.sync == .fileSystem
         store.work.sweep(configuration.log)
@@ -118,12 +117,11 @@ struct MergedLayers<Store: MergedStore>: Sendable {
 extension MergedLayers<OverlayStore> {
     /// Opens the store that overlay2 and fuse-overlayfs share, made where it is missing.
     init(
-        _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, _ view: OverlayView,
-        shownBy kind: FileSystemKind
+        _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, _ view: OverlayView
     ) throws(LayerError) {
         let store = OverlayStore(view, layout, configuration)
         try OverlayHome.make(configuration, store.writer)
-        try self.init(store, configuration, shownBy: kind)
+        try self.init(store, configuration)
     }
 
     func create(
@@ -232,10 +230,10 @@ extension MergedLayers<OverlayStore> {
         return try guarded.withLock(id) { (_) throws(LayerError) in
             if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
             guard try StoreFiles.isEmpty(contents) else {
-                try record.forget(store.writer)
-                return try store.writer.target(into: contents, dialect: dialect, lowers: lowers) {
-                    () throws(LayerError) in try layers.finish(id)
-                }
+                return try store.writer.target(
+                    into: contents, dialect: dialect, lowers: lowers,
+                    begin: { () throws(LayerError) in try record.forget(store.writer) },
+                    finish: { () throws(LayerError) in try layers.finish(id) })
             }
             let steps = ContentSwap.Steps(
                 locked: { (swap) throws(LayerError) in

@@ -13,6 +13,8 @@ protocol MergedView: StoreView {
     func layer(_ id: LayerID) -> PathBytes
     /// The mount point.
     func merged(_ id: LayerID) -> PathBytes
+    /// Directories below the store that a mount of the layer is made of: one of them is in every such mount.
+    func ownDirectories(_ id: LayerID) -> [PathBytes]
     /// What lies under the layer's name in this store.
     func form(of id: LayerID) throws(LayerError) -> LayerForm
     func parent(of id: LayerID) throws(LayerError) -> LayerID?

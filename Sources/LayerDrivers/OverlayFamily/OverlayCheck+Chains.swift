@@ -66,32 +66,18 @@ extension OverlayCheck {
     /// Mounts of the store's layers whose layer is gone or whose server is dead.
     mutating func mounts() throws(LayerError) {
         let home = try view.home.resolvedParent()
-        for entry in try MountTable.mounts(atOrBelow: view.home) where entry.isUnion {
+        for entry in try MountTable.mounts(atOrBelow: view.home) where view.owns(entry) {
             let point = entry.mountPoint
             guard let layer = point.splitLast(), layer.name == PathBytes("merged"),
                 let (above, name) = layer.directory.splitLast(), above == home
             else { continue }
             let id = LayerID(trusted: name)
             let isDead = try MountTable.state(of: point) == .stale
-            guard isDead || (try? view.state(of: id)) == .absent && entry.shows(name) else { continue }
+            guard isDead || (try? view.state(of: id)) == .absent else { continue }
             findings.add(
                 .staleMount, point,
                 isDead ? "its server is dead" : "its layer is gone", "it is unmounted"
             ) { (mender) throws(LayerError) in try mender.mounts.end(point) }
-        }
-    }
-}
-
-extension MountEntry {
-    /// Whether the mount is over the directory `diff` of this layer. What a helper of FUSE shows it does not tell.
-    fileprivate func shows(_ name: PathBytes) -> Bool {
-        guard fileSystem == "overlay" else { return true }
-        let wanted = name.bytes + Array("/diff".utf8)
-        let separators: [UInt8] = [UInt8(ascii: "="), UInt8(ascii: ":"), UInt8(ascii: "/")]
-        let text = superOptions.bytes
-        guard text.count > wanted.count else { return false }
-        return (1...text.count - wanted.count).contains { start in
-            separators.contains(text[start - 1]) && text[start..<start + wanted.count].elementsEqual(wanted)
         }
     }
 }

@@ -11,12 +11,12 @@ enum OverlayHome {
         try writer.makeDirectory(configuration.home.appending("l"), mode: 0o700, owner: .current)
     }
 
-    /// Where layers of the store are mounted, the deepest first, each place once: a union at the `merged` of a layer that is
-    /// there, or of another store's.
+    /// Where layers of the store are mounted, the deepest first, each place once: at the `merged` of a layer that is there, or
+    /// of another store's.
     static func mountPoints(_ view: some MergedView) throws(LayerError) -> [PathBytes] {
         var points: [PathBytes] = []
         let home = try view.home.resolvedParent()
-        for entry in try MountTable.mounts(atOrBelow: view.home).reversed() where entry.isUnion {
+        for entry in try MountTable.mounts(atOrBelow: view.home).reversed() where view.owns(entry) {
             let point = entry.mountPoint
             guard let layer = point.splitLast(), layer.name == PathBytes("merged"),
                 let (above, name) = layer.directory.splitLast(), !points.contains(point)

@@ -18,7 +18,7 @@ struct OverlayView: MergedView {
     static let parts = LayerParts(
         directories: ["diff", "work", "merged", "empty", "mapped", "composefs-data"],
         files: ["link", "lower", "committed", SizeRecordFile.fileName, UnfinishedLayers.fileName, "additionallayer"],
-        essential: ["diff"])
+        essential: [["diff", "link"], ["diff", UnfinishedLayers.fileName]])
 
     let home: PathBytes
     let driver: DriverName
@@ -41,6 +41,11 @@ struct OverlayView: MergedView {
         guard foreign(id) != nil else { return home.appending(id.component).appending("merged") }
         let above = home.appending(WorkArea.directoryName)
         return above.appending(PathBytes(Self.foreignMounts + id.component.bytes)).appending("merged")
+    }
+
+    func ownDirectories(_ id: LayerID) -> [PathBytes] {
+        let short = (try? writtenLink(of: id)).map { PathBytes("l").appending($0.name) }
+        return [id.component.appending("diff"), id.component.appending("work")] + (short.map { [$0] } ?? [])
     }
 
     /// How the directories begin in which layers of other stores are mounted.
@@ -101,6 +106,9 @@ struct OverlayView: MergedView {
         if let link = try writtenLink(of: id) {
             if try isCopy(id, link) { return .foreign("it is a copy of the layer whose link it holds") }
             if try layer(of: link) == id { isRecorded = try StoreFiles.isDirectory(contents(id)) }
+        } else if try linkLeading(to: id) != nil {
+            // Its own file is lost or empty.
+            isRecorded = try StoreFiles.isDirectory(contents(id))
         }
         return try Self.parts.prove(id, path, isRecorded: isRecorded)
     }

@@ -95,17 +95,18 @@ extension StoreWriter {
         return try ApplyTarget(swap, swap.open, at: contents, dialect, lowers, sizeRule)
     }
 
-    /// The contents themselves, which hold something already.
+    /// The contents themselves, which hold something already. `begin` runs before anything is unpacked, `finish` at the end.
     func target(
         into contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
+        begin: @escaping @Sendable () throws(LayerError) -> Void = {},
         finish: @escaping @Sendable () throws(LayerError) -> Void
     ) throws(LayerError) -> ApplyTarget {
         let root = try attempt("open", contents) { () throws(SystemCallError) in
             try contents.open([.readOnly, .directory])
         }
         return ApplyTarget(
-            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked,
-            outcome: InPlaceApply(finish: finish))
+            root: root, path: contents, dialect: dialect, lowers: lowers, sizeRule: .walked, isFilled: true,
+            outcome: InPlaceApply(begin: begin, finish: finish))
     }
 }
 
@@ -129,6 +130,7 @@ extension ApplyTarget {
 /// stays so until all is there.
 final class InPlaceApply: ApplyOutcome {
     private let mounted: Mounted?
+    private let beginning: @Sendable () throws(LayerError) -> Void
     private let finish: @Sendable () throws(LayerError) -> Void
 
     private final class Mounted: Sendable {
@@ -137,24 +139,32 @@ final class InPlaceApply: ApplyOutcome {
     }
 
     /// Into the contents themselves.
-    init(finish: @escaping @Sendable () throws(LayerError) -> Void) {
+    init(
+        begin: @escaping @Sendable () throws(LayerError) -> Void,
+        finish: @escaping @Sendable () throws(LayerError) -> Void
+    ) {
         mounted = nil
+        beginning = begin
         self.finish = finish
     }
 
     /// Into a mounted tree, which stays mounted until this ends.
     init(_ layer: consuming MountedLayer, finish: @escaping @Sendable () throws(LayerError) -> Void) {
         mounted = Mounted(layer)
+        beginning = {}
         self.finish = finish
     }
 
+    func begin() throws(LayerError) { try beginning() }
     func keep(_ size: RecordedSize) throws(LayerError) { try finish() }
     func abandon() {}
 }
 
 extension LayerDriver {
-    /// Unpacking onto the layer's mounted tree: right for every layer, whiteouts delete.
-    public func mountedTarget(_ id: LayerID) throws(LayerError) -> ApplyTarget {
+    /// Unpacking onto the layer's mounted tree: right for every layer, whiteouts delete. `contents`: where what the layer itself
+    /// holds lies.
+    public func mountedTarget(_ id: LayerID, contents: PathBytes) throws(LayerError) -> ApplyTarget {
+        let isFilled = try !StoreFiles.isEmpty(contents)
         var options = MountOptions()
         options.isForFilling = true
         let layer = try mount(id, options: options)
@@ -163,7 +173,7 @@ extension LayerDriver {
             try path.open([.readOnly, .directory])
         }
         return ApplyTarget(
-            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum,
+            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, isFilled: isFilled,
             outcome: InPlaceApply(layer) { () throws(LayerError) in try self.finish(id) })
     }
 }

@@ -10,9 +10,20 @@ struct CountedMounts: Sendable {
     let owner: Owner
     let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
     private let writer: StoreWriter
+    /// Whether a mount shows a layer of this store, where that layer is mounted.
+    private let owns: @Sendable (MountEntry) -> Bool
 
-    init(_ checker: MountReferences.Checker, _ configuration: DriverConfiguration, _ writer: StoreWriter) {
-        references = MountReferences(checker)
+    init(
+        _ configuration: DriverConfiguration, _ writer: StoreWriter, _ owns: @escaping @Sendable (MountEntry) -> Bool
+    ) {
+        references = MountReferences(
+            .custom { (path) throws(LayerError) in
+                let state = try MountTable.state(of: path)
+                guard state != .notMounted else { return state }
+                let top = try MountTable.read().top(at: path.resolvedParent())
+                return top.map(owns) ?? false ? state : .notMounted
+            })
+        self.owns = owns
         owner = configuration.rootOwner
         log = configuration.log
         self.writer = writer
@@ -20,9 +31,12 @@ struct CountedMounts: Sendable {
 
     /// Counts one more user of `point`; `mount` is called where nothing is mounted there, or only what is left of a dead
     /// server. After a failure there is no mount point that was not there before.
+    ///
+    /// Throws `inUse` where something is mounted there that shows no layer.
     func acquire(
         _ point: PathBytes, _ access: MountOptions.Access, _ mount: () throws(LayerError) -> Void
     ) throws(LayerError) {
+        try refuseForeign(point)
         switch try references.acquire(point) {
         case .isMounted: return try references.allow(access, point)
         case .mustReplace: try KernelMount.unmount(point, [.detach, .noFollow])
@@ -40,6 +54,33 @@ struct CountedMounts: Sendable {
         }
     }
 
+    private func refuseForeign(_ point: PathBytes) throws(LayerError) {
+        guard try MountTable.state(of: point) != .notMounted,
+            let top = try MountTable.read().top(at: point.resolvedParent()), !owns(top)
+        else { return }
+        throw LayerError(
+            .inUse, "mount the layer", path: point,
+            cause: .reason("\(top.source) (\(top.fileSystem)) is mounted there, which shows no layer of this store"),
+            hint: "unmount that first")
+    }
+
+    /// Throws `inUse` where others mounted something at `point` or in it: it would go along with what is unmounted. Returns how
+    /// often the layer itself is mounted there.
+    @discardableResult
+    private func requireNoOthers(
+        _ operation: String, _ place: PathBytes, _ point: PathBytes
+    ) throws(LayerError) -> Int {
+        let entries = try MountTable.mounts(atOrBelow: place)
+        guard !entries.isEmpty else { return 0 }
+        let own = try point.resolvedParent()
+        if let other = entries.first(where: { $0.mountPoint != own || !owns($0) }) {
+            throw LayerError(
+                .inUse, operation, path: place,
+                cause: .reason("something is mounted in it, at \(other.mountPoint)"), hint: "unmount that first")
+        }
+        return entries.count
+    }
+
     private func protect(_ point: PathBytes) throws(LayerError) {
         do throws(LayerError) { try KernelMount.protect(point) } catch {
             try? Self.detach(point)
@@ -49,9 +90,12 @@ struct CountedMounts: Sendable {
 
     /// Counts one user less; the last one unmounts. What unmounting says is logged only, as Docker does it: the layer is
     /// no longer used either way.
+    ///
+    /// Throws `inUse`, and counts nobody less, where others mounted something in it.
     func release(
         _ point: PathBytes, _ unmount: (PathBytes) throws(LayerError) -> Void = Self.detach
     ) throws(LayerError) {
+        if references.count(point) <= 1 { try requireNoOthers("unmount the layer", point, point) }
         guard try references.release(point) == .mustUnmount else { return }
         do throws(LayerError) {
             try unmount(point)
@@ -65,20 +109,17 @@ struct CountedMounts: Sendable {
     ///
     /// Throws `inUse` where something is mounted in the layer's directory that no driver put there: it would go with the layer.
     func clear(_ layer: PathBytes, _ point: PathBytes) throws(LayerError) {
-        let entries = try MountTable.mounts(atOrBelow: layer)
-        let own = try point.resolvedParent()
-        if let other = entries.first(where: { $0.mountPoint != own || !$0.isUnion }) {
-            throw LayerError(
-                .inUse, "remove the layer", path: layer,
-                cause: .reason("something is mounted in it, at \(other.mountPoint)"), hint: "unmount that first")
+        for _ in 0..<(try requireNoOthers("remove the layer", layer, point)) {
+            try KernelMount.unmount(point, [.detach, .noFollow])
         }
-        for _ in entries { try KernelMount.unmount(point, [.detach, .noFollow]) }
         references.forget(point)
     }
 
-    /// Unmounts everything at a mount point of the store, where one union may lie on another, and removes the point.
+    /// Unmounts a layer wherever one of its mounts lies on another, and removes the point.
+    ///
+    /// Throws `inUse` where others mounted something there or in it.
     func end(_ point: PathBytes) throws(LayerError) {
-        for _ in try MountTable.mounts(atOrBelow: point).filter({ $0.mountPoint == point && $0.isUnion }) {
+        for _ in 0..<(try requireNoOthers("unmount the layer", point, point)) {
             try KernelMount.unmount(point, [.detach, .noFollow])
         }
         references.forget(point)
@@ -111,9 +152,4 @@ extension MountReferences {
             throw error
         }
     }
-}
-
-extension MountEntry {
-    /// Whether it is of a kind that drivers show layers by: overlayfs, or a helper of FUSE.
-    var isUnion: Bool { fileSystem == "overlay" || fileSystem.hasPrefix("fuse") }
 }

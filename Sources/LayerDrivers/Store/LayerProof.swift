@@ -64,8 +64,9 @@ struct LayerParts: Sendable {
     var files: Set<String>
     /// How further names of directories begin that this program makes, sixteen hexadecimal digits behind it.
     var working: [[UInt8]] = [Array(ContentSwap.prefix.utf8)]
-    /// A layer has one of these, however little of it was made. Empty: nothing is asked.
-    var essential: Set<String>
+    /// A layer has all names of one of these sets, however little of it was made: it gets its name when it has them. Empty:
+    /// nothing is asked.
+    var essential: [Set<String>]
 
     /// Files that are being written.
     private static let temporary = Array(".tmp-".utf8)
@@ -79,20 +80,23 @@ struct LayerParts: Sendable {
         if isRecorded { return .ours(ProvenLayer(id, path)) }
         let names = try StoreFiles.names(in: path)
         if let name = try foreignName(names, path) { return .foreign("it holds \(name), which no layer does") }
-        if essential.isEmpty || names.contains(where: { essential.contains($0.description) }) {
-            return .ours(ProvenLayer(id, path))
+        if essential.isEmpty { return .ours(ProvenLayer(id, path)) }
+        for set in essential where try hasAll(of: set, path) { return .ours(ProvenLayer(id, path)) }
+        // Docker makes the directory before anything in it, and its parts one after the other.
+        if id.isDockers {
+            let parts = essential.reduce(into: Set<String>()) { $0.formUnion($1) }
+            if names.isEmpty || names.contains(where: { parts.contains($0.description) }) {
+                return .ours(ProvenLayer(id, path))
+            }
         }
-        if try hasEssential(path) { return .ours(ProvenLayer(id, path)) }
-        // Docker makes the directory before anything in it.
-        if names.isEmpty, id.isDockers { return .ours(ProvenLayer(id, path)) }
         return .foreign("it holds nothing that makes a layer")
     }
 
-    /// Whether one of them is there now. A layer's tree comes before its upper directory goes, and a list of names that is read
+    /// Whether they are there now. A layer's tree comes before its upper directory goes, and a list of names that is read
     /// meanwhile can lack both.
-    private func hasEssential(_ path: PathBytes) throws(LayerError) -> Bool {
-        for name in essential where try StoreFiles.metadata(path.appending(name)) != nil { return true }
-        return false
+    private func hasAll(of names: Set<String>, _ path: PathBytes) throws(LayerError) -> Bool {
+        for name in names where try StoreFiles.metadata(path.appending(name)) == nil { return false }
+        return true
     }
 
     /// Whether a directory in which this program builds or takes apart a layer holds nothing else.

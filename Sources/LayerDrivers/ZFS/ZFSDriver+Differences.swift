@@ -103,7 +103,8 @@ extension ZFSDriver {
             throw error
         }
         return ApplyTarget(
-            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, outcome: outcome)
+            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, isFilled: parent == nil && !isEmpty,
+            outcome: outcome)
     }
 
     /// A dataset which is no layer before it is kept.

@@ -115,7 +115,14 @@ public final class ZFSDriver: LayerDriver {
         try store.names.validate(id)
         let path = mountpoint(id)
         try locks.withLock(id) { () throws(LayerError) in
-            if let found = try store.view.prove(id).first, !isMeant(found) { return }
+            if let found = try store.view.prove(id).first {
+                if !isMeant(found) { return }
+            } else if try store.view.look(store.names.dataset(id)) != nil {
+                throw LayerError(
+                    .invalidArgument, "remove the layer", path: id.component,
+                    cause: .reason("the dataset \(store.names.dataset(id)) is no layer"),
+                    hint: "destroy it by zfs destroy, if it is to go, or choose another id")
+            }
             let isDestroyed = try store.destroy(id) { () throws(LayerError) in
                 try mounts.unmountAll(path, "remove the layer")
                 try sizes.forget(id)

@@ -44,9 +44,15 @@ struct ZFSMounts: Sendable {
 
     /// Whether a mount shows the dataset that belongs to where it lies.
     private static func isOurs(_ mount: MountEntry?, _ graph: PathBytes, _ names: ZFSNames) -> Bool {
-        guard let mount, let (above, name) = mount.mountPoint.splitLast(), above == graph,
-            ["zfs", "fuse.zfs", "fuse"].contains(mount.fileSystem)
-        else { return false }
+        guard let mount, mount.mountPoint.splitLast()?.directory == graph else { return false }
+        return shows(mount, mount.mountPoint, names)
+    }
+
+    /// Whether a mount, wherever it lies, shows the dataset whose own mount point is `point`.
+    private static func shows(_ mount: MountEntry, _ point: PathBytes, _ names: ZFSNames) -> Bool {
+        guard let name = point.splitLast()?.name, ["zfs", "fuse.zfs", "fuse"].contains(mount.fileSystem) else {
+            return false
+        }
         return mount.source == PathBytes(Array((names.root + "/").utf8) + name.bytes)
     }
 
@@ -141,11 +147,18 @@ struct ZFSMounts: Sendable {
 
     /// The same, and leaves the mount point: removing it takes away what is mounted there in other mount namespaces, too.
     func unmountAll(_ path: PathBytes, _ operation: String) throws(LayerError) {
-        let entries = try MountTable.read().entries(atOrBelow: path)
+        let table = try MountTable.read()
+        let entries = table.entries(atOrBelow: path)
         if let other = entries.first(where: { !isOurs($0) }) {
             throw LayerError(
                 .inUse, operation, path: path,
                 cause: .reason("something else is mounted in it, at \(other.mountPoint)"),
+                hint: "unmount that first")
+        }
+        // zfs takes these away with the dataset, without asking.
+        if let other = table.entries.first(where: { Self.shows($0, path, names) && !isOurs($0) }) {
+            throw LayerError(
+                .inUse, operation, path: path, cause: .reason("somebody mounted it at \(other.mountPoint), too"),
                 hint: "unmount that first")
         }
         for _ in entries { try ZFSPlatform.unmount(path) }

@@ -68,7 +68,7 @@ struct LayerApplyCommand: ParsableCommand {
             A layer that does not exist is made on --parent, or as a base layer, and is there when it is complete; if \
             anything fails, a digest that is not the expected one, an interruption and a kill included, there is no \
             such layer. A layer that exists and is \
-            empty is filled, and is empty again after a failure. The archive may be plain, gzip, zstd, bzip2, xz or \
+            empty is filled, and is empty again after a failure; one that holds something is left alone. The archive may be plain, gzip, zstd, bzip2, xz or \
             lz4, which is detected.
 
             EXAMPLES:
