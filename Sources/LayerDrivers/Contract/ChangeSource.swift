@@ -17,12 +17,15 @@ public struct ChangeSource: ~Copyable, Sendable {
     private let looks: [any LayerLook]
 
     /// A source that needs no mount: `trees.upper` holds just what changed.
-    public init(native trees: SourceOptions) {
+    public init(native trees: SourceOptions) { self.init(native: trees, []) }
+
+    /// The same, of trees that `looks` keep where they are.
+    init(native trees: SourceOptions, _ looks: [any LayerLook]) {
         self.trees = trees
         isNative = true
         layer = nil
         parent = nil
-        looks = []
+        self.looks = looks
     }
 
     /// A source that compares the view of `trees.upper` over its lowers with another (`trees.base`), or two whole trees, which

@@ -13,6 +13,8 @@ struct OverlayRootView: MergedView {
         directories: ["root", "upper", "work", "merged"],
         files: ["lower-id", parentFile, UnfinishedLayers.fileName], essential: ["root", "upper"])
 
+    var parts: LayerParts { Self.parts }
+
     let home: PathBytes
     let seesUnfinished: Bool
 

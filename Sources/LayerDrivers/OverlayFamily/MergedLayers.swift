@@ -119,10 +119,10 @@ extension MergedLayers<OverlayStore> {
     /// Opens the store that overlay2 and fuse-overlayfs share, made where it is missing.
     init(
         _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, _ view: OverlayView,
-        shownBy kind: FileSystemKind
+        shownBy kind: FileSystemKind, packing: PackSettings? = nil
     ) throws(LayerError) {
-        let store = OverlayStore(view, layout, configuration)
-        try OverlayHome.make(configuration, store.writer)
+        let store = OverlayStore(view, layout, configuration, packing)
+        try OverlayHome.make(configuration, holdsPacked: view.holdsPacked, store.writer)
         try self.init(store, configuration, shownBy: kind)
     }
 
@@ -139,7 +139,7 @@ extension MergedLayers<OverlayStore> {
     func newLayerTarget(
         _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit? = nil, dialect: WhiteoutDialect
     ) throws(LayerError) -> ApplyTarget {
-        var lowers: [PathBytes] = []
+        var lowers = LayerStack()
         if let parent {
             try view.require(parent, "create a layer on the parent")
             lowers = try view.stack(parent)
@@ -158,14 +158,19 @@ extension MergedLayers<OverlayStore> {
                 try attempt("open", contents) { () throws(SystemCallError) in
                     try contents.open([.readOnly, .directory])
                 }
-            }, at: contents, dialect, lowers, .unpacked)
+            }, at: contents, dialect, lowers.paths, .unpacked
+        ).keeping(
+            lowers.looks,
+            packing: store.packing.map {
+                PackPlan(id, hasParent: parent != nil, at: new.holder.path.appending(OverlayView.packedName), $0)
+            })
     }
 
     /// Gives a new layer its name, under the locks of it and its parent.
     fileprivate func publish(_ new: NewOverlayLayer, _ size: RecordedSize) throws(LayerError) {
         try guarded.withLock(new.id, sharing: new.parent) { (own) throws(LayerError) in
             try store.publish(new, own)
-            try? view.record(of: new.id).store(size, store.writer)
+            if try !view.isPacked(new.id) { try? view.record(of: new.id).store(size, store.writer) }
         }
         try makeDurable(view.home, view.links)
     }
@@ -202,7 +207,8 @@ extension MergedLayers<OverlayStore> {
             // Whoever may write into it may do so within one tick of the clock, which the record does not see.
             if !isCommitted, access != .readOnly { try view.record(of: id).forget(store.writer) }
             // A base layer is its own tree.
-            guard !chain.elements.isEmpty else {
+            let isPacked = try view.isPacked(id)
+            guard isPacked || !chain.elements.isEmpty else {
                 try access.requireUnprotected(id)
                 return view.contents(id)
             }
@@ -227,15 +233,16 @@ extension MergedLayers<OverlayStore> {
         }
         try store.refuseForeign(id, "apply to the layer")
         let (contents, record) = (view.contents(id), view.record(of: id))
-        let lowers = try view.lowerPaths(of: id)
+        let lowers = try view.stackBelowContents(of: id)
+        let hasParent = parent != nil
         let (store, guarded, layers) = (store, guarded, self)
         return try guarded.withLock(id) { (_) throws(LayerError) in
             if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
-            guard try StoreFiles.isEmpty(contents) else {
+            guard try StoreFiles.isEmpty(contents), try !view.isPacked(id) else {
                 try record.forget(store.writer)
-                return try store.writer.target(into: contents, dialect: dialect, lowers: lowers) {
+                return try store.writer.target(into: contents, dialect: dialect, lowers: lowers.paths) {
                     () throws(LayerError) in try layers.finish(id)
-                }
+                }.keeping(lowers.looks)
             }
             let steps = ContentSwap.Steps(
                 locked: { (swap) throws(LayerError) in
@@ -251,14 +258,20 @@ extension MergedLayers<OverlayStore> {
                     // A size that cannot be kept is counted when it is asked for.
                     try? record.store(size, store.writer)
                 })
+            let packing = store.packing.map {
+                PackPlan(id, hasParent: hasParent, at: ContentSwap.place(beside: contents), $0)
+            }
             return try store.writer.target(
-                beside: contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked, steps)
+                beside: contents, dialect: dialect, lowers: lowers.paths, sizeRule: .unpacked, steps
+            ).keeping(lowers.looks, packing: packing)
         }
     }
 
     /// Keeps a size where the layer can no longer change.
     func record(_ size: RecordedSize, of id: LayerID) {
-        guard view.foreign(id) == nil, (try? view.isCommitted(id)) == true else { return }
+        guard view.foreign(id) == nil, (try? view.isCommitted(id)) == true, (try? view.isPacked(id)) == false else {
+            return
+        }
         try? view.record(of: id).store(size, store.writer)
     }
 
@@ -281,7 +294,7 @@ private final class StagedOverlayLayer: StagedOutcome {
         self.layers = layers
     }
 
-    func place(on parent: LayerID) throws(LayerError) -> [PathBytes] {
+    func place(on parent: LayerID) throws(LayerError) -> LayerStack {
         try layers.store.view.require(parent, "create a layer on the parent")
         let store = layers.store
         let new = try store.place(id, on: parent, try store.lowersOfChild(of: parent, child: id), holder)

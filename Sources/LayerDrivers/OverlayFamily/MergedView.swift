@@ -5,7 +5,7 @@ import LinuxIO
 protocol MergedView: StoreView {
     var home: PathBytes { get }
     /// What a layer's directory may hold.
-    static var parts: LayerParts { get }
+    var parts: LayerParts { get }
     static func isReserved(_ name: PathBytes) -> Bool
     /// Refuses names that are the store's own.
     func validate(_ id: LayerID) throws(LayerError)
