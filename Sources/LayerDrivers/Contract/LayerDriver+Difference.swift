@@ -98,7 +98,7 @@ extension LayerDriver {
             case .tar(let tar):
                 apply.progress = nil
                 let report = try ApplyEngine.apply(tar, root: target.root, options: apply)
-                packing.drop()
+                try packing.drop()
                 return try counted(report, target)
             }
         }
@@ -127,7 +127,7 @@ extension LayerDriver {
 
 extension ApplyEngine {
     /// Unpacks the tar in a file.
-    fileprivate static func apply(
+    static func apply(
         _ tar: borrowing OwnedDescriptor, root: borrowing OwnedDescriptor, options: ApplyOptions
     ) throws(LayerError) -> ApplyReport {
         var reading = LayerReaderOptions()

@@ -20,7 +20,9 @@ public struct LayerFiles: ~Copyable, Sendable {
 
     /// The same, of directories of which some lie at no path.
     init(in stack: LayerStack, dialect: WhiteoutDialect) throws(LayerError) {
-        roots = try stack.paths.map { (path) throws(LayerError) in try Self.open(path) }
+        let opened = try stack.paths.map { (path) throws(LayerError) in try Self.open(path) }
+        try stack.check()
+        roots = opened
         self.dialect = dialect
         mounted = nil
         looks = stack.looks

@@ -37,7 +37,7 @@ extension StoreReader {
         source.compareContents()
         let read = try ReadDirectories("write the layer", source.trees)
         let report = try DiffEngine.write(source.trees, options: diff, into: &sink)
-        try read.check()
+        try read.check(source)
         _ = consume source
         return report
     }
@@ -55,7 +55,7 @@ extension StoreReader {
         let read = try ReadDirectories("list the changes", source.trees)
         let report = try DiffEngine.changes(
             source.trees, profile: options.diff.profile, skipUnreadable: options.diff.skipUnreadable, body)
-        try read.check()
+        try read.check(source)
         _ = consume source
         return report
     }
@@ -97,7 +97,7 @@ extension ChangeSource {
         let read = try ReadDirectories("measure the layer", trees)
         let report = try DiffEngine.size(
             trees, profile: options.diff.profile, skipUnreadable: options.diff.skipUnreadable)
-        try read.check()
+        try read.check(self)
         _ = consume self
         return report
     }

@@ -90,6 +90,8 @@ public final class ErofsDriver: LayerDriver {
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         return try layered.get(id, options) { (merged, below, readOnly) throws(LayerError) in
+            let forms = try FileLock.take(view.formsLock, .shared)
+            defer { withExtendedLifetime(forms) {} }
             let overlay = try OverlayPlan.mount(
                 view, id, below, readOnly: readOnly, options: kernel.mountOptions, label: options.label)
             try kernel.mount(overlay, at: merged, in: view.home, owner: configuration.rootOwner)

@@ -139,17 +139,17 @@ extension MergedLayers<OverlayStore> {
     func newLayerTarget(
         _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit? = nil, dialect: WhiteoutDialect
     ) throws(LayerError) -> ApplyTarget {
-        var lowers = LayerStack()
-        if let parent {
-            try view.require(parent, "create a layer on the parent")
-            lowers = try view.stack(parent)
-        }
+        if let parent { try view.require(parent, "create a layer on the parent") }
+        let lowers = if let parent { try view.stack(parent) } else { LayerStack() }
         let new = try store.build(id, parent: parent, options, limit: limit)
         let layers = self
         let outcome = NewLayer(
             in: new.holder,
             NewLayer.Steps(
-                publish: { (size) throws(LayerError) in try layers.publish(new, size) },
+                publish: { (size) throws(LayerError) in
+                    try lowers.check()
+                    try layers.publish(new, size)
+                },
                 takeBack: { () throws(LayerError) in try layers.takeBack(id, new.holder) }))
         let contents = new.holder.path.appending("diff")
         return try ApplyTarget(
@@ -248,6 +248,7 @@ extension MergedLayers<OverlayStore> {
                 locked: { (swap) throws(LayerError) in
                     try guarded.withLock(id) { (_) throws(LayerError) in
                         try layers.requireUnmounted(id)
+                        try lowers.check()
                         try swap()
                         // Until the mark is gone the layer is swept with its maker: nothing may be reported as done.
                         try layers.finish(id)

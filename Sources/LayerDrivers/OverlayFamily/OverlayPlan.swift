@@ -69,6 +69,7 @@ enum OverlayPlan {
             items.append(MetadataItem("LayerTar", view.packedPart(id).appending(PackedNames.tar)))
             items.append(MetadataItem("LayerIndex", view.packedPart(id).appending(PackedNames.index)))
         }
+        items.sort { $0.key < $1.key }
         return items
     }
 }

@@ -24,7 +24,7 @@ struct OverlayReading: Sendable {
         let trees = try own(id, trees, &looks)
         // Of a packed layer that was written to since, one directory alone does not tell what it is.
         let isAlone = trees.upper != view.contents(id) ? true : try !view.isPacked(id)
-        if try view.parent(of: id) == parent, marksAreSound, isAlone { return ChangeSource(native: trees, looks.all) }
+        if try view.parent(of: id) == parent, marksAreSound, isAlone { return ChangeSource(native: trees, looks.forms) }
         return try compared(trees, parent, &looks)
     }
 
@@ -45,7 +45,7 @@ struct OverlayReading: Sendable {
     ) throws(LayerError) -> ChangeSource {
         var trees = trees
         trees.base = if let parent { try view.own(parent, &looks) + view.lowers(of: parent, &looks) } else { [] }
-        return ChangeSource(compared: trees, looks.all)
+        return ChangeSource(compared: trees, looks.forms)
     }
 
     /// Sizes are right whatever marks the kernel writes.
@@ -54,7 +54,7 @@ struct OverlayReading: Sendable {
         var looks = PackedLooks(view.packedWay)
         let trees = try own(id, trees, &looks)
         if try view.isPacked(id), try !view.isAsPacked(id) { return try compared(trees, parent, &looks) }
-        return ChangeSource(native: trees, looks.all)
+        return ChangeSource(native: trees, looks.forms)
     }
 
     /// Throws `notFound` unless both are there.

@@ -13,6 +13,9 @@ extension OverlayView {
     /// The directory with the files of a packed layer.
     func packedPart(_ id: LayerID) -> PathBytes { layer(id).appending(Self.packedName) }
 
+    /// Locked by whoever mounts layers, and alone by who changes what form one has.
+    var formsLock: PathBytes { home.appending(Self.packedMark) }
+
     func isPacked(_ id: LayerID) throws(LayerError) -> Bool {
         holdsPacked ? try StoreFiles.isDirectory(packedPart(id)) : false
     }
@@ -32,7 +35,10 @@ extension OverlayView {
 
     /// The layer's own directories, nearest first.
     func own(_ id: LayerID, _ looks: inout PackedLooks) throws(LayerError) -> [PathBytes] {
-        guard try isPacked(id) else { return [contents(id)] }
+        guard try isPacked(id) else {
+            if holdsPacked { looks.note(packedPart(id)) }
+            return [contents(id)]
+        }
         let packed = try looks.look(id, packedPart(id)).path
         return try StoreFiles.isEmpty(contents(id)) ? [packed] : [contents(id), packed]
     }
@@ -48,7 +54,7 @@ extension OverlayView {
     func stack(_ id: LayerID) throws(LayerError) -> LayerStack {
         var looks = PackedLooks(packedWay)
         let paths = try own(id, &looks) + lowers(of: id, &looks)
-        return LayerStack(paths: paths, looks: looks.all)
+        return LayerStack(paths: paths, looks: looks.forms)
     }
 
     /// What is to be written to the layer lies in `diff`, over these, nearest first.
@@ -57,6 +63,6 @@ extension OverlayView {
         var paths: [PathBytes] = []
         if try isPacked(id) { paths.append(try looks.look(id, packedPart(id)).path) }
         paths += try lowers(of: id, &looks)
-        return LayerStack(paths: paths, looks: looks.all)
+        return LayerStack(paths: paths, looks: looks.forms)
     }
 }

@@ -1,4 +1,3 @@
-import LayerCompression
 import LayerEngine
 import LayerModel
 import LayerMounts
@@ -51,13 +50,13 @@ final class PackPlan: Sendable {
     /// The directory with the files of a layer that was packed; nil for one that was not.
     var packed: WorkDirectory? { holder.change { $0 } }
 
-    /// Removes what was written.
-    func drop() {
+    /// Removes what was written. Throws where a part is left, which would pass for a packed layer.
+    func drop() throws(LayerError) {
         guard let directory = holder.change({ (held) in
             defer { held = nil }
             return held
         }) else { return }
-        try? directory.remove()
+        try directory.remove()
     }
 
     /// Whether a layer that is applied so can be packed: an index holds what an archive says, and all of it.
@@ -93,7 +92,7 @@ final class PackPlan: Sendable {
         while let slab = try stream.next() {
             try options.cancel.check("pack the layer")
             try files.take(slab.bytes)
-            if refusal == nil { refusal = try files.step(slab, &packer) }
+            if refusal == nil { refusal = try files.step(slab.bytes, &packer) }
             options.progress?.bytes.store(files.tarBytes, ordering: .relaxed)
             options.progress?.entries.store(UInt64(packer.entryCount), ordering: .relaxed)
             stream.recycle(slab)
@@ -104,8 +103,7 @@ final class PackPlan: Sendable {
         if refusal == nil { refusal = mountProblem(directory.path) }
         guard let refusal else {
             if settings.isDurable {
-                try files.sync()
-                try settings.writer.sync(directory.path)
+                try files.sync(settings.writer)
                 if let above = place.splitLast()?.directory { try settings.writer.sync(above) }
             }
             return .packed(files.report)
@@ -138,144 +136,4 @@ final class PackPlan: Sendable {
             return error.description
         }
     }
-}
-
-/// The files of a packed layer in the making.
-private struct PackedFileSet: ~Copyable {
-    private let directory: PathBytes
-    private var tar: DigestSink<FileSink>
-    private var extra: OpenFile?
-    private var others: [OpenFile] = []
-    private(set) var report = ApplyReport()
-
-    init(_ directory: PathBytes) throws(LayerError) {
-        self.directory = directory
-        tar = DigestSink(FileSink(try OpenFile(directory.appending(PackedNames.tar))))
-    }
-
-    var tarBytes: UInt64 { tar.byteCount }
-
-    mutating func take(_ bytes: RawSpan) throws(LayerError) { try tar.write(bytes) }
-
-    /// Looks through a piece of the stream; returns why it cannot be packed.
-    mutating func step(_ slab: Slab, _ packer: inout LayerPacker) throws(LayerError) -> String? {
-        var position = slab.start
-        while position < slab.end {
-            let consumed: Int
-            let step: LayerPacker.Step
-            do throws(LayerError) {
-                (consumed, step) = try packer.step(slab.span(position..<slab.end))
-            } catch {
-                guard error.code == .unsupported else { throw error }
-                return error.description
-            }
-            if case .extra(let range, let offset) = step {
-                let bytes = slab.span(position + range.lowerBound..<position + range.upperBound)
-                try extraFile().write(bytes, at: offset)
-            }
-            position += consumed
-        }
-        return nil
-    }
-
-    private mutating func extraFile() throws(LayerError) -> OpenFile {
-        if let extra { return extra }
-        let made = try OpenFile(directory.appending(PackedNames.extra))
-        extra = made
-        return made
-    }
-
-    mutating func endTar() throws(LayerError) -> Digest {
-        try tar.finish()
-        guard let digest = tar.digest else { preconditionFailure("the tar was hashed") }
-        return digest
-    }
-
-    /// The whole tar, to be read.
-    func openTar() throws(LayerError) -> OwnedDescriptor {
-        let path = directory.appending(PackedNames.tar)
-        return try attempt("read", path) { () throws(SystemCallError) in try path.open([.readOnly, .noFollow]) }
-    }
-
-    /// Writes the index and the record; returns why that is not done.
-    mutating func finish(
-        _ packer: consuming LayerPacker, _ options: PackOptions, _ diffID: Digest,
-        _ judge: (PackReport, UInt64) -> String?
-    ) throws(LayerError) -> String? {
-        let packed: PackedLayer
-        do throws(LayerError) { packed = try packer.finish() } catch {
-            // A link may lead into the layers below; whatever else is wrong, unpacking says the same.
-            return error.description
-        }
-        if let reason = judge(packed.report, tarBytes) { return reason }
-        take(packed.report)
-        if let extra { try extra.end(at: packed.report.extraBytes) }
-        let index = try OpenFile(directory.appending(PackedNames.index))
-        let record = try PackedIndex.write(
-            packed, of: diffID, tarBytes: tarBytes, options, into: FileSink(index))
-        let text = try OpenFile(directory.appending(PackedNames.record))
-        try text.write(record.text.rawBytes, at: 0)
-        others = [index, text]
-        return nil
-    }
-
-    private mutating func take(_ packed: PackReport) {
-        report.entries = packed.entries
-        report.chosenEntries = packed.entries
-        report.size = packed.headerSum
-        report.uniqueFileBytes = packed.uniqueFileBytes
-        report.presentEntries = packed.presentEntries
-        report.streamBytes = packed.streamBytes
-        report.warnings = packed.warnings
-        report.warningCount = packed.warningCount
-    }
-
-    func sync() throws(LayerError) {
-        try tar.base.file.sync()
-        try extra?.sync()
-        for file in others { try file.sync() }
-    }
-}
-
-/// A new file that is written.
-private final class OpenFile: Sendable {
-    private let descriptor: OwnedDescriptor
-    private let path: PathBytes
-
-    init(_ path: PathBytes) throws(LayerError) {
-        self.path = path
-        descriptor = try attempt("create", path) { () throws(SystemCallError) in
-            try path.withName { (name) throws(SystemCallError) in
-                try OwnedDescriptor.open(name, [.writeOnly, .create, .exclusive, .noFollow], mode: 0o600)
-            }
-        }
-    }
-
-    func write(_ bytes: RawSpan) throws(LayerError) {
-        do throws(SystemCallError) { try descriptor.writeAll(bytes) } catch { throw failure(error) }
-    }
-
-    func write(_ bytes: RawSpan, at offset: Int64) throws(LayerError) {
-        do throws(SystemCallError) { try descriptor.writeAll(bytes, at: offset) } catch { throw failure(error) }
-    }
-
-    func end(at byteCount: Int64) throws(LayerError) {
-        do throws(SystemCallError) { try descriptor.truncate(to: byteCount) } catch { throw failure(error) }
-    }
-
-    func sync() throws(LayerError) {
-        do throws(SystemCallError) { try descriptor.sync() } catch { throw failure(error) }
-    }
-
-    private func failure(_ error: SystemCallError) -> LayerError { LayerError(error, "write", path: path) }
-}
-
-/// Writes into a file, small pieces together.
-private struct FileSink: ByteSink, ~Copyable {
-    let file: OpenFile
-
-    init(_ file: OpenFile) { self.file = file }
-
-    mutating func write(_ bytes: RawSpan) throws(LayerError) { try file.write(bytes) }
-    mutating func finish() throws(LayerError) {}
 }

@@ -33,6 +33,8 @@ struct PackedLooks {
     private var seen: [LayerID: PackedLook] = [:]
     /// In the order in which they were met.
     private(set) var all: [any LayerLook] = []
+    /// Where files of a packed layer would lie of those that were met as directories.
+    private(set) var unpacked: [PathBytes] = []
 
     init(_ way: PackedWay) { self.way = way }
 
@@ -45,8 +47,38 @@ struct PackedLooks {
     }
 }
 
+extension PackedLooks {
+    /// Notes that a layer was met as a directory.
+    mutating func note(_ packedPart: PathBytes) { unpacked.append(packedPart) }
+
+    /// What keeps the layers as they were met, and knows whether they are that still.
+    var forms: [any LayerLook] { unpacked.isEmpty ? all : all + [UnpackedLook(unpacked)] }
+}
+
+/// Layers that were met as directories: those of a layer that is packed meanwhile are emptied.
+final class UnpackedLook: LayerLook {
+    private let parts: [PathBytes]
+
+    init(_ parts: [PathBytes]) { self.parts = parts }
+
+    var path: PathBytes { parts[0] }
+
+    func check() throws(LayerError) {
+        for part in parts where try StoreFiles.isDirectory(part) {
+            throw LayerError(
+                .fileChanged, "read the layer", path: part, cause: .reason("it was packed meanwhile"),
+                hint: "try again")
+        }
+    }
+}
+
 /// Directories that merge, nearest first, and what keeps those of them that lie at no path.
 struct LayerStack: Sendable {
     var paths: [PathBytes] = []
     var looks: [any LayerLook] = []
+
+    /// Throws `fileChanged` where they are no more what they were.
+    func check() throws(LayerError) {
+        for look in looks { try look.check() }
+    }
 }

@@ -17,7 +17,7 @@ final class PackedOutcome: ApplyOutcome {
     }
 
     func abandon() {
-        plan.drop()
+        try? plan.drop()
         base.abandon()
     }
 
