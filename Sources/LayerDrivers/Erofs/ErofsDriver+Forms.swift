@@ -39,42 +39,67 @@ extension ErofsDriver {
         try requireWhole(id, operation)
         let before = try stamp(id)
         let parent = try view.parent(of: id)
-        let holder = try WorkDirectory(
-            making: ContentSwap.place(beside: view.contents(id)), mode: 0o700, owner: .current, writer)
-        do throws(LayerError) {
-            var options = PackOptions()
-            options.parents = parent == nil ? .none : .unknown
-            options.userAttributes = kernel.facts.usesUserAttributes
-            var sink = try PackingSink(holder.path, options)
-            var difference = DifferenceOptions()
-            difference.cancel = cancel
-            let report = try diff(id, since: parent, options: difference, into: &sink)
-            try sink.finish()
-            if let refusal = sink.refusal { throw unfit(operation, id, refusal) }
-            try sink.files.sync(writer)
-            let files = try PackedLayerFiles(holder.path)
-            let look = try PackedLook(holder.path, way: view.packedWay)
-            try requireSame(operation, id, parent, as: look.path)
-            var old: [WorkDirectory?] = []
-            try swap(operation, id, before) { () throws(LayerError) in
-                let place = view.packedPart(id)
-                if try view.isPacked(id) {
-                    old.append(try exchange(holder, with: place))
-                } else {
-                    try writer.move(holder.path, to: place)
+        // With all that the layer has; where an index does not keep all of that, with what any layer carries.
+        for isExact in [true, false] {
+            let holder = try WorkDirectory(
+                making: ContentSwap.place(beside: view.contents(id)), mode: 0o700, owner: .current, writer)
+            do throws(LayerError) {
+                let entries = try write(operation, id, parent, into: holder.path, isExact: isExact, cancel)
+                let look = try PackedLook(holder.path, way: view.packedWay)
+                guard try isSame(id, parent, as: look.path, isExact: isExact) else {
+                    try holder.remove()
+                    continue
                 }
-                try writer.sync(view.layer(id))
-                old.append(try empty(view.contents(id)))
+                let files = try PackedLayerFiles(holder.path)
+                try exchangeForms(operation, id, before, holder)
+                return ConvertedLayer(
+                    isChanged: true, entries: entries, tarBytes: files.record.tar.byteCount,
+                    indexBytes: files.record.index.byteCount)
+            } catch {
+                try? holder.remove()
+                throw error
             }
-            for directory in old { directory?.discard(configuration.log) }
-            try? view.record(of: id).forget(writer)
-            return ConvertedLayer(
-                isChanged: true, entries: report.entries, tarBytes: files.record.tar.byteCount,
-                indexBytes: files.record.index.byteCount)
-        } catch {
-            try? holder.remove()
-            throw error
         }
+        throw unfit(operation, id, "packed, it would not show the same")
+    }
+
+    /// Packs the layer's difference into a directory, which is on disk then.
+    private func write(
+        _ operation: String, _ id: LayerID, _ parent: LayerID?, into directory: PathBytes, isExact: Bool,
+        _ cancel: CancelFlag
+    ) throws(LayerError) -> Int {
+        var options = PackOptions()
+        options.parents = parent == nil ? .none : .unknown
+        options.userAttributes = kernel.facts.usesUserAttributes
+        var sink = try PackingSink(directory, options)
+        var difference = DifferenceOptions()
+        difference.diff.isExact = isExact
+        difference.diff.leavesOutRoot = true
+        difference.cancel = cancel
+        let report = try diff(id, since: parent, options: difference, into: &sink)
+        try sink.finish()
+        if let refusal = sink.refusal { throw unfit(operation, id, refusal) }
+        try sink.files.sync(writer)
+        return report.entries
+    }
+
+    /// Lets what was packed be the layer.
+    private func exchangeForms(
+        _ operation: String, _ id: LayerID, _ before: [String], _ packed: WorkDirectory
+    ) throws(LayerError) {
+        var old: [WorkDirectory?] = []
+        try swap(operation, id, before) { () throws(LayerError) in
+            let place = view.packedPart(id)
+            if try view.isPacked(id) {
+                old.append(try exchange(packed, with: place))
+            } else {
+                try writer.move(packed.path, to: place)
+            }
+            try writer.sync(view.layer(id))
+            old.append(try empty(view.contents(id)))
+        }
+        for directory in old { directory?.discard(configuration.log) }
+        try? view.record(of: id).forget(writer)
     }
 
     /// Unpacks the layer into a directory.
@@ -94,7 +119,9 @@ extension ErofsDriver {
         }
         do throws(LayerError) {
             let entries = try fill(holder.path, from: id, parent, cancel)
-            try requireSame(operation, id, parent, as: holder.path)
+            var isProven = try isSame(id, parent, as: holder.path, isExact: true)
+            if !isProven { isProven = try isSame(id, parent, as: holder.path, isExact: false) }
+            guard isProven else { throw unfit(operation, id, "unpacked, it would not show the same") }
             var old: [WorkDirectory?] = []
             try swap(operation, id, before) { () throws(LayerError) in
                 old.append(try exchange(holder, with: view.contents(id)))
@@ -155,10 +182,11 @@ extension ErofsDriver {
         if try view.isPacked(id) { _ = try PackedLayerFiles(view.packedPart(id)) }
     }
 
-    /// Throws `unsupported` unless the directory over the layer's lowers is the same difference, to the last byte and time.
-    private func requireSame(
-        _ operation: String, _ id: LayerID, _ parent: LayerID?, as directory: PathBytes
-    ) throws(LayerError) {
+    /// Whether the directory over the layer's lowers is the same difference: to the last attribute and nanosecond, or in what
+    /// any layer carries.
+    private func isSame(
+        _ id: LayerID, _ parent: LayerID?, as directory: PathBytes, isExact: Bool
+    ) throws(LayerError) -> Bool {
         let old = try changeSource(of: id, since: parent)
         var looks = PackedLooks(view.packedWay)
         var trees = newSource(directory)
@@ -168,16 +196,16 @@ extension ErofsDriver {
         trees.base = trees.lowers
         var seen = old.trees
         if seen.base == nil { seen.base = seen.lowers }
-        guard try digest(seen) == digest(trees) else {
-            throw unfit(operation, id, "the other form would not show the same")
-        }
+        let isSame = try digest(seen, isExact) == digest(trees, isExact)
         try old.checkLooks()
         withExtendedLifetime(looks.forms) {}
+        return isSame
     }
 
-    private func digest(_ trees: SourceOptions) throws(LayerError) -> Digest {
+    private func digest(_ trees: SourceOptions, _ isExact: Bool) throws(LayerError) -> Digest {
         var options = DiffOptions()
-        options.isExact = true
+        options.isExact = isExact
+        options.leavesOutRoot = true
         var sink = DigestSink(NullSink())
         _ = try DiffEngine.write(trees, options: options, into: &sink)
         try sink.finish()
