@@ -25,7 +25,8 @@ public enum ErofsMount {
         // MOUNT_ATTR_RDONLY
         let (mount, way) = try make(index, devices, way, directIO: directIO, attributes: 0x01)
         do throws(LayerError) {
-            try check(Kernel.move(mount.descriptor, to: Terminated(target)), "move_mount", "mount a packed layer at", target)
+            try check(
+                Kernel.move(mount.descriptor, to: Terminated(target)), "move_mount", "mount a packed layer at", target)
         } catch {
             throw explained(error, index)
         }

@@ -80,6 +80,9 @@ func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws ->
             var stream = MemorySource(layer)
             _ = try driver.applyDiff(id, onto: parent, from: &stream)
         }
+    case "pack", "unpack":
+        guard let driver = driver as? ErofsDriver else { throw TestFailure("layers have one form only") }
+        return { _ = words[0] == "pack" ? try driver.pack(id) : try driver.unpack(id) }
     case "write":
         // A container's life: mounted, written to, unmounted.
         return {

@@ -37,6 +37,7 @@ extension ErofsDriver {
                 indexBytes: files.record.index.byteCount)
         }
         try requireWhole(id, operation)
+        guard try !rootHasAttributes(view.contents(id)) else { throw unfit(operation, id, "its root has attributes") }
         let before = try stamp(id)
         let parent = try view.parent(of: id)
         // With all that the layer has; where an index does not keep all of that, with what any layer carries.
@@ -216,6 +217,24 @@ extension ErofsDriver {
     private func unfit(_ operation: String, _ id: LayerID, _ why: String) -> LayerError {
         LayerError(
             .unsupported, operation, path: id.component, cause: .reason(why), hint: "it stays in the form it has")
+    }
+
+    /// Whether the directory has attributes that an empty one in its place would lack.
+    private func rootHasAttributes(_ contents: PathBytes) throws(LayerError) -> Bool {
+        try attempt("read the attributes of", contents) { () throws(SystemCallError) in
+            try StoreFiles.withParent(contents) { (parent, name) throws(SystemCallError) in
+                var reader = AttributeReader()
+                let total = try reader.list(of: name, in: parent)
+                var position = 0
+                while position < total {
+                    let name = reader.name(at: position).copied()
+                    position += name.count + 1
+                    let isOverlays = ["trusted.overlay.", "user.overlay."].contains { name.starts(with: Array($0.utf8)) }
+                    if !isOverlays, name != Array("security.selinux".utf8) { return true }
+                }
+                return false
+            }
+        }
     }
 
     // MARK: the change

@@ -12,7 +12,9 @@ enum OverlayHome {
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
         let mark = configuration.home.appending(OverlayView.packedMark)
         // Before the first layer: drivers that know of no packed layers stop at it.
-        if holdsPacked, try StoreFiles.metadata(mark) == nil { try writer.write([], to: mark, mode: 0o600, durable: true) }
+        if holdsPacked, try StoreFiles.metadata(mark) == nil {
+            try writer.write([], to: mark, mode: 0o600, durable: true)
+        }
         try writer.makeDirectory(configuration.home.appending("l"), mode: 0o700, owner: .current)
     }
 

@@ -52,10 +52,12 @@ final class PackPlan: Sendable {
 
     /// Removes what was written. Throws where a part is left, which would pass for a packed layer.
     func drop() throws(LayerError) {
-        guard let directory = holder.change({ (held) in
-            defer { held = nil }
-            return held
-        }) else { return }
+        guard
+            let directory = holder.change({ (held) in
+                defer { held = nil }
+                return held
+            })
+        else { return }
         try directory.remove()
     }
 

@@ -46,6 +46,8 @@ public struct DiffOptions: Sendable {
     public var isExact = false
     /// An exact layer says nothing of the root itself, as other layers.
     public var leavesOutRoot = false
+    /// The layer names nothing twice, as one need not that a store has kept as it came.
+    public var namesOnce = false
     /// The present time in seconds, which Docker's profiles write on deletions found by comparing trees.
     public var now: Int64 = 0
 
