@@ -131,16 +131,15 @@ package enum LayerExport {
         guard let tarSplit else { return try run(source, diff, into: &sink) }
         let packer = try TarSplitPacker(OutputSink(tarSplit), workers: WorkerPool(count: source.workers).count)
         var tee = TarSplitSink(sink, packer: packer)
-        do throws(LayerError) {
-            let report = try run(source, diff, into: &tee)
-            let summary = tee.summary
-            sink = tee.takeBase()
-            if let repeated = summary.repeated { try packAgain(source, diff, tarSplit, summary, repeated) }
-            return report
-        } catch {
+        let report: DiffReport
+        do throws(LayerError) { report = try run(source, diff, into: &tee) } catch {
             sink = tee.takeBase()
             throw error
         }
+        let summary = tee.summary
+        sink = tee.takeBase()
+        if let repeated = summary.repeated { try packAgain(source, diff, tarSplit, summary, repeated) }
+        return report
     }
 
     /// Makes the metadata of a layer that names something twice, as only one does that was kept as it came.

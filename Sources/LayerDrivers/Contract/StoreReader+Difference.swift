@@ -76,7 +76,8 @@ extension DifferenceOptions {
     /// Whether the layer's own tar is as good as one that is made: nothing is left out, no time is changed, and nothing is asked
     /// for that only this program puts into a layer.
     fileprivate var mayBeStored: Bool {
-        (filter?.isEmpty ?? true) && !diff.isExact && !diff.namesOnce && !diff.clampsTimes && diff.sourceDateEpoch == nil
+        (filter?.isEmpty ?? true) && !diff.isExact && !diff.namesOnce && !diff.clampsTimes
+            && diff.sourceDateEpoch == nil
     }
 
     /// Whether what is counted is what the layer counts as: nothing is left out, and nobody else's rules are asked for.

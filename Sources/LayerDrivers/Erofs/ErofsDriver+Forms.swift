@@ -149,6 +149,8 @@ extension ErofsDriver {
         options.lowers = try view.lowers(of: id, &looks)
         options.workers = configuration.workers
         options.sync = .syncfs
+        // As an index has it.
+        options.impliedTime = 0
         options.cancel = cancel
         let root = try attempt("open", directory) { () throws(SystemCallError) in
             try directory.open([.readOnly, .directory])
@@ -229,8 +231,9 @@ extension ErofsDriver {
                 while position < total {
                     let name = reader.name(at: position).copied()
                     position += name.count + 1
-                    let isOverlays = ["trusted.overlay.", "user.overlay."].contains { name.starts(with: Array($0.utf8)) }
-                    if !isOverlays, name != Array("security.selinux".utf8) { return true }
+                    let marks = ["trusted.overlay.", "user.overlay."]
+                    let isMark = marks.contains { name.starts(with: Array($0.utf8)) }
+                    if !isMark, name != Array("security.selinux".utf8) { return true }
                 }
                 return false
             }

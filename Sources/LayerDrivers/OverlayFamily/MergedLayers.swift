@@ -170,7 +170,7 @@ extension MergedLayers<OverlayStore> {
     fileprivate func publish(_ new: NewOverlayLayer, _ size: RecordedSize) throws(LayerError) {
         try guarded.withLock(new.id, sharing: new.parent) { (own) throws(LayerError) in
             try store.publish(new, own)
-            if try !view.isPacked(new.id) { try? view.record(of: new.id).store(size, store.writer) }
+            if (try? view.isPacked(new.id)) == false { try? view.record(of: new.id).store(size, store.writer) }
         }
         try makeDurable(view.home, view.links)
     }
