@@ -46,7 +46,7 @@ import Testing
                 set +e; $L layer unpack a --home s/erofs 2>err; test $? = 73; grep -q mounted err; set -e
                 $L layer unmount b --home s/erofs
                 $L layer unpack a --home s/erofs --quiet; test $(form a) = directory
-                $L compare s/erofs/a/diff x --dialect overlay --quiet
+                $L diff s/erofs/a/diff --dialect overlay -o u.out --quiet; cmp u.out x
                 """)
     }
 
@@ -79,11 +79,9 @@ import Testing
         try scratch.make(
             """
             mkdir s; $L layer apply a x --home s/overlay2 --quiet; $L layer apply b y --parent a --home s/overlay2 --quiet
-            $L layer migrate --from-home s/overlay2 --home s/erofs --quiet
-            for id in a b; do $L layer pack $id --home s/erofs --quiet; done
-            $L layer migrate --from-home s/erofs --home s/2/overlay2 --quiet 2>/dev/null || {
-                mkdir s/2; $L layer migrate --from-home s/erofs --home s/2/overlay2 --quiet
-            }
+            $L layer migrate --from-home s/overlay2 --home s/erofs --form packed --quiet
+            for id in a b; do $L layer metadata $id --home s/erofs | grep -q 'Form: *packed'; done
+            mkdir s/2; $L layer migrate --from-home s/erofs --home s/2/overlay2 --quiet
             for id in a b; do
                 $L layer diff $id --home s/overlay2 -o 1 --quiet; $L layer diff $id --home s/2/overlay2 -o 2 --quiet
                 $L layer diff $id --home s/erofs -o 3 --quiet; cmp 1 2; cmp 1 3

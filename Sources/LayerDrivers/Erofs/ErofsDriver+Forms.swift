@@ -40,33 +40,26 @@ extension ErofsDriver {
         guard try !rootHasAttributes(view.contents(id)) else { throw unfit(operation, id, "its root has attributes") }
         let before = try stamp(id)
         let parent = try view.parent(of: id)
-        // With all that the layer has; where an index does not keep all of that, with what any layer carries.
-        for isExact in [true, false] {
-            let holder = try WorkDirectory(
-                making: ContentSwap.place(beside: view.contents(id)), mode: 0o700, owner: .current, writer)
-            do throws(LayerError) {
-                let entries = try write(operation, id, parent, into: holder.path, isExact: isExact, cancel)
-                let look = try PackedLook(holder.path, way: view.packedWay)
-                guard try isSame(id, parent, as: look.path, isExact: isExact) else {
-                    try holder.remove()
-                    continue
-                }
-                let files = try PackedLayerFiles(holder.path)
-                try exchangeForms(operation, id, before, holder)
-                return ConvertedLayer(
-                    isChanged: true, entries: entries, tarBytes: files.record.tar.byteCount,
-                    indexBytes: files.record.index.byteCount)
-            } catch {
-                try? holder.remove()
-                throw error
-            }
+        let holder = try WorkDirectory(
+            making: ContentSwap.place(beside: view.contents(id)), mode: 0o700, owner: .current, writer)
+        do throws(LayerError) {
+            let entries = try write(operation, id, parent, into: holder.path, cancel)
+            let look = try PackedLook(holder.path, way: view.packedWay)
+            try requireSame(operation, id, parent, as: look.path)
+            let files = try PackedLayerFiles(holder.path)
+            try exchangeForms(operation, id, before, holder)
+            return ConvertedLayer(
+                isChanged: true, entries: entries, tarBytes: files.record.tar.byteCount,
+                indexBytes: files.record.index.byteCount)
+        } catch {
+            try? holder.remove()
+            throw error
         }
-        throw unfit(operation, id, "packed, it would not show the same")
     }
 
     /// Packs the layer's difference into a directory, which is on disk then.
     private func write(
-        _ operation: String, _ id: LayerID, _ parent: LayerID?, into directory: PathBytes, isExact: Bool,
+        _ operation: String, _ id: LayerID, _ parent: LayerID?, into directory: PathBytes,
         _ cancel: CancelFlag
     ) throws(LayerError) -> Int {
         var options = PackOptions()
@@ -74,7 +67,7 @@ extension ErofsDriver {
         options.userAttributes = kernel.facts.usesUserAttributes
         var sink = try PackingSink(directory, options)
         var difference = DifferenceOptions()
-        difference.diff.isExact = isExact
+        difference.diff.isExact = true
         difference.diff.leavesOutRoot = true
         difference.cancel = cancel
         let report = try diff(id, since: parent, options: difference, into: &sink)
@@ -103,6 +96,22 @@ extension ErofsDriver {
         try? view.record(of: id).forget(writer)
     }
 
+    /// Packs a layer that was just copied into the store, if it is one that would have come packed, and an index has all of it.
+    public func packCopy(
+        _ id: LayerID, entries: UInt64, bytes: UInt64, cancel: CancelFlag
+    ) throws(LayerError) -> Bool {
+        guard let settings = layered.store.packing else { return false }
+        if settings.form == .auto {
+            let isWorthIt = entries >= 1000 || entries << 20 >= bytes &* 64
+            guard isWorthIt, ProcessState.kernelVersion >= (6, 12) else { return false }
+        }
+        do throws(LayerError) { return try pack(id, cancel: cancel).isChanged } catch {
+            guard error.code == .unsupported else { throw error }
+            configuration.log(.debug, "\(error)")
+            return false
+        }
+    }
+
     /// Unpacks the layer into a directory.
     ///
     /// Throws `inUse` where it or a layer on it is mounted.
@@ -120,9 +129,7 @@ extension ErofsDriver {
         }
         do throws(LayerError) {
             let entries = try fill(holder.path, from: id, parent, cancel)
-            var isProven = try isSame(id, parent, as: holder.path, isExact: true)
-            if !isProven { isProven = try isSame(id, parent, as: holder.path, isExact: false) }
-            guard isProven else { throw unfit(operation, id, "unpacked, it would not show the same") }
+            try requireSame(operation, id, parent, as: holder.path)
             var old: [WorkDirectory?] = []
             try swap(operation, id, before) { () throws(LayerError) in
                 old.append(try exchange(holder, with: view.contents(id)))
@@ -185,11 +192,11 @@ extension ErofsDriver {
         if try view.isPacked(id) { _ = try PackedLayerFiles(view.packedPart(id)) }
     }
 
-    /// Whether the directory over the layer's lowers is the same difference: to the last attribute and nanosecond, or in what
-    /// any layer carries.
-    private func isSame(
-        _ id: LayerID, _ parent: LayerID?, as directory: PathBytes, isExact: Bool
-    ) throws(LayerError) -> Bool {
+    /// Throws `unsupported` unless the directory over the layer's lowers is the same difference, to the last attribute and
+    /// nanosecond.
+    private func requireSame(
+        _ operation: String, _ id: LayerID, _ parent: LayerID?, as directory: PathBytes
+    ) throws(LayerError) {
         let old = try changeSource(of: id, since: parent)
         var looks = PackedLooks(view.packedWay)
         var trees = newSource(directory)
@@ -199,15 +206,16 @@ extension ErofsDriver {
         trees.base = trees.lowers
         var seen = old.trees
         if seen.base == nil { seen.base = seen.lowers }
-        let isSame = try digest(seen, isExact) == digest(trees, isExact)
+        guard try digest(seen) == digest(trees) else {
+            throw unfit(operation, id, "its other form would not have all that it has, to the last attribute and time")
+        }
         try old.checkLooks()
         withExtendedLifetime(looks.forms) {}
-        return isSame
     }
 
-    private func digest(_ trees: SourceOptions, _ isExact: Bool) throws(LayerError) -> Digest {
+    private func digest(_ trees: SourceOptions) throws(LayerError) -> Digest {
         var options = DiffOptions()
-        options.isExact = isExact
+        options.isExact = true
         options.leavesOutRoot = true
         var sink = DigestSink(NullSink())
         _ = try DiffEngine.write(trees, options: options, into: &sink)
@@ -329,7 +337,7 @@ private struct PackingSink: ByteSink, ~Copyable {
     mutating func write(_ bytes: RawSpan) throws(LayerError) {
         guard refusal == nil, var packer = packer.take() else { return }
         try files.take(bytes)
-        refusal = try files.step(bytes, &packer)
+        refusal = try files.step(bytes, &packer, hasParent: false)
         self.packer = consume packer
     }
 

@@ -94,7 +94,7 @@ final class PackPlan: Sendable {
         while let slab = try stream.next() {
             try options.cancel.check("pack the layer")
             try files.take(slab.bytes)
-            if refusal == nil { refusal = try files.step(slab.bytes, &packer) }
+            if refusal == nil { refusal = try files.step(slab.bytes, &packer, hasParent: hasParent) }
             options.progress?.bytes.store(files.tarBytes, ordering: .relaxed)
             options.progress?.entries.store(UInt64(packer.entryCount), ordering: .relaxed)
             stream.recycle(slab)

@@ -21,8 +21,9 @@ struct PackedFileSet: ~Copyable {
 
     mutating func take(_ bytes: RawSpan) throws(LayerError) { try tar.write(bytes) }
 
-    /// Looks through a piece of the stream; returns why it cannot be packed.
-    mutating func step(_ piece: RawSpan, _ packer: inout LayerPacker) throws(LayerError) -> String? {
+    /// Looks through a piece of the stream; returns why it cannot be packed. `hasParent`: what is wrong with an entry may be all
+    /// right where names lead through links of the layers below, so that unpacking has to judge.
+    mutating func step(_ piece: RawSpan, _ packer: inout LayerPacker, hasParent: Bool) throws(LayerError) -> String? {
         var position = 0
         while position < piece.byteCount {
             let consumed: Int
@@ -30,7 +31,7 @@ struct PackedFileSet: ~Copyable {
             do throws(LayerError) {
                 (consumed, step) = try packer.step(piece.extracting(position..<piece.byteCount))
             } catch {
-                guard error.code == .unsupported else { throw error }
+                guard error.code == .unsupported || hasParent && error.code != .limitExceeded else { throw error }
                 return error.description
             }
             if case .extra(let range, let offset) = step {
