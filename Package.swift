@@ -140,7 +140,8 @@ let package = Package(
             name: "LayerKit", dependencies: pipeline + [.product(name: "SystemPackage", package: "swift-system")],
             swiftSettings: engineSettings),
         .target(
-            name: "LayerDrivers", dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts"],
+            name: "LayerDrivers",
+            dependencies: ["LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "LayerPacking", "LayerCompression"],
             exclude: ["README.md"], swiftSettings: engineSettings),
         // The header is the truth: the compiler holds the functions of LDiffC against it.
         .target(name: "CLDiff"),

@@ -13,6 +13,8 @@ package enum BenchJob: String, CaseIterable, Sendable {
     case applyZstd = "apply-zst"
     case diffGzip = "diff-gz"
     case diffZstd = "diff-zst"
+    case pack
+    case packGzip = "pack-gz"
     case chunked
     case partial
     case partialNew = "partial-new"
@@ -41,6 +43,8 @@ package enum BenchJob: String, CaseIterable, Sendable {
         case .applyZstd: "ApplyDiff of a zstd layer"
         case .diffGzip: "Diff to gzip"
         case .diffZstd: "Diff to zstd, level 3"
+        case .pack: "A plain layer as its own tar and an index"
+        case .packGzip: "A gzip layer as its own tar and an index"
         case .chunked: "Diff to zstd:chunked, a layer that can be read in parts"
         case .partial: "ApplyDiff in parts: every file is there already"
         case .partialNew: "ApplyDiff in parts: nothing is there yet"
@@ -61,8 +65,8 @@ package enum BenchJob: String, CaseIterable, Sendable {
     /// Whether each run fills a new file system.
     var fillsTarget: Bool {
         switch self {
-        case .apply, .applyCold, .applyGzip, .applyZstd, .partial, .partialNew, .compare, .copy, .copyCold, .copyWithin,
-            .image:
+        case .apply, .applyCold, .applyGzip, .applyZstd, .pack, .packGzip, .partial, .partialNew, .compare, .copy,
+            .copyCold, .copyWithin, .image:
             true
         default: false
         }
@@ -121,7 +125,7 @@ package struct BenchOptions: Sendable {
             switch job {
             // The snapshotter and who calls it are programs of their own, which `make bench` does not build.
             case .latency: !quick && peers[.snapshots] != nil && TextFile.exists(ScenarioBuilder.daemon)
-            case .sizeCold, .changesCold, .applyCold, .copyCold, .copyWithin, .image: !quick
+            case .sizeCold, .changesCold, .applyCold, .pack, .packGzip, .copyCold, .copyWithin, .image: !quick
             default: true
             }
         }

@@ -9,6 +9,7 @@ package enum PeerName: String, CaseIterable, Sendable {
     case containerd = "peer-containerd"
     case drivers = "peer-drivers"
     case snapshots = "peer-snapshots"
+    case mkfsErofs = "mkfs.erofs"
     case skopeo, umoci, ctr, dockerd
 
     /// How reports call it.
@@ -32,6 +33,7 @@ package enum PeerName: String, CaseIterable, Sendable {
         case .drivers, .snapshots: "not built: perf/peers/build \(rawValue)"
         case .bsdtar: "not installed: apt-get install libarchive-tools"
         case .igzip: "not installed: apt-get install isal"
+        case .mkfsErofs: "not installed: apt-get install erofs-utils"
         case .skopeo, .umoci: "not fetched: scripts/fetch-image-tools"
         case .ctr: "not installed: apt-get install containerd"
         case .dockerd: "not installed: apt-get install docker.io"

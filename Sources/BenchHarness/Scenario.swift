@@ -139,6 +139,8 @@ struct ScenarioBuilder {
         case .applyGzip: return [scenario(try applyGzip())]
         case .applyZstd: return [scenario(try applyZstd())]
         case .diffGzip: return [scenario(diffGzip())]
+        case .pack: return [scenario(try pack())]
+        case .packGzip: return [scenario(try packGzip())]
         case .diffZstd: return [scenario(try diffZstd())]
         case .chunked: return [scenario(chunked())]
         case .partial: return [scenario(try partial(reusing: true))]

@@ -27,6 +27,7 @@
 enum {
     configure_flag = 0,
     configure_string = 1,
+    configure_descriptor = 5,
     configure_create = 6,
     close_on_exec = 1,
     tree_clone = 1,
@@ -48,6 +49,10 @@ static int configure(int context, int command, const char *key, const char *valu
 
 int ldl_fsconfig_string(int context, const char *key, const char *value) {
     return configure(context, configure_string, key, value);
+}
+
+int ldl_fsconfig_descriptor(int context, const char *key, int value) {
+    CALL((int)syscall(SYS_fsconfig, context, configure_descriptor, key, NULL, value));
 }
 
 int ldl_fsconfig_flag(int context, const char *key) { return configure(context, configure_flag, key, NULL); }

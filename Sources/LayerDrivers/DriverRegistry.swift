@@ -3,10 +3,12 @@ import LinuxIO
 
 /// The list of drivers, and which one a store is opened with.
 public enum DriverRegistry {
-    /// The order in which Docker 20.10 looks for a driver.
-    public static let priority: [DriverName] = [.zfs, .overlay2, .fuseOverlayFS, .aufs, .overlay]
+    /// The order in which Docker 20.10 looks for a driver, and behind them ours.
+    public static let priority: [DriverName] = [.zfs, .overlay2, .fuseOverlayFS, .aufs, .overlay, .erofs]
     /// Never picked for a new store, only where one exists.
     public static let deprecated: Set<DriverName> = [.aufs, .overlay]
+    /// Never picked for a new store either: who wants packed layers says so.
+    static let byNameOnly: Set<DriverName> = [.erofs]
 
     /// Opens the store at `configuration.home` with the driver `name` for writing, or makes it.
     ///
@@ -21,6 +23,7 @@ public enum DriverRegistry {
         case .fuseOverlayFS: return try FuseOverlayFSDriver(configuration)
         case .aufs: return try AUFSDriver(configuration)
         case .zfs: return try ZFSDriver(configuration)
+        case .erofs: return try ErofsDriver(configuration)
         }
     }
 
@@ -38,6 +41,7 @@ public enum DriverRegistry {
         case .fuseOverlayFS: return try FuseOverlayFSReader(configuration)
         case .aufs: return try AUFSReader(configuration)
         case .zfs: return try ZFSReader(configuration)
+        case .erofs: return try ErofsStoreReader(configuration)
         }
     }
 
@@ -101,7 +105,7 @@ public enum DriverRegistry {
             configuration.home = root.appending(name.rawValue)
             return try open(name, configuration)
         }
-        for name in priority where !deprecated.contains(name) {
+        for name in priority where !deprecated.contains(name) && !byNameOnly.contains(name) {
             configuration.home = root.appending(name.rawValue)
             do throws(LayerError) {
                 return try open(name, configuration)

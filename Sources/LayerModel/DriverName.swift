@@ -10,4 +10,6 @@ public enum DriverName: String, Sendable, CaseIterable {
     case aufs
     /// A dataset for each layer.
     case zfs
+    /// The kernel's overlayfs as overlay2, over layers of which some are kept as their own tar and an index that it mounts.
+    case erofs
 }

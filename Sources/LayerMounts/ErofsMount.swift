@@ -22,11 +22,31 @@ public enum ErofsMount {
     public static func mount(
         index: PathBytes, devices: [PathBytes], at target: PathBytes, way: Way? = nil, directIO: Bool = false
     ) throws(LayerError) -> Way {
+        // MOUNT_ATTR_RDONLY
+        let (mount, way) = try make(index, devices, way, directIO: directIO, attributes: 0x01)
+        do throws(LayerError) {
+            try check(
+                Kernel.move(mount.descriptor, to: Terminated(target)), "move_mount", "mount a packed layer at", target)
+        } catch {
+            throw explained(error, index)
+        }
+        return way
+    }
+
+    /// The same, mounted at no path.
+    public static func detached(
+        index: PathBytes, devices: [PathBytes], way: Way? = nil, directIO: Bool = false
+    ) throws(LayerError) -> (mount: DetachedMount, way: Way) {
+        try make(index, devices, way, directIO: directIO, attributes: DetachedMount.attributes)
+    }
+
+    private static func make(
+        _ index: PathBytes, _ devices: [PathBytes], _ way: Way?, directIO: Bool, attributes: UInt64
+    ) throws(LayerError) -> (mount: DetachedMount, way: Way) {
         precondition(!devices.isEmpty, "without its devices an index is taken for another kind of image")
         if way != .loop {
             do throws(LayerError) {
-                try mountFiles(index, devices, at: target, directIO: directIO)
-                return .file
+                return (try mountFiles(index, devices, directIO: directIO, attributes), .file)
             } catch {
                 // ENOTBLK, ENODEV is of a kernel without EROFS: then there is nothing to try.
                 guard way == nil, error.errno == ENOTBLK else { throw explained(error, index) }
@@ -35,19 +55,19 @@ public enum ErofsMount {
         do throws(LayerError) {
             let image = try LoopDevice(showing: index)
             let loops = try LoopSet(devices)
-            try mountFiles(image.path, loops.paths, at: target, directIO: false)
+            let mount = try mountFiles(image.path, loops.paths, directIO: false, attributes)
             // The mount holds the devices from here on.
             withExtendedLifetime(loops) {}
             _ = image
+            return (mount, .loop)
         } catch {
             throw explained(error, index)
         }
-        return .loop
     }
 
     private static func mountFiles(
-        _ index: PathBytes, _ devices: [PathBytes], at target: PathBytes, directIO: Bool
-    ) throws(LayerError) {
+        _ index: PathBytes, _ devices: [PathBytes], directIO: Bool, _ attributes: UInt64
+    ) throws(LayerError) -> DetachedMount {
         let context = try FileSystemContext("erofs")
         // Values of more than 255 bytes are refused; a descriptor leads there, too.
         let handles = try HandleSet()
@@ -55,9 +75,7 @@ public enum ErofsMount {
         for device in devices { try context.set("device", try handles.short(device)) }
         if directIO { try context.set(flag: "directio") }
         try context.set(flag: "ro")
-        // MOUNT_ATTR_RDONLY
-        let mount = try context.mount(attributes: 0x01)
-        try check(Kernel.move(mount, to: Terminated(target)), "move_mount", "mount a packed layer at", target)
+        return DetachedMount(try context.mount(attributes: attributes))
     }
 
     private static func explained(_ error: LayerError, _ index: PathBytes) -> LayerError {

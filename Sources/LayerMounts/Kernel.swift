@@ -48,6 +48,12 @@ enum Kernel {
         unsafe ldl_fsconfig_string(context.number, key.name.address, value.name.address)
     }
 
+    static func configure(_ context: borrowing OwnedDescriptor, _ key: Terminated, _ value: borrowing OwnedDescriptor)
+        -> Int32
+    {
+        unsafe ldl_fsconfig_descriptor(context.number, key.name.address, value.number)
+    }
+
     static func configure(_ context: borrowing OwnedDescriptor, flag: Terminated) -> Int32 {
         unsafe ldl_fsconfig_flag(context.number, flag.name.address)
     }

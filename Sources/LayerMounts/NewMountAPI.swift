@@ -53,6 +53,11 @@ struct FileSystemContext: ~Copyable {
         try explained(Kernel.configure(descriptor, Terminated(key), Terminated(value)), "\(key)=\(value)")
     }
 
+    /// Sets what an open descriptor leads to.
+    func set(_ key: String, _ value: borrowing OwnedDescriptor) throws(LayerError) {
+        try explained(Kernel.configure(descriptor, Terminated(key), value), key)
+    }
+
     func set(flag: String) throws(LayerError) {
         try explained(Kernel.configure(descriptor, flag: Terminated(flag)), flag)
     }
@@ -89,7 +94,12 @@ struct FileSystemContext: ~Copyable {
 /// A file system that is mounted for reading where nobody else sees it: at no path, in no mount table, and for as long as this
 /// lives. No time of access changes in it.
 public final class DetachedMount: Sendable {
-    private let descriptor: OwnedDescriptor
+    let descriptor: OwnedDescriptor
+
+    /// MOUNT_ATTR_RDONLY and MOUNT_ATTR_NOATIME
+    static let attributes: UInt64 = 0x01 | 0x10
+
+    init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 
     /// Mounts `source`, a file system of `type`.
     ///
@@ -99,8 +109,7 @@ public final class DetachedMount: Sendable {
             let context = try FileSystemContext(type)
             try context.set("source", source)
             try context.set(flag: "ro")
-            // MOUNT_ATTR_RDONLY and MOUNT_ATTR_NOATIME
-            descriptor = try context.mount(attributes: 0x01 | 0x10)
+            descriptor = try context.mount(attributes: Self.attributes)
         } catch {
             throw LayerError(error.code, "mount for reading", path: source, cause: error.cause, hint: error.hint)
         }

@@ -19,6 +19,8 @@ public struct OverlayMount: Sendable {
     public var lowers: [PathBytes]
     /// The same directories as seen from home, as short as can be; empty takes what is behind `home/` of each.
     public var relativeLowers: [PathBytes] = []
+    /// Those of `lowers` that are mounted at no path, by their places; their paths are not used.
+    public var detached: [Int: DetachedMount] = [:]
     public var upper: PathBytes?
     public var work: PathBytes?
     public var options: OverlayMountOptions
@@ -45,6 +47,10 @@ public struct OverlayMount: Sendable {
         at target: PathBytes, relativeTo home: PathBytes, api: NewMountAPI, forcing forced: Way? = nil
     ) throws(LayerError) -> Way {
         try checkPaths(target)
+        if !detached.isEmpty, forced == nil {
+            try mountDetached(at: target, relativeTo: home, api: api)
+            return .singleLowers
+        }
         let way = forced ?? choose(target, home, api)
         switch way {
         case .singleLowers: try mountSingly(at: target)
@@ -140,14 +146,20 @@ extension OverlayMount {
 
 /// The second mount interface.
 extension OverlayMount {
-    private func mountSingly(at target: PathBytes) throws(LayerError) {
+    func mountSingly(at target: PathBytes) throws(LayerError) {
         do {
             var open = OpenDirectories()
             let context = try FileSystemContext("overlay")
             try context.set("source", PathBytes("overlay"))
             for word in options.words { try context.set(word: word) }
             if !label.isEmpty { try context.set("context", PathBytes(label)) }
-            for lower in lowers { try context.set("lowerdir+", try open.short(lower)) }
+            for (place, lower) in lowers.enumerated() {
+                if let mount = detached[place] {
+                    try context.set("lowerdir+", mount.descriptor)
+                } else {
+                    try context.set("lowerdir+", try open.short(lower))
+                }
+            }
             if let upper, let work {
                 // These two are unescaped by the kernel even here.
                 try context.set("upperdir", PathBytes(escaped(try open.short(upper), [UInt8(ascii: "\\")])))

@@ -127,17 +127,33 @@ package enum LayerExport {
     ) throws(LayerError) -> DiffReport {
         var diff = options.diff
         diff.now = Int64(time(nil))
+        diff.namesOnce = options.indexed != nil
         guard let tarSplit else { return try run(source, diff, into: &sink) }
         let packer = try TarSplitPacker(OutputSink(tarSplit), workers: WorkerPool(count: source.workers).count)
         var tee = TarSplitSink(sink, packer: packer)
-        do throws(LayerError) {
-            let report = try run(source, diff, into: &tee)
-            precondition(tee.summary.repeated == nil, "a walk finds every name once")
-            sink = tee.takeBase()
-            return report
-        } catch {
+        let report: DiffReport
+        do throws(LayerError) { report = try run(source, diff, into: &tee) } catch {
             sink = tee.takeBase()
             throw error
+        }
+        let summary = tee.summary
+        sink = tee.takeBase()
+        if let repeated = summary.repeated { try packAgain(source, diff, tarSplit, summary, repeated) }
+        return report
+    }
+
+    /// Makes the metadata of a layer that names something twice, as only one does that was kept as it came.
+    private static func packAgain(
+        _ source: some LayerProducer, _ diff: DiffOptions, _ tarSplit: OutputFile, _ first: TarSplitSummary,
+        _ repeated: RepeatedNames
+    ) throws(LayerError) {
+        try tarSplit.restart()
+        var tee = TarSplitSink(NullSink(), packer: try TarSplitPacker(OutputSink(tarSplit), repeated: repeated))
+        _ = try run(source, diff, into: &tee)
+        guard tee.summary.bytes == first.bytes, tee.summary.entries == first.entries else {
+            throw LayerError(
+                .fileChanged, "write tar-split metadata", path: tarSplit.displayPath,
+                cause: .reason("the layer changed meanwhile"), hint: "try again")
         }
     }
 

@@ -1,4 +1,5 @@
 package import LayerCompression
+import LayerDrivers
 package import LayerModel
 package import LayerPacking
 import LinuxIO
@@ -33,12 +34,6 @@ package struct LayerPackReport: Sendable {
 
 /// Keeps layers as their own tar and a small index that the kernel mounts.
 package enum LayerPack {
-    /// Names of the files of a packed layer.
-    package static let tarName = "layer.tar"
-    package static let indexName = "layer.erofs"
-    package static let extraName = "layer.extra"
-    package static let recordName = "packed"
-
     /// Packs the layer `input` into the directory `directory`, whose last component is created if it is missing; it must
     /// hold nothing.
     ///
@@ -75,7 +70,7 @@ private final class PackedFiles {
     init(_ directory: PathBytes, mode: UInt32) throws(LayerError) {
         self.directory = directory
         self.mode = mode
-        tar = try OutputFile.file(at: Self.path(LayerPack.tarName, in: directory), mode: mode)
+        tar = try OutputFile.file(at: Self.path(PackedNames.tar, in: directory), mode: mode)
     }
 
     private static func path(_ name: String, in directory: PathBytes) -> PathBytes {
@@ -125,7 +120,7 @@ private final class PackedFiles {
         if let extra {
             output = extra
         } else {
-            output = try OutputFile.file(at: Self.path(LayerPack.extraName, in: directory), mode: mode)
+            output = try OutputFile.file(at: Self.path(PackedNames.extra, in: directory), mode: mode)
             extra = output
         }
         do throws(SystemCallError) { try output.descriptor.writeAll(bytes, at: offset) } catch {
@@ -137,30 +132,15 @@ private final class PackedFiles {
     private func writeIndex(
         _ packed: borrowing PackedLayer, _ diffID: Digest, _ tarBytes: UInt64, _ options: LayerPackOptions
     ) throws(LayerError) -> PackRecord {
-        var devices = [PackDevice(tag: Array(diffID.hexadecimal.utf8), byteCount: Int64(tarBytes))]
-        var extraFile: PackedFile?
         if let extra {
-            let byteCount = packed.report.extraBytes
-            do throws(SystemCallError) { try extra.descriptor.truncate(to: byteCount) } catch {
+            do throws(SystemCallError) { try extra.descriptor.truncate(to: packed.report.extraBytes) } catch {
                 throw LayerError(error, "write", path: extra.displayPath)
             }
-            devices.append(PackDevice(tag: [], byteCount: byteCount))
-            extraFile = PackedFile(byteCount: UInt64(byteCount))
         }
-        let userAttributes = options.packing.userAttributes
-        let identity = PackRecord.identity(diffID: diffID.bytes, userAttributes: userAttributes)
-        let uuid = PackRecord.uuid(Digest.of(identity.rawBytes).bytes)
-        let index = try OutputFile.file(at: Self.path(LayerPack.indexName, in: directory), mode: mode)
-        var sink = DigestSink(OutputSink(index))
-        try packed.writeImage(devices, uuid: uuid, to: &sink)
-        try sink.finish()
-        guard let indexDigest = sink.digest else { preconditionFailure("the index was hashed") }
-        var record = PackRecord(
-            packed.report, tar: PackedFile(byteCount: tarBytes, digest: diffID.bytes),
-            index: PackedFile(byteCount: sink.byteCount, digest: indexDigest.bytes), extra: extraFile,
-            userAttributes: userAttributes)
-        if case .none = options.packing.parents { record.binding = .noParents }
-        let text = try OutputFile.file(at: Self.path(LayerPack.recordName, in: directory), mode: mode)
+        let index = try OutputFile.file(at: Self.path(PackedNames.index, in: directory), mode: mode)
+        let record = try PackedIndex.write(
+            packed, of: diffID, tarBytes: tarBytes, options.packing, into: OutputSink(index))
+        let text = try OutputFile.file(at: Self.path(PackedNames.record, in: directory), mode: mode)
         try text.write(record.text)
         try tar.commit()
         try extra?.commit()

@@ -4,6 +4,11 @@ import LayerPipeline
 
 /// `ldiff apply`: unpacks a layer.
 struct ApplyCommand: ParsableCommand {
+    /// What the layer becomes.
+    enum Form: String, ExpressibleByArgument, CaseIterable {
+        case directory, erofs
+    }
+
     static let configuration = CommandConfiguration(
         commandName: "apply",
         abstract: "Unpacks a layer into a directory.",
@@ -29,6 +34,9 @@ struct ApplyCommand: ParsableCommand {
             those are equal, and the tar that comes of it must have the DiffID. What was reused and had changed is found \
             out, and all is read then. What has no index that could be proved is read as a whole, with a warning.
 
+            With --form erofs ROOT, empty or missing, gets what ldiff pack writes: the layer's tar, and an index that ldiff \
+            mount-packed mounts. With --dialect tree nothing lies below it, with overlay anything may.
+
             EXAMPLES:
               ldiff apply layer.tar.gz rootfs
               ldiff apply layer.tar.gz licenses --include 'usr/share/doc/**/copyright'
@@ -49,6 +57,11 @@ struct ApplyCommand: ParsableCommand {
     var dialect: WhiteoutDialect.Name = .tree
 
     @Option(
+        help: ArgumentHelp(
+            "What the layer becomes: a directory, or erofs, its own tar and an index.", valueName: "form"))
+    var form: Form = .directory
+
+    @Option(
         help: ArgumentHelp("A directory that ROOT lies upon, nearest first.", valueName: "dir"),
         completion: .directory)
     var lower: [PathArgument] = []
@@ -62,11 +75,27 @@ struct ApplyCommand: ParsableCommand {
     func validate() throws {
         try marks.validate(dialect)
         if dialect == .tree, !lower.isEmpty { throw ValidationError("--lower needs a --dialect other than tree") }
+        if form == .erofs { try validatePacking() }
+    }
+
+    /// An index has all of an archive as it is.
+    private func validatePacking() throws {
+        guard dialect == .tree || dialect == .overlay, lower.isEmpty else {
+            throw ValidationError("--form erofs is for --dialect tree and overlay, without --lower")
+        }
+        guard source.filter.filter == nil, source.tarSplit == nil, partial.annotations == nil else {
+            throw ValidationError(
+                "--form erofs takes whole layers, without --include, --exclude, --tar-split, --annotations")
+        }
+        guard maps.users.isIdentity, maps.groups.isIdentity else {
+            throw ValidationError("--form erofs keeps the ids of the archive")
+        }
     }
 
     func run() throws {
         try LayerInputArguments.checkTerminal(layer)
         OutputPlace.remember(root.path)
+        if form == .erofs { return try pack() }
         let stopwatch = Stopwatch()
         let options = importOptions()
         Interrupts.watch(options.interruption, patience: .takesBack)
@@ -80,6 +109,26 @@ struct ApplyCommand: ParsableCommand {
             applied.layer, applied.stream, size: applied.layer.size, global, seconds: stopwatch.seconds)
         report.add(parts)
         try report.write(global, layerOnOutput: false)
+    }
+
+    private func pack() throws {
+        let stopwatch = Stopwatch()
+        var options = LayerPackOptions()
+        options.packing.parents = dialect == .tree ? .none : .unknown
+        options.packing.userAttributes = marks.userxattr
+        options.packing.maxBytes = source.maxSize?.bytes
+        options.packing.bestEffort = source.bestEffort
+        options.digests = source.digest
+        options.expectedDigest = source.expectDigest?.digest
+        options.expectedDiffID = source.expectDiffID?.digest
+        options.directoryMode = ProcessSetup.directoryMode
+        options.fileMode = ProcessSetup.fileMode
+        Interrupts.watch(options.interruption, patience: .takesBack)
+        let bar = ProgressBar.start("apply", global, reading: options.progress)
+        defer { bar?.stop() }
+        let packed = try LayerPack.pack(layer.input, into: root.path, options: options)
+        bar?.stop()
+        try Report(packed, seconds: stopwatch.seconds).write(global, layerOnOutput: false)
     }
 
     private func importOptions() -> LayerImportOptions {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import LayerDrivers
 import LayerPipeline
 import PlainJSON
 

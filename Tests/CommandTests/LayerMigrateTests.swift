@@ -64,7 +64,7 @@ import Testing
 
     @Test(arguments: [
         ("overlay2", "overlay2"), ("overlay", "overlay2"), ("overlay2", "overlay"), ("fuse-overlayfs", "overlay2"),
-        ("overlay2", "fuse-overlayfs"),
+        ("overlay2", "fuse-overlayfs"), ("overlay2", "erofs"), ("erofs", "overlay2"),
     ])
     func `every layer goes along and is the same`(from: String, to: String) throws {
         let scratch = try Scratch()

@@ -19,7 +19,7 @@ struct RandomWork {
 
     /// `... random PREFIX SEED LAYER PARENT`.
     init(_ words: [String], _ open: @escaping () throws(LayerError) -> any LayerDriver) throws {
-        guard words.count > 9, let name = DriverName(rawValue: words[1]), let seed = UInt64(words[7]) else {
+        guard words.count > 9, let name = driverName(words[1]), let seed = UInt64(words[7]) else {
             throw TestFailure("random needs a prefix, a seed, a layer and a parent")
         }
         self.open = open

@@ -1,4 +1,4 @@
-// driver-fault DRIVER HOME CALL ERRNO OPERATION WORDS...: does one thing in a store, and lets its CALL-th system call fail
+// driver-fault DRIVER[:OPTION...] HOME CALL ERRNO OPERATION WORDS...: does one thing in a store, and lets its CALL-th system call fail
 // with ERRNO, or the process be killed there (ERRNO 100000); with -ERRNO that call and all after it fail. CALL 0 only counts.
 // Prints `calls N` or `error TEXT`.
 //
@@ -8,6 +8,11 @@ import LayerDrivers
 import LayerModel
 import LinuxIO
 import TestSupport
+
+/// The driver that a word names before its options.
+func driverName(_ word: String) -> DriverName? {
+    DriverName(rawValue: String(word.prefix { $0 != ":" }))
+}
 
 /// A parent's id, or `-` for none.
 func parentID(_ word: String) throws -> LayerID? { word == "-" ? nil : try LayerID(word) }
@@ -75,6 +80,9 @@ func operation(_ words: ArraySlice<String>, _ driver: any LayerDriver) throws ->
             var stream = MemorySource(layer)
             _ = try driver.applyDiff(id, onto: parent, from: &stream)
         }
+    case "pack", "unpack":
+        guard let driver = driver as? ErofsDriver else { throw TestFailure("layers have one form only") }
+        return { _ = words[0] == "pack" ? try driver.pack(id) : try driver.unpack(id) }
     case "write":
         // A container's life: mounted, written to, unmounted.
         return {
@@ -102,7 +110,7 @@ let words = CommandLine.arguments
 if words.count > 2, words[1] == "watched" {
     CallWatch.becomeWatched(Array(words[2...]))
 }
-guard words.count > 6, let name = DriverName(rawValue: words[1]), let call = UInt64(words[3]),
+guard words.count > 6, let name = driverName(words[1]), let call = UInt64(words[3]),
     let error = Int32(words[4])
 else {
     print("usage: driver-fault DRIVER HOME CALL ERRNO OPERATION ID ...")
@@ -111,7 +119,8 @@ else {
 
 /// Opens the store, as a process that ends after one thing does.
 func open() throws(LayerError) -> any LayerDriver {
-    var configuration = DriverConfiguration(home: PathBytes(words[2]))
+    let options = words[1].split(separator: ":").dropFirst().map(String.init)
+    var configuration = DriverConfiguration(home: PathBytes(words[2]), options: options)
     // One worker, so that the same call is the same step in each run.
     configuration.workers = 1
     if words[5] == "fill" { configuration.laterFilling = .goesOn }

@@ -14,7 +14,7 @@ import Testing
         "Base": ["kept"], "Child": ["child"], "Active": ["own"],
     ]
 
-    @Test(arguments: ["overlay2", "overlay"], PluginOperation.all)
+    @Test(arguments: ["overlay2", "overlay", "erofs"], PluginOperation.all)
     func `any call fails, all calls fail, the plugin is killed at any`(
         _ driver: String, _ operation: PluginOperation
     ) throws {
@@ -49,7 +49,7 @@ import Testing
 
     /// Where others keep something.
     private static func places(_ plugin: Plugin) -> [String] {
-        let inside = plugin.driver == "overlay2" ? ["/l", "/tempdirs"] : ["/tempdirs"]
+        let inside = plugin.driver == "overlay" ? ["/tempdirs"] : ["/l", "/tempdirs"]
         let found = inside.map { plugin.home + $0 }.filter { access($0, F_OK) == 0 }
         return [plugin.root, plugin.home] + found
     }

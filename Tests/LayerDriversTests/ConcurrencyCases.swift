@@ -36,7 +36,7 @@ enum ConcurrencyCases {
                 }
             }
             #expect(work.rounds.load(ordering: .relaxed) >= threads)
-            print("\(facts.name.rawValue): \(threads) threads, \(ContinuousClock.now - start): \(work.told)")
+            print("\(facts.label): \(threads) threads, \(ContinuousClock.now - start): \(work.told)")
         }
         #expect(try store.changes("Shared", since: "Base") == ["C /d", "D /d/file-3", "A /shared"])
         // Layers of the last rounds are removed by their threads; what the threads fought for may be there.

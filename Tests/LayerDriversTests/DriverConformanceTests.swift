@@ -35,7 +35,7 @@ import Testing
         var facts: DriverFacts
         var operation: InterruptedOperation
         var fault: LastingFaultCases.Fault
-        var testDescription: String { "\(facts.name.rawValue): \(operation.testDescription), \(fault.testDescription)" }
+        var testDescription: String { "\(facts.label): \(operation.testDescription), \(fault.testDescription)" }
 
         static let all: [Lasting] = {
             let faults = LastingFaultCases.Fault.allCases
@@ -89,7 +89,7 @@ struct DriverRun: Sendable, CustomTestStringConvertible {
         DriverFacts.chosen.flatMap { facts in cases.possible(for: facts).map { DriverRun(facts: facts, test: $0) } }
     }
 
-    var testDescription: String { "\(facts.name.rawValue): \(test.testDescription)" }
+    var testDescription: String { "\(facts.label): \(test.testDescription)" }
 
     func callAsFunction() throws { try test.run(facts) }
 }

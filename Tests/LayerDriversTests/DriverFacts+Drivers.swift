@@ -3,11 +3,11 @@ import LayerDrivers
 import LayerModel
 import TestSupport
 
-/// The five drivers, as the shared tables must know them.
+/// The drivers, as the shared tables must know them.
 extension DriverFacts {
     /// Those that the tables run with: all, or those that LDIFF_DRIVERS names, separated by commas.
     static let chosen: [DriverFacts] = {
-        let all = [overlay2, overlay, fuseOverlayFS, aufs, zfs]
+        let all = [overlay2, overlay, fuseOverlayFS, aufs, zfs, erofs, erofsDirectories]
         guard let names = getenv("LDIFF_DRIVERS").map({ String(cString: $0) }) else { return all }
         return all.filter { names.split(separator: ",").contains(Substring($0.name.rawValue)) }
     }()
@@ -18,6 +18,20 @@ extension DriverFacts {
         mayStay: ["tempdirs"], leaveUnfinished: OverlayFamily.leaveUnfinished, readsUpperAlone: true,
         countsAppliedFiles: true, writesOpaqueMarkers: true,
         statusRows: ["Backing Filesystem", "Supports d_type", "Using metacopy", "Native Overlay Diff", "userxattr"])
+
+    /// overlay2 with every layer packed that can be.
+    static let erofs = erofs("packed")
+    /// The same with none.
+    static let erofsDirectories = erofs("directory")
+
+    private static func erofs(_ form: String) -> DriverFacts {
+        var facts = overlay2
+        facts.name = .erofs
+        facts.options = ["erofs.form=\(form)"]
+        facts.reserved.append("ldiff-packed")
+        facts.statusRows += ["EROFS", "Form", "Packed Layers"]
+        return facts
+    }
 
     /// The first overlay driver: whole trees for images, of which only a container's layer on one is read alone.
     static let overlay = DriverFacts(

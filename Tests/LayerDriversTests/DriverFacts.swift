@@ -49,7 +49,11 @@ struct DriverFacts: Sendable, CustomTestStringConvertible {
     /// What Status calls its rows, in order.
     var statusRows: [String] = []
 
-    var testDescription: String { name.rawValue }
+    var testDescription: String { label }
+    /// The driver's name, and what it is opened with.
+    var label: String { ([name.rawValue] + options).joined(separator: " ") }
+    /// The same for the program driver-fault.
+    var faultName: String { ([name.rawValue] + options).joined(separator: ":") }
 
     /// Whether fuse-overlayfs shows the layers: it changes no times of special files, and marks opaque directories by
     /// files of its own.

@@ -235,7 +235,7 @@ enum FaultCases {
     ) throws -> (status: Int32, text: String) {
         let program = try programBesideTests("driver-fault")
         let result = try runProgram(
-            ["timeout", "60", program, store.facts.name.rawValue, store.home, "\(call)", "\(error)"] + words)
+            ["timeout", "60", program, store.facts.faultName, store.home, "\(call)", "\(error)"] + words)
         try store.facts.afterKill(store.ground)
         return (result.status, result.lines.first ?? "nothing said, status \(result.status) \(result.errors)")
     }

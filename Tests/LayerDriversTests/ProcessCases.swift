@@ -44,7 +44,7 @@ enum ProcessCases {
             let logs = (0..<3).map { "\(store.ground.root)/log-\(round)-\($0)" }
             let makers = try logs.map { log in
                 try Daemon(
-                    [program, facts.name.rawValue, store.home, "0", "0", "import", "new", "Base", layer], log: log)
+                    [program, facts.faultName, store.home, "0", "0", "import", "new", "Base", layer], log: log)
             }
             for maker in makers {
                 for _ in 0..<3000 where maker.isRunning { usleep(10_000) }
@@ -77,7 +77,7 @@ enum ProcessCases {
         let whole = try store.diff("Model", since: "Base")
         try writeFile(layer, whole)
         try store.remove("Model")
-        let words = [try program.get(), facts.name.rawValue, store.home, "0", "0", "import", "new", "Base", layer]
+        let words = [try program.get(), facts.faultName, store.home, "0", "0", "import", "new", "Base", layer]
         let looker = try DriverRegistry.read(facts.name, DriverConfiguration(home: PathBytes(store.home)))
         let (new, log) = (try LayerID("new"), "\(store.ground.root)/log")
         func look() throws -> Bool {
@@ -141,7 +141,7 @@ enum ProcessCases {
         unlink(inStore)
         let seconds = setting("LDIFF_STRESS_SECONDS") ?? 3
         let seed = setting("LDIFF_SEED") ?? Int.random(in: 1...1_000_000)
-        print("\(facts.name.rawValue): LDIFF_SEED=\(seed)")
+        print("\(facts.label): LDIFF_SEED=\(seed)")
         var random = SeededNumbers(seed: UInt64(seed))
         let program = try program.get()
         var count = 0
@@ -149,7 +149,7 @@ enum ProcessCases {
             count += 1
             return try Daemon(
                 [
-                    program, facts.name.rawValue, store.home, "0", "0", "random", "p\(index)", "\(seed + count)", layer,
+                    program, facts.faultName, store.home, "0", "0", "random", "p\(index)", "\(seed + count)", layer,
                     "Base",
                 ], log: "\(place.path)/log-\(index)")
         }
@@ -193,7 +193,7 @@ enum ProcessCases {
         }
         // A machine that is busy with other things does little.
         #expect(things > 20)
-        print("\(store.facts.name.rawValue): \(things) things done")
+        print("\(store.facts.label): \(things) things done")
     }
 
     private static func kind(_ store: DriverStore, _ id: String) throws -> StoreModel.Kind {

@@ -21,6 +21,8 @@ package struct TreeSnapshot: Equatable, CustomStringConvertible {
         /// Allocated blocks of 512 bytes; not compared.
         package var blocks: UInt64 = 0
         package var inode: UInt64 = 0
+        /// The file system: a union may show the same number twice. Not compared.
+        package var device: UInt64 = 0
 
         package init() {}
 
@@ -54,7 +56,7 @@ package struct TreeSnapshot: Equatable, CustomStringConvertible {
     package init(_ entries: [String: Entry]) { self.entries = entries }
 
     package init(_ path: String, ignoring ignored: Ignored = []) throws {
-        var firsts: [UInt64: String] = [:]
+        var firsts: [FileIdentity: String] = [:]
         let root = try openPath(path)
         if !ignored.contains(.root) {
             entries["."] = try Self.entry(NamePointer("."), in: root, ignored)
@@ -63,8 +65,9 @@ package struct TreeSnapshot: Equatable, CustomStringConvertible {
         let reader = TreeReader()
         try reader.walk(root, prefix: "", ignored) { path, entry in
             var entry = entry
-            let first = entry.kind == .directory || ignored.contains(.linkGroups) ? path : firsts[entry.inode] ?? path
-            firsts[entry.inode] = first
+            let identity = FileIdentity(device: entry.device, inode: entry.inode)
+            let first = entry.kind == .directory || ignored.contains(.linkGroups) ? path : firsts[identity] ?? path
+            firsts[identity] = first
             entry.firstPath = first
             entries[path] = entry
         }
@@ -103,6 +106,7 @@ package struct TreeSnapshot: Equatable, CustomStringConvertible {
         entry.uid = metadata.uid
         entry.gid = metadata.gid
         entry.inode = metadata.inode
+        entry.device = metadata.device
         entry.blocks = metadata.blocks
         let hasTime = !ignored.contains(.times) && !(metadata.kind == .directory && ignored.contains(.directoryTimes))
         if hasTime {

@@ -30,7 +30,8 @@ private let mayImport: [String: Set<String>] = [
         "Synchronization",
     ],
     "LayerDrivers": [
-        "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "Glibc", "Synchronization",
+        "LayerModel", "LinuxIO", "LayerEngine", "LayerMounts", "LayerPacking", "LayerCompression", "Glibc",
+        "Synchronization",
     ],
     "BenchHarness": [
         "LayerModel", "PlainJSON", "LinuxIO", "TarCodec", "LayerCompression", "LayerDrivers", "CBench", "Glibc",

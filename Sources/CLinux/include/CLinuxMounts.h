@@ -11,6 +11,8 @@ int ldl_umount(const char *target, int flags);
 int ldl_fsopen(const char *type);
 /// FSCONFIG_SET_STRING.
 int ldl_fsconfig_string(int context, const char *key, const char *value);
+/// FSCONFIG_SET_FD.
+int ldl_fsconfig_descriptor(int context, const char *key, int value);
 /// FSCONFIG_SET_FLAG.
 int ldl_fsconfig_flag(int context, const char *key);
 /// FSCONFIG_CMD_CREATE: makes the superblock.

@@ -332,7 +332,7 @@ public final class AUFSDriver: LayerDriver {
             return try swapTarget(id, contents, lowers)
         }
         if let own { return own }
-        return try mountedTarget(id, contents: view.contents(id))
+        return try mountedTarget(id, isFilled: !StoreFiles.isEmpty(view.contents(id)))
     }
 
     /// Beside the layer's empty branch: where layers are made, since in `diff` every name is a layer's.

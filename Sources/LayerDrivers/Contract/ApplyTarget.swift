@@ -26,10 +26,23 @@ public struct ApplyTarget: ~Copyable, Sendable {
     public let isFilled: Bool
     /// Called once: to keep the unpacked layer, or to take it back.
     let outcome: any ApplyOutcome
+    /// How the layer may be kept as its own tar instead.
+    let packing: PackPlan?
+    /// Keeps those of `lowers` that lie at no path.
+    private let looks: [any LayerLook]
 
     public init(
         root: consuming OwnedDescriptor, path: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
         sizeRule: SizeRule, isFilled: Bool = false, outcome: any ApplyOutcome
+    ) {
+        self.init(
+            root: root, path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, isFilled: isFilled,
+            outcome: outcome, packing: nil, looks: [])
+    }
+
+    private init(
+        root: consuming OwnedDescriptor, path: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?,
+        sizeRule: SizeRule, isFilled: Bool, outcome: any ApplyOutcome, packing: PackPlan?, looks: [any LayerLook]
     ) {
         self.root = root
         self.path = path
@@ -38,13 +51,23 @@ public struct ApplyTarget: ~Copyable, Sendable {
         self.sizeRule = sizeRule
         self.isFilled = isFilled
         self.outcome = outcome
+        self.packing = packing
+        self.looks = looks
+    }
+
+    /// The same with what keeps its lowers, and with a plan to pack the layer.
+    consuming func keeping(_ looks: [any LayerLook], packing: PackPlan? = nil) -> ApplyTarget {
+        let outcome: any ApplyOutcome = if let packing { PackedOutcome(self.outcome, packing) } else { self.outcome }
+        return ApplyTarget(
+            root: root, path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, isFilled: isFilled,
+            outcome: outcome, packing: packing, looks: looks)
     }
 
     /// The same with another outcome.
     consuming func ending(with outcome: any ApplyOutcome) -> ApplyTarget {
         ApplyTarget(
             root: root, path: path, dialect: dialect, lowers: lowers, sizeRule: sizeRule, isFilled: isFilled,
-            outcome: outcome)
+            outcome: outcome, packing: packing, looks: looks)
     }
 }
 

@@ -17,12 +17,15 @@ public struct ChangeSource: ~Copyable, Sendable {
     private let looks: [any LayerLook]
 
     /// A source that needs no mount: `trees.upper` holds just what changed.
-    public init(native trees: SourceOptions) {
+    public init(native trees: SourceOptions) { self.init(native: trees, []) }
+
+    /// The same, of trees that `looks` keep where they are.
+    init(native trees: SourceOptions, _ looks: [any LayerLook]) {
         self.trees = trees
         isNative = true
         layer = nil
         parent = nil
-        looks = []
+        self.looks = looks
     }
 
     /// A source that compares the view of `trees.upper` over its lowers with another (`trees.base`), or two whole trees, which
@@ -33,6 +36,13 @@ public struct ChangeSource: ~Copyable, Sendable {
         layer = nil
         parent = nil
         self.looks = looks
+    }
+
+    /// Whether the trees lie at paths that lead there without this source.
+    public var liesAtPaths: Bool { layer == nil && looks.allSatisfy { $0 is UnpackedLook } }
+
+    func checkLooks() throws(LayerError) {
+        for look in looks { try look.check() }
     }
 
     /// Lets contents decide where metadata agree, so that what was rewritten within a clock tick is seen: all that an
@@ -81,7 +91,8 @@ struct ReadDirectories {
     }
 
     /// Throws `fileChanged` unless they are the same still.
-    func check() throws(LayerError) {
+    func check(_ source: borrowing ChangeSource) throws(LayerError) {
+        try source.checkLooks()
         for (path, device, inode) in seen {
             if let now = try Self.look(operation, path), now.device == device, now.inode == inode { continue }
             throw LayerError(
@@ -94,6 +105,12 @@ struct ReadDirectories {
 /// The tree of a layer for as long as it is looked at, where that must be kept.
 protocol LayerLook: AnyObject, Sendable {
     var path: PathBytes { get }
+    /// Throws `fileChanged` where it is not what it was any more.
+    func check() throws(LayerError)
+}
+
+extension LayerLook {
+    func check() throws(LayerError) {}
 }
 
 /// Keeps a mounted layer where an optional of a value that cannot be copied would not do.

@@ -16,6 +16,8 @@ public struct Finding: Sendable, Equatable, CustomStringConvertible {
         case dataset = "dataset"
         /// A recorded size that is not the layer's.
         case recordedSize = "recorded size"
+        /// A packed layer of which files are not what its record says.
+        case packed = "packed layer"
         /// What a probe of the kernel left.
         case probe = "probe"
     }

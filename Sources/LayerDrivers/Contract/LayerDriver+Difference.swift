@@ -1,3 +1,4 @@
+import LayerCompression
 public import LayerEngine
 public import LayerModel
 import LinuxIO
@@ -94,8 +95,28 @@ extension LayerDriver {
         apply.gidMap = configuration.gidMap
         apply.workers = configuration.workers
         apply.sync = configuration.sync == .fileSystem ? .syncfs : .none
+        if let packing = target.packing, packing.allows(apply) {
+            switch try packing.run(&stream, apply, verify) {
+            case .packed(let report):
+                return (
+                    AppliedLayer(size: report.uniqueFileBytes, report: report),
+                    RecordedSize(byteCount: report.uniqueFileBytes, entryCount: report.presentEntries + 1)
+                )
+            case .tar(let tar):
+                apply.progress = nil
+                let report = try ApplyEngine.apply(tar, root: target.root, options: apply)
+                try packing.drop()
+                return try counted(report, target)
+            }
+        }
         let report = try ApplyEngine.apply(&stream, root: target.root, options: apply)
         try verify()
+        return try counted(report, target)
+    }
+
+    private func counted(
+        _ report: ApplyReport, _ target: borrowing ApplyTarget
+    ) throws(LayerError) -> (AppliedLayer, RecordedSize) {
         let size: UInt64
         // As a walk counts them: each inode once, and the directory itself as an entry.
         var counted = RecordedSize(byteCount: report.uniqueFileBytes, entryCount: report.presentEntries + 1)
@@ -108,5 +129,20 @@ extension LayerDriver {
             counted = RecordedSize(byteCount: walked.bytes, entryCount: walked.entries)
         }
         return (AppliedLayer(size: size, report: report), counted)
+    }
+}
+
+extension ApplyEngine {
+    /// Unpacks the tar in a file.
+    static func apply(
+        _ tar: borrowing OwnedDescriptor, root: borrowing OwnedDescriptor, options: ApplyOptions
+    ) throws(LayerError) -> ApplyReport {
+        var reading = LayerReaderOptions()
+        reading.cancel = options.cancel
+        reading.maxTrailingBytes = options.maxTrailingBytes
+        var reader = try LayerReader(descriptor: tar.number, format: LayerFormat.none, options: reading)
+        let report = try apply(&reader, root: root, options: options)
+        _ = consume reader
+        return report
     }
 }

@@ -104,6 +104,9 @@ extension LayerDriver {
     public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? {
         reader.recordedSize(of: id, since: parent)
     }
+    public func storedStream(of id: LayerID, since parent: LayerID?) throws(LayerError) -> StoredStream? {
+        try reader.storedStream(of: id, since: parent)
+    }
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
     public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
     public func check() throws(LayerError) -> [Finding] { try reader.check() }

@@ -8,14 +8,24 @@ public struct LayerFiles: ~Copyable, Sendable {
     private let dialect: WhiteoutDialect
     private let mounted: MountedLayer?
     /// Keeps the tree where it is.
-    private let look: (any LayerLook)?
+    private let looks: [any LayerLook]
 
     /// Looks in `directories`, which merge: an upper directory and the ones below it, nearest first, or one whole tree.
     public init(in directories: [PathBytes], dialect: WhiteoutDialect = .overlay) throws(LayerError) {
         roots = try directories.map { (path) throws(LayerError) in try Self.open(path) }
         self.dialect = dialect
         mounted = nil
-        look = nil
+        looks = []
+    }
+
+    /// The same, of directories of which some lie at no path.
+    init(in stack: LayerStack, dialect: WhiteoutDialect) throws(LayerError) {
+        let opened = try stack.paths.map { (path) throws(LayerError) in try Self.open(path) }
+        try stack.check()
+        roots = opened
+        self.dialect = dialect
+        mounted = nil
+        looks = stack.looks
     }
 
     /// Looks in one whole tree.
@@ -23,7 +33,7 @@ public struct LayerFiles: ~Copyable, Sendable {
         roots = [try Self.open(look.path)]
         dialect = .tree
         mounted = nil
-        self.look = look
+        looks = [look]
     }
 
     /// Looks in a mounted layer, which stays mounted until this ends.
@@ -31,7 +41,7 @@ public struct LayerFiles: ~Copyable, Sendable {
         roots = [try Self.open(mounted.path)]
         dialect = .tree
         self.mounted = consume mounted
-        look = nil
+        looks = []
     }
 
     private static func open(_ path: PathBytes) throws(LayerError) -> LayerDirectory {

@@ -19,7 +19,7 @@ public struct StagedTarget: ~Copyable, Sendable {
 /// What a driver does with a layer that was unpacked before its parent was there.
 protocol StagedOutcome: ApplyOutcome {
     /// Puts it on `parent`, which is there now, and returns the directories below it, nearest first.
-    func place(on parent: LayerID) throws(LayerError) -> [PathBytes]
+    func place(on parent: LayerID) throws(LayerError) -> LayerStack
 }
 
 /// A layer that is unpacked, and not in its store: that it will be when its parent is there.
@@ -43,7 +43,9 @@ public final class StagedLayer: @unchecked Sendable {
     /// Throws `alreadyExists` where somebody else made the layer meanwhile.
     public func publish(on parent: LayerID) throws(LayerError) -> AppliedLayer? {
         do throws(LayerError) {
-            guard let report = try applied.settle(over: try outcome.place(on: parent)) else {
+            let below = try outcome.place(on: parent)
+            defer { withExtendedLifetime(below) {} }
+            guard let report = try applied.settle(over: below.paths) else {
                 outcome.abandon()
                 return nil
             }

@@ -26,6 +26,9 @@ extension StoreReader {
     public func diff<Sink: ByteSink & ~Copyable>(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions(), into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
+        if options.mayBeStored, let stored = try storedStream(of: id, since: parent) {
+            return try stored.write(into: &sink, cancel: options.cancel, progress: options.progress)
+        }
         var source = try changeSource(of: id, since: parent)
         source.take(options)
         var diff = options.diff
@@ -34,7 +37,7 @@ extension StoreReader {
         source.compareContents()
         let read = try ReadDirectories("write the layer", source.trees)
         let report = try DiffEngine.write(source.trees, options: diff, into: &sink)
-        try read.check()
+        try read.check(source)
         _ = consume source
         return report
     }
@@ -52,7 +55,7 @@ extension StoreReader {
         let read = try ReadDirectories("list the changes", source.trees)
         let report = try DiffEngine.changes(
             source.trees, profile: options.diff.profile, skipUnreadable: options.diff.skipUnreadable, body)
-        try read.check()
+        try read.check(source)
         _ = consume source
         return report
     }
@@ -70,6 +73,13 @@ extension StoreReader {
 }
 
 extension DifferenceOptions {
+    /// Whether the layer's own tar is as good as one that is made: nothing is left out, no time is changed, and nothing is asked
+    /// for that only this program puts into a layer.
+    fileprivate var mayBeStored: Bool {
+        (filter?.isEmpty ?? true) && !diff.isExact && !diff.namesOnce && !diff.clampsTimes
+            && diff.sourceDateEpoch == nil
+    }
+
     /// Whether what is counted is what the layer counts as: nothing is left out, and nobody else's rules are asked for.
     var countsAll: Bool { (filter?.isEmpty ?? true) && diff.profile == .full }
 }
@@ -88,7 +98,7 @@ extension ChangeSource {
         let read = try ReadDirectories("measure the layer", trees)
         let report = try DiffEngine.size(
             trees, profile: options.diff.profile, skipUnreadable: options.diff.skipUnreadable)
-        try read.check()
+        try read.check(self)
         _ = consume self
         return report
     }

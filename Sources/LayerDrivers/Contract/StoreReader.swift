@@ -56,6 +56,10 @@ public protocol StoreReader: AnyObject, Sendable {
     /// The size that was recorded when the layer was applied, if nothing has changed it since; nil when it is unknown.
     func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize?
 
+    /// The layer's own tar, where the store has kept it and it is what turns `parent` into the layer; nil where that has to be
+    /// made.
+    func storedStream(of id: LayerID, since parent: LayerID?) throws(LayerError) -> StoredStream?
+
     /// The layer's files by the names of its archive, for tar-split.
     func files(of id: LayerID) throws(LayerError) -> LayerFiles
 
@@ -75,4 +79,5 @@ extension StoreReader {
 
     public func recordedSize(of id: LayerID, since parent: LayerID?) -> RecordedSize? { nil }
     public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { nil }
+    public func storedStream(of id: LayerID, since parent: LayerID?) throws(LayerError) -> StoredStream? { nil }
 }

@@ -140,7 +140,7 @@ public final class FuseOverlayFSDriver: LayerDriver {
 
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: looking.dialect) { return own }
-        return try mountedTarget(id, contents: view.contents(id))
+        return try mountedTarget(id, isFilled: !StoreFiles.isEmpty(view.contents(id)))
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }

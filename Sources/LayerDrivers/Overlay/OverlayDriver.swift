@@ -146,7 +146,7 @@ public final class OverlayDriver: LayerDriver {
             return try view.isImage(id) ? try treeTarget(id) : try linkedTarget(id, parent)
         }
         if let own { return own }
-        return try mountedTarget(id, contents: view.isImage(id) ? view.root(id) : view.upper(id))
+        return try mountedTarget(id, isFilled: !StoreFiles.isEmpty(view.isImage(id) ? view.root(id) : view.upper(id)))
     }
 
     /// Beside the empty tree of an image layer.

@@ -14,6 +14,8 @@ struct OverlayRootView: MergedView {
         files: ["lower-id", parentFile, UnfinishedLayers.fileName],
         essential: [["root"], ["upper", "lower-id"], ["upper", UnfinishedLayers.fileName]])
 
+    var parts: LayerParts { Self.parts }
+
     let home: PathBytes
     let seesUnfinished: Bool
 
@@ -28,6 +30,7 @@ struct OverlayRootView: MergedView {
     func upper(_ id: LayerID) -> PathBytes { layer(id).appending("upper") }
     func work(_ id: LayerID) -> PathBytes { layer(id).appending("work") }
     func merged(_ id: LayerID) -> PathBytes { layer(id).appending("merged") }
+    var holdsPacked: Bool { false }
     func ownDirectories(_ id: LayerID) -> [PathBytes] {
         [id.component.appending("upper"), id.component.appending("work")]
     }

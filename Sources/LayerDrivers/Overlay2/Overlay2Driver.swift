@@ -78,7 +78,7 @@ public final class Overlay2Driver: LayerDriver {
     public func get(_ id: LayerID, options: MountOptions) throws(LayerError) -> PathBytes {
         try refuseIDMaps(options)
         return try layered.get(id, options) { (merged, below, readOnly) throws(LayerError) in
-            let overlay = OverlayPlan.mount(
+            let overlay = try OverlayPlan.mount(
                 view, id, below, readOnly: readOnly, options: kernel.mountOptions, label: options.label)
             try kernel.mount(overlay, at: merged, in: view.home, owner: configuration.rootOwner)
         }
@@ -91,7 +91,7 @@ public final class Overlay2Driver: LayerDriver {
 
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: kernel.facts.dialect) { return own }
-        return try mountedTarget(id, contents: view.contents(id))
+        return try mountedTarget(id, isFilled: !StoreFiles.isEmpty(view.contents(id)))
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }

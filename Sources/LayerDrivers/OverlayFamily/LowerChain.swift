@@ -105,11 +105,10 @@ extension OverlayView {
         return owners
     }
 
-    /// The directories whose merged view is the layer's tree, nearest first.
-    func stack(_ id: LayerID) throws(LayerError) -> [PathBytes] { try [contents(id)] + lowerPaths(of: id) }
-
-    /// The lower directories of the layer, nearest first, as paths.
+    /// The lower directories of the layer, nearest first, as paths; for a packed layer that of its files.
     func lowerPaths(of id: LayerID) throws(LayerError) -> [PathBytes] {
-        try chain(of: id).elements.map { contents($0.id) }
+        try chain(of: id).elements.map { (element) throws(LayerError) in
+            try isPacked(element.id) ? packedPart(element.id) : contents(element.id)
+        }
     }
 }

@@ -117,10 +117,11 @@ struct MergedLayers<Store: MergedStore>: Sendable {
 extension MergedLayers<OverlayStore> {
     /// Opens the store that overlay2 and fuse-overlayfs share, made where it is missing.
     init(
-        _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, _ view: OverlayView
+        _ configuration: DriverConfiguration, _ layout: OverlayStore.Layout, _ view: OverlayView,
+        packing: PackSettings? = nil
     ) throws(LayerError) {
-        let store = OverlayStore(view, layout, configuration)
-        try OverlayHome.make(configuration, store.writer)
+        let store = OverlayStore(view, layout, configuration, packing)
+        try OverlayHome.make(configuration, holdsPacked: view.holdsPacked, store.writer)
         try self.init(store, configuration)
     }
 
@@ -137,17 +138,17 @@ extension MergedLayers<OverlayStore> {
     func newLayerTarget(
         _ id: LayerID, parent: LayerID?, _ options: CreateOptions, limit: LayerLimit? = nil, dialect: WhiteoutDialect
     ) throws(LayerError) -> ApplyTarget {
-        var lowers: [PathBytes] = []
-        if let parent {
-            try view.require(parent, "create a layer on the parent")
-            lowers = try view.stack(parent)
-        }
+        if let parent { try view.require(parent, "create a layer on the parent") }
+        let lowers = if let parent { try view.stack(parent) } else { LayerStack() }
         let new = try store.build(id, parent: parent, options, limit: limit)
         let layers = self
         let outcome = NewLayer(
             in: new.holder,
             NewLayer.Steps(
-                publish: { (size) throws(LayerError) in try layers.publish(new, size) },
+                publish: { (size) throws(LayerError) in
+                    try lowers.check()
+                    try layers.publish(new, size)
+                },
                 takeBack: { () throws(LayerError) in try layers.takeBack(id, new.holder) }))
         let contents = new.holder.path.appending("diff")
         return try ApplyTarget(
@@ -156,14 +157,19 @@ extension MergedLayers<OverlayStore> {
                 try attempt("open", contents) { () throws(SystemCallError) in
                     try contents.open([.readOnly, .directory])
                 }
-            }, at: contents, dialect, lowers, .unpacked)
+            }, at: contents, dialect, lowers.paths, .unpacked
+        ).keeping(
+            lowers.looks,
+            packing: store.packing.map {
+                PackPlan(id, hasParent: parent != nil, at: new.holder.path.appending(OverlayView.packedName), $0)
+            })
     }
 
     /// Gives a new layer its name, under the locks of it and its parent.
     fileprivate func publish(_ new: NewOverlayLayer, _ size: RecordedSize) throws(LayerError) {
         try guarded.withLock(new.id, sharing: new.parent) { (own) throws(LayerError) in
             try store.publish(new, own)
-            try? view.record(of: new.id).store(size, store.writer)
+            if (try? view.isPacked(new.id)) == false { try? view.record(of: new.id).store(size, store.writer) }
         }
         try makeDurable(view.home, view.links)
     }
@@ -200,7 +206,8 @@ extension MergedLayers<OverlayStore> {
             // Whoever may write into it may do so within one tick of the clock, which the record does not see.
             if !isCommitted, access != .readOnly { try view.record(of: id).forget(store.writer) }
             // A base layer is its own tree.
-            guard !chain.elements.isEmpty else {
+            let isPacked = try view.isPacked(id)
+            guard isPacked || !chain.elements.isEmpty else {
                 try access.requireUnprotected(id)
                 return view.contents(id)
             }
@@ -225,20 +232,23 @@ extension MergedLayers<OverlayStore> {
         }
         try store.refuseForeign(id, "apply to the layer")
         let (contents, record) = (view.contents(id), view.record(of: id))
-        let lowers = try view.lowerPaths(of: id)
+        let lowers = try view.stackBelowContents(of: id)
+        let hasParent = parent != nil
         let (store, guarded, layers) = (store, guarded, self)
         return try guarded.withLock(id) { (_) throws(LayerError) in
             if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
-            guard try StoreFiles.isEmpty(contents) else {
+            guard try StoreFiles.isEmpty(contents), try !view.isPacked(id) else {
                 return try store.writer.target(
-                    into: contents, dialect: dialect, lowers: lowers,
+                    into: contents, dialect: dialect, lowers: lowers.paths,
                     begin: { () throws(LayerError) in try record.forget(store.writer) },
-                    finish: { () throws(LayerError) in try layers.finish(id) })
+                    finish: { () throws(LayerError) in try layers.finish(id) }
+                ).keeping(lowers.looks)
             }
             let steps = ContentSwap.Steps(
                 locked: { (swap) throws(LayerError) in
                     try guarded.withLock(id) { (_) throws(LayerError) in
                         try layers.requireUnmounted(id)
+                        try lowers.check()
                         try swap()
                         // Until the mark is gone the layer is swept with its maker: nothing may be reported as done.
                         try layers.finish(id)
@@ -249,14 +259,20 @@ extension MergedLayers<OverlayStore> {
                     // A size that cannot be kept is counted when it is asked for.
                     try? record.store(size, store.writer)
                 })
+            let packing = store.packing.map {
+                PackPlan(id, hasParent: hasParent, at: ContentSwap.place(beside: contents), $0)
+            }
             return try store.writer.target(
-                beside: contents, dialect: dialect, lowers: lowers, sizeRule: .unpacked, steps)
+                beside: contents, dialect: dialect, lowers: lowers.paths, sizeRule: .unpacked, steps
+            ).keeping(lowers.looks, packing: packing)
         }
     }
 
     /// Keeps a size where the layer can no longer change.
     func record(_ size: RecordedSize, of id: LayerID) {
-        guard view.foreign(id) == nil, (try? view.isCommitted(id)) == true else { return }
+        guard view.foreign(id) == nil, (try? view.isCommitted(id)) == true, (try? view.isPacked(id)) == false else {
+            return
+        }
         try? view.record(of: id).store(size, store.writer)
     }
 
@@ -279,7 +295,7 @@ private final class StagedOverlayLayer: StagedOutcome {
         self.layers = layers
     }
 
-    func place(on parent: LayerID) throws(LayerError) -> [PathBytes] {
+    func place(on parent: LayerID) throws(LayerError) -> LayerStack {
         try layers.store.view.require(parent, "create a layer on the parent")
         let store = layers.store
         let new = try store.place(id, on: parent, try store.lowersOfChild(of: parent, child: id), holder)

@@ -53,7 +53,7 @@ extension Findings {
     mutating func addLeftovers<Store>(
         _ view: Store.View, probes: [PathBytes]
     ) throws(LayerError) where Mender == MergedLayers<Store> {
-        for path in try WorkArea.leftovers(home: view.home, Store.View.parts) {
+        for path in try WorkArea.leftovers(home: view.home, view.parts) {
             add(.unfinished, path, "a layer that was being made or removed", "it is removed") {
                 (mender) throws(LayerError) in try mender.store.work.claim(path)?.remove(tries: 1)
             }

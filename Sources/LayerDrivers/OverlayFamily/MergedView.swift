@@ -5,7 +5,7 @@ import LinuxIO
 protocol MergedView: StoreView {
     var home: PathBytes { get }
     /// What a layer's directory may hold.
-    static var parts: LayerParts { get }
+    var parts: LayerParts { get }
     static func isReserved(_ name: PathBytes) -> Bool
     /// Refuses names that are the store's own.
     func validate(_ id: LayerID) throws(LayerError)
@@ -13,6 +13,8 @@ protocol MergedView: StoreView {
     func layer(_ id: LayerID) -> PathBytes
     /// The mount point.
     func merged(_ id: LayerID) -> PathBytes
+    /// Whether the store may have layers that are packed: a mount of one shows directories that lie at no path.
+    var holdsPacked: Bool { get }
     /// Directories below the store that a mount of the layer is made of: one of them is in every such mount.
     func ownDirectories(_ id: LayerID) -> [PathBytes]
     /// What lies under the layer's name in this store.

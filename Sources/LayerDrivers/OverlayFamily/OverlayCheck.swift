@@ -57,6 +57,7 @@ struct OverlayCheck {
         try findings.addLeftovers(in: directory, of: id)
         try mergedDirectory(id)
         try link(id)
+        if try view.isPacked(id) { return try packed(id) }
         let record = view.record(of: id)
         guard let recorded = record.load() else { return }
         let size = try DiffEngine.size(SourceOptions(upper: view.contents(id)))

@@ -47,6 +47,19 @@ extension OverlayView {
         let isLayer = parts.contains { $0 != nil }
         let hasLinks = names.contains(PathBytes("l")) && !isLayer
         if driver == .overlay { return try refuseForOverlay(home, names, hasLinks) }
+        let isPacked = names.contains(PathBytes(packedMark))
+        if isPacked, driver != .erofs {
+            throw LayerError(
+                .invalidArgument, "open the store", path: home,
+                cause: .reason("layers of it may be packed, which \(driver.rawValue) knows nothing of"),
+                hint: "use --driver erofs")
+        }
+        if hasLinks, !isPacked, driver == .erofs {
+            throw LayerError(
+                .invalidArgument, "open the store", path: home,
+                cause: .reason("it is a store of overlay2 or fuse-overlayfs, which must not hold packed layers"),
+                hint: "name its driver, or copy the layers with ldiff layer migrate")
+        }
         guard !hasLinks else { return }
         // Probes and the file system's own directory may be all there is.
         let own = ["backingFsBlockDev", "lost+found", WorkArea.directoryName]

@@ -5,9 +5,16 @@ import LinuxIO
 /// The home directory of a store of the overlay family.
 enum OverlayHome {
     /// Makes the home directory and `l` where they are missing, with the owners and modes that Docker gives them.
-    static func make(_ configuration: DriverConfiguration, _ writer: StoreWriter) throws(LayerError) {
+    static func make(
+        _ configuration: DriverConfiguration, holdsPacked: Bool, _ writer: StoreWriter
+    ) throws(LayerError) {
         try writer.makeDirectory(
             configuration.home, mode: 0o710, owner: configuration.directoryOwner, parents: true)
+        let mark = configuration.home.appending(OverlayView.packedMark)
+        // Before the first layer: drivers that know of no packed layers stop at it.
+        if holdsPacked, try StoreFiles.metadata(mark) == nil {
+            try writer.write([], to: mark, mode: 0o600, durable: true)
+        }
         try writer.makeDirectory(configuration.home.appending("l"), mode: 0o700, owner: .current)
     }
 

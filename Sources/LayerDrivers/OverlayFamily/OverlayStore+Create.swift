@@ -71,8 +71,11 @@ extension OverlayStore {
     ) throws(LayerError) -> NewOverlayLayer {
         let link = ShortLink.random()
         let path = holder.path
-        if !lowers.isEmpty {
+        // A packed base layer is mounted as others are.
+        if !lowers.isEmpty || view.holdsPacked {
             try writer.makeDirectory(path.appending("work"), mode: layout.workMode, owner: layout.workOwner)
+        }
+        if !lowers.isEmpty {
             try writer.write(LowerChain.text(lowers), to: path.appending("lower"), mode: 0o644, durable: true)
         }
         try writer.write(link.name.bytes, to: path.appending("link"), mode: 0o644, durable: true)

@@ -20,16 +20,21 @@ struct OverlayStore: MergedStore {
 
     let view: OverlayView
     let layout: Layout
+    /// How layers are packed; nil where they are not.
+    let packing: PackSettings?
     let work: WorkArea
     let writer: StoreWriter
     let unfinished: UnfinishedLayers
     let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
 
-    init(_ view: OverlayView, _ layout: Layout, _ configuration: DriverConfiguration) {
+    init(
+        _ view: OverlayView, _ layout: Layout, _ configuration: DriverConfiguration, _ packing: PackSettings? = nil
+    ) {
         self.view = view
+        self.packing = packing
         self.layout = layout
         writer = StoreWriter()
-        work = WorkArea(home: view.home, OverlayView.parts, writer)
+        work = WorkArea(home: view.home, view.parts, writer)
         unfinished = UnfinishedLayers(writer)
         log = configuration.log
     }

@@ -11,21 +11,38 @@ struct OverlayView: MergedView {
     /// Names in the home directory that are no layers, in Docker's and in containers/storage's stores.
     static let reserved: Set<String> = [
         "l", "staging", "staging.lock", WorkArea.directoryName, "backingFsBlockDev", ".has-mount-program",
-        "userxattr-check", "mapped",
+        "userxattr-check", "mapped", packedMark,
     ]
 
+    /// What the directory is called in which a layer's own tar lies, with the index that is mounted.
+    static let packedName = "packed"
+    /// The file in the home directory that says that layers may be packed: who does not know of that would see them empty.
+    static let packedMark = "ldiff-packed"
+
     /// Docker's names, containers/storage's, and ours.
-    static let parts = LayerParts(
+    private static let commonParts = LayerParts(
         directories: ["diff", "work", "merged", "empty", "mapped", "composefs-data"],
         files: ["link", "lower", "committed", SizeRecordFile.fileName, UnfinishedLayers.fileName, "additionallayer"],
         essential: [["diff", "link"], ["diff", UnfinishedLayers.fileName]])
+    private static let packedParts = {
+        var parts = commonParts
+        parts.directories.insert(packedName)
+        return parts
+    }()
+    var parts: LayerParts { holdsPacked ? Self.packedParts : Self.commonParts }
 
     let home: PathBytes
     let driver: DriverName
     let additional: AdditionalStores
     let seesUnfinished: Bool
+    /// How packed layers are mounted.
+    let packedWay: PackedWay
 
-    init(_ configuration: DriverConfiguration, _ driver: DriverName, additional: AdditionalStores = .none) {
+    init(
+        _ configuration: DriverConfiguration, _ driver: DriverName, additional: AdditionalStores = .none,
+        packedWay: PackedWay = .auto
+    ) {
+        self.packedWay = packedWay
         home = configuration.home
         self.driver = driver
         self.additional = additional
@@ -101,7 +118,7 @@ struct OverlayView: MergedView {
     }
 
     private func look(at path: PathBytes, _ id: LayerID) throws(LayerError) -> LayerForm {
-        guard try StoreFiles.isDirectory(path) else { return try Self.parts.prove(id, path, isRecorded: false) }
+        guard try StoreFiles.isDirectory(path) else { return try parts.prove(id, path, isRecorded: false) }
         var isRecorded = false
         if let link = try writtenLink(of: id) {
             if try isCopy(id, link) { return .foreign("it is a copy of the layer whose link it holds") }
@@ -110,7 +127,7 @@ struct OverlayView: MergedView {
             // Its own file is lost or empty.
             isRecorded = try StoreFiles.isDirectory(contents(id))
         }
-        return try Self.parts.prove(id, path, isRecorded: isRecorded)
+        return try parts.prove(id, path, isRecorded: isRecorded)
     }
 
     /// Whether a child was made on the layer, which must then never be written again.

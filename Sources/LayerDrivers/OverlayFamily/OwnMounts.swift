@@ -16,7 +16,8 @@ extension MergedView {
             let foreign = OverlayView.foreignMounts
             let id = name.bytes.starts(with: foreign) ? PathBytes(Array(name.bytes.dropFirst(foreign.count))) : name
             let directories = OverlayDirectories(mount)
-            return directories.areUntold || ownDirectories(LayerID(trusted: id)).contains { directories.contain($0) }
+            return directories.areUntold || (holdsPacked && directories.areDetached)
+                || ownDirectories(LayerID(trusted: id)).contains { directories.contain($0) }
         default: return false
         }
     }
@@ -43,6 +44,17 @@ private struct OverlayDirectories {
     var areUntold: Bool {
         paths.contains { path in
             path.starts(with: "/proc/self/fd/".utf8) || path.allSatisfy { (0x30...0x39).contains($0) }
+        }
+    }
+
+    /// Whether one lay at no path, or in a mount namespace that has ended.
+    var areDetached: Bool {
+        let place = Array("\(WorkArea.directoryName)/".utf8)
+        return paths.contains { path in
+            let name = path.split(separator: UInt8(ascii: "/")).last ?? []
+            return path == [UInt8(ascii: "/")]
+                || name.allSatisfy { (0x30...0x39).contains($0) }
+                    && path.dropLast(name.count).suffix(place.count) == place[...]
         }
     }
 

@@ -31,6 +31,12 @@ final class ContentSwap: ApplyOutcome {
         self.writer = writer
     }
 
+    /// A new place beside a layer's contents for what is to take their place.
+    static func place(beside contents: PathBytes) -> PathBytes {
+        let name = PathBytes(prefix + StoreFiles.randomText())
+        return contents.splitLast()?.directory.appending(name) ?? name
+    }
+
     /// The directory to unpack into.
     func open() throws(LayerError) -> OwnedDescriptor {
         try attempt("open", building) { () throws(SystemCallError) in try building.open([.readOnly, .directory]) }
@@ -64,6 +70,20 @@ final class ContentSwap: ApplyOutcome {
         }
     }
 
+    /// Makes a packed layer the layer's contents, which stay empty.
+    func keep(_ packed: WorkDirectory) throws(LayerError) {
+        guard let layer = contents.splitLast()?.directory else { return }
+        try steps.locked { () throws(LayerError) in
+            guard try StoreFiles.isEmpty(contents) else {
+                throw LayerError(
+                    .inUse, "apply the layer", path: contents,
+                    cause: .reason("something else was written into it meanwhile"))
+            }
+            try writer.move(packed.path, to: layer.appending(OverlayView.packedName))
+        }
+        try? holder.remove()
+    }
+
     func abandon() { try? holder.remove() }
 }
 
@@ -84,10 +104,7 @@ extension StoreWriter {
         beside contents: PathBytes, dialect: WhiteoutDialect, lowers: [PathBytes]?, sizeRule: ApplyTarget.SizeRule,
         _ steps: ContentSwap.Steps
     ) throws(LayerError) -> ApplyTarget {
-        guard let parent = contents.splitLast()?.directory else {
-            throw LayerError(.notFound, "open the layer's contents", path: contents)
-        }
-        let building = parent.appending(ContentSwap.prefix + StoreFiles.randomText())
+        let building = ContentSwap.place(beside: contents)
         let holder = try twin(of: contents) { (mode, owner) throws(LayerError) in
             try WorkDirectory(making: building, mode: mode, owner: owner, self)
         }
@@ -161,10 +178,9 @@ final class InPlaceApply: ApplyOutcome {
 }
 
 extension LayerDriver {
-    /// Unpacking onto the layer's mounted tree: right for every layer, whiteouts delete. `contents`: where what the layer itself
-    /// holds lies.
-    public func mountedTarget(_ id: LayerID, contents: PathBytes) throws(LayerError) -> ApplyTarget {
-        let isFilled = try !StoreFiles.isEmpty(contents)
+    /// Unpacking onto the layer's mounted tree: right for every layer, whiteouts delete. `isFilled`: the layer holds
+    /// something of its own.
+    public func mountedTarget(_ id: LayerID, isFilled: Bool) throws(LayerError) -> ApplyTarget {
         var options = MountOptions()
         options.isForFilling = true
         let layer = try mount(id, options: options)

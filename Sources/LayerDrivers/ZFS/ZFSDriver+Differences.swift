@@ -103,7 +103,8 @@ extension ZFSDriver {
             throw error
         }
         return ApplyTarget(
-            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum, isFilled: parent == nil && !isEmpty,
+            root: root, path: path, dialect: .tree, lowers: nil, sizeRule: .headerSum,
+            isFilled: parent == nil && !isEmpty,
             outcome: outcome)
     }
 

@@ -20,7 +20,7 @@ public enum DiffEngine {
             reservedNames: options.reservedNames == .fail ? .refused : rules.keepsReservedNames ? .kept : .leftOut)
         let job = try ExportJob(walk: walk, rules: rules, options: options)
         var writer = LayerWriter<Sink>(job, cancel: source.cancel, progress: source.progress)
-        let root = try options.isExact ? RootEntry.blocks(of: source, rules, options) : []
+        let root = try options.isExact && !options.leavesOutRoot ? RootEntry.blocks(of: source, rules, options) : []
         if !root.isEmpty { try sink.write(root.rawBytes) }
         let tally = try writer.run(workers: source.workers, into: &sink)
         let walked = tally.walk

@@ -44,6 +44,10 @@ public struct DiffOptions: Sendable {
     /// The layer has all that another store on this host can hold: times to the nanosecond, `trusted.` and `security.`
     /// attributes, capabilities as they are. With the profile `full` only.
     public var isExact = false
+    /// An exact layer says nothing of the root itself, as other layers.
+    public var leavesOutRoot = false
+    /// The layer names nothing twice, as one need not that a store has kept as it came.
+    public var namesOnce = false
     /// The present time in seconds, which Docker's profiles write on deletions found by comparing trees.
     public var now: Int64 = 0
 

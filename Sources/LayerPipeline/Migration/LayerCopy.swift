@@ -129,6 +129,10 @@ struct LayerCopy {
         report.skippedSockets += sent.diff.skippedSockets
         report.reservedNames += sent.diff.reservedNames
         report.leftOutAttributes.add(sent.diff.leftOutAttributes)
+        // What a container writes to stays a directory.
+        guard let erofs = target as? ErofsDriver, !isContainers else { return }
+        _ = try erofs.packCopy(
+            step.id, entries: UInt64(sent.diff.entries), bytes: sent.diff.bytes, cancel: migration.interruption.flag)
     }
 
     private func send(into pipe: SlabExchange, _ progress: Progress) throws(LayerError) -> Sent {

@@ -11,7 +11,7 @@ package enum StoreContents {
         for id in try store.layers() {
             // What a layer holds shows in the one directory that its differences to its parent are read from.
             let source = try store.changeSource(of: id, since: try store.parent(of: id))
-            if source.isNative { directories.append(source.trees.upper) }
+            if source.isNative, source.liesAtPaths { directories.append(source.trees.upper) }
         }
         return directories
     }

@@ -8,7 +8,7 @@ struct LayerCommand: ParsableCommand {
         discussion: """
             A store is a directory such as /var/lib/docker/overlay2, in the form that Docker itself reads and writes. \
             Do not work on the store of a running daemon, except to read. --home names it; the driver is the last \
-            component's (overlay2, overlay, fuse-overlayfs, aufs, zfs), or --driver's, or that of the one store that \
+            component's (overlay2, overlay, fuse-overlayfs, aufs, zfs, erofs), or --driver's, or that of the one store that \
             lies below --home.
 
             A layer has an id of the caller's choice and perhaps a parent, another layer that it lies upon.
@@ -28,7 +28,8 @@ struct LayerCommand: ParsableCommand {
             LayerCreateCommand.self, LayerRemoveCommand.self, LayerExistsCommand.self, LayerListCommand.self,
             LayerMountCommand.self, LayerUnmountCommand.self, LayerDiffCommand.self, LayerApplyCommand.self,
             LayerChangesCommand.self, LayerSizeCommand.self, LayerMetadataCommand.self, LayerStatusCommand.self,
-            LayerCleanupCommand.self, LayerCheckCommand.self, LayerMigrateCommand.self,
+            LayerCleanupCommand.self, LayerCheckCommand.self, LayerMigrateCommand.self, LayerPackCommand.self,
+            LayerUnpackCommand.self,
         ])
 
     func run() throws {
@@ -51,7 +52,11 @@ enum DriverHelp {
           aufs            aufs.mountopt=WORD,...: options of each mount
           zfs             zfs.fsname=POOL/DATASET: what holds the layers' datasets
                           zfs.mountopt=WORD,...: options of each mount
-        With create, --storage-opt size=10G limits that layer, where the driver can: overlay2 on xfs, zfs.
+          erofs           erofs.form=auto|packed|directory: which layers are kept as their own tar; auto: those of
+                          64 entries a MiB or 1000 in all, where the kernel mounts files (Linux 6.12)
+                          erofs.mount=auto|file|loop: how packed layers are mounted
+                          erofs.size=10G, erofs.userxattr=true: as overlay2's
+        With create, --storage-opt size=10G limits that layer, where the driver can: overlay2 and erofs on xfs, zfs.
         """
 }
 

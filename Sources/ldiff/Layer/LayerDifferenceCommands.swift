@@ -100,6 +100,12 @@ struct LayerApplyCommand: ParsableCommand {
     @Flag(help: "Wait until the layer is on disk (one syncfs).")
     var sync = false
 
+    @Option(
+        help: ArgumentHelp(
+            "What the layer is kept as in a store of erofs: auto, packed (its own tar) or directory.",
+            valueName: "form"))
+    var form: FormChoice?
+
     @OptionGroup(title: "Store") var store: StoreArguments
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
@@ -112,7 +118,7 @@ struct LayerApplyCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let options = source.importOptions(global)
         Interrupts.watch(options.interruption, patience: .store)
-        let driver = try store.open(global, making: true, sync: sync)
+        let driver = try store.open(global, making: true, sync: sync, form: form)
         let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
         let (id, parent) = try target(in: driver)

@@ -81,6 +81,12 @@ struct LayerMigrateCommand: ParsableCommand {
             valueName: "when"))
     var sparse: SparsePolicy = .auto
 
+    @Option(
+        help: ArgumentHelp(
+            "What copies are kept as in a store of erofs: auto, packed (their own tar) or directory.",
+            valueName: "form"))
+    var form: FormChoice?
+
     @OptionGroup(title: "Store") var store: StoreArguments
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
@@ -154,7 +160,7 @@ struct LayerMigrateCommand: ParsableCommand {
     }
 
     private func openTarget() throws -> any LayerDriver {
-        try targetStore.open(global, making: true, sync: sync)
+        try targetStore.open(global, making: true, sync: sync, form: form)
     }
 
     private var targetStore: StoreArguments {

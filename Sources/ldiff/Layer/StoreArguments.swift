@@ -52,15 +52,19 @@ struct StoreArguments: ParsableArguments {
     }
 
     /// Opens the store to change it; with `making` it is made if it is not there.
-    func open(_ global: GlobalOptions, making: Bool = false, sync: Bool = false) throws -> any LayerDriver {
+    ///
+    /// `form` is what layers that come in shall be, which only erofs can be told.
+    func open(
+        _ global: GlobalOptions, making: Bool = false, sync: Bool = false, form: FormChoice? = nil
+    ) throws -> any LayerDriver {
         try refuseLayerOptions()
-        return try openStore(global, making: making, sync: sync)
+        return try openStore(global, making: making, sync: sync, form: form)
     }
 
     /// Opens the store to create a layer in it, with the options that are the layer's own.
     func openForCreate(_ global: GlobalOptions) throws -> (any LayerDriver, [StorageOption]) {
         let options = try splitOptions().layer.map { (text) throws(LayerError) in try StorageOption(parsing: text) }
-        return (try openStore(global, making: true, sync: false), options)
+        return (try openStore(global, making: true, sync: false, form: nil), options)
     }
 
     private func refuseLayerOptions() throws {
@@ -69,14 +73,30 @@ struct StoreArguments: ParsableArguments {
             "the option \(option) is for a layer, at create; a driver's has its name before it: overlay2.size=10G")
     }
 
-    private func openStore(_ global: GlobalOptions, making: Bool, sync: Bool) throws(LayerError) -> any LayerDriver {
+    private func openStore(
+        _ global: GlobalOptions, making: Bool, sync: Bool, form: FormChoice?
+    ) throws(LayerError) -> any LayerDriver {
         OutputPlace.remember(home.path)
         let place = try StorePlace(home.path, making: making)
         if !making { try place.requireStore(driver) }
         var configuration = configuration(place, global)
         configuration.sync = sync ? .fileSystem : .none
+        var name = driver ?? place.driver
+        if let form {
+            if name == nil { name = try DriverRegistry.existing(below: place.home) }
+            try requireForms(name, place)
+            configuration.options.append("erofs.form=\(form.rawValue)")
+        }
         if let name = driver ?? place.driver { return try DriverRegistry.open(name, configuration) }
         return try DriverRegistry.select(below: place.home, configuration)
+    }
+
+    private func requireForms(_ name: DriverName?, _ place: StorePlace) throws(LayerError) {
+        guard name != .erofs else { return }
+        throw LayerError(
+            .unsupported, "open the store", path: place.home,
+            cause: .reason("--form is for the driver erofs; other drivers keep layers in one form only"),
+            hint: "leave --form out, or name --driver erofs")
     }
 
     private func configuration(_ place: StorePlace, _ global: GlobalOptions) -> DriverConfiguration {

@@ -4,6 +4,14 @@ import LayerMounts
 package import LayerPacking
 import LinuxIO
 
+/// Names of the files of a packed layer.
+package enum PackedNames {
+    package static let tar = "layer.tar"
+    package static let index = "layer.erofs"
+    package static let extra = "layer.extra"
+    package static let record = "packed"
+}
+
 /// A packed layer in its directory.
 package struct PackedLayerFiles: Sendable {
     package let directory: PathBytes
@@ -13,8 +21,15 @@ package struct PackedLayerFiles: Sendable {
     ///
     /// Throws `corruptLayer` for a record or files that are not whole, `notFound` where there is no packed layer.
     package init(_ directory: PathBytes) throws(LayerError) {
+        try self.init(recordedIn: directory)
+        try checkTar()
+        try checkIndex()
+    }
+
+    /// Reads the record alone.
+    init(recordedIn directory: PathBytes) throws(LayerError) {
         self.directory = directory
-        let path = Self.path(LayerPack.recordName, in: directory)
+        let path = Self.path(PackedNames.record, in: directory)
         let text: [UInt8]
         do throws(SystemCallError) { text = try Self.read(path) } catch {
             throw LayerError(
@@ -22,10 +37,12 @@ package struct PackedLayerFiles: Sendable {
                 hint: error.errno == ENOENT ? "a packed layer has a file named packed: make one with ldiff pack" : nil)
         }
         record = try PackRecord(text: text, path: path)
-        try check(LayerPack.tarName, record.tar)
-        try check(LayerPack.indexName, record.index)
-        if let extra = record.extra { try check(LayerPack.extraName, extra) }
-        try checkIndex()
+    }
+
+    /// Throws unless the files with the contents are as long as the record says.
+    func checkTar() throws(LayerError) {
+        try check(PackedNames.tar, record.tar)
+        if let extra = record.extra { try check(PackedNames.extra, extra) }
     }
 
     /// The longest record that is read: one of a layer that has a million directories of which it says nothing.
@@ -68,8 +85,9 @@ package struct PackedLayerFiles: Sendable {
     }
 
     /// The index must be this tar's: its device has the tar's digest for a name.
-    private func checkIndex() throws(LayerError) {
-        let path = path(LayerPack.indexName)
+    func checkIndex() throws(LayerError) {
+        try check(PackedNames.index, record.index)
+        let path = path(PackedNames.index)
         let head = Slab(capacity: 4096)
         var count = 0
         do throws(SystemCallError) {
@@ -98,11 +116,25 @@ package struct PackedLayerFiles: Sendable {
     /// Mounts the layer for reading at `target`. `way` nil: by file, or by loop devices where that does not work.
     @discardableResult
     package func mount(at target: PathBytes, byLoop: Bool? = nil, directIO: Bool = false) throws(LayerError) -> Bool {
-        var devices = [path(LayerPack.tarName)]
-        if record.extra != nil { devices.append(path(LayerPack.extraName)) }
         let way = try ErofsMount.mount(
-            index: path(LayerPack.indexName), devices: devices, at: target,
+            index: path(PackedNames.index), devices: devices, at: target,
             way: byLoop.map { $0 ? .loop : .file }, directIO: directIO)
         return way == .loop
     }
+
+    private var devices: [PathBytes] {
+        var devices = [path(PackedNames.tar)]
+        if record.extra != nil { devices.append(path(PackedNames.extra)) }
+        return devices
+    }
+
+    /// Mounts the layer for reading at no path.
+    func detached(_ way: ErofsMount.Way?) throws(LayerError) -> (mount: DetachedMount, way: ErofsMount.Way) {
+        try ErofsMount.detached(index: path(PackedNames.index), devices: devices, way: way)
+    }
+
+    /// Bytes of all files of the layer.
+    var byteCount: UInt64 { record.tar.byteCount + record.index.byteCount + (record.extra?.byteCount ?? 0) }
+    /// How many these are, the record and the directory included.
+    var fileCount: UInt64 { record.extra == nil ? 4 : 5 }
 }
