@@ -105,7 +105,8 @@ public final class ErofsDriver: LayerDriver {
 
     public func applyTarget(for id: LayerID, onto parent: LayerID?) throws(LayerError) -> ApplyTarget {
         if let own = try layered.applyTarget(for: id, onto: parent, dialect: kernel.facts.dialect) { return own }
-        return try mountedTarget(id, isFilled: !StoreFiles.isEmpty(view.contents(id)) || view.isPacked(id))
+        let (isEmpty, isPacked) = (try StoreFiles.isEmpty(view.contents(id)), try view.isPacked(id))
+        return try mountedTarget(id, isFilled: !isEmpty || isPacked)
     }
 
     public func recordSize(_ size: RecordedSize, of id: LayerID) { layered.record(size, of: id) }
