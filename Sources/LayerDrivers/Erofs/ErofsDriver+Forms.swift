@@ -130,6 +130,7 @@ extension ErofsDriver {
         do throws(LayerError) {
             let entries = try fill(holder.path, from: id, parent, cancel)
             try requireSame(operation, id, parent, as: holder.path)
+            try keepTimes(of: view.contents(id), on: holder.path)
             var old: [WorkDirectory?] = []
             try swap(operation, id, before) { () throws(LayerError) in
                 old.append(try exchange(holder, with: view.contents(id)))
@@ -299,6 +300,15 @@ extension ErofsDriver {
         return try WorkDirectory(leftAt: built.path, writer)
     }
 
+    /// The root of the layer's tree is its contents' directory, whatever lies in that.
+    private func keepTimes(of contents: PathBytes, on path: PathBytes) throws(LayerError) {
+        guard let found = try StoreFiles.metadata(contents) else { return }
+        let time = TimeStamp(seconds: found.mtimeSeconds, nanoseconds: found.mtimeNanoseconds)
+        try attempt("set the times of", path) { () throws(SystemCallError) in
+            try path.open([.readOnly, .directory]).setTimes(access: time, modification: time)
+        }
+    }
+
     /// Lets the directory `contents` be an empty one; what was in it is returned to be removed.
     private func empty(_ contents: PathBytes) throws(LayerError) -> WorkDirectory? {
         guard try !StoreFiles.isEmpty(contents) else { return nil }
@@ -306,6 +316,7 @@ extension ErofsDriver {
             try WorkDirectory(making: ContentSwap.place(beside: contents), mode: mode, owner: owner, writer)
         }
         do throws(LayerError) {
+            try keepTimes(of: contents, on: twin.path)
             return try exchange(twin, with: contents)
         } catch {
             try? twin.remove()
