@@ -40,7 +40,7 @@ BUILD_PACKAGES := pkgconf chrpath python3 liburing-dev libarchive-dev libzstd-de
 RUN_PACKAGES := python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
-    xfsprogs btrfs-progs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
+    xfsprogs btrfs-progs procps patch systemd curl docker.io containerd docker-registry busybox-static containers-storage
 DEB_PACKAGES := dpkg-dev cpio
 
 # A target that imports what it does not name as a dependency builds by luck, where the other was built before.
