@@ -98,7 +98,8 @@ import Testing
         let scratch = try Scratch()
         let made = try scratch.make("$L config containerd --release \(release) --merge c.toml")
         try scratch.make(
-            "$L config containerd --release \(release) --format $(sed -n 's/^version = //p' c.toml) | cmp - c.toml; test $(stat -c %a c.toml) = 644")
+            "$L config containerd --release \(release) --format $(sed -n 's/^version = //p' c.toml) | cmp - c.toml; test $(stat -c %a c.toml) = 644"
+        )
         #expect(made.text.hasPrefix("--- c.toml\n+++ c.toml\n@@ -0,0 +1,"), "\(made)")
         _ = try read("c.toml", in: scratch)
     }

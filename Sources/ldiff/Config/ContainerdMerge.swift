@@ -46,7 +46,8 @@ struct ContainerdMerge {
             // Behind the last key, so that a comment on what comes next stays with that.
             let last = body.last { file.lines[$0].kind != .blank } ?? header
             let indent =
-                body.first { file.lines[$0].kind != .blank }.map { self.indent(of: $0) } ?? self.indent(of: header) + "  "
+                body.first { file.lines[$0].kind != .blank }.map { self.indent(of: $0) } ?? self.indent(of: header)
+                + "  "
             return file.lines.insert(
                 TOMLLines.Line(text: indent + Self.trimmed(text), kind: .key(key)), at: last + 1)
         }
