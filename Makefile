@@ -47,6 +47,9 @@ DEB_PACKAGES := dpkg-dev cpio
 # The same traits in every build of ours: others would compile everything anew.
 BUILD := $(SWIFT) build --traits Daemons --explicit-target-dependency-import-check error
 
+# The Swift runtime inside, and no table of symbols for others: what nobody in a program needs is left out.
+PROGRAMS := --static-swift-stdlib -Xlinker --version-script=$(CURDIR)/Sources/packaging/program.map
+
 # The tests and the programs they start, one after the other: --build-tests would compile every product of the packages too,
 # among them a thousand files of protobuf's own compiler.
 BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault ldiff-deep docker-ldiff-graphdriver containerd-ldiff-grpc; do \
@@ -77,12 +80,12 @@ swift:
 	    echo "Swift 6.3 or newer is needed and '$(SWIFT)' is not there: https://www.swift.org/install/linux/" >&2; exit 69; }
 
 build: setup-build
-	$(BUILD) -c release --product ldiff --static-swift-stdlib
+	$(BUILD) -c release --product ldiff $(PROGRAMS)
 	@echo "built $(PROGRAM)"
 
 daemons: build
-	$(BUILD) -c release --product docker-ldiff-graphdriver --static-swift-stdlib
-	$(BUILD) -c release --product containerd-ldiff-grpc --static-swift-stdlib
+	$(BUILD) -c release --product docker-ldiff-graphdriver $(PROGRAMS)
+	$(BUILD) -c release --product containerd-ldiff-grpc $(PROGRAMS)
 
 libldiff: setup-build
 	Sources/packaging/build-library .build/libldiff
