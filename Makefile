@@ -40,12 +40,15 @@ BUILD_PACKAGES := pkgconf chrpath python3 liburing-dev libarchive-dev libzstd-de
 RUN_PACKAGES := python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
-    xfsprogs btrfs-progs procps systemd curl docker.io containerd docker-registry busybox-static containers-storage
+    xfsprogs btrfs-progs procps patch systemd curl docker.io containerd docker-registry busybox-static containers-storage
 DEB_PACKAGES := dpkg-dev cpio
 
 # A target that imports what it does not name as a dependency builds by luck, where the other was built before.
 # The same traits in every build of ours: others would compile everything anew.
 BUILD := $(SWIFT) build --traits Daemons --explicit-target-dependency-import-check error
+
+# The Swift runtime inside, and no table of symbols for others: what nobody in a program needs is left out.
+PROGRAMS := --static-swift-stdlib -Xlinker --version-script=$(CURDIR)/Sources/packaging/program.map
 
 # The tests and the programs they start, one after the other: --build-tests would compile every product of the packages too,
 # among them a thousand files of protobuf's own compiler.
@@ -77,12 +80,12 @@ swift:
 	    echo "Swift 6.3 or newer is needed and '$(SWIFT)' is not there: https://www.swift.org/install/linux/" >&2; exit 69; }
 
 build: setup-build
-	$(BUILD) -c release --product ldiff --static-swift-stdlib
+	$(BUILD) -c release --product ldiff $(PROGRAMS)
 	@echo "built $(PROGRAM)"
 
 daemons: build
-	$(BUILD) -c release --product docker-ldiff-graphdriver --static-swift-stdlib
-	$(BUILD) -c release --product containerd-ldiff-grpc --static-swift-stdlib
+	$(BUILD) -c release --product docker-ldiff-graphdriver $(PROGRAMS)
+	$(BUILD) -c release --product containerd-ldiff-grpc $(PROGRAMS)
 
 libldiff: setup-build
 	Sources/packaging/build-library .build/libldiff

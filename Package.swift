@@ -73,6 +73,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         // For the daemons only.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -84,7 +85,8 @@ let package = Package(
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
         .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
         .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        // Without traits: all of Foundation, with ICU and its tables, would come along.
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
@@ -186,8 +188,7 @@ let package = Package(
             name: "GraphDriverPlugin",
             dependencies: pipeline + [
                 "GraphDriverMessages", "DaemonSupport", "LayerMounts",
-                daemon("Hummingbird", "hummingbird"),
-                daemon("HummingbirdCore", "hummingbird"),
+                daemon("HummingbirdCore", "hummingbird"), daemon("HTTPTypes", "swift-http-types"),
                 daemon("NIOCore", "swift-nio"), daemon("NIOPosix", "swift-nio"),
             ],
             exclude: ["README.md"], swiftSettings: programSettings),

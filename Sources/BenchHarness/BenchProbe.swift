@@ -54,7 +54,7 @@ package enum BenchProbe {
             // The harness looks for a report of this form in what ldiff prints.
             let io = report.io.fields.map { ($0.0, JSONValue.number(Double($0.1))) }
             let said = JSONValue.object([
-                ("entries", .number(Double(report.entries))), ("bytes", .number(Double(report.contentBytes))),
+                ("entries", .number(Double(report.entries))), ("contentBytes", .number(Double(report.contentBytes))),
                 ("clones", .number(Double(report.clones))), ("io", .object(io)),
             ])
             return said.text + "\n"

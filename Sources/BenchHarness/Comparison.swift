@@ -100,22 +100,22 @@ package struct BenchComparison {
         return table + explanation + warnings.map { "warning: " + $0 }
     }
 
-    /// Writes the comparison as JSON: `{"format": 1, "lines": [...], "warnings": [...]}`.
+    /// Writes the comparison as JSON: `{"format": 2, "lines": [...], "warnings": [...]}`.
     package func write(to path: String) throws(BenchFailure) { try TextFile.write(json, to: path) }
 
     var json: String {
         let lines = lines.map { line -> JSONValue in
             var members: [(String, JSONValue)] = [
                 ("job", .string(line.job)), ("input", .string(line.title)), ("program", .string(line.row.name)),
-                ("role", .string(line.row.role)), ("before", .number(line.old.median)),
-                ("after", .number(line.row.median)),
+                ("role", .string(line.row.role)), ("beforeSeconds", .number(line.old.median)),
+                ("afterSeconds", .number(line.row.median)),
             ]
             members += line.difference.json.members
-            if let peers = line.peers { members.append(("peers", .number((peers * 10_000).rounded() / 10_000))) }
+            if let peers = line.peers { members.append(("peersRatio", .number((peers * 10_000).rounded() / 10_000))) }
             return .object(members)
         }
         return JSONValue.object([
-            ("format", .number(1)), ("lines", .array(lines)), ("warnings", .array(warnings.map { .string($0) })),
+            ("format", .number(2)), ("lines", .array(lines)), ("warnings", .array(warnings.map { .string($0) })),
         ]).prettyText + "\n"
     }
 }
@@ -141,14 +141,20 @@ struct StoredResult {
         guard let bytes = TextFile.bytes(path) else { throw BenchFailure(.noInput, "read \(path)") }
         guard let value = JSONValue(parsing: bytes) else { throw BenchFailure(.usage, "\(path) is not JSON") }
         guard let result = StoredResult(value) else {
-            throw BenchFailure(.usage, "\(path) is no result of ldiff bench --json in format 1")
+            throw BenchFailure(.usage, "\(path) is no result of ldiff bench --json")
         }
         self = result
     }
 
     init?(_ value: JSONValue) {
-        guard value["format"]?.number == 1, let jobs = value["jobs"]?.elements else { return nil }
+        // Format 1 had the machine's facts as members; all else that is read here has the same names in both.
+        guard let format = value["format"]?.number, [1, 2].contains(format), let jobs = value["jobs"]?.elements else {
+            return nil
+        }
         machine = value["machine"]?.members.compactMap { name, value in value.string.map { (name, $0) } } ?? []
+        machine += (value["machine"]?.elements ?? []).compactMap { fact in
+            fact["name"]?.string.flatMap { name in fact["value"]?.string.map { (name, $0) } }
+        }
         groups = jobs.flatMap { job -> [Group] in
             let cold = job["cold"] == .bool(true) && !(job["job"]?.string ?? "").hasSuffix("-cold") ? ", cold" : ""
             return (job["groups"]?.elements ?? []).compactMap { group -> Group? in

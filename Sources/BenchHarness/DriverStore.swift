@@ -73,12 +73,12 @@ struct DriverStore {
     /// What the driver itself looks at: the layer's own directory where it has one, else the mounted trees.
     func place(of id: String) throws(BenchFailure) -> Place {
         let facts = try metadata(id)
-        if let upper = facts["UpperDir"]?.string {
+        if let upper = facts["UpperDir"] {
             let dialect = driver == "fuse-overlayfs" ? driver : "overlay"
-            let lowers = facts["LowerDir"]?.string?.split(separator: ":").map(String.init) ?? []
+            let lowers = facts["LowerDir"]?.split(separator: ":").map(String.init) ?? []
             return Place(directory: upper, flags: ["--dialect", dialect] + lowers.flatMap { ["--lower", $0] })
         }
-        if id == Self.base, let root = facts["RootDir"]?.string { return Place(directory: root) }
+        if id == Self.base, let root = facts["RootDir"] { return Place(directory: root) }
         let mounts = [layer("mount", Self.base), layer("mount", Self.changed)]
         let trees = (base: try path(of: Self.base), changed: try path(of: Self.changed))
         return id == Self.base
@@ -95,12 +95,17 @@ struct DriverStore {
     /// Takes the mounts of others away, so that a run through the driver pays for its own.
     var unmounted: [Pipeline] { [layer("unmount", Self.changed), layer("unmount", Self.base)] }
 
-    private func metadata(_ id: String) throws(BenchFailure) -> JSONValue {
+    /// Where the parts of a layer lie, by Docker's names for them.
+    private func metadata(_ id: String) throws(BenchFailure) -> [String: String] {
         let said = try layer("metadata", id, "--json").run(sink: .memory).output
-        guard let facts = JSONValue(parsing: said) else {
+        guard let facts = JSONValue(parsing: said)?["metadata"]?.elements else {
             throw BenchFailure(.failed, "ldiff layer metadata: \(String(decoding: said, as: UTF8.self))")
         }
-        return facts
+        var places: [String: String] = [:]
+        for fact in facts {
+            if let name = fact["name"]?.string, let path = fact["path"]?.string { places[name] = path }
+        }
+        return places
     }
 
     /// Where below a home the driver keeps the contents of a layer that was applied; nil where that takes a mount.

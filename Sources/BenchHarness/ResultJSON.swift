@@ -2,10 +2,14 @@ import PlainJSON
 
 /// Results as JSON: everything that was measured, run by run.
 extension BenchResult {
-    /// `{"format": 1, "machine": {...}, "input": ..., "jobs": [...], "budget": {...}, "targets": [...]}`.
+    /// `{"format": 2, "machine": [...], "input": ..., "jobs": [...], "budget": {...}, "targets": [...]}`.
     var json: JSONValue {
         var members: [(String, JSONValue)] = [
-            ("format", .number(1)), ("machine", .object(machine.facts.map { ($0.name, .string($0.value)) })),
+            ("format", .number(2)),
+            (
+                "machine",
+                .array(machine.facts.map { .object([("name", .string($0.name)), ("value", .string($0.value))]) })
+            ),
             ("input", .string(input)), ("jobs", .array(jobs.map { $0.json(processors: processors) })),
         ]
         if let budget { members.append(("budget", budget.json)) }
@@ -38,7 +42,8 @@ extension JobResult {
 extension Group {
     fileprivate func json(processors: Int) -> JSONValue {
         var members: [(String, JSONValue)] = [
-            ("title", .string(title)), ("entries", .number(Double(entries))), ("bytes", .number(Double(bytes))),
+            ("title", .string(title)), ("entries", .number(Double(entries))),
+            ("contentBytes", .number(Double(bytes))),
             ("best", best.map { .string(rows[$0].name) } ?? .null),
             ("warnings", .array(warnings.map { .string($0) })),
             ("rows", .array(rows.map(json(of:)))),
@@ -71,10 +76,11 @@ extension Group {
     private func figures(_ series: Series, _ row: Row) -> [(String, JSONValue)] {
         let rounded = { (value: Double) in JSONValue.number((value * 1_000_000).rounded() / 1_000_000) }
         var members: [(String, JSONValue)] = [
-            ("median", rounded(series.median)), ("min", rounded(series.minimum)), ("max", rounded(series.maximum)),
-            ("spread", rounded(series.spread)), ("processorSeconds", rounded(series.processorSeconds)),
+            ("medianSeconds", rounded(series.median)), ("minSeconds", rounded(series.minimum)),
+            ("maxSeconds", rounded(series.maximum)), ("spread", rounded(series.spread)),
+            ("processorSeconds", rounded(series.processorSeconds)),
             ("userSeconds", rounded(series.userSeconds)), ("systemSeconds", rounded(series.systemSeconds)),
-            ("peakKiB", .number(Double(series.peakKiB))),
+            ("peakBytes", .number(Double(series.peakKiB * 1024))),
         ]
         if row.outputBytes > 0 { members.append(("outputBytes", .number(Double(row.outputBytes)))) }
         if let ratio = ratio(row) {

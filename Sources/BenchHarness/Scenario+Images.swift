@@ -47,7 +47,7 @@ extension ScenarioBuilder {
         let program = program
         let (home, top) = try input.imageStore()
         var rows = [
-            own(.mentions(["\"manifest\":"])) {
+            own(.mentions(["\"manifestDigest\":"])) {
                 Pipeline([
                     program, "image", "pack", $0 + "/image.tar", "--home", home, "--driver", "overlay2", "--top", top,
                     "--ref", BenchInput.imageName, "--json",

@@ -23,13 +23,15 @@ package struct ContainerdSettings: Sendable {
     }
 }
 
-/// The daemon for containerd: Snapshots and Diff on one socket.
+/// The daemon for containerd: Snapshots and Diff on one socket, and whether they are well.
 package final class ContainerdServer: Service {
     private let socket: ListeningSocket
     private let snapshotters: SnapshotterSet
     private let bridge: BlockingBridge
     private let logger: Logger
     private let server: GRPCServer<HTTP2ServerTransport.Posix>
+    /// What keeps the daemon from its work.
+    package let health: StoreHealth
     /// One thread serves all connections: containerd has one, and everything that takes time is done elsewhere.
     private let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
@@ -48,6 +50,7 @@ package final class ContainerdServer: Service {
         self.bridge = bridge
         self.logger = logger
         snapshotters = try SnapshotterSet(settings.snapshots, bridge: bridge, logger: logger)
+        health = StoreHealth(bridge) { [snapshotters] in snapshotters.healthSubjects }
         let root = PathBytes(settings.snapshots.root)
         var differ = DifferOptions(
             containerdAddress: settings.containerdAddress, workDirectory: root.appending("differ"))
@@ -56,6 +59,7 @@ package final class ContainerdServer: Service {
         let services: [any RegistrableRPCService] = [
             SnapshotsService(snapshotters: snapshotters, metrics: metrics, logger: logger),
             DiffService(options: differ, snapshots: snapshotters, bridge: bridge, metrics: metrics, logger: logger),
+            HealthService(health: health),
         ]
         let transport = HTTP2ServerTransport.Posix(
             listeningSocketDescriptor: Int(socket.takeDescriptor()), transportSecurity: .plaintext,

@@ -2,7 +2,8 @@ import Glibc
 import LayerModel
 import LinuxIO
 
-/// Answers `GET /metrics` on a unix socket of its own, from a thread of its own: also while everything else is stuck.
+/// Answers `GET /metrics` and `GET /health` on a unix socket of its own, from a thread of its own: also while everything else is
+/// stuck. Of what is well the second says `ok`; else it has the status 503 and a line for each trouble.
 ///
 /// One request a connection, HTTP/1.0 and 1.1; anything else gets 404 or 405.
 package final class MetricsEndpoint: Sendable {
@@ -11,6 +12,7 @@ package final class MetricsEndpoint: Sendable {
 
     package let socket: ListeningSocket
     private let text: @Sendable () -> String
+    private let health: StoreHealth?
     /// Set to end; its descriptor wakes the thread.
     private let stop = CancelFlag()
     private let hasEnded = Monitor(false)
@@ -25,9 +27,12 @@ package final class MetricsEndpoint: Sendable {
     }
 
     /// Starts to answer with what `text` returns.
-    package init(_ socket: ListeningSocket, _ text: @escaping @Sendable () -> String) throws(LayerError) {
+    package init(_ socket: ListeningSocket, health: StoreHealth? = nil, _ text: @escaping @Sendable () -> String)
+        throws(LayerError)
+    {
         self.socket = socket
         self.text = text
+        self.health = health
         try WorkerThread { [self] in serve() }.detach()
     }
 
@@ -67,8 +72,15 @@ package final class MetricsEndpoint: Sendable {
         guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return }
         switch (words[0], words[1]) {
         case ("GET", "/metrics"): send(connection, "200 OK", text())
-        case (_, "/metrics"): send(connection, "405 Method Not Allowed", "only GET\n")
-        default: send(connection, "404 Not Found", "only /metrics\n")
+        case ("GET", "/health"):
+            let troubles = health?.troubles() ?? []
+            // After the time for a look, the peer has that for an answer again.
+            let guest = Guest(connection: connection.connection, stop: stop)
+            send(
+                guest, troubles.isEmpty ? "200 OK" : "503 Service Unavailable",
+                troubles.isEmpty ? "ok\n" : troubles.map { $0 + "\n" }.joined())
+        case (_, "/metrics"), (_, "/health"): send(connection, "405 Method Not Allowed", "only GET\n")
+        default: send(connection, "404 Not Found", "only /metrics and /health\n")
         }
     }
 

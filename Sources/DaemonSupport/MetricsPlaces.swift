@@ -10,7 +10,7 @@ package final class MetricsPlaces: Sendable {
     /// An `address` with a slash is the unix socket's path; any other is `HOST:PORT` and comes beside the usual socket, which
     /// is `metrics.sock` next to the daemon's own. Throws as `ListeningSocket`.
     package init(
-        _ address: String?, besideSocket socket: String, from activation: SocketActivation?,
+        _ address: String?, besideSocket socket: String, from activation: SocketActivation?, health: StoreHealth? = nil,
         _ text: @escaping @Sendable () -> String
     ) throws {
         var (path, port) = (MetricsEndpoint.path(besideSocket: socket), NumericAddress?.none)
@@ -21,9 +21,9 @@ package final class MetricsPlaces: Sendable {
         let listening = try port.map { try ListeningSocket.open($0) }
         var endpoints = [
             try MetricsEndpoint(
-                ListeningSocket.open(path, named: MetricsEndpoint.socketName, from: activation), text)
+                ListeningSocket.open(path, named: MetricsEndpoint.socketName, from: activation), health: health, text)
         ]
-        if let listening { endpoints.append(try MetricsEndpoint(listening, text)) }
+        if let listening { endpoints.append(try MetricsEndpoint(listening, health: health, text)) }
         self.endpoints = endpoints
     }
 

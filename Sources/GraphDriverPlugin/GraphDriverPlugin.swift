@@ -30,6 +30,8 @@ package final class GraphDriverPlugin: Service {
     private let store: PluginStore
     private let bridge: BlockingBridge
     private let connections: PluginConnections
+    /// What keeps the daemon from its work.
+    package let health: StoreHealth
     private let registry: MetricsRegistry
     private let logger: Logger
     private let manager: ServiceManager
@@ -51,6 +53,7 @@ package final class GraphDriverPlugin: Service {
         connections = PluginConnections(descriptors: descriptors)
         // A layer that comes in holds a few descriptors, and a thread while its peer is silent.
         bridge = BlockingBridge(incomingThreads: max(4, min(256, descriptors / 16)))
+        health = StoreHealth(bridge) { [store] in store.healthSubjects }
         store.restore()
     }
 

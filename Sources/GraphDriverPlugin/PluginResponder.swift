@@ -1,9 +1,10 @@
 import DaemonSupport
 import GraphDriverMessages
-import Hummingbird
+import HTTPTypes
 import HummingbirdCore
 import LayerModel
 import Logging
+import NIOCore
 
 /// Turns requests into calls and their outcomes into responses.
 struct PluginResponder: Sendable {

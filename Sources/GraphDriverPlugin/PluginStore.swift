@@ -59,6 +59,14 @@ final class PluginStore: Sendable {
     /// The open driver's name.
     var driverName: String { opened.withLock { $0?.driver.name.rawValue } ?? standardDriver.rawValue }
 
+    /// The store, or why there is none where Docker had opened one.
+    var healthSubjects: [StoreHealth.Subject] {
+        if let found = opened.withLock({ $0 }) {
+            return [.store(driver: found.driver.name.rawValue, home: found.driver.configuration.home)]
+        }
+        return trouble.withLock { $0 }.map { [.trouble("the store cannot be opened: \($0)")] } ?? []
+    }
+
     /// Whether a call may be the repetition of one that an earlier process did.
     var mayRepeat: Bool { Int64(time(nil)) < repeatsUntil }
 

@@ -1,10 +1,11 @@
 import DaemonSupport
 import GraphDriverMessages
-import Hummingbird
+import HummingbirdCore
 import LayerDrivers
 import LayerModel
 import LayerPipeline
 import LinuxIO
+import NIOCore
 
 /// The two calls that carry layers. Neither holds more of a layer than a few slabs.
 struct PluginStreams: Sendable {

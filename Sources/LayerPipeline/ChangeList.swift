@@ -9,7 +9,7 @@ package enum ChangeListFormat: Sendable {
     case text
     /// `A /path` and a NUL, the path's bytes as they are.
     case raw
-    /// The elements of a JSON array, `{"kind":"A","path":"/path"}`, paths escaped as in `text`.
+    /// The elements of a JSON array, `{"change":"added","path":"/path"}`; what is not UTF-8 is base 64 in `pathBytes`.
     case json
 }
 
@@ -71,7 +71,7 @@ private struct ChangeListWriter: ~Copyable {
                 try sink.write(path)
             } else {
                 escaped.removeAll(keepingCapacity: true)
-                PathEscaping.append(path, to: &escaped, inJSON: false)
+                PathEscaping.append(path, to: &escaped)
                 let text = escaped
                 try sink.write(text.rawBytes)
             }
@@ -79,10 +79,9 @@ private struct ChangeListWriter: ~Copyable {
         case .json:
             json.beginLine()
             json.beginObject()
-            json.name("kind")
-            json.letter(letter)
-            json.name("path")
-            json.path(path)
+            json.name("change")
+            json.string(kind.word)
+            json.path("path", path)
             json.endObject()
             let text = json.takeBytes()
             try sink.write(text.rawBytes)
@@ -97,4 +96,15 @@ private struct ChangeListWriter: ~Copyable {
     }
 
     mutating func finish() throws(LayerError) { try sink.finish() }
+}
+
+extension ChangeKind {
+    /// What reports call it.
+    fileprivate var word: String {
+        switch self {
+        case .added: "added"
+        case .modified, .unmodified: "changed"
+        case .deleted: "deleted"
+        }
+    }
 }

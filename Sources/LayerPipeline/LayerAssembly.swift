@@ -1,7 +1,7 @@
 import LayerCompression
 package import LayerFormats
 package import LayerModel
-import LinuxIO
+package import LinuxIO
 
 /// Rebuilds the tar of a layer that was unpacked.
 package enum LayerAssembly {
@@ -10,7 +10,8 @@ package enum LayerAssembly {
     /// The metadata may be compressed in any way. Throws `digestMismatch` for a file that changed; nothing is left of an
     /// output file then.
     package static func assemble(
-        _ metadata: LayerInput, root: PathBytes, to output: OutputFile, interruption: Interruption = Interruption()
+        _ metadata: LayerInput, root: PathBytes, to output: OutputFile, interruption: Interruption = Interruption(),
+        progress: Progress? = nil
     ) throws(LayerError) -> TarSplitAssembly {
         let layer = try OpenLayer(metadata)
         let tree = try attempt("open the root", root) { () throws(SystemCallError) in
@@ -20,6 +21,7 @@ package enum LayerAssembly {
         readerOptions.cancel = interruption.flag
         var options = TarSplitAssemblerOptions()
         options.cancel = interruption.flag
+        options.progress = progress
         var reader = try layer.reader(options: readerOptions)
         var sink = OutputSink(output)
         let report: TarSplitAssembly

@@ -118,13 +118,16 @@ public struct JSONWriter: Sendable {
         bytes.append(UInt8(ascii: "\""))
     }
 
-    /// A path of any bytes, as a string that says what a person is shown: control bytes, backslashes and bytes that are
-    /// not UTF-8 read `\xNN`. From such text the bytes can be had again.
-    public mutating func path(_ path: RawSpan) {
+    /// A member that is a path of any bytes: a string if it is UTF-8, else base 64 in a member whose name ends in `Bytes`.
+    public mutating func path(_ name: StaticString, _ path: RawSpan) {
+        let isText = isUTF8(path)
         beginValue()
         bytes.append(UInt8(ascii: "\""))
-        PathEscaping.append(path, to: &bytes, inJSON: true)
+        put(name)
+        if !isText { put("Bytes") }
         bytes.append(UInt8(ascii: "\""))
+        endName()
+        if isText { string(path) } else { base64(path) }
     }
 
     /// A string of characters that need no escapes: a digest, base 64.
@@ -132,14 +135,6 @@ public struct JSONWriter: Sendable {
         beginValue()
         bytes.append(UInt8(ascii: "\""))
         appendBytes(text, to: &bytes)
-        bytes.append(UInt8(ascii: "\""))
-    }
-
-    /// A string of one ASCII letter.
-    public mutating func letter(_ letter: UInt8) {
-        beginValue()
-        bytes.append(UInt8(ascii: "\""))
-        putASCII(letter)
         bytes.append(UInt8(ascii: "\""))
     }
 

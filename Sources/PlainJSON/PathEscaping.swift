@@ -12,9 +12,8 @@ public enum PathEscaping {
         return true
     }
 
-    /// Appends the path with control bytes, backslashes and bytes that are not valid UTF-8 as `\xNN`; with `inJSON` as
-    /// the inside of a JSON string, where a backslash is two.
-    public static func append(_ path: RawSpan, to text: inout [UInt8], inJSON: Bool) {
+    /// Appends the path with control bytes, backslashes and bytes that are not valid UTF-8 as `\xNN`.
+    public static func append(_ path: RawSpan, to text: inout [UInt8]) {
         var index = 0
         while index < path.byteCount {
             let end = PlainWord.end(path, from: index)
@@ -23,12 +22,10 @@ public enum PathEscaping {
             guard index < path.byteCount else { return }
             let length = printableLength(path, index)
             if length == 0 {
-                if inJSON { text.append(UInt8(ascii: "\\")) }
                 appendHexadecimal(path[index], to: &text)
                 index += 1
                 continue
             }
-            if inJSON, path[index] == UInt8(ascii: "\"") { text.append(UInt8(ascii: "\\")) }
             appendBytes(path.extracting(index..<index + length), to: &text)
             index += length
         }

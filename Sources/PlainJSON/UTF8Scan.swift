@@ -47,6 +47,9 @@ enum UTF8Scan {
 public func isUTF8(_ text: RawSpan) -> Bool {
     var index = 0
     while index < text.byteCount {
+        // Most is ASCII, which passes in words.
+        index = PlainWord.end(text, from: index)
+        guard index < text.byteCount else { return true }
         let length = UTF8Scan.length(text, index)
         guard length > 0 else { return false }
         index += length

@@ -104,7 +104,7 @@ struct ContainerdDaemon: AsyncParsableCommand {
         let server = try ContainerdServer(
             settings, socket: socket, bridge: BlockingBridge(), metrics: metrics, logger: logger)
         let endpoint = try MetricsPlaces(
-            metricsAddress ?? file.metricsAddress, besideSocket: socket.path, from: activation
+            metricsAddress ?? file.metricsAddress, besideSocket: socket.path, from: activation, health: server.health
         ) { registry.text() }
         defer { endpoint.close() }
         logger.notice(

@@ -74,7 +74,9 @@ struct GraphDriverDaemon: AsyncParsableCommand {
         let plugin = try GraphDriverPlugin(
             socket, .init(driver: driver, version: LayerKitVersion.current), registry: registry, manager: manager,
             logger: logger)
-        let metrics = try MetricsPlaces(metricsAddress, besideSocket: socket.path, from: activation) { registry.text() }
+        let metrics = try MetricsPlaces(
+            metricsAddress, besideSocket: socket.path, from: activation, health: plugin.health
+        ) { registry.text() }
         defer { metrics.close() }
         // What an answer says is in the journal before it is given, and what is half made is swept by the next process.
         try await DaemonProcess.run([plugin], manager: manager, logger: logger, limit: .milliseconds(9300)) {

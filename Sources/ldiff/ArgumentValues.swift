@@ -39,9 +39,11 @@ enum CompressionName: String, CaseIterable, ExpressibleByArgument {
     var indexed: IndexedFormat? { IndexedFormat(rawValue: rawValue) }
 }
 
-/// When a progress bar is shown.
+/// When and how it is told how far a job is.
 enum ProgressMode: String, CaseIterable, ExpressibleByArgument {
     case auto, always, never
+    /// Lines for programs.
+    case json
 }
 
 /// One run of an id map, `CONTAINER:HOST:COUNT`.

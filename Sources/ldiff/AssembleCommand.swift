@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import LayerPipeline
+import LinuxIO
 import PlainJSON
 
 /// `ldiff assemble`: the original tar of an unpacked layer.
@@ -41,8 +42,10 @@ struct AssembleCommand: ParsableCommand {
         }
         if let output, !output.isDash { OutputPlace.remember(output.path) }
         let stopwatch = Stopwatch()
-        let interruption = Interruption()
+        let (interruption, progress) = (Interruption(), Progress())
         Interrupts.watch(interruption)
+        let bar = ProgressBar.start("assemble", global, walking: progress)
+        defer { bar?.stop() }
         let target =
             if let output, !output.isDash {
                 try OutputFile.file(at: output.path, mode: ProcessSetup.fileMode)
@@ -51,7 +54,8 @@ struct AssembleCommand: ParsableCommand {
             }
         let assembled = try LayerAssembly.assemble(
             tarSplit.isDash ? .standardInput : .file(tarSplit.path), root: root.path, to: target,
-            interruption: interruption)
+            interruption: interruption, progress: progress)
+        bar?.stop()
         let seconds = stopwatch.seconds
         var report = Report()
         report.json.add("entries", assembled.entries)

@@ -2,6 +2,7 @@ import ArgumentParser
 import BenchHarness
 import Glibc
 import LayerModel
+import PlainJSON
 
 /// `ldiff bench`: measures ldiff beside other programs.
 struct BenchCommand: ParsableCommand {
@@ -100,7 +101,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The library that counts allocations for the budget.", valueName: "file.so"))
     var allocationCounter: String?
 
-    @Option(help: ArgumentHelp("A line on standard error that says what runs.", valueName: "when"))
+    @Option(
+        help: ArgumentHelp(
+            "A line on standard error that says what runs; json: an object a line, for programs.", valueName: "when"))
     var progress: ProgressMode = .auto
 
     func validate() throws {
@@ -184,6 +187,7 @@ struct BenchCommand: ParsableCommand {
     }
 
     private func console() -> BenchConsole {
+        let isJSON = progress == .json
         let isShown = progress == .always || (progress == .auto && Console.isTerminal(STDERR_FILENO))
         return BenchConsole(
             line: { text in
@@ -191,9 +195,19 @@ struct BenchCommand: ParsableCommand {
                 Console.output(text + "\n")
             },
             status: { text, part in
+                if isJSON, let text { Console.error(Self.statusObject(text, part).text + "\n") }
                 guard isShown else { return }
                 Console.error("\r" + String(Self.statusLine(text, part).prefix(Console.columns - 1)) + "\u{1b}[K")
             })
+    }
+
+    /// The same for programs.
+    private static func statusObject(_ text: String, _ part: Double?) -> JSONObject {
+        var object = JSONObject()
+        object.add("progress", "bench")
+        object.add("what", text)
+        if let part { object.add("percent", Int(max(0, min(1, part)) * 100)) }
+        return object
     }
 
     /// `[####----]  43%  making linux-source`.

@@ -64,6 +64,25 @@ enum Human {
         return seconds < 0.0995 ? threeDigits(seconds * 1000) + " ms" : threeDigits(seconds) + " s"
     }
 
+    /// `510 MB`, `1.4 GB`: of a number with two digits that say something.
+    static func roughBytes(_ count: UInt64) -> String {
+        let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
+        var (value, unit) = (count, 0)
+        while value >= 10_000, unit < units.count - 2 {
+            value /= 1000
+            unit += 1
+        }
+        guard value >= 1000 else { return "\(value) \(units[unit])" }
+        let tenths = value / 100
+        return "\(tenths / 10).\(tenths % 10) \(units[unit + 1])"
+    }
+
+    /// `8 s`, `2 min`, `3 h`: about so long.
+    static func roughSeconds(_ seconds: UInt64) -> String {
+        if seconds < 100 { return "\(seconds) s" }
+        return seconds < 100 * 60 ? "\((seconds + 30) / 60) min" : "\((seconds + 1800) / 3600) h"
+    }
+
     /// Three digits that say something: `1.36`, `13.6`, `136`.
     static func threeDigits(_ value: Double) -> String {
         let decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0

@@ -33,13 +33,12 @@ struct DifferenceList {
             json.endArray()
             json.name("equal")
             json.bool(report.isEqual)
-            json.name("entries")
-            json.beginArray()
+            json.name("entriesA")
             json.number(report.entries.first)
+            json.name("entriesB")
             json.number(report.entries.second)
-            json.endArray()
             for (name, count) in [
-                ("added", report.added), ("removed", report.removed), ("changed", report.changed),
+                ("added", report.added), ("deleted", report.removed), ("changed", report.changed),
             ] {
                 json.name(name)
                 json.number(count)
@@ -61,8 +60,7 @@ struct DifferenceList {
     private mutating func write(_ difference: DifferingEntry) {
         json.beginLine()
         json.beginObject()
-        json.name("path")
-        json.path(difference.path.bytes.rawBytes)
+        json.path("path", difference.path.bytes.rawBytes)
         json.name("change")
         json.string(difference.change)
         if difference.first != nil, difference.second != nil {
@@ -93,11 +91,13 @@ struct DifferenceList {
             json.number(entry.uid)
             json.name("gid")
             json.number(entry.gid)
-            json.name("time")
-            json.string(entry.time)
+            json.name("mtimeSeconds")
+            json.number(entry.seconds)
+            json.name("mtimeNanoseconds")
+            json.number(entry.nanoseconds)
         }
         if entry.kind == .regular {
-            json.name("size")
+            json.name("contentBytes")
             json.number(entry.size)
         }
         if let digest = entry.digest {
@@ -105,16 +105,16 @@ struct DifferenceList {
             json.string(digest.description)
         }
         if let target = entry.target {
-            json.name("target")
-            json.path(target.bytes.rawBytes)
+            json.path("target", target.bytes.rawBytes)
         }
         if let device = entry.device {
-            json.name("device")
-            json.string("\(device.major):\(device.minor)")
+            json.name("deviceMajor")
+            json.number(device.major)
+            json.name("deviceMinor")
+            json.number(device.minor)
         }
         if let name = entry.firstName {
-            json.name("linkedTo")
-            json.path(name.bytes.rawBytes)
+            json.path("linkedTo", name.bytes.rawBytes)
         }
         if entry.isOpaque {
             json.name("opaque")
@@ -122,12 +122,15 @@ struct DifferenceList {
         }
         if !entry.attributes.isEmpty {
             json.name("attributes")
-            json.beginObject()
+            json.beginArray()
             for attribute in entry.attributes {
-                json.name(attribute.name.description)
+                json.beginObject()
+                json.path("name", attribute.name.bytes.rawBytes)
+                json.name("digest")
                 json.string(attribute.digest.description)
+                json.endObject()
             }
-            json.endObject()
+            json.endArray()
         }
         json.endObject()
     }
@@ -162,7 +165,7 @@ extension ComparedEntry {
 }
 
 extension DifferingEntry {
-    fileprivate var change: String { first == nil ? "added" : second == nil ? "removed" : "changed" }
+    fileprivate var change: String { first == nil ? "added" : second == nil ? "deleted" : "changed" }
 
     /// The difference as a line for people.
     fileprivate var line: String {

@@ -17,6 +17,7 @@ extension Report {
         json.add("size", layer.size)
         if let diffID = written.diffID { json.add("diffID", diffID.description) }
         if let digest = written.digest { json.add("digest", digest.description) }
+        json.add("compression", compress.rawValue)
         json.add("mediaType", written.mediaType)
         json.add("outputBytes", written.outputBytes)
         if let index = written.index { add(index) }
@@ -27,11 +28,11 @@ extension Report {
         json.add("indexedFiles", layer.indexedFiles)
         json.add("skippedUnreadable", layer.skippedUnreadable)
         json.add("skippedVanished", layer.skippedVanished)
-        json.add("warnings", layer.warnings)
         skippedUnreadable = layer.skippedUnreadable
         warnings = layer.warnings
         if let obstacle = written.index?.obstacle { warnings.insert("the layer has no index: \(obstacle)", at: 0) }
         warningCount = warnings.count
+        addWarnings()
         io = layer.io
         summary = "\(Human.entries(UInt64(layer.entries))), \(Human.bytes(layer.bytes))"
         if compress != .none { summary += " as \(Human.bytes(written.outputBytes)) of \(compress.rawValue)" }
@@ -50,10 +51,8 @@ extension Report {
     private mutating func add(_ index: IndexedLayerSummary) {
         json.add("chunked", index.obstacle == nil)
         if let obstacle = index.obstacle { json.add("chunkedReason", obstacle.description) }
-        var compression = JSONObject()
-        compression.add("frames", index.frames)
-        compression.add("indexBytes", index.indexBytes)
-        json.add("compression", compression)
+        json.add("frames", index.frames)
+        json.add("indexBytes", index.indexBytes)
         var annotations = JSONObject()
         for annotation in index.annotations { annotations.add(annotation.key, annotation.value) }
         json.add("annotations", annotations)
@@ -64,7 +63,7 @@ extension Report {
         json.add("entries", layer.entries)
         json.add("bytes", stream.uncompressedBytes)
         json.add("size", size)
-        json.add("uniqueFileBytes", layer.uniqueFileBytes)
+        json.add("contentBytes", layer.uniqueFileBytes)
         json.add("inputBytes", stream.compressedBytes)
         if let diffID = stream.diffID { json.add("diffID", diffID.description) }
         if stream.format != .none, let digest = stream.compressedDigest { json.add("digest", digest.description) }
@@ -73,10 +72,9 @@ extension Report {
         json.add("seconds", seconds: seconds)
         json.add("io", layer.io.json(global.io))
         json.add("skippedDevices", layer.skippedDevices)
-        json.add("warnings", layer.warnings)
-        json.add("warningCount", layer.warningCount)
         warnings = layer.warnings
         warningCount = layer.warningCount
+        addWarnings()
         io = layer.io
         summary = "\(Human.entries(UInt64(layer.entries))), \(Human.bytes(stream.uncompressedBytes))"
         if stream.format != .none { summary += " from \(Human.bytes(stream.compressedBytes)) of \(stream.format.name)" }
@@ -98,9 +96,9 @@ extension Report {
         json.add("reservedNames", listed.reservedNames)
         json.add("indexedFiles", listed.indexedFiles)
         json.add("skippedUnreadable", listed.skippedUnreadable)
-        json.add("warnings", listed.warnings)
         warnings = listed.warnings
         warningCount = listed.warnings.count
+        addWarnings()
         skippedUnreadable = listed.skippedUnreadable
         io = listed.io
         summary = "\(Human.entries(UInt64(count))) in \(Human.seconds(seconds))"
@@ -120,8 +118,12 @@ extension ChangeListFormat {
 enum ChangeListFrame {
     static func prefix(_ global: GlobalOptions) -> String { global.json ? "{\"changes\":[" : "" }
 
-    static func suffix(_ global: GlobalOptions, _ report: ChangesReport, _ stopwatch: Stopwatch) -> String {
+    static func suffix(
+        _ global: GlobalOptions, _ report: ChangesReport, _ stopwatch: Stopwatch, _ layer: StoreLayer? = nil
+    ) -> String {
         guard global.json else { return "" }
-        return "]," + Report(report, global, seconds: stopwatch.seconds).json.membersText + "}\n"
+        var told = Report(report, global, seconds: stopwatch.seconds)
+        if let layer { told.add(layer) }
+        return "]," + told.json.membersText + "}\n"
     }
 }

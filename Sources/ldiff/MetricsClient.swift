@@ -15,10 +15,35 @@ enum MetricsClient {
         return [directory.hasSuffix("/docker/plugins") ? "/run/ldiff/docker-\(name)" : "\(directory)/\(name)", address]
     }
 
-    /// The text that the daemon at `address` shows.
+    /// The metrics that the daemon at `address` shows.
     ///
     /// Throws `notFound` where no daemon answers.
-    static func text(of address: String) throws(LayerError) -> String {
+    static func metrics(of address: String) throws(LayerError) -> String {
+        try first(of: address) { (place) throws(LayerError) in
+            let answer = try ask(place, "/metrics")
+            guard answer.status == 200 else {
+                throw LayerError(
+                    .invalidArgument, "ask the daemon", path: PathBytes(place), cause: .reason("it shows no metrics"),
+                    hint: "name the daemon's metrics.sock")
+            }
+            return answer.body
+        }
+    }
+
+    /// What keeps the daemon at `address` from its work, a line each.
+    ///
+    /// Throws `notFound` where no daemon answers. One that is too old to say is taken to be well.
+    static func troubles(of address: String) throws(LayerError) -> [String] {
+        try first(of: address) { (place) throws(LayerError) in
+            let answer = try ask(place, "/health")
+            guard answer.status == 503 else { return [] }
+            return answer.body.split(separator: "\n").map(String.init)
+        }
+    }
+
+    private static func first<Result>(of address: String, _ ask: (String) throws(LayerError) -> Result)
+        throws(LayerError) -> Result
+    {
         var last: LayerError?
         for place in places(address) {
             do throws(LayerError) {
@@ -31,29 +56,35 @@ enum MetricsClient {
         throw last ?? LayerError(.notFound, "ask the daemon", path: PathBytes(address))
     }
 
-    private static func ask(_ path: String) throws(LayerError) -> String {
+    private static func ask(_ path: String, _ what: String) throws(LayerError) -> (status: Int, body: String) {
         let answer = String(
-            decoding: try exchange(path, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n"), as: UTF8.self)
+            decoding: try exchange(path, "GET \(what) HTTP/1.0\r\nHost: localhost\r\n\r\n"), as: UTF8.self)
         // Swift takes CR LF for one character.
-        guard answer.hasPrefix("HTTP/1."), answer.split(separator: " ", maxSplits: 2).dropFirst().first == "200",
+        guard answer.hasPrefix("HTTP/1."),
+            let status = answer.split(separator: " ", maxSplits: 2).dropFirst().first.flatMap({ Int($0) }),
             let body = answer.firstRange(of: "\r\n\r\n")
         else {
             throw LayerError(
-                .invalidArgument, "ask the daemon", path: PathBytes(path), cause: .reason("it shows no metrics"),
+                .invalidArgument, "ask the daemon", path: PathBytes(path), cause: .reason("it does not answer as one"),
                 hint: "name the daemon's metrics.sock")
         }
-        return String(answer[body.upperBound...])
+        return (status, String(answer[body.upperBound...]))
+    }
+
+    /// Why the daemon's own socket takes no connection; nil where it does, or where `address` is that of the metrics.
+    static func refusal(of address: String) -> String? {
+        guard places(address).count > 1 else { return nil }
+        do throws(LayerError) {
+            close(try connection(to: address))
+            return nil
+        } catch {
+            return error.description
+        }
     }
 
     private static func exchange(_ path: String, _ request: String) throws(LayerError) -> [UInt8] {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw failure("socket", path) }
+        let descriptor = try connection(to: path)
         defer { close(descriptor) }
-        var limit = timeval(tv_sec: 5, tv_usec: 0)
-        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
-            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
-        }
-        guard try connects(descriptor, path) else { throw failure("connect", path) }
         let bytes = Array(request.utf8)
         guard send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count else {
             throw failure("send", path)
@@ -68,6 +99,23 @@ enum MetricsClient {
             answer += buffer[..<count]
         }
         return answer
+    }
+
+    /// A socket that is connected to the one at `path`, and waits for neither side longer than five seconds.
+    private static func connection(to path: String) throws(LayerError) -> Int32 {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw failure("socket", path) }
+        var limit = timeval(tv_sec: 5, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
+        do throws(LayerError) {
+            guard try connects(descriptor, path) else { throw failure("connect", path) }
+            return descriptor
+        } catch {
+            close(descriptor)
+            throw error
+        }
     }
 
     private static func connects(_ descriptor: Int32, _ path: String) throws(LayerError) -> Bool {

@@ -44,7 +44,7 @@ struct MountPackedCommand: ParsableCommand {
         let isLoop = try layer.mount(at: target.path, byLoop: way == .auto ? nil : way == .loop, directIO: directio)
         guard global.json else { return }
         var object = JSONObject()
-        object.add("target", target.path.description)
+        object.add("path", target.path)
         object.add("way", isLoop ? "loop" : "file")
         try OutputFile.standardOutput().writeText(object.text + "\n")
     }

@@ -87,7 +87,7 @@ extension Report {
         json.add("entries", layer.entries)
         json.add("bytes", stream.uncompressedBytes)
         json.add("size", layer.headerSum)
-        json.add("uniqueFileBytes", layer.uniqueFileBytes)
+        json.add("contentBytes", layer.uniqueFileBytes)
         json.add("inputBytes", stream.compressedBytes)
         json.add("indexBytes", packed.record.index.byteCount)
         json.add("extraBytes", packed.record.extra?.byteCount ?? 0)
@@ -97,10 +97,9 @@ extension Report {
         json.add("impliedDirectories", layer.impliedDirectories.count)
         json.add("rootOpaque", layer.isRootOpaque)
         json.add("seconds", seconds: seconds)
-        json.add("warnings", layer.warnings)
-        json.add("warningCount", layer.warningCount)
         warnings = layer.warnings
         warningCount = layer.warningCount
+        addWarnings()
         summary = "\(Human.entries(UInt64(layer.entries))), \(Human.bytes(stream.uncompressedBytes))"
         if stream.format != .none { summary += " from \(Human.bytes(stream.compressedBytes)) of \(stream.format.name)" }
         summary += ", an index of \(Human.bytes(packed.record.index.byteCount)) in \(Human.seconds(seconds))"

@@ -1,4 +1,5 @@
 import Glibc
+import PlainJSON
 import Synchronization
 
 /// One line on standard error that tells how far a job is, redrawn by a thread ten times a second.
@@ -15,6 +16,8 @@ final class ProgressBar: Sendable {
     private static let isDrawn = Atomic<Bool>(false)
     private let label: String
     private let keepsLine: Bool
+    /// Objects for programs, a line each, instead of a bar.
+    private let isJSON: Bool
     /// The two ends of a pipe: what is written to the second wakes the thread that waits at the first.
     private let wake: (waits: Int32, wakes: Int32)
     private let sample: @Sendable () -> Sample
@@ -28,14 +31,15 @@ final class ProgressBar: Sendable {
         switch global.progress {
         case .never: return nil
         case .auto: guard !global.quiet, Console.isTerminal(STDERR_FILENO) else { return nil }
-        case .always: break
+        case .always, .json: break
         }
-        return ProgressBar(label, keepsLine: global.progress == .always, sample)
+        return ProgressBar(label, global.progress, sample)
     }
 
-    private init(_ label: String, keepsLine: Bool, _ sample: @escaping @Sendable () -> Sample) {
+    private init(_ label: String, _ mode: ProgressMode, _ sample: @escaping @Sendable () -> Sample) {
         self.label = label
-        self.keepsLine = keepsLine
+        keepsLine = mode == .always
+        isJSON = mode == .json
         self.sample = sample
         var ends: [Int32] = [-1, -1]
         let isPipe = pipe(&ends) == 0
@@ -64,7 +68,9 @@ final class ProgressBar: Sendable {
         pthread_join(identity, nil)
         close(wake.waits)
         close(wake.wakes)
-        if keepsLine {
+        if isJSON {
+            tell(isLast: true)
+        } else if keepsLine {
             draw()
             Console.error("\n")
             Self.isDrawn.store(false, ordering: .relaxed)
@@ -80,13 +86,34 @@ final class ProgressBar: Sendable {
 
     private func run() {
         // Short jobs need no bar: the first one comes after a fifth of a second.
-        var pause: Int32 = keepsLine ? 100 : 200
+        var pause: Int32 = keepsLine || isJSON ? 100 : 200
         while true {
             var entry = pollfd(fd: wake.waits, events: Int16(POLLIN), revents: 0)
             if poll(&entry, 1, pause) != 0 { return }
-            draw()
-            pause = 100
+            if isJSON { tell(isLast: false) } else { draw() }
+            // A program has no eyes that more than this would please.
+            pause = isJSON ? 500 : 100
         }
+    }
+
+    private func tell(isLast: Bool) {
+        let elapsed = start.duration(to: .now) / .seconds(1)
+        Console.error(Self.object(label, sample(), seconds: elapsed, isLast: isLast).text + "\n")
+    }
+
+    /// A line for programs.
+    static func object(_ label: String, _ sample: Sample, seconds: Double, isLast: Bool) -> JSONObject {
+        var object = JSONObject()
+        object.add("progress", label)
+        object.add("entries", sample.entries)
+        object.add("bytes", sample.bytes)
+        if sample.total > 0 { object.add("totalBytes", sample.total) }
+        object.add("seconds", seconds: seconds)
+        let rate = Rate(sample, seconds: seconds)
+        if let bytes = rate.bytesPerSecond { object.add("bytesPerSecond", bytes) }
+        if !isLast, let remaining = rate.remainingSeconds { object.add("remainingSeconds", remaining) }
+        object.add("done", isLast)
+        return object
     }
 
     private func draw() {
@@ -98,7 +125,7 @@ final class ProgressBar: Sendable {
 
     /// `apply [####----]  43%  12,000 entries  220 MB  500 MB/s  3 s left`, as much of it as the columns hold.
     static func line(_ label: String, _ sample: Sample, seconds: Double, columns: Int) -> String {
-        let rate = seconds > 0 ? Double(sample.bytes) / seconds : 0
+        let rate = Rate(sample, seconds: seconds)
         var parts = [label]
         if sample.total > 0 {
             let share = min(1, Double(sample.bytes) / Double(sample.total))
@@ -108,10 +135,31 @@ final class ProgressBar: Sendable {
         }
         parts.append(Human.entries(sample.entries))
         parts.append(Human.bytes(sample.bytes))
-        parts.append(Human.bytes(UInt64(rate)) + "/s")
-        if sample.total > sample.bytes, rate > 0 {
-            parts.append(Human.seconds((Double(sample.total - sample.bytes) / rate).rounded(.up)) + " left")
-        }
+        if let bytes = rate.bytesPerSecond { parts.append(Human.roughBytes(bytes) + "/s") }
+        if let remaining = rate.remainingSeconds { parts.append(Human.roughSeconds(remaining) + " left") }
         return String(parts.joined(separator: "  ").prefix(max(1, columns - 1)))
+    }
+}
+
+/// How fast a job is and how long it will take, as far as anybody can know: two digits, and none in the first moments.
+struct Rate {
+    private(set) var bytesPerSecond: UInt64?
+    private(set) var remainingSeconds: UInt64?
+
+    init(_ sample: ProgressBar.Sample, seconds: Double) {
+        guard seconds >= 0.3, sample.bytes > 0 else { return }
+        let rate = Double(sample.bytes) / seconds
+        bytesPerSecond = Self.twoDigits(rate)
+        // After a second, or a twentieth of the whole, the rest may be guessed.
+        guard sample.total > sample.bytes, seconds >= 1 || sample.bytes > sample.total / 20 else { return }
+        remainingSeconds = Self.twoDigits((Double(sample.total - sample.bytes) / rate).rounded(.up))
+    }
+
+    /// The number with two digits that say something.
+    private static func twoDigits(_ value: Double) -> UInt64 {
+        guard value < 1e18 else { return UInt64(1e18) }
+        var unit = 1.0
+        while value / unit >= 99.5 { unit *= 10 }
+        return UInt64((value / unit).rounded()) * UInt64(unit)
     }
 }

@@ -39,6 +39,18 @@ struct Report {
         if global.verbose || (!global.quiet && !notes.isEmpty) { Console.error("ldiff: " + summary + notes + "\n") }
     }
 
+    /// The warnings: after their number and texts are set.
+    mutating func addWarnings() {
+        json.add("warnings", warnings)
+        json.add("warningCount", warningCount)
+    }
+
+    /// Which layer of a store it is about.
+    mutating func add(_ layer: StoreLayer) {
+        json.add("id", layer.id)
+        if let parent = layer.parent { json.add("parent", parent) }
+    }
+
     private func notes(_ global: GlobalOptions) -> String {
         var text = ""
         if skippedUnreadable > 0 { text += "; left out \(skippedUnreadable) that could not be read" }

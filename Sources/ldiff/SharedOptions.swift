@@ -19,7 +19,8 @@ struct GlobalOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "A progress bar on standard error; auto: when it is a terminal.", valueName: "when"))
+            "A progress bar on standard error; auto: when it is a terminal; json: an object a line, for programs.",
+            valueName: "when"))
     var progress: ProgressMode = .auto
 
     @Flag(help: "Write the report as one JSON object to standard output, or to standard error when a layer goes there.")

@@ -40,19 +40,18 @@ struct SizeCommand: ParsableCommand {
         let seconds = stopwatch.seconds
         if !global.json { try OutputFile.standardOutput().writeText("\(size.bytes)\n") }
         var report = Report()
-        report.json.add("bytes", size.bytes)
         report.json.add("size", size.bytes)
-        report.json.add("apparent", size.apparent)
-        report.json.add("allocated", size.allocated)
-        report.json.add("headerSum", size.headerSum)
+        report.json.add("apparentBytes", size.apparent)
+        report.json.add("allocatedBytes", size.allocated)
+        report.json.add("headerSumBytes", size.headerSum)
         report.json.add("entries", size.entries)
         report.json.add("inodes", size.inodes)
         report.json.add("seconds", seconds: seconds)
         report.json.add("io", size.io.json(global.io))
         report.json.add("skippedUnreadable", size.skippedUnreadable)
-        report.json.add("warnings", size.warnings)
         report.warnings = size.warnings
         report.warningCount = size.warnings.count
+        report.addWarnings()
         report.skippedUnreadable = size.skippedUnreadable
         report.io = size.io
         report.summary = "\(Human.entries(size.entries)) in \(Human.seconds(seconds))"

@@ -16,9 +16,14 @@ struct StatusCommand: ParsableCommand {
 
             P50 and P99 are upper bounds: that part of the calls took no longer.
 
+            --check tells whether the daemons do their work: each answers, its store can be looked at within two seconds, is the \
+            directory that it was, and its file system can be written to and is not full. A line for each trouble goes to \
+            standard output. EXIT STATUS: 0 all is well, 69 there is a trouble, or no daemon at all.
+
             EXAMPLES:
               ldiff status
               ldiff status --address /run/docker/plugins/ldiff.sock --json
+              ldiff status --check --quiet || journalctl -u docker-ldiff-graphdriver
               curl --unix-socket /run/ldiff/docker-metrics.sock http://localhost/metrics
             """)
 
@@ -27,19 +32,23 @@ struct StatusCommand: ParsableCommand {
         completion: .file())
     var address: PathArgument?
 
+    @Flag(help: "Only tell what keeps the daemons from their work: status 0 nothing, 69 something.")
+    var check = false
+
     @OptionGroup(title: "Global options") var global: GlobalOptions
 
     /// Where the daemons listen unless they are told otherwise.
     private static let standard = ["/run/docker/plugins/ldiff.sock", "/run/containerd-ldiff/containerd-ldiff.sock"]
 
     func run() throws {
+        if check { return try StatusCheck(address: address, standard: Self.standard, global: global).run() }
         let found: [(address: String, metrics: DaemonMetrics)]
         if let address {
             let text = String(decoding: address.path.bytes, as: UTF8.self)
-            found = [(text, DaemonMetrics(try MetricsClient.text(of: text)))]
+            found = [(text, DaemonMetrics(try MetricsClient.metrics(of: text)))]
         } else {
             found = Self.standard.compactMap { place in
-                (try? MetricsClient.text(of: place)).map { (place, DaemonMetrics($0)) }
+                (try? MetricsClient.metrics(of: place)).map { (place, DaemonMetrics($0)) }
             }
         }
         guard !found.isEmpty else {
@@ -48,8 +57,13 @@ struct StatusCommand: ParsableCommand {
                 cause: .reason("none listens at \(Self.standard.joined(separator: " or "))"),
                 hint: "name the socket with --address")
         }
-        let texts = found.map { global.json ? json($0.metrics, $0.address) : table($0.metrics, $0.address) }
-        try OutputFile.standardOutput().writeText(texts.joined(separator: global.json ? "" : "\n"))
+        let output = try OutputFile.standardOutput()
+        guard global.json else {
+            return try output.writeText(found.map { table($0.metrics, $0.address) }.joined(separator: "\n"))
+        }
+        var object = JSONObject()
+        object.add("daemons", found.map { json($0.metrics, $0.address) })
+        try output.writeText(object.text + "\n")
     }
 
     private func uptime(_ metrics: DaemonMetrics) -> UInt64 {
@@ -57,28 +71,28 @@ struct StatusCommand: ParsableCommand {
         return metrics.startTime == 0 || now < metrics.startTime ? 0 : now - metrics.startTime
     }
 
-    private func json(_ metrics: DaemonMetrics, _ address: String) -> String {
+    private func json(_ metrics: DaemonMetrics, _ address: String) -> JSONObject {
         var object = JSONObject()
         object.add("program", metrics.program)
         object.add("version", metrics.version)
         object.add("drivers", metrics.drivers)
         object.add("address", address)
-        object.add("uptime_seconds", uptime(metrics))
-        object.add("calls_running", metrics.running)
-        object.add("bytes_in", metrics.bytesIn)
-        object.add("bytes_out", metrics.bytesOut)
+        object.add("uptimeSeconds", uptime(metrics))
+        object.add("callsRunning", metrics.running)
+        object.add("bytesIn", metrics.bytesIn)
+        object.add("bytesOut", metrics.bytesOut)
         let calls = metrics.calls.sorted { $0.key < $1.key }.map { name, call in
             var item = JSONObject()
             item.add("call", name)
             item.add("count", call.count)
             item.add("errors", call.errors)
-            if call.count > 0 { item.add("mean_seconds", seconds: call.seconds / Double(call.count)) }
-            if let bound = call.quantile(0.5) { item.add("p50_seconds", seconds: bound) }
-            if let bound = call.quantile(0.99) { item.add("p99_seconds", seconds: bound) }
+            if call.count > 0 { item.add("meanSeconds", seconds: call.seconds / Double(call.count)) }
+            if let bound = call.quantile(0.5) { item.add("p50Seconds", seconds: bound) }
+            if let bound = call.quantile(0.99) { item.add("p99Seconds", seconds: bound) }
             return item
         }
         object.add("calls", calls)
-        return object.text + "\n"
+        return object
     }
 
     private func table(_ metrics: DaemonMetrics, _ address: String) -> String {

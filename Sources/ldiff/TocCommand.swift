@@ -69,10 +69,10 @@ struct TocCommand: ParsableCommand {
         var told = Report()
         told.json.add("format", index.location.name)
         told.json.add("entries", report.entries)
-        told.json.add("pieces", report.pieces)
+        told.json.add("pieceCount", report.pieces)
         told.json.add("frames", report.frames)
         told.json.add("bytes", report.bytes)
-        told.json.add("tarSplit", report.hasTarSplit)
+        told.json.add("hasTarSplit", report.hasTarSplit)
         if let diffID = report.diffID { told.json.add("diffID", diffID.description) }
         told.summary =
             "\(index.location.name): \(Human.entries(UInt64(report.entries))), \(report.pieces) pieces, "
@@ -89,7 +89,7 @@ struct TocCommand: ParsableCommand {
             json.string(index.location.name)
             json.name("dataBytes")
             json.number(index.dataEnd)
-            json.name("pieces")
+            json.name("pieceCount")
             json.number(index.table.pieces.count)
             json.name("entries")
             json.beginArray()
@@ -125,21 +125,17 @@ extension IndexTable.Entry {
     fileprivate func write(to json: inout JSONWriter, _ table: IndexTable) {
         json.beginLine()
         json.beginObject()
-        json.name("type")
-        json.string(kind.rawValue)
-        json.name("name")
-        json.path(table.name(self))
-        if table.linkName(self).byteCount > 0 {
-            json.name("linkName")
-            json.path(table.linkName(self))
-        }
+        json.name("kind")
+        json.string(kind.word)
+        json.path("path", table.name(self))
+        if table.linkName(self).byteCount > 0 { json.path("target", table.linkName(self)) }
         json.name("mode")
         json.number(mode)
         json.name("uid")
         json.number(uid)
         json.name("gid")
         json.number(gid)
-        json.name("size")
+        json.name("contentBytes")
         json.number(size)
         if let digest {
             json.name("digest")
@@ -153,7 +149,7 @@ extension IndexTable.Entry {
                 json.beginObject()
                 json.name("offset")
                 json.number(piece.offset)
-                json.name("size")
+                json.name("contentBytes")
                 json.number(piece.byteCount)
                 if piece.isZeros {
                     json.name("zeros")
@@ -164,5 +160,20 @@ extension IndexTable.Entry {
             json.endArray()
         }
         json.endObject()
+    }
+}
+
+extension IndexTable.Kind {
+    /// What reports call it, and what `compare` calls it.
+    fileprivate var word: String {
+        switch self {
+        case .reg: ComparedKind.regular.name
+        case .dir: ComparedKind.directory.name
+        case .symlink: ComparedKind.symbolicLink.name
+        case .hardlink: "hard link"
+        case .char: ComparedKind.characterDevice.name
+        case .block: ComparedKind.blockDevice.name
+        case .fifo: ComparedKind.fifo.name
+        }
     }
 }

@@ -70,6 +70,7 @@ private func leftovers(of process: String) throws -> [String] {
         #expect(outcome.status == 69, "\(outcome.output)\n\(outcome.errors)")
         #expect(outcome.output.contains("not installed: apt-get install libarchive-tools"))
         let bytes = try #require(TextFile.bytes(folder.path + "/r.json"))
+        #expect(try schemaFaults(of: bytes, "bench") == [])
         let result = try #require(JSONValue(parsing: bytes))
         let jobs = result["jobs"]?.elements ?? []
         #expect(jobs.count == 2)
@@ -127,10 +128,14 @@ private func leftovers(of process: String) throws -> [String] {
             #expect(outcome.status == 0, "\(outcome.output)\n\(outcome.errors)")
             #expect(outcome.output.contains("against the baseline: ") && outcome.output.contains(" idle; ring: "))
             #expect(!TextFile.exists(folder.path + "/\(name).json.unfinished"))
+            let bytes = try #require(TextFile.bytes(folder.path + "/\(name).json"))
+            #expect(try schemaFaults(of: bytes, "bench") == [])
         }
         let compared = try ldiff("--compare \(folder.path)/a.json \(folder.path)/b.json --json \(folder.path)/c.json")
         #expect(compared.status == 0, "\(compared.errors)")
-        let value = try #require(JSONValue(parsing: TextFile.bytes(folder.path + "/c.json") ?? []))
+        let bytes = try #require(TextFile.bytes(folder.path + "/c.json"))
+        #expect(try schemaFaults(of: bytes, "benchComparison") == [])
+        let value = try #require(JSONValue(parsing: bytes))
         let lines = value["lines"]?.elements ?? []
         #expect(Set(lines.compactMap { $0["role"]?.string }) == ["ldiff", "baseline", "peer", "floor"])
         #expect(lines.allSatisfy { ($0["probability"]?.number ?? 0) > 0 })
@@ -162,7 +167,9 @@ private func leftovers(of process: String) throws -> [String] {
         #expect(groups.count == 5 + 8, "\(outcome.output)")
         #expect(
             groups.suffix(8).allSatisfy { group in
-                group["rows"]?.elements.contains { $0["role"]?.string == "ldiff" && ($0["median"]?.number ?? 0) > 0 }
+                group["rows"]?.elements.contains {
+                    $0["role"]?.string == "ldiff" && ($0["medianSeconds"]?.number ?? 0) > 0
+                }
                     == true
             })
         for group in groups.prefix(5) {

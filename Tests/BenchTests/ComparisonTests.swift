@@ -62,7 +62,18 @@ import Testing
         #expect(comparison.text.first == "nothing was measured in both")
     }
 
-    @Test(arguments: ["[]", "{\"format\":2,\"jobs\":[]}", "{}"])
+    @Test(
+        arguments: [
+            #"{"format":1,"machine":{"kernel":"a"},"jobs":[]}"#,
+            #"{"format":2,"machine":[{"name":"kernel","value":"a"}],"jobs":[]}"#,
+        ])
+    func `results of both formats are read`(text: String) throws {
+        let value = try #require(JSONValue(parsing: text.utf8))
+        let machine = try #require(StoredResult(value)).machine
+        #expect(machine.map(\.name) == ["kernel"] && machine.map(\.value) == ["a"])
+    }
+
+    @Test(arguments: ["[]", "{\"format\":3,\"jobs\":[]}", "{}"])
     func `other JSON is refused`(text: String) throws {
         #expect(StoredResult(try #require(JSONValue(parsing: text.utf8))) == nil)
     }

@@ -1,8 +1,12 @@
 import Foundation
 import PlainJSON
+import TestSupport
 import Testing
 
 @testable import BenchHarness
+
+/// What is wrong with a report, by the schema.
+func schemaFaults(of bytes: [UInt8], _ name: String) throws -> [String] { try ReportSchema().faults(of: bytes, name) }
 
 /// A result with everything that an output must show: a peer, a missing one, a failed one, a floor, a name to escape.
 func sampleResult() -> BenchResult {
@@ -81,8 +85,9 @@ func sampleResult() -> BenchResult {
     @Test func `every run is in the file`() throws {
         let bytes = Array(sampleResult().json.prettyText.utf8)
         let whole = try #require(try JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any])
-        #expect(whole["format"] as? Int == 1)
-        #expect((whole["machine"] as? [String: String])?["kernel"] == "Linux 6.18")
+        #expect(whole["format"] as? Int == 2)
+        let machine = try #require(whole["machine"] as? [[String: String]])
+        #expect(machine.first { $0["name"] == "kernel" }?["value"] == "Linux 6.18")
         let jobs = try #require(whole["jobs"] as? [[String: Any]])
         #expect(jobs.map { $0["job"] as? String } == ["diff", "diff-cold", "scale"])
         let groups = try #require(jobs[0]["groups"] as? [[String: Any]])
@@ -93,6 +98,7 @@ func sampleResult() -> BenchResult {
         #expect(rows[1]["ratio"] as? Double == 3.064516)
         #expect(rows[3]["unavailable"] as? String == "not built: perf/peers/build")
         #expect(rows[4]["failed"] as? String == "its layer has other contents")
+        #expect(try ReportSchema().faults(of: bytes, "bench") == [])
         // The harness reads what it wrote.
         #expect(JSONValue(parsing: bytes) == sampleResult().json)
     }

@@ -1,4 +1,5 @@
 import Foundation
+import LayerModel
 import Testing
 
 @Suite struct ChangesTests {
@@ -18,6 +19,15 @@ import Testing
         "A /added file", #"A /a\x09b\xff"ä"#, "C /dir", "C /dir/sub", "C /dir/sub/deep", "C /dir/sub/deep/file",
         "D /empty", "D /empty-dir", "C /sticky", "C /symlink", "C /zz-hard",
     ]
+
+    /// A change of the JSON list as the line that a person is shown.
+    private static func line(_ change: [String: String]) -> String {
+        let letters = ["added": "A", "changed": "C", "deleted": "D"]
+        let path =
+            change["path"].map { PathBytes($0) }
+            ?? PathBytes(Array(Data(base64Encoded: change["pathBytes"] ?? "") ?? Data()))
+        return "\(letters[change["change"] ?? ""] ?? "?") \(path)"
+    }
 
     @Test func `changes of two trees are listed by path bytes`() throws {
         let scratch = try scratch()
@@ -39,7 +49,7 @@ import Testing
         let outcome = try scratch.make("$L changes new --lower old --json")
         let report = try JSONSerialization.jsonObject(with: outcome.output) as? [String: Any]
         let changes = try #require(report?["changes"] as? [[String: String]])
-        #expect(changes.map { "\($0["kind"] ?? "") \($0["path"] ?? "")" } == lines)
+        #expect(changes.map { Self.line($0) } == lines)
         #expect(report?["entries"] as? Int == lines.count)
         #expect(report?["deleted"] as? Int == 2)
     }

@@ -144,7 +144,7 @@ import Testing
         #expect(!members.contains("manifest.json"))
         #expect(try scratch.run("$L image unpack up.tar --root q").status == 66)
         let unpacked = try report(try scratch.make("$L image unpack up.tar --home re/overlay2 --json"))
-        #expect(unpacked["present"] as? Int == 1)
+        #expect(unpacked["presentLayers"] as? Int == 1)
         #expect(try scratch.run("$L image pack x.tar --base base.tar --home st/overlay2 --top nobody").status == 66)
     }
 

@@ -36,7 +36,7 @@ import Testing
         #expect(beside == annotations && annotations.count == 3)
         let check = try object(scratch, "check.json")
         #expect(check["diffID"] as? String == plain["diffID"] as? String)
-        #expect(check["tarSplit"] as? Bool == true)
+        #expect(check["hasTarSplit"] as? Bool == true)
     }
 
     @Test func `a store's own files are used, and what was hashed of them is kept in its home`() throws {
@@ -73,7 +73,7 @@ import Testing
                 $L diff t -o plain.tar --quiet
                 $L diff t -o layer --compress estargz --annotations-out a --digest --quiet
                 tar tzf layer | head -1 | grep -qx .no.prefetch.landmark; tar tzf layer | tail -1 | grep -qx stargz.index.json
-                $L toc layer --annotations a --check --quiet --json | grep -q '"tarSplit":false'
+                $L toc layer --annotations a --check --quiet --json | grep -q '"hasTarSplit":false'
                 grep -q containerd.io/snapshot/stargz/toc.digest a
                 $L diff t -o small --compress estargz --chunk-size 64K --min-chunk-size 1M --quiet; $L toc small --check --quiet
                 $L diff t -o kept --compress estargz --toc table --quiet

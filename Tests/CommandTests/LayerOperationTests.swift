@@ -119,7 +119,8 @@ import Testing
         #expect(status.contains("Driver:              overlay2\n"), "\(status)")
         #expect(status.contains("Native Overlay Diff: "))
         #expect(
-            try scratch.make("$L layer status --json --home overlay2").text.contains("\"Supports d_type\":\"true\""))
+            try scratch.make("$L layer status --json --home overlay2").text.contains(
+                #"{"name":"Supports d_type","value":"true"}"#))
         let metadata = try scratch.make("$L layer metadata box --home overlay2").text
         #expect(metadata.contains("MergedDir: \(scratch.path)/overlay2/box/merged\n"), "\(metadata)")
     }

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 /// `ldiff pack` and `ldiff mount-packed`.
@@ -27,15 +28,17 @@ import Testing
     @Test(arguments: ["file", "loop"])
     func `E32 the mount shows what apply unpacks`(way: String) throws {
         let scratch = try scratch()
-        try scratch.make(
+        let mounted = try scratch.make(
             """
             mkdir m d; trap 'umount m 2>/dev/null || true' EXIT
             $L apply x d --dialect overlay --quiet
-            $L pack x -o p --quiet; $L mount-packed p m --way \(way) --json | grep -q '"way":"\(way)"'
+            $L pack x -o p --quiet; $L mount-packed p m --way \(way) --json
             $L diff m --dialect overlay -o 1 --quiet; $L diff d --dialect overlay -o 2 --quiet; cmp 1 2
             cmp 1 x
             umount m
             """)
+        #expect(mounted.text.contains("\"way\":\"\(way)\""))
+        #expect(try ReportSchema().faults(of: mounted.output, "mountPacked") == [])
         // The device is free when its last user is gone, which may be a moment later.
         try scratch.make(
             "for i in $(seq 50); do losetup -a | grep -q $PWD || exit 0; sleep 0.1; done; losetup -a; exit 1")

@@ -53,10 +53,10 @@ import Testing
         let number = try scratch.make("$L size t").text
         let outcome = try scratch.make("$L size t --json")
         let report = try object(outcome.text)
-        for name in ["bytes", "size", "apparent", "allocated", "headerSum", "entries", "inodes", "seconds"] {
+        for name in ["size", "apparentBytes", "allocatedBytes", "headerSumBytes", "entries", "inodes", "seconds"] {
             #expect(report[name] is NSNumber, "\(name)")
         }
-        #expect("\(report["bytes"] as? Int ?? -1)\n" == number)
+        #expect("\(report["size"] as? Int ?? -1)\n" == number)
         let summed = try scratch.make(
             "find t -mindepth 1 ! -type d -printf '%i %s\\n' | sort -u | awk '{ sum += $2 } END { print sum }'"
         ).text

@@ -107,14 +107,44 @@ import Testing
         #expect(shown.contains("docker-ldiff-graphdriver 0.1.0") && shown.contains("overlay2"))
         #expect(shown.split(separator: "\n").contains { $0.hasPrefix("Exists") && $0.contains(" 3 ") }, "\(shown)")
         let json = try runProgram([DaemonTests.ldiff, "status", "--json", "--address", metrics])
-        let object = try JSONSerialization.jsonObject(with: Data(json.output)) as? [String: Any]
+        #expect(try ReportSchema().faults(of: json.output, "status") == [])
+        let report = try JSONSerialization.jsonObject(with: Data(json.output)) as? [String: Any]
+        let object = (report?["daemons"] as? [[String: Any]])?.first
         let calls = object?["calls"] as? [[String: Any]] ?? []
         #expect(calls.first { $0["call"] as? String == "Get" }?["errors"] as? Int == 1)
-        #expect(object?["bytes_in"] as? Int == 2048)
+        #expect(object?["bytesIn"] as? Int == 2048)
         try plugin.finish(removing: ["a"])
         let gone = try runProgram([DaemonTests.ldiff, "status", "--address", plugin.socket])
+        let unhealthy = try runProgram([DaemonTests.ldiff, "status", "--check", "--address", plugin.socket])
+        #expect(unhealthy.status == 69 && unhealthy.errors.isEmpty, "\(unhealthy.errors)")
+        #expect(unhealthy.lines.count == 1 && unhealthy.lines[0].contains("no daemon listens there"))
         #expect(gone.status == 66)
         #expect(gone.errors.contains("no daemon listens there"))
+    }
+
+    @Test func `a check tells troubles by its status and a line each`() throws {
+        let plugin = try Plugin()
+        let check = { try runProgram([DaemonTests.ldiff, "status", "--check", "--address", plugin.socket] + $0) }
+        let well = try check([])
+        #expect(well.status == 0 && well.lines.count == 1, "\(well.lines) \(well.errors)")
+        #expect(well.lines.first?.hasSuffix("docker-ldiff-graphdriver 0.1.0 is well") == true, "\(well.lines)")
+        #expect(try check(["--quiet"]).output.isEmpty)
+        // A disk that went.
+        let home = plugin.home
+        #expect(rename(home, home + ".away") == 0)
+        let ill = try check([])
+        #expect(ill.status == 69 && ill.errors.isEmpty && ill.lines.count == 1, "\(ill.lines) \(ill.errors)")
+        #expect(
+            ill.lines.first?.contains("overlay2: \(home): its directory cannot be looked at") == true, "\(ill.lines)")
+        let json = try check(["--json"])
+        #expect(json.status == 69 && String(decoding: json.output, as: UTF8.self).contains("\"healthy\":false"))
+        #expect(try ReportSchema().faults(of: json.output, "statusCheck") == [])
+        // Another one in its place.
+        #expect(mkdir(home, 0o700) == 0)
+        #expect(try check([]).lines.first?.contains("it is another directory than it was") == true)
+        #expect(rmdir(home) == 0 && rename(home + ".away", home) == 0)
+        #expect(try check(["--json"]).status == 0)
+        try plugin.finish()
     }
 
     private static let ldiff = DaemonTests.neighbour("ldiff")

@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     apply.expected_digest = digest;
     apply.expected_diff_id = diff_id;
     GOOD(ldiff_apply_file(&apply, "layer.tar.gz", "one", &report, &error));
-    CHECK(strstr(ldiff_report_json(report), "\"isNew\":true") != NULL);
+    CHECK(strstr(ldiff_report_json(report), "\"created\":true") != NULL);
     ldiff_report_free(report);
     fd = open("second", O_RDONLY);
     GOOD(ldiff_apply_fd(&apply, fd, "two", NULL, &error));

@@ -1,5 +1,6 @@
 """libldiff from Python, through ctypes and callbacks: a layer goes out into a bytearray and comes back."""
 import ctypes
+import json
 import os
 import sys
 
@@ -26,6 +27,16 @@ class DiffOptions(ctypes.Structure):
 def check(code, error):
     if code:
         raise SystemExit(library.ldiff_error_message(error).decode())
+
+
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../Sources/packaging/ldiff.schema.json")) as file:
+    definitions = json.load(file)["$defs"]
+
+
+def compare(text, name):
+    """The members of a report are those of the schema."""
+    found, said = json.loads(text), definitions[name]
+    assert set(said["required"]) <= set(found) <= set(said["properties"]), (name, text)
 
 
 os.mkdir("python-tree")
@@ -61,8 +72,11 @@ report, error = ctypes.c_void_p(), ctypes.c_void_p()
 check(library.ldiff_diff_callback(ctypes.byref(options), write, ctypes.byref(report), ctypes.byref(error)), error)
 text = library.ldiff_report_json(report).decode()
 assert '"entries":100' in text, text
+compare(text, "libraryWrite")
 library.ldiff_report_free(report)
-check(library.ldiff_apply_callback(None, read, b"python-back", None, ctypes.byref(error)), error)
+check(library.ldiff_apply_callback(None, read, b"python-back", ctypes.byref(report), ctypes.byref(error)), error)
+compare(library.ldiff_report_json(report).decode(), "libraryApply")
+library.ldiff_report_free(report)
 for number in range(100):
     assert os.path.getsize(f"python-back/{number}") == number
 assert library.ldiff_apply_callback(None, read, b"/nonexistent/x", None, ctypes.byref(error)) == -7

@@ -1,3 +1,4 @@
+import Foundation
 import LayerModel
 import PlainJSON
 import Testing
@@ -58,12 +59,45 @@ private func written(_ style: JSONStyle = [], _ body: (inout JSONWriter) -> Void
             Array("é€😀\u{85}\u{a0}".utf8),
             [0xed, 0xa0, 0x80], Array("\u{7f}x".utf8), [], Array("12345678\"12345678\\".utf8),
         ] as [[UInt8]])
-    func `a path says what a person is shown`(bytes: [UInt8]) throws {
+    func `a path is a string, or base 64 where it is no text`(bytes: [UInt8]) throws {
+        let json = written { json in
+            json.beginObject()
+            json.path("path", bytes.rawBytes)
+            json.endObject()
+        }
+        let found = JSONValue(parsing: json.utf8)
+        if let text = String(validating: bytes, as: UTF8.self) {
+            #expect(found == .object([("path", .string(text))]))
+        } else {
+            #expect(found == .object([("pathBytes", .string(Data(bytes).base64EncodedString()))]))
+        }
+    }
+
+    @Test func `ids that are no text stand apart`() throws {
+        let ids = [
+            LayerID(trusted: PathBytes("a\\b")), LayerID(trusted: PathBytes([0xff])), LayerID(trusted: PathBytes("ä")),
+        ]
+        var object = JSONObject()
+        object.add("id", ids[0])
+        object.add("parent", ids[1])
+        object.add("removed", ids)
+        object.add("copied", [ids[0]])
+        #expect(
+            object.text
+                == #"{"id":"a\\b","parentBytes":"/w==","removed":["a\\b","ä"],"removedBytes":["/w=="],"copied":["a\\b"]}"#
+        )
+    }
+
+    @Test(
+        arguments: [
+            Array("/plain/path with spaces".utf8), Array("a\"b\\c\nd".utf8), [0x2f, 0xff, 0xc3],
+            Array("é€😀\u{85}\u{a0}".utf8),
+            [0xed, 0xa0, 0x80], Array("\u{7f}x".utf8), [], Array("12345678\"12345678\\".utf8),
+        ] as [[UInt8]])
+    func `a path is escaped as a person is shown it`(bytes: [UInt8]) throws {
         let shown = PathBytes(bytes).description
-        let json = written { $0.path(bytes.rawBytes) }
-        #expect(JSONValue(parsing: json.utf8) == .string(shown))
         var text: [UInt8] = []
-        PathEscaping.append(bytes.rawBytes, to: &text, inJSON: false)
+        PathEscaping.append(bytes.rawBytes, to: &text)
         #expect(String(decoding: text, as: UTF8.self) == shown)
         #expect(PathEscaping.isPlain(bytes.rawBytes) == false || Array(shown.utf8) == bytes)
     }

@@ -47,7 +47,7 @@ private let mayImport: [String: Set<String>] = [
         "LayerEngine",
         "LayerDrivers",
         "LayerMounts",
-        "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle",
+        "HTTPTypes", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix", "ServiceLifecycle",
         "Glibc", "Synchronization",
     ],
     "docker-ldiff-graphdriver": [

@@ -99,7 +99,7 @@ typedef int (*ldiff_progress_fn)(void *user, const ldiff_progress *progress);
 
 typedef struct ldiff_report ldiff_report;
 
-/* All of it, as a JSON object. */
+/* All of it, as a JSON object: libraryWrite or libraryApply of ldiff.schema.json, which comes with the command. */
 LDIFF_API const char *ldiff_report_json(const ldiff_report *report);
 /* "sha256:..." of the uncompressed tar, or NULL where it was not asked for. */
 LDIFF_API const char *ldiff_report_diff_id(const ldiff_report *report);

@@ -119,6 +119,13 @@ package final class SnapshotterSet: Sendable {
     /// Those that are open.
     var all: [Snapshotter] { opened.withLock { Array($0.values) } }
 
+    /// Every store that is open, and why others are not: those that are there, and the default one.
+    var healthSubjects: [StoreHealth.Subject] {
+        let broken = failures.withLock { $0.sorted { $0.key.rawValue < $1.key.rawValue }.map(\.value.failure.text) }
+        let homes = all.map(\.backend.driver.rawValue).sorted()
+        return homes.map { .store(driver: $0, home: PathBytes("\(settings.root)/\($0)")) } + broken.map { .trouble($0) }
+    }
+
     private func open(_ driver: DriverName) throws(ServiceFailure) -> Snapshotter {
         try opening.withLock { (_) throws(ServiceFailure) in
             if let found = opened.withLock({ $0[driver] }) { return found }

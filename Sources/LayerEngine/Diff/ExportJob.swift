@@ -1,6 +1,7 @@
 import LayerModel
 import LinuxIO
 import Synchronization
+import TarCodec
 
 /// Everything the workers of one export share.
 final class ExportJob: Sendable {
@@ -43,6 +44,10 @@ final class ExportJob: Sendable {
     func decideItems() throws(LayerError) {
         let flow = flow
         let outcome = try planning.planner.advance { flow.isWalked($0) }
+        if outcome.isComplete, let progress = walk.progress {
+            let bytes = planning.planner.archiveBytes + UInt64(TarEncoder.trailerByteCount)
+            progress.totalBytes.store(bytes, ordering: .relaxed)
+        }
         flow.planned(plan.segments.count, waitingFor: outcome.wanted, isComplete: outcome.isComplete)
     }
 

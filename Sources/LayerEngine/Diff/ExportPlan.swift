@@ -66,6 +66,8 @@ struct SegmentCutter {
     /// The directory of the last item, and the length of its path.
     private var directory = noIndex
     private var pathByteCount = 0
+    /// Estimated bytes of all that was taken: attributes make headers longer.
+    private(set) var byteCount: UInt64 = 0
 
     /// Takes the items that were added since the last time.
     mutating func cut(_ plan: ExportPlan, _ store: TreeStore) throws(LayerError) {
@@ -76,12 +78,13 @@ struct SegmentCutter {
             let entry = store.entries[Int(item.entry)]
             let hasBody = item.action == .entry && item.link == noIndex && entry.kind == .regular
             let size = hasBody ? entry.size : 0
+            let bytes = headerByteCount(item, entry, store) + (Int(size) + 511) & ~511
+            byteCount += UInt64(bytes)
             if size > ExportPlan.pieceSize {
                 try close(plan, next: index + 1)
                 try cutLarge(plan, UInt32(index), size)
                 continue
             }
-            let bytes = headerByteCount(item, entry, store) + (Int(size) + 511) & ~511
             let isFull = current.byteCount + bytes > ExportPlan.segmentSize || current.count == ExportPlan.segmentItems
             if isFull, current.count > 0 {
                 try close(plan, next: index)

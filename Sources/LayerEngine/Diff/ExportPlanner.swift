@@ -21,6 +21,8 @@ struct ExportPlanner {
     var skippedSockets = 0
     /// Bytes of file contents, each inode once.
     var contentBytes: UInt64 = 0
+    /// Bytes of the archive so far, as far as a plan can know.
+    var archiveBytes: UInt64 { cutter.byteCount }
 
     struct InodeKey: Hashable {
         var device: UInt64

@@ -60,6 +60,10 @@ struct LayerWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
         trailer.appendZeros(TarEncoder.trailerByteCount)
         try sink.write(trailer.bytes)
         bytes += UInt64(TarEncoder.trailerByteCount)
+        if let progress {
+            progress.bytes.store(bytes, ordering: .relaxed)
+            progress.totalBytes.store(bytes, ordering: .relaxed)
+        }
         return encoder.finishTally()
     }
 

@@ -7,10 +7,10 @@ import LayerPipeline
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config", abstract: "Prints configuration for programs that use ldiff.",
-        subcommands: [ConfigContainerdCommand.self])
+        subcommands: [ConfigContainerdCommand.self, ConfigDockerCommand.self, ConfigSystemdCommand.self])
 
     func run() throws {
-        throw ValidationError("a program is missing: containerd")
+        throw ValidationError("a program is missing: containerd, docker, systemd")
     }
 }
 
@@ -26,11 +26,15 @@ struct ConfigContainerdCommand: ParsableCommand {
             another version makes containerd drop what the node says of CRI, without a word. Compare `containerd config dump`
             before and after.
 
+            --merge edits the node's own file instead: keys that are there get their values, tables that are missing come to its \
+            end, lists keep what is in them, and all else stays as it is, byte for byte. What was changed is shown as diff -u does.
+
             EXAMPLES:
               ldiff config containerd --release 1.7.24 > /etc/containerd/conf.d/ldiff.toml
               ldiff config containerd --release 2.1.9 --config /etc/containerd/config.toml
               ldiff config containerd --release 2.x --driver fuse-overlayfs
               ldiff config containerd --release 2.1 --only-differ
+              ldiff config containerd --release 2.1.9 --merge /etc/containerd/config.toml --dry-run
             """)
 
     @Option(help: ArgumentHelp("containerd's release: 1.6, 1.7, 1.7.24, 2.x.", valueName: "release"))
@@ -67,6 +71,8 @@ struct ConfigContainerdCommand: ParsableCommand {
             discussion: "Its setting is rebase = true in the section [snapshot]."))
     var rebase = false
 
+    @OptionGroup var merge: MergeArguments
+
     private static let standardFile = "/etc/containerd/config.toml"
 
     func run() throws {
@@ -101,15 +107,23 @@ struct ConfigContainerdCommand: ParsableCommand {
                 hint: "leave --rebase out")
         }
         if format != nil, config != nil { throw ValidationError("--format and --config say the same thing twice") }
+        if merge.file != nil, config != nil { throw ValidationError("--merge and --config say the same thing twice") }
+        let own = merge.file.map { String(decoding: $0.path.bytes, as: UTF8.self) } ?? config
         let file =
-            format == nil ? try ContainerdFile(path: config ?? Self.standardFile, isExpected: config != nil) : nil
+            format == nil ? try ContainerdFile(path: own ?? Self.standardFile, isExpected: config != nil) : nil
         var snippet = ContainerdSnippet(
             version: release, address: address, root: root, snapshotter: snapshotter, onlyDiffer: onlyDiffer,
             format: try format(of: release, file))
-        snippet.leavesKubernetes = release.importsReplace && file?.hasKubernetes ?? false
+        snippet.leavesKubernetes = merge.file == nil && release.importsReplace && file?.hasKubernetes ?? false
         snippet.remapsIDs = remapsIDs
         snippet.rebases = rebase
-        try OutputFile.standardOutput().writeText(snippet.text)
+        guard let target = merge.file?.path else { return try OutputFile.standardOutput().writeText(snippet.text) }
+        guard let old = try MergeArguments.text(of: target) else {
+            return try merge.write(snippet.text, over: nil, to: target)
+        }
+        var edited = try ContainerdMerge(old, path: target)
+        try edited.add(snippet.text)
+        try merge.write(edited.text, over: old, to: target)
     }
 
     /// The version of the node's `file`, or the newest one that the release reads where there is none.

@@ -103,7 +103,7 @@ extension ImageCandidate {
         var object = JSONObject()
         object.add("names", names)
         if let platform { object.add("platform", platform.description) }
-        if let manifestDigest { object.add("digest", manifestDigest.description) }
+        if let manifestDigest { object.add("manifestDigest", manifestDigest.description) }
         object.add("present", isPresent)
         return object
     }
@@ -162,7 +162,7 @@ struct ImageInspectCommand: ParsableCommand {
     private func json(_ image: LayerImage) -> JSONObject {
         var object = JSONObject()
         object.add("id", image.id.description)
-        if let digest = image.manifestDigest { object.add("manifest", digest.description) }
+        if let digest = image.manifestDigest { object.add("manifestDigest", digest.description) }
         object.add("names", image.names)
         object.add("platform", image.platform.description)
         object.add(
@@ -176,7 +176,7 @@ struct ImageInspectCommand: ParsableCommand {
                     item.add("mediaType", descriptor.mediaType.name)
                 }
                 item.add("compression", layer.format.name)
-                if let blob = layer.blob { item.add("size", blob.byteCount) }
+                if let blob = layer.blob { item.add("blobBytes", blob.byteCount) }
                 item.add("present", layer.blob != nil)
                 return item
             })

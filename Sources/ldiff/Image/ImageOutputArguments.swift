@@ -127,7 +127,7 @@ struct ImageOutputArguments: ParsableArguments {
     static func report(_ packed: PackedImage, _ stopwatch: Stopwatch) -> Report {
         var report = Report()
         report.json.add("id", packed.id.description)
-        report.json.add("manifest", packed.manifestDigest.description)
+        report.json.add("manifestDigest", packed.manifestDigest.description)
         report.json.add(
             "layers",
             packed.layers.map { layer in
@@ -135,16 +135,16 @@ struct ImageOutputArguments: ParsableArguments {
                 object.add("diffID", layer.diffID.description)
                 object.add("digest", layer.descriptor.digest.description)
                 object.add("mediaType", layer.descriptor.mediaType.name)
-                object.add("size", layer.descriptor.size)
+                object.add("blobBytes", layer.descriptor.size)
                 object.add("new", layer.isNew)
                 object.add("omitted", layer.isOmitted)
                 return object
             })
         report.json.add("entries", packed.entries)
         report.json.add("seconds", seconds: stopwatch.seconds)
-        report.json.add("warnings", packed.warnings)
         report.warnings = packed.warnings
         report.warningCount = packed.warnings.count
+        report.addWarnings()
         let (count, omitted) = (packed.layers.count, packed.layers.count { $0.isOmitted })
         report.summary =
             "packed \(count) \(count == 1 ? "layer" : "layers") as \(packed.id) in \(Human.seconds(stopwatch.seconds))"

@@ -120,15 +120,15 @@ struct ImageUnpackCommand: ParsableCommand {
             report.io.add(layer.report.io)
         }
         report.json.add("id", image.id.description)
-        if let digest = image.manifestDigest { report.json.add("manifest", digest.description) }
+        if let digest = image.manifestDigest { report.json.add("manifestDigest", digest.description) }
         if let top = unpacked.top { report.json.add("top", top.description) }
         report.json.add("layers", unpacked.layers.map(\.json))
         report.json.add("entries", UInt64(entries))
         report.json.add("size", size)
-        report.json.add("present", UInt64(present))
-        report.json.add("redone", UInt64(redone))
+        report.json.add("presentLayers", UInt64(present))
+        report.json.add("redoneLayers", UInt64(redone))
         report.json.add("seconds", seconds: stopwatch.seconds)
-        report.json.add("warnings", report.warnings)
+        report.addWarnings()
         let count = unpacked.layers.count
         report.summary =
             "unpacked \(count) \(count == 1 ? "layer" : "layers") of \(image.id), \(Human.entries(UInt64(entries))), "
@@ -145,7 +145,7 @@ extension UnpackedLayer {
         object.add("id", chainID.hexadecimal)
         object.add("diffID", diffID.description)
         object.add("outcome", outcome.rawValue)
-        object.add("compressed", compressedBytes)
+        object.add("blobBytes", compressedBytes)
         object.add("size", size)
         object.add("entries", UInt64(report.entries))
         return object

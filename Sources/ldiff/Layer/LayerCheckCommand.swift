@@ -90,7 +90,7 @@ struct LayerCheckCommand: ParsableCommand {
                 var object = JSONObject()
                 object.add("kind", finding.kind.rawValue)
                 object.add("state", finding.state.rawValue)
-                object.add("path", finding.path.description)
+                object.add("path", finding.path)
                 object.add("what", finding.what)
                 return object
             })

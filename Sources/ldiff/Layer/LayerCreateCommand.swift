@@ -52,8 +52,8 @@ struct LayerCreateCommand: ParsableCommand {
             try driver.create(id, parent: parent, options: options)
         }
         var report = Report()
-        report.json.add("id", id.description)
-        if let parent { report.json.add("parent", parent.description) }
+        report.json.add("id", id)
+        if let parent { report.json.add("parent", parent) }
         report.json.add("driver", driver.name.rawValue)
         report.json.add("seconds", seconds: stopwatch.seconds)
         report.summary = "created \(id)" + (parent.map { " on \($0)" } ?? "")
@@ -84,12 +84,12 @@ struct LayerRemoveCommand: ParsableCommand {
         let stopwatch = Stopwatch()
         let driver = try store.open(global)
         let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
-        var removed: [String] = []
+        var removed: [LayerID] = []
         for id in ids {
             let isThere = try driver.exists(id)
             // Also where it is not complete: what is left of it goes. What is no layer is refused.
             try driver.remove(id)
-            if isThere { removed.append(id.description) }
+            if isThere { removed.append(id) }
         }
         var report = Report()
         report.json.add("removed", removed)

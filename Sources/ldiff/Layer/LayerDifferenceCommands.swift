@@ -54,7 +54,7 @@ struct LayerDiffCommand: ParsableCommand {
         bar?.stop()
         try LayerIndexArguments.write(written.index, beside)
         var report = Report(written, target, global, seconds: stopwatch.seconds)
-        if let parent = layer.parent { report.json.add("parent", parent.description) }
+        report.add(layer)
         try report.write(global, layerOnOutput: target.goesToStandardOutput)
     }
 }
@@ -134,8 +134,8 @@ struct LayerApplyCommand: ParsableCommand {
         bar?.stop()
         var report = Report(
             applied.layer, applied.stream, size: applied.size, global, seconds: stopwatch.seconds)
-        report.json.add("id", id.description)
-        if let parent { report.json.add("parent", parent.description) }
+        report.json.add("id", id)
+        if let parent { report.json.add("parent", parent) }
         report.json.add("created", applied.created)
         report.add(parts)
         try report.write(global, layerOnOutput: false)
@@ -193,7 +193,7 @@ struct LayerChangesCommand: ParsableCommand {
             try StoreExport.list(
                 layer, options: job.options, format: ChangeListFormat(global, null: null),
                 to: try OutputFile.standardOutput(), prefix: ChangeListFrame.prefix(global),
-                suffix: { ChangeListFrame.suffix(global, $0, stopwatch) })
+                suffix: { ChangeListFrame.suffix(global, $0, stopwatch, layer) })
         }
         job.stop()
         Report(listed, global, seconds: stopwatch.seconds).writeNotes(global)
@@ -236,12 +236,12 @@ struct LayerSizeCommand: ParsableCommand {
         job.stop()
         let output = try OutputFile.standardOutput()
         guard global.json else { return try output.writeText("\(size)\n") }
-        var object = JSONObject()
-        object.add("bytes", size)
-        object.add("size", size)
-        object.add("recorded", isRecorded)
-        object.add("seconds", seconds: stopwatch.seconds)
-        try output.writeText(object.text + "\n")
+        var report = Report()
+        report.add(layer)
+        report.json.add("size", size)
+        report.json.add("recorded", isRecorded)
+        report.json.add("seconds", seconds: stopwatch.seconds)
+        try output.writeText(report.json.text + "\n")
     }
 }
 

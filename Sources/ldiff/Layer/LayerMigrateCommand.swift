@@ -178,13 +178,13 @@ struct LayerMigrateCommand: ParsableCommand {
             "layers",
             steps.map { step in
                 var object = JSONObject()
-                object.add("id", step.id.description)
-                if let parent = step.parent { object.add("parent", parent.description) }
+                object.add("id", step.id)
+                if let parent = step.parent { object.add("parent", parent) }
                 object.add("size", step.size)
                 object.add("exists", step.isThere)
                 return object
             })
-        report.json.add("bytes", bytes)
+        report.json.add("size", bytes)
         report.json.add("seconds", seconds: seconds)
         if !global.json {
             for step in steps {
@@ -204,18 +204,21 @@ struct LayerMigrateCommand: ParsableCommand {
         _ result: MigrationReport, _ containers: Int?, _ global: GlobalOptions, _ seconds: Double
     ) -> Report {
         var report = Report()
-        report.json.add("copied", result.copied.map(\.description))
-        report.json.add("skipped", result.skipped.map(\.description))
+        report.json.add("copied", result.copied)
+        report.json.add("skipped", result.skipped)
         report.json.add("entries", result.entries)
         report.json.add("bytes", result.copiedBytes)
         report.json.add("skippedSockets", result.skippedSockets)
         report.json.add("reservedNames", result.reservedNames)
-        var leftOut = JSONObject()
-        for (name, count) in result.leftOutAttributes.counts.sorted(by: { $0.key < $1.key }) {
-            leftOut.add(name, count)
-        }
-        report.json.add("leftOutAttributes", leftOut)
-        report.json.add("lostLimits", result.lostLimits.map(\.description))
+        report.json.add(
+            "leftOutAttributes",
+            result.leftOutAttributes.counts.sorted { $0.key < $1.key }.map { name, count in
+                var item = JSONObject()
+                item.add("name", name)
+                item.add("entries", count)
+                return item
+            })
+        report.json.add("lostLimits", result.lostLimits)
         if let containers { report.json.add("containers", containers) }
         report.json.add("seconds", seconds: seconds)
         report.summary =

@@ -38,8 +38,8 @@ struct LayerMountCommand: ParsableCommand {
             let output = try OutputFile.standardOutput()
             guard global.json else { return try output.write(path.bytes + Array("\n".utf8)) }
             var object = JSONObject()
-            object.add("id", id.description)
-            object.add("path", path.description)
+            object.add("id", id)
+            object.add("path", path)
             try output.writeText(object.text + "\n")
         } catch {
             // Nobody learned the path.
@@ -69,13 +69,14 @@ struct LayerUnmountCommand: ParsableCommand {
 
     func run() throws {
         let driver = try store.open(global)
-        for id in try id.map({ (argument) throws(LayerError) in try argument.id() }) {
+        let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
+        for id in ids {
             guard try driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
             try driver.put(id)
         }
         guard global.json else { return }
         var object = JSONObject()
-        object.add("unmounted", id.map(\.bytes.description))
+        object.add("unmounted", ids)
         try OutputFile.standardOutput().writeText(object.text + "\n")
     }
 }

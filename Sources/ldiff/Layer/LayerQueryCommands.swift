@@ -28,7 +28,7 @@ struct LayerExistsCommand: ParsableCommand {
         let isThere = try driver.exists(id)
         if global.json {
             var object = JSONObject()
-            object.add("id", id.description)
+            object.add("id", id)
             object.add("exists", isThere)
             try OutputFile.standardOutput().writeText(object.text + "\n")
         }
@@ -62,11 +62,11 @@ struct LayerListCommand: ParsableCommand {
         var objects: [JSONObject] = []
         for id in ids {
             var object = JSONObject()
-            object.add("id", id.description)
+            object.add("id", id)
             // One damaged layer must not hide the others.
             do throws(LayerError) {
                 let parent = try driver.parent(of: id)
-                if let parent { object.add("parent", parent.description) }
+                if let parent { object.add("parent", parent) }
                 if let size = driver.recordedSize(of: id, since: parent) { object.add("size", size.byteCount) }
             } catch {
                 object.add("error", error.description)
@@ -75,7 +75,7 @@ struct LayerListCommand: ParsableCommand {
         }
         var list = JSONObject()
         list.add("driver", driver.name.rawValue)
-        list.add("home", driver.configuration.home.description)
+        list.add("home", driver.configuration.home)
         list.add("layers", objects)
         try output.writeText(list.text + "\n")
     }
@@ -99,8 +99,24 @@ struct LayerMetadataCommand: ParsableCommand {
 
     func run() throws {
         let driver = try store.read(global)
-        let rows = try driver.metadata(of: try id.id()).map { Row(name: $0.key, value: $0.value.description) }
-        try Row.write(rows, global)
+        let id = try id.id()
+        let metadata = try driver.metadata(of: id)
+        guard global.json else {
+            return try Row.write(metadata.map { Row(name: $0.key, value: $0.value.description) })
+        }
+        var object = JSONObject()
+        object.add("id", id)
+        object.add("driver", driver.name.rawValue)
+        // The names are Docker's.
+        object.add(
+            "metadata",
+            metadata.map { place in
+                var item = JSONObject()
+                item.add("name", place.key)
+                item.add("path", place.value)
+                return item
+            })
+        try OutputFile.standardOutput().writeText(object.text + "\n")
     }
 }
 
@@ -119,11 +135,25 @@ struct LayerStatusCommand: ParsableCommand {
 
     func run() throws {
         let driver = try store.read(global)
+        guard !global.json else {
+            var object = JSONObject()
+            object.add("driver", driver.name.rawValue)
+            object.add("home", driver.configuration.home)
+            object.add(
+                "status",
+                driver.status().map { fact in
+                    var item = JSONObject()
+                    item.add("name", fact.name)
+                    item.add("value", fact.value)
+                    return item
+                })
+            return try OutputFile.standardOutput().writeText(object.text + "\n")
+        }
         let first = [
             Row(name: "Driver", value: driver.name.rawValue),
             Row(name: "Home", value: driver.configuration.home.description),
         ]
-        try Row.write(first + driver.status().map { Row(name: $0.name, value: $0.value) }, global)
+        try Row.write(first + driver.status().map { Row(name: $0.name, value: $0.value) })
     }
 }
 
@@ -132,14 +162,9 @@ private struct Row {
     var name: String
     var value: String
 
-    /// Writes the rows aligned, or as one JSON object.
-    static func write(_ rows: [Row], _ global: GlobalOptions) throws(LayerError) {
+    /// Writes the rows aligned.
+    static func write(_ rows: [Row]) throws(LayerError) {
         let output = try OutputFile.standardOutput()
-        if global.json {
-            var object = JSONObject()
-            for row in rows { object.add(row.name, row.value) }
-            return try output.writeText(object.text + "\n")
-        }
         let width = rows.map(\.name.count).max() ?? 0
         let lines = rows.map { row in
             row.name + ":" + String(repeating: " ", count: width - row.name.count + 1)

@@ -50,7 +50,7 @@ struct LayerVerifyJob {
         report.add("layers", layers)
         report.add("proved", job.count - bad)
         report.add("bad", bad)
-        report.add("unproven", job.unproven.map(\.description))
+        report.add("unproven", job.unproven)
         report.add("bytes", bytes)
         report.add("seconds", seconds: seconds)
         return report
@@ -67,7 +67,7 @@ extension VerifiedLayer {
 
     fileprivate var json: JSONObject {
         var object = JSONObject()
-        object.add("id", id.description)
+        object.add("id", id)
         object.add("diffID", diffID.description)
         object.add("bytes", bytes)
         object.add("proved", problems.isEmpty)
@@ -75,7 +75,7 @@ extension VerifiedLayer {
             "problems",
             problems.map { problem in
                 var item = JSONObject()
-                if let path = problem.path { item.add("path", path.description) }
+                if let path = problem.path { item.add("path", path) }
                 item.add("what", problem.description)
                 return item
             })
