@@ -42,6 +42,10 @@ private let reports: [(definition: String, script: String)] = [
         "$L layer migrate --from-home overlay2 --home $PWD/new --from overlay2 --to overlay --dry-run --json"
     ),
     ("layerMigrate", "$L layer migrate --from-home overlay2 --home $PWD/new --from overlay2 --to overlay --json"),
+    ("layerApply", "$L layer apply p l.tar --driver erofs --form packed --home erofs --json"),
+    ("layerForm", "$L layer pack p --home erofs --json"), ("layerForm", "$L layer unpack p --home erofs --json"),
+    ("layerForm", "$L layer pack p --home erofs --json"), ("layerStatus", "$L layer status --home erofs --json"),
+    ("layerMetadata", "$L layer metadata p --home erofs --json"),
     ("layerRemove", "$L layer remove b none --home overlay2 --json"),
     ("imagePack", "$L image pack i.tar --layer t --ref t:1 --json"),
     ("imagePack", "$L image pack i2.tar --base i.tar --layer n --json"),

@@ -29,7 +29,9 @@ enum EdgeOfLayers {
     static func createOverLeftover(_ store: DriverStore) throws {
         guard let leave = store.facts.leaveUnfinished else { return }
         try store.createBase("Base")
-        for (id, parent) in [("one", nil), ("two", "Base")] {
+        // Of the form of Docker's: a half-made layer under any other name could be anybody's directory.
+        let ids = (1...4).map { String(repeating: "\($0)123456789abcdef", count: 4) }
+        for (id, parent) in [(ids[0], nil), (ids[1], "Base")] {
             try leave(store.home, id)
             #expect(try !store.exists(id))
             #expect(try !store.driver.layers().contains(LayerID(id)))
@@ -41,9 +43,9 @@ enum EdgeOfLayers {
             }
         }
         // One that nobody takes is removed like a layer.
-        try leave(store.home, "three")
-        try store.remove("three")
-        try leave(store.home, "four")
+        try leave(store.home, ids[2])
+        try store.remove(ids[2])
+        try leave(store.home, ids[3])
         _ = try store.driver.check(repair: true)
     }
 

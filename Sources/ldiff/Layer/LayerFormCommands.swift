@@ -94,9 +94,9 @@ private struct FormChange {
             return Console.error("ldiff: \(RawArguments.oneLine(id.description)) \(what)\n")
         }
         var object = JSONObject()
-        object.add("id", id.description)
+        object.add("id", id)
         object.add("form", form)
-        object.add("changed", layer.isChanged)
+        object.add("isConverted", layer.isChanged)
         object.add("entries", layer.entries)
         object.add("tarBytes", layer.tarBytes)
         object.add("indexBytes", layer.indexBytes)
