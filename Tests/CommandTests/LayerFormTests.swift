@@ -38,8 +38,8 @@ import Testing
             Self.form + """
                 mkdir s; $L layer apply a x --home s/erofs --form directory --quiet
                 $L layer create b --parent a --read-write --home s/erofs --quiet
-                $L layer pack a --home s/erofs --json | grep -q '"form":"packed","changed":true'
-                test $(form a) = packed; $L layer pack a --home s/erofs --json | grep -q '"changed":false'
+                $L layer pack a --home s/erofs --json | grep -q '"form":"packed","isConverted":true'
+                test $(form a) = packed; $L layer pack a --home s/erofs --json | grep -q '"isConverted":false'
                 $L layer diff a --home s/erofs -o a.out --quiet; cmp a.out x
                 $L layer mount b --home s/erofs >path; trap '$L layer cleanup --home s/erofs --quiet' EXIT
                 $L diff $(cat path) -o b.out --quiet; cmp b.out x
