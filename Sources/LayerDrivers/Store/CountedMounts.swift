@@ -73,12 +73,15 @@ struct CountedMounts: Sendable {
         let entries = try MountTable.mounts(atOrBelow: place)
         guard !entries.isEmpty else { return 0 }
         let own = try point.resolvedParent()
-        if let other = entries.first(where: { $0.mountPoint != own || !owns($0) }) {
+        let count = entries.count { $0.mountPoint == own && owns($0) }
+        // Where the layer is not mounted nothing is unmounted.
+        if count == 0, place == point { return 0 }
+        if count < entries.count, let other = entries.first(where: { $0.mountPoint != own || !owns($0) }) {
             throw LayerError(
                 .inUse, operation, path: place,
                 cause: .reason("something is mounted in it, at \(other.mountPoint)"), hint: "unmount that first")
         }
-        return entries.count
+        return count
     }
 
     private func protect(_ point: PathBytes) throws(LayerError) {
