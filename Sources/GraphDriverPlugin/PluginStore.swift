@@ -83,11 +83,14 @@ final class PluginStore: Sendable {
             home: request.home, options: request.options, userMaps: request.userMaps, groupMaps: request.groupMaps)
         let earlier = journal.state
         let held = earlier.mounts.filter { $0.value > 0 }
-        if let before = earlier.opening, before.home != opening.home, !held.isEmpty {
+        if let before = earlier.opening, before.home != opening.home, !held.isEmpty,
+            let mounted = try Self.firstMount(in: before.home)
+        {
             throw LayerError(
                 .inUse, "open the store", path: PathBytes(opening.home),
-                cause: .reason("the plugin serves the store \(before.home), of which layers are mounted"),
-                hint: "stop the dockerd that uses it, or give each dockerd a plugin with a socket of its own")
+                cause: .reason("the plugin serves the store \(before.home), and \(mounted) is mounted"),
+                hint: "stop the dockerd that uses it and unmount what it left, or give each dockerd a plugin with a "
+                    + "socket of its own")
         }
         let new = try open(opening, .begins)
         let mounts = before(earlier.opening, is: opening) ? held.mapValues { _ in 1 } : [:]
@@ -95,6 +98,17 @@ final class PluginStore: Sendable {
         opened.withLock { $0 = new }
         trouble.withLock { $0 = nil }
         logger.notice("opened the store", metadata: Self.about(new))
+    }
+
+    /// A mount below a home. The journal alone is no proof of one: who holds layers may have been killed, and its store be gone.
+    private static func firstMount(in path: String) throws(LayerError) -> PathBytes? {
+        let home: PathBytes
+        do throws(LayerError) { home = try resolve(path) } catch {
+            // Nothing is mounted below what is not there.
+            guard error.code != .notFound else { return nil }
+            throw error
+        }
+        return try MountTable.mounts(atOrBelow: home).map(\.mountPoint).first { $0 != home }
     }
 
     private func before(_ before: PluginJournal.Opening?, is now: PluginJournal.Opening) -> Bool {

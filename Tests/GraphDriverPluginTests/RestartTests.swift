@@ -81,6 +81,28 @@ import Testing
         try plugin.finish(removing: ["base"])
     }
 
+    /// What the journal says of mounts is not asked alone: Docker was killed, and its store unmounted and moved away.
+    @Test func `a store of which nothing is mounted keeps no other from being opened`() throws {
+        let plugin = try Plugin()
+        try plugin.layer("base") { try $0.file("below", "b") }
+        try plugin.create("container", on: "base")
+        let path = try plugin.get("container")
+        let other = #"{"Home":"\#(plugin.root)/other","Opts":[],"UIDMaps":null,"GIDMaps":null}"#
+        let refused = try plugin.client.call("GraphDriver.Init", other)
+        #expect(refused.failure.contains("\(path) is mounted"), "\(refused)")
+        #expect(access(plugin.root + "/other", F_OK) != 0)
+        plugin.kill()
+        #expect(umount2(path, 0) == 0)
+        #expect(rename(plugin.home, plugin.home + ".away") == 0)
+        try plugin.start()
+        try plugin.client.graph("Init", other)
+        #expect(try !plugin.exists("base"))
+        try plugin.layer("base") { try $0.file("below", "b") }
+        #expect(access(plugin.root + "/other/base/diff/below", F_OK) == 0)
+        #expect(access(plugin.home + ".away/base/diff/below", F_OK) == 0)
+        try plugin.finish(removing: ["base"])
+    }
+
     @Test func `a plugin whose disk is mounted later goes on where it was`() throws {
         let plugin = try Plugin()
         try plugin.layer("base") { try $0.file("below", "b") }
