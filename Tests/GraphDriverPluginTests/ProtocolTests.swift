@@ -49,6 +49,26 @@ import Testing
         #expect(try readFile(plugin.home + ".driver") == Array("overlay2\n".utf8))
     }
 
+    @Test func `a file of somebody else's beside the home is not written over`() throws {
+        let plugin = try Plugin(opens: false)
+        let mark = plugin.home + ".driver"
+        for (text, mode) in [("my notes", 0o600), ("zfs", 0o600), ("zfs\n", 0o644)] as [(String, mode_t)] {
+            unlink(mark)
+            try writeFile(mark, Array(text.utf8), mode: mode)
+            chmod(mark, mode)
+            let body = #"{"Home":"\#(plugin.home)","Opts":[],"UIDMaps":null,"GIDMaps":null}"#
+            let failure = try plugin.client.call("GraphDriver.Init", body).failure
+            #expect(failure.contains(mark), "\(failure)")
+            #expect(try readFile(mark) == Array(text.utf8))
+            #expect(access(plugin.home, F_OK) != 0, "nothing is made")
+        }
+        // Of a store that is gone.
+        chmod(mark, 0o600)
+        try plugin.open()
+        #expect(try readFile(mark) == Array("overlay2\n".utf8))
+        try plugin.finish()
+    }
+
     @Test func `what cannot be answered says so, and the connection goes on`() throws {
         let plugin = try Plugin()
         let client = try plugin.client
