@@ -128,8 +128,8 @@ struct ProbeDirectory: ~Copyable {
 
 /// What probes of the kernel left whose process was killed: ours and Docker's.
 ///
-/// A name says nothing. It must be a directory in which only those directories lie that probes make, and whose lock nobody
-/// holds. An empty one must have the mode that only ours are made with, since Docker's may have been made at this moment.
+/// A name says nothing. It must be a directory in which only that lies which probes make, down to the last file, and whose lock
+/// nobody holds. An empty one must have the mode that only ours are made with, since Docker's may have been made at this moment.
 public enum ProbeLeftovers {
     /// Private and sticky from the first moment on, which nobody else asks for.
     static let mode: UInt32 = 0o1700
@@ -157,7 +157,10 @@ public enum ProbeLeftovers {
     public static func remove(_ path: PathBytes) throws(LayerError) {
         guard let lock = try naming("look at", path, { () throws(SystemCallError) in try hold(path) }) else { return }
         try KernelMount.unmountAll(atOrBelow: path)
-        try TreeRemoval.remove(path)
+        // Once more, with what lay below the union.
+        if try naming("look at", path, { () throws(SystemCallError) in try isProbe(lock) }) {
+            try TreeRemoval.remove(path)
+        }
         _ = consume lock
     }
 
@@ -192,15 +195,54 @@ public enum ProbeLeftovers {
     }
 
     private static func isProbe(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
-        var reader = DirectoryReader()
-        var count = 0
-        while let entry = try reader.next(of: directory) {
-            let part = PathBytes(reader.name(of: entry).copied())
-            guard entry.kind == .directory, parts.contains(part.description) else { return false }
-            count += 1
+        let found = try names(in: directory)
+        let own = try directory.metadata()
+        if found.isEmpty { return own.mode & 0o7777 == mode }
+        for name in found where try !isPart(name, in: directory, own.device) { return false }
+        return true
+    }
+
+    private static func isPart(
+        _ name: PathBytes, in directory: borrowing OwnedDescriptor, _ device: UInt64
+    ) throws(SystemCallError) -> Bool {
+        let part = name.description
+        guard parts.contains(part) else { return false }
+        do {
+            guard let found = try directory.metadataIfPresent(Terminated(name).name) else { return true }
+            guard found.kind == .directory else { return false }
+            // The union itself. What was below it is looked at when it is unmounted.
+            if part == "merged", found.device != device { return true }
+            let opened = try directory.open(Terminated(name).name, [.readOnly, .directory, .noFollow])
+            return try holdsOnlyMade(opened, isWork: part == "work")
+        } catch {
+            // A union whose program has ended.
+            return part == "merged" && error.errno == enotconn
         }
-        if count > 0 { return true }
-        return try directory.metadata().mode & 0o7777 == mode
+    }
+
+    /// What probes make in their parts, ours, Docker's and containers/storage's.
+    private static let made: Set<String> = ["file", "file1", "file2", "f", "new", "d", "d1", "d2"]
+    /// What overlayfs keeps in its working directory.
+    private static let worked: Set<String> = ["work", "index", "incompat", "volatile"]
+
+    /// Whether only that lies here: directories, whiteouts, and files with at most the one byte that Docker writes.
+    private static func holdsOnlyMade(
+        _ directory: borrowing OwnedDescriptor, isWork: Bool
+    ) throws(SystemCallError) -> Bool {
+        for name in try names(in: directory) {
+            let text = name.description
+            let isTemporary = isWork && text.hasPrefix("#") || text.hasPrefix(".tmp-")
+            guard made.contains(text) || isTemporary || isWork && worked.contains(text) else { return false }
+            guard let found = try directory.metadataIfPresent(Terminated(name).name) else { continue }
+            switch found.kind {
+            case .directory:
+                let opened = try directory.open(Terminated(name).name, [.readOnly, .directory, .noFollow])
+                guard try holdsOnlyMade(opened, isWork: isWork) else { return false }
+            case .regular: guard found.size <= 1 else { return false }
+            default: guard found.isWhiteoutDevice else { return false }
+            }
+        }
+        return true
     }
 }
 

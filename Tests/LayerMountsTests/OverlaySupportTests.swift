@@ -51,7 +51,7 @@ private func kernelParameter(_ name: String) -> String? {
         let scratch = try Scratch()
         let home = try scratch.memory("home")
         for name in ["check-overlayfs-support12", "opaque-bug-checkab", "metacopy-check9", "layer", "l"] {
-            try scratch.directory("home/\(name)/l1/b")
+            try scratch.directory("home/\(name)/l1/d")
         }
         try scratch.memory("home/opaque-bug-checkab/merged")
         // Called so, but somebody else's: notes, a thing that is empty, a name of another form.
@@ -62,15 +62,30 @@ private func kernelParameter(_ name: String) -> String? {
         try scratch.directory("home/metacopy-check78")
         _ = try run("chmod", ["1700", scratch.text("home/metacopy-check78")])
         try scratch.write("home/ldiff-probe5/letter", "")
+        // In a probe's directories, and what no probe puts there.
+        try scratch.directory("home/check-overlayfs-support77/upper")
+        try scratch.write("home/check-overlayfs-support77/upper/photo.jpg", "a photo")
+        try scratch.directory("home/opaque-bug-check1/l1/d")
+        try scratch.write("home/opaque-bug-check1/l1/d/letter", "")
+        try scratch.directory("home/opaque-bug-check2/upper/d")
+        try scratch.write("home/opaque-bug-check2/upper/d/f", "a diary")
+        try scratch.directory("home/opaque-bug-check3/merged/d")
+        try scratch.write("home/opaque-bug-check3/merged/d/letter", "")
+        // A probe's own, in whole.
+        try scratch.directory("home/opaque-bug-check4/upper/d")
+        try scratch.write("home/opaque-bug-check4/upper/d/f", "")
+        try scratch.directory("home/opaque-bug-check4/work/work")
         let found = try ProbeLeftovers.find(in: home)
         #expect(
             found.compactMap { $0.splitLast()?.name.description } == [
-                "check-overlayfs-support12", "metacopy-check78", "metacopy-check9", "opaque-bug-checkab",
+                "check-overlayfs-support12", "metacopy-check78", "metacopy-check9", "opaque-bug-check4",
+                "opaque-bug-checkab",
             ])
         for path in found { try ProbeLeftovers.remove(path) }
         #expect(
             text(try run("ls", ["-A", scratch.text("home")]).standardOutput)
-                == "check-overlayfs-support-notes\nl\nlayer\nldiff-probe5\nmetacopy-check77\n")
+                == "check-overlayfs-support-notes\ncheck-overlayfs-support77\nl\nlayer\nldiff-probe5\nmetacopy-check77\n"
+                + "opaque-bug-check1\nopaque-bug-check2\nopaque-bug-check3\n")
         #expect(try ProbeLeftovers.find(in: home).isEmpty)
     }
 
