@@ -17,6 +17,15 @@ struct NewStorage: Sendable {
     var needsSync = false
 }
 
+/// What became of storage of which nothing is known.
+enum Sweep {
+    case gone
+    /// It stays: it is a snapshot's that has lost its record.
+    case lost
+    /// It stays: it is somebody else's.
+    case foreign
+}
+
 /// Where the snapshots of a driver lie, and how they are mounted. Calls that throw may block.
 protocol SnapshotBackend: Sendable {
     var driver: DriverName { get }
@@ -35,7 +44,11 @@ protocol SnapshotBackend: Sendable {
     func prepare() throws(LayerError)
 
     /// Makes the storage of a new snapshot, as a whole or not at all. Its id is reserved, and stays so.
-    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) throws(LayerError) -> NewStorage
+    ///
+    /// Storage that does not show by itself that nothing was put into it is written down with `condemn` before it is made, so
+    /// that what a kill leaves of it can be told from a snapshot that has lost its record.
+    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs, condemn: (Int64) throws(LayerError) -> Void)
+        throws(LayerError) -> NewStorage
 
     /// Does what must be done before a snapshot becomes the parent of others. Called again after a failure.
     func freeze(_ id: Int64) throws(LayerError)
@@ -52,12 +65,18 @@ protocol SnapshotBackend: Sendable {
     /// Ids that have storage, of whatever snapshots, and those under which others keep something.
     func storedIDs() throws(LayerError) -> [Int64]
 
-    /// Whether what is stored under an id has the form of what `create` makes; what has not is somebody else's.
-    func isOwn(_ id: Int64) throws(LayerError) -> Bool
+    /// Removes storage that neither a record nor a condemnation speaks of, if it shows that nothing was ever put into it.
+    func sweep(_ id: Int64) throws(LayerError) -> Sweep
+
+    /// Whether anything is stored that records must have spoken of: as a whole, or once a database could hold records.
+    func holdsSnapshots(_ silence: SnapshotDatabase.Silence) throws(LayerError) -> Bool
 
     /// Removes what a killed process left half made, and completes the storage of recorded snapshots that a power failure
-    /// undid in part. Only before the first `create`.
-    func settle(_ recorded: Set<Int64>) throws(LayerError)
+    /// undid in part. Only before the first `create`. Returns where something lies that has lost its record.
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes]
+
+    /// Where the storage of an id lies, for messages.
+    func place(_ id: Int64) -> String
 
     /// Makes the directories of new snapshots durable.
     func sync() throws(LayerError)
@@ -79,5 +98,4 @@ extension SnapshotBackend {
     func freeze(_ id: Int64) throws(LayerError) {}
     func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { nil }
     func sync() throws(LayerError) {}
-    func isOwn(_ id: Int64) throws(LayerError) -> Bool { true }
 }

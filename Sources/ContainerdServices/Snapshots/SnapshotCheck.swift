@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import LayerDrivers
 import LayerModel
 import LinuxIO
@@ -28,11 +29,15 @@ package struct SnapshotCheck {
     ///
     /// Throws `notFound` where there is no root, `inUse` where something is to be mended and a daemon uses it.
     package static func run(root: String, repairs: Bool) throws -> [Finding] {
-        guard FileManager.default.fileExists(atPath: root + "/metadata") else {
+        let places =
+            ["\(root)/metadata", "\(root)/zfs"]
+            + SnapshotterSet.drivers.map { "\(root)/\($0.rawValue)/snapshots" }
+        guard try places.contains(where: { path throws in try exists(path) }) else {
             throw LayerError(
                 .notFound, "check the snapshots in", path: PathBytes(root),
                 cause: .reason("it has no directory \"metadata\""), hint: "name the daemon's root with --root")
         }
+        if repairs { try SnapshotDirectories.make(PathBytes(places[0]), mode: 0o700) }
         let lock = repairs ? try SnapshotterSet.lock(PathBytes(root)) : nil
         defer { withExtendedLifetime(lock) {} }
         return try SnapshotterSet.drivers.flatMap { driver in
@@ -42,69 +47,157 @@ package struct SnapshotCheck {
         }
     }
 
+    /// Throws where that cannot be seen: what is hidden is not taken for what is not there.
+    private static func exists(_ path: String) throws(LayerError) -> Bool {
+        var status = stat()
+        if stat(path, &status) == 0 { return true }
+        guard errno == ENOENT else {
+            throw LayerError(SystemCallError("stat", errno: errno), "check the snapshots in", path: PathBytes(path))
+        }
+        return false
+    }
+
     private var database: String { "\(root)/metadata/\(driver.rawValue).db" }
     private var home: String { "\(root)/\(driver.rawValue)" }
 
     private mutating func run() throws {
-        let manager = FileManager.default
-        guard manager.fileExists(atPath: database) || manager.fileExists(atPath: SnapshotDatabase.backup(of: database))
-        else { return }
-        let records: [SnapshotRecord]
+        let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
+        let holdsSomething = !snapshots.ids(.filled).isEmpty || !spares.ids(.filled).isEmpty
+        // Of zfs nobody but the daemon knows where the datasets are; it makes its home with its records.
+        let holdsAny = try driver == .zfs ? Self.exists(home) : holdsSomething || !snapshots.ids(.empty).isEmpty
+        guard try holdsAny || SnapshotSalvage.hasCopy(of: database, .absent) || Self.exists(database) else { return }
+        let index: SnapshotIndex
         do {
-            records = try SnapshotSalvage.whole(database)
+            index = try SnapshotSalvage.whole(database) { silence in
+                !SnapshotSalvage.hasCopy(of: database, silence)
+                    && !(silence == .absent ? holdsAny : holdsSomething)
+            }
         } catch {
-            try rebuild(SnapshotDatabase.failure(error, "read the records in", database).text)
+            let failure = SnapshotDatabase.failure(error, "read the records in", database)
+            guard failure.class == .dataLoss else {
+                // It may be whole: of a newer version, or on a disk that fails.
+                findings.append(Finding(driver: driver, text: failure.text))
+                return
+            }
+            try rebuild(failure.text)
             return
         }
         // Datasets are zfs's own to check.
-        if driver != .zfs { try compare(records) }
+        if driver != .zfs { try compare(index, snapshots, spares) }
     }
 
-    /// Ids below a directory of the home; none where it is not there.
-    private func ids(in part: String) -> Set<Int64> {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(home)/\(part)")) ?? []
-        return Set(names.compactMap { SnapshotDirectories.id(Array($0.utf8)[...]) })
+    /// What lies below a directory of the home, by ids.
+    private struct Stored {
+        var forms: [Int64: StoredForm] = [:]
+        /// Where a recorded snapshot's directories are.
+        var whole: Set<Int64> = []
+
+        func ids(_ form: StoredForm) -> [Int64] { forms.filter { $0.value == form }.keys.sorted() }
     }
 
-    /// Those below `snapshots` that no record speaks of, and that have the form of a snapshot's.
-    private func strays(_ known: [SnapshotRecord]) -> Set<Int64> {
-        let place = PathBytes("\(home)/snapshots")
-        guard let opened = try? place.open([.readOnly, .directory, .noFollow]) else { return [] }
-        var found: Set<Int64> = []
-        for id in ids(in: "snapshots").subtracting(known.map(\.id))
-        where (try? SnapshotDirectories.isOwn(id, in: opened)) == true { found.insert(id) }
-        return found
+    private func stored(in part: String) throws(LayerError) -> Stored {
+        var stored = Stored()
+        let place = PathBytes("\(home)/\(part)")
+        guard try Self.exists("\(home)/\(part)") else { return stored }
+        let opened = try attempt("look into", place) { () throws(SystemCallError) in
+            try place.open([.readOnly, .directory, .noFollow])
+        }
+        for name in try SnapshotDirectories.names(in: opened, place) {
+            guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
+            try attempt("look at", place.appending(name)) { () throws(SystemCallError) in
+                stored.forms[id] = try SnapshotDirectories.form(id, in: opened)
+                if try SnapshotDirectories.holdsSnapshot(id, in: opened) { stored.whole.insert(id) }
+            }
+        }
+        return stored
+    }
+
+    private mutating func add(_ text: String, isMended: Bool = false) {
+        findings.append(Finding(driver: driver, text: text, isMended: isMended))
     }
 
     // MARK: records and directories
 
-    private mutating func compare(_ records: [SnapshotRecord]) throws {
+    private mutating func compare(_ index: SnapshotIndex, _ snapshots: Stored, _ spares: Stored) throws {
         // Where a power failure undid a move, the next start does it again.
-        let stored = ids(in: "snapshots").union(ids(in: "spare"))
-        var left = SnapshotIndex(records)
+        var stored = snapshots.whole.union(spares.whole)
+        if !stored.isSuperset(of: index.records.keys) {
+            // A daemon that is at work has made some since they were listed.
+            stored.formUnion(try self.stored(in: "snapshots").whole)
+        }
+        var left = index
         // Children first, so that a whole branch that is gone goes.
-        for record in records.sorted(by: { left.ancestors(of: $0).count > left.ancestors(of: $1).count })
-        where !stored.contains(record.id) {
+        for record in index.records.values.sorted(by: {
+            (index.ancestors(of: $0).count, $0.id) > (index.ancestors(of: $1).count, $1.id)
+        }) where !stored.contains(record.id) {
+            let place = "\(home)/snapshots/\(record.id)"
+            if let form = snapshots.forms[record.id], form != .empty {
+                add(
+                    "snapshot \(quoted(record.name)): \(place) is no directory with \"fs\" in it: put that back, or move "
+                        + "it away, and the record goes with --repair")
+                continue
+            }
             let isLeaf = left.childCount(of: record.id) == 0
             if isLeaf { left.apply(.remove(id: record.id)) }
-            findings.append(
-                Finding(
-                    driver: driver,
-                    text: "snapshot \(quoted(record.name)) has no directory \(home)/snapshots/\(record.id)"
-                        + (isLeaf ? "" : "; others are its children: remove those first")))
+            add(
+                "snapshot \(quoted(record.name)) has no directory \(place)"
+                    + (isLeaf ? "" : "; others are its children: remove those first"))
             guard repairs, isLeaf else { continue }
-            let opened = try SnapshotDatabase(path: database)
-            defer { opened.close() }
-            try opened.write([.remove(id: record.id)])
+            try change { try $0.write([.remove(id: record.id)]) }
             findings[findings.count - 1].isMended = true
         }
-        for id in strays(records).sorted() where !repairs {
-            findings.append(
-                Finding(
-                    driver: driver,
-                    text: "\(home)/snapshots/\(id) is of no snapshot: the daemon removes it when it starts",
-                    isMended: true))
+        for (part, found) in [("snapshots", snapshots), ("spare", spares)] {
+            var lost: [Int64] = []
+            for id in found.ids(.empty) + found.ids(.filled)
+            where index.records[id] == nil || part == "spare" && snapshots.whole.contains(id) {
+                let isFilled = found.forms[id] == .filled
+                if isFilled, !index.condemned.contains(id) {
+                    lost.append(id)
+                } else if part == "snapshots", !repairs {
+                    addSwept("\(home)/\(part)/\(id)")
+                }
+            }
+            try report(lost, part)
         }
+    }
+
+    /// Of what the next start of the daemon removes.
+    private mutating func addSwept(_ place: String) {
+        if let locked = [place, place + "/fs", place + "/work"].first(where: Self.isImmutable) {
+            add("\(place) is of no snapshot, and cannot be removed: \(locked) is immutable; chattr -i -a lets it go")
+        } else {
+            add("\(place) is of no snapshot: the daemon removes it when it starts", isMended: true)
+        }
+    }
+
+    private static func isImmutable(_ path: String) -> Bool {
+        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { Glibc.close(descriptor) }
+        // FS_IOC_GETFLAGS; FS_IMMUTABLE_FL and FS_APPEND_FL.
+        var flags: CLong = 0
+        return ioctl(descriptor, 0x8008_6601, &flags) == 0 && flags & 0x30 != 0
+    }
+
+    /// Of what may be all that is left of snapshots.
+    private mutating func report(_ lost: [Int64], _ part: String) throws {
+        guard repairs else {
+            for id in lost {
+                add(
+                    "\(home)/\(part)/\(id) holds something, and no record speaks of it: it stays; --repair moves it to "
+                        + "\(home)/lost")
+            }
+            return
+        }
+        guard let highest = lost.max() else { return }
+        try change { try $0.reserve(upTo: highest) }
+        try putAside(lost, part)
+    }
+
+    private func change(_ body: (SnapshotDatabase) throws -> Void) throws {
+        let opened = try SnapshotDatabase(path: database) { _ in true }
+        defer { opened.close() }
+        try body(opened)
     }
 
     // MARK: a damaged database
@@ -112,21 +205,21 @@ package struct SnapshotCheck {
     private mutating func rebuild(_ reason: String) throws {
         let copy = SnapshotDatabase.backup(of: database)
         let saved = SnapshotSalvage.parts([database, copy])
-        findings.append(
-            Finding(
-                driver: driver,
-                text: "\(reason); \(saved.records.count) records can be read, the copy of the last clean end included"))
+        add("\(reason); \(saved.records.count) records can be read, the copy of the last clean end included")
         guard repairs else { return }
-        let kept = consistent(saved.records)
-        let stored = driver == .zfs ? [] : ids(in: "snapshots")
-        try install(kept, highest: max(saved.highest, stored.max() ?? 0))
+        let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
+        let kept = consistent(saved.records, snapshots.whole.union(spares.whole))
+        // One at least, so that the new one does not look like one that lost its records.
+        let highest = [1, saved.highest, snapshots.forms.keys.max() ?? 0, spares.ids(.filled).max() ?? 0].max() ?? 1
+        try install(kept, highest: highest)
         findings[findings.count - 1].isMended = true
-        try putAside(driver == .zfs ? [] : strays(kept))
+        let known = Set(kept.map(\.id))
+        try putAside((snapshots.ids(.empty) + snapshots.ids(.filled)).filter { !known.contains($0) }, "snapshots")
+        try putAside(spares.ids(.filled).filter { !known.contains($0) || snapshots.whole.contains($0) }, "spare")
     }
 
     /// The records whose directories and parents are there, parents first.
-    private func consistent(_ records: [SnapshotRecord]) -> [SnapshotRecord] {
-        let stored = ids(in: "snapshots").union(ids(in: "spare"))
+    private func consistent(_ records: [SnapshotRecord], _ stored: Set<Int64>) -> [SnapshotRecord] {
         var open = records.filter { driver == .zfs || stored.contains($0.id) }
         var (kept, known): ([SnapshotRecord], Set<Int64>) = ([], [])
         while true {
@@ -143,7 +236,7 @@ package struct SnapshotCheck {
         let manager = FileManager.default
         let new = database + ".new"
         for suffix in ["", "-wal", "-shm"] { try? manager.removeItem(atPath: new + suffix) }
-        let made = try SnapshotDatabase(path: new)
+        let made = try SnapshotDatabase(path: new) { _ in true }
         try made.write(records.map(SnapshotChange.put))
         try made.reserve(upTo: highest)
         try made.settle()
@@ -157,19 +250,15 @@ package struct SnapshotCheck {
     }
 
     /// Moves directories that no record speaks of any more to where no cleaning up looks: they may hold what a container wrote.
-    private mutating func putAside(_ ids: Set<Int64>) throws {
-        let manager = FileManager.default
+    private mutating func putAside(_ ids: [Int64], _ part: String) throws {
         for id in ids.sorted() {
-            try manager.createDirectory(
-                atPath: home + "/lost", withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            try SnapshotDirectories.make(PathBytes(home + "/lost"), mode: 0o700)
             let place = unused("\(home)/lost/\(id)")
-            try manager.moveItem(atPath: "\(home)/snapshots/\(id)", toPath: place)
-            findings.append(
-                Finding(
-                    driver: driver,
-                    text: "\(home)/snapshots/\(id) has lost its record: what it holds is in \(place) now; remove that "
-                        + "when nobody needs it",
-                    isMended: true))
+            try FileManager.default.moveItem(atPath: "\(home)/\(part)/\(id)", toPath: place)
+            add(
+                "\(home)/\(part)/\(id) has lost its record: what it holds is in \(place) now; remove that when nobody "
+                    + "needs it",
+                isMended: true)
         }
     }
 

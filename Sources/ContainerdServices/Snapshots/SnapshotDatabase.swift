@@ -14,11 +14,26 @@ struct SnapshotDatabase: Sendable {
     /// The version that this program writes, in `user_version`.
     private static let version = 1
 
+    /// What a database does not say.
+    enum Silence {
+        /// There is no file, or nothing in it.
+        case absent
+        /// It is one, and no snapshot was ever recorded in it.
+        case unused
+    }
+
     /// Opens the file, or makes it.
     ///
-    /// Throws `DatabaseError`, and `ServiceFailure` for a file of a later version.
-    init(path: String) throws {
+    /// One that says nothing is that of a new root, or all records are lost: `believing` is asked whether there is nothing that
+    /// records must have spoken of. `name` is what messages call the file.
+    ///
+    /// Throws `DatabaseError`, and `ServiceFailure` for a file of a later version, and for one that is not believed; of that
+    /// nothing is changed.
+    init(path: String, name: String? = nil, believing: (Silence) throws -> Bool) throws {
         self.path = path
+        let name = name ?? path
+        let isThere = try Self.holdsAnything(path, name)
+        guard try isThere || believing(.absent) else { throw Self.lost(name, .absent) }
         var configuration = Configuration()
         configuration.label = "snapshots"
         configuration.prepareDatabase { database in
@@ -33,24 +48,56 @@ struct SnapshotDatabase: Sendable {
         try queue.writeWithoutTransaction { database in
             // Not by GRDB, which writes something where there is no log yet.
             guard try String.fetchOne(database, sql: "PRAGMA journal_mode = WAL") == "wal" else {
-                throw ServiceFailure(.failedPrecondition, "open \(path): SQLite keeps no write-ahead log there")
+                throw ServiceFailure(.failedPrecondition, "open \(name): SQLite keeps no write-ahead log there")
             }
             try database.execute(sql: "PRAGMA synchronous = FULL")
             let found = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
             guard found <= Self.version else {
                 throw ServiceFailure(
                     .failedPrecondition,
-                    "open \(path): it is of version \(found), this program knows \(Self.version); use a newer ldiff")
+                    "open \(name): it is of version \(found), this program knows \(Self.version); use a newer ldiff")
             }
             if found == 0 {
+                // A file with a head and nothing else.
+                guard try !isThere || believing(.absent) else { throw Self.lost(name, .absent) }
                 try database.inTransaction(.immediate) {
                     try database.execute(sql: Self.schema)
                     return .commit
                 }
+                return
             }
+            let tables = try String.fetchAll(
+                database, sql: "SELECT name FROM sqlite_master WHERE name IN ('condemned', 'sqlite_sequence')")
+            let isUnused = try tables.allSatisfy { table in
+                try Row.fetchOne(database, sql: "SELECT 1 FROM \(table)") == nil
+            }
+            guard try !isUnused || believing(.unused) else { throw Self.lost(name, .unused) }
+            // Earlier versions kept none.
+            if !tables.contains("condemned") { try database.execute(sql: Self.condemnedSchema) }
         }
         Self.extendLog(path + "-wal")
     }
+
+    /// Whether there is a file with something in it. Throws where that cannot be seen.
+    private static func holdsAnything(_ path: String, _ name: String) throws(ServiceFailure) -> Bool {
+        var status = stat()
+        if stat(path, &status) == 0 { return status.st_size > 0 }
+        guard errno == ENOENT else {
+            throw ServiceFailure(
+                errno == EACCES ? .permissionDenied : .internalError,
+                "open \(name): \(String(cString: strerror(errno)))")
+        }
+        return false
+    }
+
+    private static func lost(_ name: String, _ silence: Silence) -> ServiceFailure {
+        let what = silence == .absent ? "it is missing or empty" : "no snapshot is recorded in it"
+        return ServiceFailure(
+            .dataLoss,
+            "open \(name): \(what), though there are snapshots, or a copy of their records; \(mendingAdvice)")
+    }
+
+    private static let mendingAdvice = "stop the daemon, and mend it with `containerd-ldiff-grpc check --repair`"
 
     /// Gives the log the size that it grows to, so that commits write where there is something already: to sync a file that
     /// grew, the file system commits its journal. SQLite stops at the first frame that is none, and these zeros are none.
@@ -91,20 +138,25 @@ struct SnapshotDatabase: Sendable {
             value TEXT NOT NULL,
             PRIMARY KEY (snapshot, name)
         ) WITHOUT ROWID;
+        \(condemnedSchema);
         PRAGMA user_version = \(version);
         """
 
+    /// Ids whose storage may go, whatever is in it: of removed snapshots, and of those that are being made.
+    private static let condemnedSchema = "CREATE TABLE condemned (id INTEGER PRIMARY KEY)"
+
     /// Everything, and the highest id that was ever given out.
-    func load() throws -> (records: [SnapshotRecord], highest: Int64) {
+    func load() throws -> (index: SnapshotIndex, highest: Int64) {
         try queue.read { database in
             var labels: [Int64: [String: String]] = [:]
             let rows = try Row.fetchCursor(database, sql: "SELECT snapshot, name, value FROM label")
             while let row = try rows.next() { labels[row[0], default: [:]][row[1]] = row[2] }
-            var records: [SnapshotRecord] = []
+            var index = SnapshotIndex()
             let snapshots = try Row.fetchCursor(database, sql: Self.selection + " ORDER BY id")
-            while let row = try snapshots.next() { records.append(try Self.record(row, labels)) }
+            while let row = try snapshots.next() { index.apply(.put(try Self.record(row, labels))) }
+            for id in try Int64.fetchAll(database, sql: "SELECT id FROM condemned") { index.apply(.condemn(id: id)) }
             let highest = try Int64.fetchOne(database, sql: "SELECT seq FROM sqlite_sequence WHERE name = 'snapshot'")
-            return (records, highest ?? 0)
+            return (index, highest ?? 0)
         }
     }
 
@@ -186,6 +238,11 @@ struct SnapshotDatabase: Sendable {
         switch change {
         case .remove(let id):
             try database.cachedStatement(sql: "DELETE FROM snapshot WHERE id = ?").execute(arguments: [id])
+        case .condemn(let id):
+            try database.cachedStatement(sql: "INSERT OR IGNORE INTO condemned (id) VALUES (?)").execute(arguments: [id]
+            )
+        case .acquit(let id):
+            try database.cachedStatement(sql: "DELETE FROM condemned WHERE id = ?").execute(arguments: [id])
         case .put(let record):
             try database.cachedStatement(
                 sql: """
@@ -220,10 +277,7 @@ struct SnapshotDatabase: Sendable {
             case .SQLITE_READONLY, .SQLITE_PERM, .SQLITE_AUTH:
                 (.permissionDenied, "make it writable for this daemon")
             case .SQLITE_CORRUPT, .SQLITE_NOTADB:
-                (
-                    .dataLoss,
-                    "the file is damaged: stop the daemon, and mend it with `containerd-ldiff-grpc check --repair`"
-                )
+                (.dataLoss, "the file is damaged: \(mendingAdvice)")
             case .SQLITE_IOERR:
                 (
                     .internalError,

@@ -122,7 +122,8 @@ final class SnapshotDirectories: Sendable {
         try Self.remove(PathBytes(String(id)), in: directory, path)
     }
 
-    /// Removes what has this name in `place`, which lies at `path`; nothing is fine.
+    /// Removes what has this name in `place`, which lies at `path`, with all that is in it; nothing is fine. Only for what a
+    /// record, a condemnation or this very call's making says may go.
     static func remove(_ name: PathBytes, in place: borrowing OwnedDescriptor, _ path: PathBytes) throws(LayerError) {
         if (try? name.withName { (name) throws(SystemCallError) in try removeEmpty(name, in: place) }) != nil { return }
         var options = TreeRemovalOptions()
@@ -148,29 +149,17 @@ final class SnapshotDirectories: Sendable {
         try Self.names(in: directory, path).compactMap { Self.id($0.bytes[...]) }
     }
 
-    func isOwn(_ id: Int64) throws(LayerError) -> Bool {
+    func form(_ id: Int64) throws(LayerError) -> StoredForm {
         try attempt("look at", path.appending(String(id))) { () throws(SystemCallError) in
-            try Self.isOwn(id, in: directory)
+            try Self.form(id, in: directory)
         }
     }
 
-    /// Whether what has this number has the whole form of what `make` makes, or of what a crash left of that: a directory that
-    /// is this user's alone and holds nothing but `fs` and `work`. The number itself is no proof: others count, too.
-    static func isOwn(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
-        try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
-            guard let found = try place.metadataIfPresent(name), found.kind == .directory,
-                found.mode & 0o7777 == 0o700, found.uid == ProcessState.effectiveUser
-            else { return false }
-            let opened = try place.open(name, [.readOnly, .directory, .noFollow])
-            var reader = DirectoryReader(capacity: 4096)
-            while let entry = try reader.next(of: opened) {
-                guard parts.contains(reader.name(of: entry).copied()) else { return false }
-            }
-            return true
+    func sweep(_ id: Int64) throws(LayerError) -> Sweep {
+        try attempt("remove", path.appending(String(id))) { () throws(SystemCallError) in
+            try Self.sweep(id, in: directory)
         }
     }
-
-    private static let parts = ["fs", "work"].map { Array($0.utf8) }
 
     /// What one that nothing was put into occupies; nil where something was.
     func emptyUsage(_ id: Int64) throws(LayerError) -> SnapshotUsage? {

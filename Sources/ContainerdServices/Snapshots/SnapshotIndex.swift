@@ -8,14 +8,23 @@ struct SnapshotName: Hashable, Sendable {
 enum SnapshotChange: Sendable {
     /// Adds a record, or replaces the one with its id.
     case put(SnapshotRecord)
+    /// Removes a record. Its storage stays, and is a snapshot's that has lost its record unless it is condemned as well.
     case remove(id: Int64)
+    /// The storage of this id may go, whatever is in it, where no record speaks of it.
+    case condemn(id: Int64)
+    /// That is gone, or a record's.
+    case acquit(id: Int64)
 
     var isRemoval: Bool { if case .remove = self { true } else { false } }
+    /// Whether more is lost with it than work for Cleanup.
+    var isNew: Bool { if case .put = self { true } else { false } }
 }
 
 /// All records, with the ways to find them. A value: a reader keeps the state it took.
 struct SnapshotIndex: Sendable {
     private(set) var records: [Int64: SnapshotRecord] = [:]
+    /// Ids whose storage may go. Written down, because the storage of a snapshot that has only lost its record looks alike.
+    private(set) var condemned: Set<Int64> = []
     private var names: [SnapshotName: Int64] = [:]
     private var children: [Int64: Int] = [:]
     /// Committed snapshots by the chain id that they were unpacked for.
@@ -60,6 +69,8 @@ struct SnapshotIndex: Sendable {
             if let parent = record.parent { children[parent, default: 0] += 1 }
             if let reference = reference(of: record) { references[reference, default: []].insert(record.id) }
         case .remove(let id): forget(id)
+        case .condemn(let id): condemned.insert(id)
+        case .acquit(let id): condemned.remove(id)
         }
     }
 

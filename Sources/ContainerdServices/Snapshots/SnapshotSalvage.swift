@@ -1,19 +1,32 @@
 import Foundation
 import GRDB
+import Glibc
+import LayerModel
 
 /// Reads databases of records, whole or in parts, from copies of their files: SQLite writes beside whatever it reads.
 enum SnapshotSalvage {
-    /// All records of a database. Throws what SQLite says where it is damaged.
-    static func whole(_ path: String) throws -> [SnapshotRecord] {
+    /// All that a database says. Throws what SQLite says where it is damaged, and `ServiceFailure` where it says nothing and is
+    /// not believed.
+    static func whole(
+        _ path: String, believing: (SnapshotDatabase.Silence) throws -> Bool = { _ in false }
+    ) throws -> SnapshotIndex {
         try withCopy(of: path) { copy in
-            let database = try SnapshotDatabase(path: copy)
+            let database = try SnapshotDatabase(path: copy, name: path, believing: believing)
             defer { database.close() }
             let problems = try database.problems()
             if let first = problems.first {
                 throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: first)
             }
-            return try database.load().records
+            return try database.load().index
         }
+    }
+
+    /// Whether the last clean end left a copy that says more than a database which says nothing. One that is not there says less
+    /// than any.
+    static func hasCopy(of database: String, _ silence: SnapshotDatabase.Silence) -> Bool {
+        let copy = SnapshotDatabase.backup(of: database)
+        guard access(copy, F_OK) == 0 else { return false }
+        return silence == .absent || !parts([copy]).records.isEmpty
     }
 
     /// What can be read of these databases; where two speak of one id or name, the earlier is believed. And the highest id that
@@ -57,8 +70,11 @@ enum SnapshotSalvage {
     private static func withCopy<Result>(of path: String, _ body: (String) throws -> Result) throws -> Result {
         let manager = FileManager.default
         let place = manager.temporaryDirectory.appending(path: "ldiff-check-\(UUID().uuidString)")
-        try manager.createDirectory(
-            at: place, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        // Not by Foundation, which makes it for everybody and then changes the mode, or does not.
+        guard mkdir(place.path, 0o700) == 0 else {
+            throw LayerError(
+                SystemCallError("mkdir", errno: errno), "copy the records to", path: PathBytes(place.path))
+        }
         defer { try? manager.removeItem(at: place) }
         let copy = place.appending(path: "records.db").path
         for suffix in ["", "-wal"] where manager.fileExists(atPath: path + suffix) {

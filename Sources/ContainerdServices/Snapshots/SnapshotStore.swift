@@ -1,6 +1,7 @@
 import DaemonSupport
 import Glibc
 import LayerModel
+import LinuxIO
 import Synchronization
 
 /// The metadata of one driver's snapshots: in memory for everybody who asks, in a database for the next start.
@@ -52,16 +53,18 @@ final class SnapshotStore: Sendable {
     /// Makes new directories durable before the transaction that records them.
     private let syncDirectories: @Sendable () throws(LayerError) -> Void
 
-    /// Opens the database at `path`. `taken` is the highest id that storage knows.
+    /// Opens the database at `path`. `taken` is the highest id that storage knows; `believing` is asked about a database that
+    /// says nothing.
     init(
         path: String, taken: Int64, bridge: BlockingBridge,
+        believing: (SnapshotDatabase.Silence) throws -> Bool,
         syncDirectories: @escaping @Sendable () throws(LayerError) -> Void
     ) throws {
-        database = try SnapshotDatabase(path: path)
-        let (records, highest) = try database.load()
+        database = try SnapshotDatabase(path: path, believing: believing)
+        let (index, highest) = try database.load()
         ids = SnapshotIDs(highest: max(highest, taken))
-        visible = Mutex(SnapshotIndex(records))
-        newest = Mutex(SnapshotIndex(records))
+        visible = Mutex(index)
+        newest = Mutex(index)
         self.bridge = bridge
         self.syncDirectories = syncDirectories
     }
@@ -75,6 +78,9 @@ final class SnapshotStore: Sendable {
     ) throws(ServiceFailure) -> Value {
         try visible.withLock { (index) throws(ServiceFailure) in try body(index) }
     }
+
+    /// Ids whose storage may go, unless a record speaks of them or they are being made.
+    var condemned: Set<Int64> { visible.withLock { $0.condemned } }
 
     /// Which of these are in no record and not being made.
     func strays(among candidates: [Int64]) -> [Int64] {
@@ -134,6 +140,28 @@ final class SnapshotStore: Sendable {
     func clearDoubts() async {
         guard doubtful.withLock({ !$0.isEmpty }) else { return }
         try? await change { (edit) throws(ServiceFailure) in edit.confirms = true }
+    }
+
+    /// Writes down that what is made under this id may go as long as no record speaks of it. A kill does not lose that. Blocks.
+    func condemn(_ id: Int64) throws(LayerError) {
+        let outcome = Monitor<Outcome?>(nil)
+        add { edit in
+            edit.condemn(id)
+            return { written in outcome.change { $0 = written } }
+        }
+        guard let failure = outcome.wait({ $0 }).failure else { return }
+        throw LayerError(
+            failure.class == .resourceExhausted ? .noSpace : .io, "write down what is made",
+            path: PathBytes(database.path), cause: .reason(failure.text))
+    }
+
+    /// Forgets ids whose storage is gone; what is not written now, Cleanup does again. Blocks.
+    func acquit(_ ids: some Sequence<Int64> & Sendable) {
+        guard visible.withLock({ index in ids.contains { index.condemned.contains($0) } }) else { return }
+        add { edit in
+            edit.acquit(ids)
+            return { _ in }
+        }
     }
 
     var hasUnsyncedRemovals: Bool { isUnsynced.load(ordering: .acquiring) }
@@ -208,10 +236,10 @@ final class SnapshotStore: Sendable {
             return .failed(ServiceFailure(error, "sync the snapshots' directory"))
         }
         do {
-            let syncs = edit.confirms || !edit.changes.allSatisfy(\.isRemoval)
+            let syncs = edit.confirms || edit.changes.contains(where: \.isNew)
             try database.write(edit.changes, syncs: syncs)
             // Set before the removal is answered, so before anybody cleans up after it.
-            if !syncs { isUnsynced.store(true, ordering: .releasing) }
+            if !syncs, edit.changes.contains(where: \.isRemoval) { isUnsynced.store(true, ordering: .releasing) }
         } catch {
             let failure = SnapshotDatabase.failure(error, "write the records in", database.path)
             return SnapshotDatabase.mayBeWritten(error) ? .unknown(failure) : .failed(failure)
@@ -248,6 +276,7 @@ struct SnapshotEdit {
     mutating func insert(_ record: SnapshotRecord, _ storage: NewStorage) {
         needsSync = needsSync || storage.needsSync
         put(record)
+        acquit(CollectionOfOne(record.id))
     }
 
     mutating func put(_ record: SnapshotRecord) { add(.put(record)) }
@@ -255,7 +284,14 @@ struct SnapshotEdit {
     /// Removes a record, from the disk as well when this transaction is over if its storage is to go `atOnce`.
     mutating func remove(_ id: Int64, atOnce: Bool = false) {
         add(.remove(id: id))
+        condemn(id)
         confirms = confirms || atOnce
+    }
+
+    fileprivate mutating func condemn(_ id: Int64) { add(.condemn(id: id)) }
+
+    fileprivate mutating func acquit(_ ids: some Sequence<Int64>) {
+        for id in ids where index.condemned.contains(id) { add(.acquit(id: id)) }
     }
 
     private mutating func add(_ change: SnapshotChange) {

@@ -106,15 +106,28 @@ extension Snapshotter {
     /// Removes the storage of removed snapshots, and what crashes left.
     ///
     /// Goes on behind what cannot be removed; the first such error is thrown at the end.
-    func cleanUp(isStart: Bool = false) async throws {
+    func cleanUp() async throws {
+        if let first = try await sweep(isStart: false).failures.first { throw first }
+    }
+
+    /// What a cleaning up leaves.
+    struct Rest: Sendable {
+        var failures: [LayerError] = []
+        /// Ids of storage that looks like a snapshot's which has lost its record.
+        var lost: [Int64] = []
+        fileprivate var gone: [Int64] = []
+    }
+
+    /// The same; what cannot be removed is told.
+    func sweep(isStart: Bool) async throws -> Rest {
         await store.clearDoubts()
-        try await bridge.runLong { [self] flag in
-            try cleaning.withLock { _ in try cleanUp(isStart: isStart, flag) }
+        return try await bridge.runLong { [self] flag in
+            try cleaning.withLock { _ in try sweep(isStart: isStart, flag) }
         }
     }
 
-    private func cleanUp(isStart: Bool, _ flag: CancelFlag) throws(LayerError) {
-        let proven = removed.withLock { $0 }
+    private func sweep(isStart: Bool, _ flag: CancelFlag) throws(LayerError) -> Rest {
+        let proven = unmade.withLock { $0 }.union(store.condemned).subtracting(gone.withLock { $0 })
         var candidates = Array(proven)
         if isStart || backend.listsQuickly { candidates += try backend.storedIDs() }
         // The youngest first: a dataset can go only after its clones.
@@ -123,21 +136,43 @@ extension Snapshotter {
         if count > 0 { try store.syncRemovals() }
         // Containerd waits, and each Prepare with it; where blocks are discarded as they are freed each waits for the disk.
         let workers = backend.removesInAnyOrder && count >= 8 ? 4 : 1
-        let failure = FirstError()
+        let rest = Mutex(Rest())
         try WorkerPool(count: workers).run(cancel: CancelFlag()) { [self] () throws(LayerError) in
             while let id = ids.withLock({ $0.popLast() }) {
                 try flag.check("clean up")
                 do throws(LayerError) {
-                    let isOurs = proven.contains(id) ? true : try backend.isOwn(id)
-                    guard isOurs else { continue }
+                    // Without proof only what is empty goes: the rest may be all that is left of a snapshot.
+                    guard proven.contains(id) else {
+                        if try backend.sweep(id) == .lost { rest.withLock { $0.lost.append(id) } }
+                        continue
+                    }
                     try backend.discard(id)
-                    removed.withLock { _ = $0.remove(id) }
+                    rest.withLock { $0.gone.append(id) }
                 } catch {
-                    failure.record(error)
+                    rest.withLock { $0.failures.append(error) }
                 }
             }
         }
-        if let first = failure.value { throw first }
+        let found = rest.withLock { $0 }
+        unmade.withLock { $0.subtract(found.gone) }
+        let isMuch = gone.withLock { gone in
+            gone.formUnion(found.gone)
+            return gone.count >= Self.mostGone
+        }
+        if isStart || isMuch { try acquitGone() }
+        return found
+    }
+
+    private static let mostGone = 256
+
+    /// Has the records forget what is gone, once that is on disk: what a power failure brings back must be condemned still. Not
+    /// at each Cleanup, because the sync of a directory takes long. Blocks.
+    func acquitGone() throws(LayerError) {
+        let ids = gone.withLock { $0 }
+        guard !ids.isEmpty else { return }
+        try backend.sync()
+        store.acquit(ids)
+        gone.withLock { $0.subtract(ids) }
     }
 }
 

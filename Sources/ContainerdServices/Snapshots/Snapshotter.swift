@@ -41,8 +41,10 @@ final class Snapshotter: Sendable {
     let unpacked = Mutex<[Int64: SnapshotUsage]>([:])
     /// Snapshots that a Commit is at work on.
     private let commits = CommitTurns()
-    /// Removed ones whose storage is still there: ours, since there was a record, whatever has become of its form.
-    let removed = Mutex<Set<Int64>>([])
+    /// Storage that this process made for snapshots that came to nothing, and could not remove at once.
+    let unmade = Mutex<Set<Int64>>([])
+    /// Condemned storage that this process removed, and of which the records do not say so yet.
+    let gone = Mutex<Set<Int64>>([])
     let isPrepared = Mutex(false)
     /// Held by the thread that cleans up: two would remove the same.
     let cleaning = Mutex(())
@@ -104,7 +106,9 @@ final class Snapshotter: Sendable {
         let new = NewSnapshot(kind: kind, parent: base, owner: owner)
         do {
             let (id, mounts) = try await store.change(
-                after: { [backend, store] in try backend.create(new, store.ids) },
+                after: { [backend, store] in
+                    try backend.create(new, store.ids) { (id) throws(LayerError) in try store.condemn(id) }
+                },
                 undo: { [self] storage in
                     discard(storage.id)
                     store.ids.release(storage.id)
@@ -135,9 +139,9 @@ final class Snapshotter: Sendable {
             || key.contains("/extract-")
     }
 
-    /// Removes storage for which there is no record (any more). What fails is left to Cleanup. Blocks.
+    /// Removes what was made for a snapshot that came to nothing. What fails is left to Cleanup. Blocks.
     private func discard(_ id: Int64) {
-        do { try backend.discard(id) } catch { removed.withLock { _ = $0.insert(id) } }
+        do { try backend.discard(id) } catch { unmade.withLock { _ = $0.insert(id) } }
     }
 
     // MARK: committing
@@ -221,9 +225,10 @@ final class Snapshotter: Sendable {
         unpacked.withLock { _ = $0.removeValue(forKey: id) }
         if options.removesAtOnce {
             // A large tree takes its time, and short calls do not wait for it.
-            try await bridge.runLong { [self] _ in discard(id) }
-        } else {
-            removed.withLock { _ = $0.insert(id) }
+            try await bridge.runLong { [self] _ in
+                // What fails is left to Cleanup.
+                if (try? backend.discard(id)) != nil { gone.withLock { _ = $0.insert(id) } }
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 import DaemonSupport
+import Glibc
 import LayerDrivers
 import LayerModel
 import LinuxIO
@@ -69,9 +70,24 @@ package final class SnapshotterSet: Sendable {
         self.logger = logger
         let root = try settings.checkedRoot()
         try root.makeDirectories("make the directory")
+        try Self.checkForm(root)
         try SnapshotDirectories.make(root.appending("metadata"), mode: 0o700)
         lock = try Self.lock(root)
         for driver in Self.drivers where driver == settings.driver || exists(driver) { _ = try? open(driver) }
+    }
+
+    /// Throws `invalidArgument` for a directory that others use: it is neither new nor of the form that a daemon gives it.
+    private static func checkForm(_ root: PathBytes) throws(LayerError) {
+        let opened = try attempt("open", root) { () throws(SystemCallError) in try root.open([.readOnly, .directory]) }
+        let names = try SnapshotDirectories.names(in: opened, root)
+        // What mkfs makes, and what a start that was cut short did.
+        if names.allSatisfy({ ["lost+found", "metadata"].contains($0.description) }) { return }
+        let marks = ["metadata/lock"] + drivers.flatMap { ["metadata/\($0.rawValue).db", "\($0.rawValue)/snapshots"] }
+        for mark in marks where (try? root.appending(mark).open(.pathOnly)) != nil { return }
+        throw LayerError(
+            .invalidArgument, "use the root directory", path: root,
+            cause: .reason("it is not empty, and no root of this daemon"),
+            hint: "name an empty directory, or one that is not there yet")
     }
 
     /// Two daemons would give out the same ids.
@@ -95,7 +111,14 @@ package final class SnapshotterSet: Sendable {
 
     private func database(_ driver: DriverName) -> String { "\(settings.root)/metadata/\(driver.rawValue).db" }
 
-    private func exists(_ driver: DriverName) -> Bool { (try? PathBytes(database(driver)).open(.pathOnly)) != nil }
+    /// Whether anything says that there are snapshots of this driver.
+    private func exists(_ driver: DriverName) -> Bool {
+        let database = database(driver)
+        let places = [
+            database, SnapshotDatabase.backup(of: database), "\(settings.root)/\(driver.rawValue)/snapshots",
+        ]
+        return places.contains { (place: String) in access(place, F_OK) == 0 }
+    }
 
     // MARK: selecting
 
@@ -169,12 +192,16 @@ package final class SnapshotterSet: Sendable {
             }
         }
         let taken = backend.listsQuickly ? try backend.storedIDs().max() ?? 0 : 0
-        let store = try SnapshotStore(path: database(driver), taken: taken, bridge: bridge) { () throws(LayerError) in
-            try backend.sync()
-        }
+        let path = database(driver)
+        let store = try SnapshotStore(
+            path: path, taken: taken, bridge: bridge,
+            believing: { silence in
+                try !SnapshotSalvage.hasCopy(of: path, silence) && !backend.holdsSnapshots(silence)
+            }
+        ) { () throws(LayerError) in try backend.sync() }
         // Before anything goes that has no record.
         try store.syncRemovals()
-        try backend.settle(Set(store.index.records.keys))
+        for place in try backend.settle(store.index) { warn(of: "\(place)", driver) }
         return Snapshotter(backend, store, settings.options, bridge)
     }
 
@@ -183,19 +210,33 @@ package final class SnapshotterSet: Sendable {
     /// Removes what crashes left, in every snapshotter that is open. Failures are logged.
     func cleanUpAll() async {
         for snapshotter in all {
+            let driver = snapshotter.backend.driver
             do {
-                try await snapshotter.cleanUp(isStart: true)
+                let rest = try await snapshotter.sweep(isStart: true)
+                for error in rest.failures { warn(error, driver) }
+                for id in rest.lost.sorted() { warn(of: snapshotter.backend.place(id), driver) }
             } catch {
-                logger.warning(
-                    "cleaning up after an earlier run: \(error)",
-                    metadata: ["driver": "\(snapshotter.backend.driver.rawValue)"])
+                warn(error, driver)
             }
         }
+    }
+
+    private func warn(_ error: any Error, _ driver: DriverName) {
+        logger.warning("cleaning up after an earlier run: \(error)", metadata: ["driver": "\(driver.rawValue)"])
+    }
+
+    /// Of something that stays although no record speaks of it.
+    private func warn(of place: String, _ driver: DriverName) {
+        logger.warning(
+            "\(place) holds something and no record speaks of it: it stays; `containerd-ldiff-grpc check` says more",
+            metadata: ["driver": "\(driver.rawValue)"])
     }
 
     /// Lets what has begun end, and closes the databases. Blocks.
     func close() {
         for snapshotter in all {
+            // What fails here the next start does.
+            try? snapshotter.acquitGone()
             snapshotter.store.close { [logger] error in
                 logger.warning(
                     "the copy of the records was not written: \(error)",

@@ -137,26 +137,48 @@ final class SpareDirectories: Sendable {
     }
 
     private func make(_ ids: SnapshotIDs) throws(LayerError) -> Int64 {
-        let id = ids.reserve()
-        do throws(SystemCallError) {
-            try snapshots.make(id, in: directory)
-            return id
-        } catch {
-            discard(id, ids)
-            throw LayerError(error, "make the directory", path: path.appending(String(id)))
+        while true {
+            let id = ids.reserve()
+            do throws(SystemCallError) {
+                try snapshots.make(id, in: directory)
+                return id
+            } catch {
+                // What lies there already is not ours to touch.
+                if error.errno == EEXIST {
+                    ids.release(id)
+                    continue
+                }
+                discard(id, ids)
+                throw LayerError(error, "make the directory", path: path.appending(String(id)))
+            }
         }
     }
 
     private func discard(_ id: Int64, _ ids: SnapshotIDs) {
-        try? SnapshotDirectories.remove(PathBytes(String(id)), in: directory, path)
+        _ = try? SnapshotDirectories.sweep(id, in: directory)
         ids.release(id)
     }
 
-    /// At the start: moves those of recorded snapshots to their place, and removes the others; what others keep there stays.
-    func settle(_ recorded: Set<Int64>) throws(LayerError) {
+    /// The ids below which something lies that is or was a snapshot's.
+    func filled() throws(LayerError) -> [Int64] {
+        var found: [Int64] = []
         for name in try SnapshotDirectories.names(in: directory, path) {
             guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
-            if recorded.contains(id) {
+            let form = try attempt("look at", path.appending(name)) { () throws(SystemCallError) in
+                try SnapshotDirectories.form(id, in: directory)
+            }
+            if form == .filled { found.append(id) }
+        }
+        return found
+    }
+
+    /// At the start: moves those of recorded snapshots to their place, and removes the others. What others keep there stays, and
+    /// what holds something; returns where that lies.
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
+        var lost: [PathBytes] = []
+        for name in try SnapshotDirectories.names(in: directory, path) {
+            guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
+            if index.records[id] != nil {
                 do throws(SystemCallError) {
                     try snapshots.take(id, from: directory)
                     continue
@@ -167,8 +189,12 @@ final class SpareDirectories: Sendable {
                 }
             }
             // One that cannot be removed keeps nobody from anything.
-            guard (try? SnapshotDirectories.isOwn(id, in: directory)) == true else { continue }
-            try? SnapshotDirectories.remove(name, in: directory, path)
+            if index.condemned.contains(id), index.records[id] == nil {
+                try? SnapshotDirectories.remove(name, in: directory, path)
+            } else if (try? SnapshotDirectories.sweep(id, in: directory)) == .lost {
+                lost.append(path.appending(name))
+            }
         }
+        return lost
     }
 }

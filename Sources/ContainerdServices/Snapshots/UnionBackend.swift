@@ -92,12 +92,14 @@ final class UnionBackend: SnapshotBackend {
         return found
     }
 
-    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) throws(LayerError) -> NewStorage {
+    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs, condemn: (Int64) throws(LayerError) -> Void)
+        throws(LayerError) -> NewStorage
+    {
         let id = try spares.take(ids)
         do throws(LayerError) {
             return NewStorage(id: id, needsSync: try directories.setOwner(id, snapshot))
         } catch {
-            try? directories.discard(id)
+            _ = try? directories.sweep(id)
             ids.release(id)
             throw error
         }
@@ -105,11 +107,25 @@ final class UnionBackend: SnapshotBackend {
 
     func discard(_ id: Int64) throws(LayerError) { try directories.discard(id) }
     func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
-    func isOwn(_ id: Int64) throws(LayerError) -> Bool { try directories.isOwn(id) }
-    func settle(_ recorded: Set<Int64>) throws(LayerError) {
+    func sweep(_ id: Int64) throws(LayerError) -> Sweep { try directories.sweep(id) }
+    func place(_ id: Int64) -> String { directories.path.appending(String(id)).description }
+
+    func holdsSnapshots(_ silence: SnapshotDatabase.Silence) throws(LayerError) -> Bool {
+        for id in try directories.storedIDs() {
+            switch try directories.form(id) {
+            case .filled: return true
+            // A kill in the first Prepare leaves one beside a database that says nothing.
+            case .empty: if silence == .absent { return true }
+            case .absent, .foreign: continue
+            }
+        }
+        return try !spares.filled().isEmpty
+    }
+
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
         // One that cannot be removed keeps nobody from anything.
         for left in try ProbeLeftovers.find(in: directories.home) { try? ProbeLeftovers.remove(left) }
-        try spares.settle(recorded)
+        return try spares.settle(index)
     }
     func sync() throws(LayerError) { try directories.sync() }
     func contents(_ id: Int64) -> PathBytes? { directories.contents(id) }

@@ -36,10 +36,15 @@ final class ZFSBackend: SnapshotBackend {
         return datasets
     }
 
-    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) throws(LayerError) -> NewStorage {
+    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs, condemn: (Int64) throws(LayerError) -> Void)
+        throws(LayerError) -> NewStorage
+    {
         for _ in 0..<Self.idTries {
             let id = ids.reserve()
             do throws(LayerError) {
+                // A dataset of this name that has lost its record must not be taken for what a kill left here.
+                guard try isFree(id) else { throw LayerError(.alreadyExists, "make a dataset") }
+                try condemn(id)
                 try create(id, snapshot)
                 return NewStorage(id: id)
             } catch {
@@ -53,6 +58,14 @@ final class ZFSBackend: SnapshotBackend {
     }
 
     private static let idTries = 1000
+
+    private func isFree(_ id: Int64) throws(LayerError) -> Bool {
+        do throws(LayerError) { _ = try datasets().used(id) } catch {
+            guard error.code == .notFound else { throw error }
+            return true
+        }
+        return false
+    }
 
     private func create(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) {
         let datasets = try datasets()
@@ -92,11 +105,27 @@ final class ZFSBackend: SnapshotBackend {
     func discard(_ id: Int64) throws(LayerError) { try datasets().destroy(id) }
     func storedIDs() throws(LayerError) -> [Int64] { try datasets().ids() }
 
+    /// What is in a dataset shows only when it is mounted; those that were being made are condemned.
+    func sweep(_ id: Int64) throws(LayerError) -> Sweep { .lost }
+
+    func holdsSnapshots(_ silence: SnapshotDatabase.Silence) throws(LayerError) -> Bool {
+        // Without a condemnation no dataset goes, so a database that is there may be believed.
+        guard silence == .absent else { return false }
+        do throws(LayerError) { return try !datasets().ids().isEmpty } catch {
+            // Nothing can be made or removed here.
+            if error.code == .driverUnavailable { return false }
+            throw error
+        }
+    }
+
     /// Mounts that a killed process made to change an owner.
-    func settle(_ recorded: Set<Int64>) throws(LayerError) {
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
         let mounts = home.appending("mounts")
         try KernelMount.unmountAll(atOrBelow: mounts)
+        return []
     }
+
+    func place(_ id: Int64) -> String { "the dataset \(found.withLock { $0?.name(id) } ?? String(id))" }
 
     func measure(_ id: Int64, cancel: CancelFlag) throws(LayerError) -> SnapshotUsage {
         SnapshotUsage(size: Int64(clamping: try datasets().used(id)), inodes: -1)

@@ -118,8 +118,8 @@ final class FaultGround: @unchecked Sendable {
 
     /// Numbers by name, as the records on disk say.
     private func ids() throws -> [String: Int64] {
-        let records = try SnapshotSalvage.whole(daemon.root + "/metadata/overlay2.db")
-        return Dictionary(records.map { ($0.name, $0.id) }) { $1 }
+        let records = try SnapshotSalvage.whole(daemon.root + "/metadata/overlay2.db").records
+        return Dictionary(records.values.map { ($0.name, $0.id) }) { $1 }
     }
 
     /// Whatever must hold of a daemon that was started after a failure, without one.

@@ -33,7 +33,7 @@ import Testing
             let expected = try await ground.state()
             let copy = SnapshotDatabase.backup(of: ground.daemon.root + "/metadata/overlay2.db")
             try ground.daemon.stop()
-            let records = try SnapshotSalvage.whole(copy).count
+            let records = try SnapshotSalvage.whole(copy).records.count
             try ground.daemon.start()
             for fault in CallWatch.Fault.allCases {
                 for isStart in [true, false] {
@@ -60,7 +60,7 @@ import Testing
                         if call == 0 { calls = watch.calls }
                         ground.daemon.kill()
                         // Of the last clean end or the one before, and whole.
-                        #expect(try SnapshotSalvage.whole(copy).count == records, "\(what): \(watch.failed)")
+                        #expect(try SnapshotSalvage.whole(copy).records.count == records, "\(what): \(watch.failed)")
                         try ground.daemon.start()
                         try await ground.connected {
                             #expect(try await ground.state() == expected, "\(what): \(watch.failed)")

@@ -17,7 +17,8 @@ final class FakeBackend: SnapshotBackend {
     let onDiscard = Mutex<(@Sendable () -> Void)?>(nil)
 
     func prepare() {}
-    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs) -> NewStorage {
+    func create(_ snapshot: NewSnapshot, _ ids: SnapshotIDs, condemn: (Int64) throws(LayerError) -> Void) -> NewStorage
+    {
         let id = ids.reserve()
         made.withLock { $0.append((id, snapshot.parent)) }
         onCreate.withLock { $0.take() }?()
@@ -30,7 +31,10 @@ final class FakeBackend: SnapshotBackend {
     }
     func measure(_ id: Int64, cancel: CancelFlag) -> SnapshotUsage { SnapshotUsage() }
     func storedIDs() -> [Int64] { made.withLock { $0.map(\.id) } }
-    func settle(_ recorded: Set<Int64>) {}
+    func sweep(_ id: Int64) -> Sweep { .lost }
+    func holdsSnapshots(_ silence: SnapshotDatabase.Silence) -> Bool { false }
+    func settle(_ index: SnapshotIndex) -> [PathBytes] { [] }
+    func place(_ id: Int64) -> String { "\(id)" }
     func mounts(_ record: SnapshotRecord, ancestors: [Int64]) -> [MountSpec] {
         [MountSpec(type: "bind", source: "\(ancestors)", options: [])]
     }

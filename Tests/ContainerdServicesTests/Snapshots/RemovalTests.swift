@@ -19,7 +19,9 @@ import Testing
         init(threads: Int = 2, _ options: SnapshotterOptions = SnapshotterOptions()) throws {
             place = try TemporaryDirectory()
             let bridge = BlockingBridge(shortThreads: threads)
-            store = try SnapshotStore(path: place.path + "/records.db", taken: 0, bridge: bridge) {}
+            store = try SnapshotStore(
+                path: place.path + "/records.db", taken: 0, bridge: bridge, believing: { _ in true }
+            ) {}
             snapshotter = Snapshotter(backend, store, options, bridge)
         }
 
@@ -35,9 +37,9 @@ import Testing
             for suffix in ["", "-wal"] {
                 try writeFile(copy.path + "/records.db" + suffix, try readFile(place.path + "/records.db" + suffix))
             }
-            let database = try SnapshotDatabase(path: copy.path + "/records.db")
+            let database = try SnapshotDatabase(path: copy.path + "/records.db") { _ in false }
             defer { database.close() }
-            return try database.load().records.map(\.name).sorted()
+            return try database.load().index.records.values.map(\.name).sorted()
         }
     }
 

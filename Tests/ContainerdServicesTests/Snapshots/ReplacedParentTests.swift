@@ -20,7 +20,9 @@ import Testing
     @Test func `a child lies upon the parent that it is recorded with`() async throws {
         let place = try TemporaryDirectory()
         let (backend, bridge) = (FakeBackend(), BlockingBridge())
-        let store = try SnapshotStore(path: place.path + "/records.db", taken: 10, bridge: bridge) {}
+        let store = try SnapshotStore(
+            path: place.path + "/records.db", taken: 10, bridge: bridge, believing: { _ in true }
+        ) {}
         let snapshotter = Snapshotter(backend, store, SnapshotterOptions(), bridge)
         try await store.change { (edit) throws(ServiceFailure) in edit.put(Self.parent(1)) }
         backend.onCreate.withLock {

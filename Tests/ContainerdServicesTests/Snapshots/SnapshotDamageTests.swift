@@ -88,6 +88,43 @@ import Testing
         return (result.status, result.lines)
     }
 
+    @Test func `a directory that others use is no root`() throws {
+        let place = try TemporaryDirectory()
+        try shell("mkdir root root/snapshots; echo letter >root/letter", in: place.path)
+        let before = try TreeSnapshot(place.path + "/root", ignoring: [])
+        let words = [SnapshotDaemon.program, "--root", place.path + "/root", "--address", place.path + "/socket"]
+        let result = try runProgram(words)
+        #expect(result.status != 0)
+        #expect(result.errors.contains("no root of this daemon"), "\(result.errors)")
+        #expect(try TreeSnapshot(place.path + "/root", ignoring: []).differences(from: before) == [])
+    }
+
+    /// What lies in a record's place must be a snapshot's.
+    @Test func `what is no snapshot's directory is not taken for one`() async throws {
+        let daemon = try SnapshotDaemon()
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            for number in 1...4 { _ = try await client.prepare("k\(number)") }
+        }
+        try daemon.stop()
+        try shell(
+            "rm -r 1 2 3; mkdir -m 700 1; ln -s /etc 2; echo notes >3; mkdir -m 700 90 91; chattr +i 90 91",
+            in: daemon.root + "/overlay2/snapshots")
+        defer { _ = try? shell("chattr -i 90 91", in: daemon.root + "/overlay2/snapshots") }
+        let (status, lines) = try check(daemon)
+        #expect(status == 65)
+        #expect(lines.count == 5, "\(lines)")
+        for number in 1...3 { #expect(lines.contains { $0.contains("\"k\(number)\"") }, "\(lines)") }
+        #expect(lines.filter { $0.contains("is immutable") }.count == 2, "\(lines)")
+        try daemon.start()
+        try await SnapshotClient.connected(to: daemon.socket) { client in try? await client.cleanup() }
+        for id in [90, 91] { #expect(daemon.log.contains("snapshots/\(id)"), "\(daemon.log)") }
+        try daemon.stop()
+        let mended = try check(daemon, "--repair")
+        #expect(mended.status == 65)
+        #expect(mended.lines.filter { $0.contains("(mended)") }.count == 1, "\(mended.lines)")
+        #expect(try readFile(daemon.root + "/overlay2/snapshots/3") == Array("notes\n".utf8))
+    }
+
     @Test func `records are compared with directories beside a running daemon, and mended without one`() async throws {
         let daemon = try SnapshotDaemon()
         try await SnapshotClient.connected(to: daemon.socket) { client in
