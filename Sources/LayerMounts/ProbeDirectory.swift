@@ -195,6 +195,8 @@ public enum ProbeLeftovers {
     }
 
     private static func isProbe(_ directory: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+        // It may have been read before.
+        _ = try directory.seek(0, .start)
         let found = try names(in: directory)
         let own = try directory.metadata()
         if found.isEmpty { return own.mode & 0o7777 == mode }
