@@ -29,10 +29,11 @@ struct HealthService: RegistrableRPCService {
         router.registerHandler(
             forMethod: MethodDescriptor(fullyQualifiedService: Self.name, method: "Watch"),
             deserializer: HealthRequestDeserializer(), serializer: HealthStatusSerializer()
-        ) { request, _ in
+        ) { request, context in
             let service = try await Self.service(of: request)
             return StreamingServerResponse { writer in
-                try await watch(service, writer)
+                // Without this a watch would outlive the client that went.
+                try? await Cancellation.carry(context) { try await watch(service, writer) }
                 return [:]
             }
         }
