@@ -25,7 +25,9 @@ import Testing
         try store.layer("Base") { try $0.file("kept", "kept") }
         try store.create("new", on: "Base", readWrite: false)
         try store.apply(Self.archive, to: "new", onto: "Base")
-        let inside = try runProgram(["find", store.home, "-path", "*new*", "-name", "one"]).lines
+        // A packed layer's files lie in its tar.
+        let names = ["(", "-name", "one", "-o", "-name", "layer.tar", ")"]
+        let inside = try runProgram(["find", store.home, "-path", "*new*"] + names).lines
         try run(["chattr", "+i", try #require(inside.first)])
         try store.remove("new")
         #expect(try !store.exists("new"))
@@ -39,7 +41,7 @@ import Testing
         let found = try store.driver.check()
         #expect(found.map(\.kind) == [.unfinished], "\(found)")
         #expect(try store.driver.repair().map(\.state) == [.left])
-        let left = try runProgram(["find", store.home + "/tempdirs", "-name", "one"]).lines
+        let left = try runProgram(["find", store.home + "/tempdirs"] + names).lines
         try run(["chattr", "-i", try #require(left.first)])
         try store.restart()
         #expect(try store.driver.check().isEmpty)
