@@ -66,16 +66,27 @@ private func checkText(_ bytes: [UInt8]) {
     var json = JSONWriter(.go)
     json.beginArray()
     json.string(bytes.rawBytes)
-    json.path(bytes.rawBytes)
+    json.beginObject()
+    json.path("p", bytes.rawBytes)
+    json.endObject()
     json.base64(bytes.rawBytes)
     json.endArray()
     guard let value = JSONValue(parsing: json.bytes), value.elements.count == 3 else {
         fatalError("rule broken: any bytes are written as JSON")
     }
     let said = value.elements.map { Array(($0.string ?? "").utf8) }
+    let path = value.elements[1]
     require(said[0] == Array(String(decoding: bytes, as: UTF8.self).utf8), "text reads as Swift repairs it")
-    require(said[1] == Array(PathBytes(bytes).description.utf8), "a path reads as it is shown")
     var decoded: [UInt8] = []
+    if String(validating: bytes, as: UTF8.self) != nil {
+        require(Array((path["p"]?.string ?? "").utf8) == bytes, "a path that is UTF-8 reads as it is")
+        require(path["pBytes"] == nil, "a path is written once")
+    } else {
+        let text = Array((path["pBytes"]?.string ?? "").utf8)
+        require(Base64.decode(text.rawBytes, into: &decoded) && decoded == bytes, "any path reads as it is")
+        require(path["p"] == nil, "a path is written once")
+        decoded = []
+    }
     let encoded = said[2]
     let isRead = Base64.decode(encoded.rawBytes, into: &decoded)
     require(isRead && decoded == bytes, "base 64 reads as it is written")
