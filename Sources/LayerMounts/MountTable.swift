@@ -70,6 +70,17 @@ public struct MountTable: Sendable {
         }
     }
 
+    /// Throws `inUse` where anything is mounted below `point`: it would go along with what is unmounted there.
+    public static func requireNothing(below point: PathBytes, _ operation: String) throws(LayerError) {
+        let entries = try mounts(atOrBelow: point)
+        guard !entries.isEmpty else { return }
+        let own = try point.resolvedParent()
+        guard let other = entries.first(where: { $0.mountPoint != own }) else { return }
+        throw LayerError(
+            .inUse, operation, path: point, cause: .reason("something is mounted in it, at \(other.mountPoint)"),
+            hint: "unmount that first")
+    }
+
     /// What is to be seen at `path`: the last mount there, or nil where it is no mount point.
     public func top(at path: PathBytes) -> MountEntry? { entries.last { $0.mountPoint == path.trimmed } }
 }

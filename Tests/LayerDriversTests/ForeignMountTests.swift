@@ -8,8 +8,6 @@ import Testing
 /// unmounted or removed.
 @Suite(.serialized) struct ForeignMountTests {
     static let merged = DriverFacts.chosen.filter { [.overlay2, .overlay, .fuseOverlayFS].contains($0.name) }
-    static let mounted = DriverFacts.chosen.filter { $0.name != .aufs }
-
     private func code(_ body: () throws -> Void) -> LayerError.Code? {
         do {
             try body()
@@ -24,7 +22,7 @@ import Testing
         guard mount(source, path, type, 0, data) == 0 else { throw TestFailure.call("mount", path) }
     }
 
-    @Test(arguments: mounted) func `what somebody mounted inside a mounted layer keeps the layer mounted`(
+    @Test(arguments: DriverFacts.chosen) func `what somebody mounted inside a mounted layer keeps the layer mounted`(
         _ facts: DriverFacts
     ) throws {
         let store = try DriverStore(facts)
@@ -36,9 +34,7 @@ import Testing
         try writeFile(path + "/inside/letter", Array("mine".utf8))
         #expect(code { try store.remove("Box") } == .inUse)
         #expect(code { try store.driver.cleanup() } == .inUse)
-        // zfs logs what unmounting says, and the layer stays mounted.
-        let put = code { try store.put("Box") }
-        #expect(put == (facts.name == .zfs ? nil : .inUse))
+        for _ in 0..<2 { #expect(code { try store.put("Box") } == .inUse) }
         // Another process, which has counted nobody.
         try store.restart()
         #expect(code { try store.driver.cleanup() } == .inUse)

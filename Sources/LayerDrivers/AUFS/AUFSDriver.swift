@@ -253,14 +253,16 @@ public final class AUFSDriver: LayerDriver {
         guard !AUFSView.isReserved(id.component) else { return }
         try guarded.withLock(id) { (_) throws(LayerError) in
             let target = view.mountPoint(id)
+            if references.count(target) <= 1 { try MountTable.requireNothing(below: target, "unmount the layer") }
             guard try references.release(target) == .mustUnmount else { return }
             try unmount(target)
         }
     }
 
-    /// Takes the union at `target` apart; nothing where none is.
+    /// Takes the union at `target` apart; nothing where none is. Throws `inUse` where others mounted something in it.
     func unmount(_ target: PathBytes) throws(LayerError) {
         guard try system.state(of: target) != .notMounted else { return }
+        try MountTable.requireNothing(below: target, "unmount the layer")
         try flushLinks(target)
         for attempt in 0... {
             do throws(LayerError) {

@@ -31,7 +31,9 @@ package struct PackedLayerFiles: Sendable {
         self.directory = directory
         let path = Self.path(PackedNames.record, in: directory)
         let text: [UInt8]
-        do throws(SystemCallError) { text = try Self.read(path) } catch {
+        do throws(SystemCallError) {
+            text = try path.open([.readOnly]).contents(limit: Self.longestRecord)
+        } catch {
             throw LayerError(
                 error, "open the packed layer", path: directory,
                 hint: error.errno == ENOENT ? "a packed layer has a file named packed: make one with ldiff pack" : nil)
@@ -46,7 +48,7 @@ package struct PackedLayerFiles: Sendable {
     }
 
     /// The longest record that is read: one of a layer that has a million directories of which it says nothing.
-    private static let longestRecord: Int64 = 64 << 20
+    private static let longestRecord = 64 << 20
 
     private static func path(_ name: String, in directory: PathBytes) -> PathBytes {
         PathBytes(directory.bytes + [UInt8(ascii: "/")] + Array(name.utf8))
@@ -54,20 +56,6 @@ package struct PackedLayerFiles: Sendable {
 
     /// The path of one of the layer's files.
     package func path(_ name: String) -> PathBytes { Self.path(name, in: directory) }
-
-    private static func read(_ path: PathBytes) throws(SystemCallError) -> [UInt8] {
-        let file = try path.open([.readOnly])
-        let size = try file.metadata().size
-        guard size <= longestRecord else { throw SystemCallError("read", errno: EFBIG) }
-        let slab = Slab(capacity: Int(size) + 1)
-        var text: [UInt8] = []
-        while true {
-            let count = try file.read(into: slab, 0..<slab.capacity)
-            if count == 0 { return text }
-            text += slab.span(0..<count).copied()
-            if text.count > Int(longestRecord) { throw SystemCallError("read", errno: EFBIG) }
-        }
-    }
 
     /// A file of another length mounts all the same, and reading it fails or gives zeros.
     private func check(_ name: String, _ expected: PackedFile) throws(LayerError) {
@@ -100,17 +88,12 @@ package struct PackedLayerFiles: Sendable {
         do throws(ErofsProblem) { devices = try ErofsReader.devices(inHead: head.span(0..<count)) } catch {
             throw LayerError(error, index: path)
         }
-        let isOurs = devices.first?.tag == Self.hexadecimal(record.tar.digest)
+        let isOurs = devices.first?.tag == Digest(bytes: record.tar.digest).map { Array($0.hexadecimal.utf8) }
         guard isOurs, devices.count == (record.extra == nil ? 1 : 2) else {
             throw LayerError(
                 .corruptLayer, "open the packed layer's", path: path,
                 cause: .reason("it is the index of another tar"), hint: "pack the layer again")
         }
-    }
-
-    private static func hexadecimal(_ bytes: [UInt8]) -> [UInt8] {
-        let digits = Array("0123456789abcdef".utf8)
-        return bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
     }
 
     /// Mounts the layer for reading at `target`. `way` nil: by file, or by loop devices where that does not work.

@@ -16,14 +16,6 @@ extension PackedLayerFiles {
         }
     }
 
-    /// Throws `corruptLayer` where the tar has another digest than the record says.
-    func checkTarDigest() throws(LayerError) {
-        let path = path(PackedNames.tar)
-        var state = DigestState()
-        try readPieces(path) { (piece) throws(LayerError) in state.update(piece) }
-        try requireTar(state.finalize())
-    }
-
     private func requireTar(_ digest: Digest) throws(LayerError) {
         guard digest.bytes != record.tar.digest else { return }
         throw LayerError(

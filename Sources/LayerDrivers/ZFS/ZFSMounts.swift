@@ -122,10 +122,11 @@ struct ZFSMounts: Sendable {
         }
     }
 
-    /// Counts one user less, and unmounts after the last.
+    /// Counts one user less, and unmounts after the last. Throws `inUse`, and counts nobody less, where something is mounted in it.
     func put(_ id: LayerID) throws(LayerError) {
         try locks.withLock(id) { () throws(LayerError) in
             let path = point(id)
+            if references.count(path) <= 1 { try MountTable.requireNothing(below: path, "unmount the layer") }
             guard try references.release(path) == .mustUnmount else { return }
             do throws(LayerError) {
                 try unmount(path)
@@ -169,12 +170,7 @@ struct ZFSMounts: Sendable {
     ///
     /// Throws `inUse` where something else is mounted in it, which an unmount would take along.
     func unmount(_ path: PathBytes) throws(LayerError) {
-        let entries = try MountTable.read().entries(atOrBelow: path)
-        if let other = entries.first(where: { $0.mountPoint != path }) {
-            throw LayerError(
-                .inUse, "unmount the layer", path: path,
-                cause: .reason("something else is mounted in it, at \(other.mountPoint)"), hint: "unmount that first")
-        }
+        try MountTable.requireNothing(below: path, "unmount the layer")
         try ZFSPlatform.unmount(path)
         removePoint(path)
     }
