@@ -35,28 +35,48 @@ private let kept = top.appending(path: "perf/runs/2026-11-21-amd-epyc-whole/benc
         #expect(svg.contains("prefers-color-scheme: dark"))
     }
 
-    @Test func `the figures of the article are those of the kept run`() throws {
+    /// Each table of figures is compared with the runs that it is said to come from.
+    @Test(arguments: [
+        FigureTable(section: "## Overview", files: ["2026-11-21-amd-epyc-whole/bench"], rows: 12, times: 4, ratios: 2),
+        FigureTable(
+            section: "### Images and layers in parts",
+            files: ["2026-11-30-images/images", "2026-11-30-images/formats"], rows: 6, times: 2, ratios: 0),
+    ])
+    func `the figures of the article are those of the kept runs`(_ table: FigureTable) throws {
         var medians: Set<String> = []
         var ratios: Set<String> = []
-        for group in try StoredResult(path: kept).groups {
-            guard let own = group.rows.first(where: { $0.role == "ldiff" })?.median else { continue }
-            for row in group.rows {
-                medians.formUnion([Format.fixed(row.median, 3), Format.fixed(row.median, 4)])
-                ratios.insert(Format.fixed(row.median / own, 1))
+        for file in table.files {
+            for group in try StoredResult(path: top.appending(path: "perf/runs/\(file).json").path).groups {
+                guard let own = group.rows.first(where: { $0.role == "ldiff" })?.median else { continue }
+                for row in group.rows {
+                    let ratio = row.median / own
+                    medians.formUnion([Format.fixed(row.median, 3), Format.fixed(row.median, 4)])
+                    ratios.formUnion([Format.fixed(ratio, 1), Format.fixed(ratio, 0)])
+                }
             }
         }
         let article = top.appending(path: "Sources/LayerKit/LayerKit.docc/Figures.md")
-        let rows = try String(contentsOf: article, encoding: .utf8).split(separator: "\n")
+        let lines = try String(contentsOf: article, encoding: .utf8).split(separator: "\n")
+        let start = try #require(lines.firstIndex { $0 == table.section })
+        let rows = lines[(start + 1)...].prefix { !$0.hasPrefix("##") }
             .filter { $0.hasPrefix("|") && $0.contains("**") }
-        #expect(rows.count == 12)
+        #expect(rows.count == table.rows)
         for row in rows {
             let times = row.matches(of: /[0-9]+\.[0-9]{3,4}/).map { String($0.output) }
-            #expect(times.count >= 4)
+            #expect(times.count >= table.times)
             expectNothing(times.filter { !medians.contains($0) }, row)
-            let shown = row.matches(of: /\(([0-9]+\.[0-9])x\)/).map { String($0.output.1) }
-            #expect(shown.count >= 2)
+            let shown = row.matches(of: /\(([0-9]+(?:\.[0-9])?)x\)/).map { String($0.output.1) }
+            #expect(shown.count >= table.ratios)
             expectNothing(shown.filter { !ratios.contains($0) }, row)
         }
+    }
+
+    struct FigureTable: Sendable {
+        let section: String
+        let files: [String]
+        let rows: Int
+        let times: Int
+        let ratios: Int
     }
 
     private func expectNothing(_ unknown: [String], _ row: Substring) {
