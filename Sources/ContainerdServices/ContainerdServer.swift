@@ -80,7 +80,7 @@ package final class ContainerdServer: Service {
             config.channelDebuggingCallbacks.onAcceptTCPConnection = { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
-                    try pipeline.addHandlers([FlushGathering(), PingAnswers()], position: .first)
+                    try pipeline.addHandlers([FlushGathering(), EarlyCalls(), PingAnswers()], position: .first)
                     let http = try pipeline.handler(type: NIOHTTP2Handler.self)
                     try pipeline.addHandler(HeaderListLimit(), position: .after(http))
                 }

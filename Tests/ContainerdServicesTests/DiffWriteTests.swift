@@ -106,7 +106,10 @@ import Testing
         let start = ContinuousClock.now
         try await rig.run(options) { client in
             for _ in 0..<20 { _ = try await client.diff(parent, active) }
-            if ContinuousClock.now - start < .seconds(1) { #expect(rig.containerd[\.leases].count == 20) }
+            _ = try await client.diff(parent, active, DiffClient.tar + "+gzip")
+            // One for each of the two blobs, as soon as the earlier ones are given back.
+            for _ in 0..<50 where rig.containerd[\.leases].count > 2 { try await Task.sleep(for: .milliseconds(10)) }
+            if ContinuousClock.now - start < .seconds(1) { #expect(rig.containerd[\.leases].count == 2) }
             for _ in 0..<500 where !rig.containerd[\.leases].isEmpty { try await Task.sleep(for: .milliseconds(20)) }
             #expect(rig.containerd[\.leases].isEmpty)
             #expect(ContinuousClock.now - start > life)
@@ -116,7 +119,7 @@ import Testing
             for _ in 0..<500 where !rig.containerd[\.leases].isEmpty { try await Task.sleep(for: .milliseconds(20)) }
             #expect(rig.containerd[\.leases].isEmpty)
         }
-        #expect(rig.containerd[\.blobs]["default"]?.count == 1)
+        #expect(rig.containerd[\.blobs]["default"]?.count == 2)
     }
 
     /// containerd's transfer service passes its own lease on.
@@ -271,7 +274,8 @@ import Testing
                 #expect(again?.code == .unavailable)
             }
         }
-        #expect(rig.containerd[\.leases].count == 2)
+        // The first is given back where the second came in time.
+        #expect((1...2).contains(rig.containerd[\.leases].count))
     }
 
     @Test func `the namespace is the request's, or the configured one, or the only one`() async throws {

@@ -9,7 +9,8 @@ extension StoreInterop {
     @Suite struct DockerMoveTests {
         private static func migrate(_ fixture: DockerFixture, _ from: SharedDriver, _ to: SharedDriver) throws {
             let home = fixture.dataRoot + "/" + to.rawValue
-            let move = try DockerMove(of: PathBytes(fixture.dataRoot), from: from.name, to: to.name)
+            let plan = try DockerMovePlan(of: PathBytes(fixture.dataRoot), from: from.name, to: to.name)
+            let move = try DockerMove(plan)
             let source = try openStore(from.name, fixture.dataRoot + "/" + from.rawValue)
             let target = try openStore(to.name, home)
             let migration = StoreMigration(
@@ -49,10 +50,20 @@ extension StoreInterop {
         @Test func `nothing is written while a daemon runs`() throws {
             let fixture = try DockerStores.store(.overlay2)
             let docker = try DockerDaemon(in: fixture.directory, driver: "overlay2")
-            let error = #expect(throws: LayerError.self) {
-                try DockerMove(of: PathBytes(fixture.dataRoot), from: .overlay2, to: .fuseOverlayFS)
-            }
+            let plan = try DockerMovePlan(of: PathBytes(fixture.dataRoot), from: .overlay2, to: .fuseOverlayFS)
+            #expect(try plan.containerCount == fixture.containers.count)
+            let error = #expect(throws: LayerError.self) { try DockerMove(plan) }
             #expect(error?.code == .inUse && error?.hint?.contains("systemctl stop") == true)
+            // To look is allowed, and changes nothing.
+            let home = fixture.dataRoot + "/fuse-overlayfs"
+            let said = try runProgram([
+                programBesideTests("ldiff"), "layer", "migrate", "--from-home", fixture.home, "--to", "fuse-overlayfs",
+                "--home", home, "--docker", "--dry-run", "--json",
+            ])
+            let report = String(decoding: said.output, as: UTF8.self)
+            #expect(said.status == 0 && report.contains("\"containers\":\(fixture.containers.count)"), "\(said)")
+            #expect(try ReportSchema().faults(of: said.output, "layerMigrateDryRun") == [])
+            #expect(!directoryNames(fixture.dataRoot).contains("fuse-overlayfs"))
             try docker.stop()
             #expect(!directoryNames(fixture.dataRoot + "/image").contains("fuse-overlayfs"))
         }

@@ -44,7 +44,7 @@ struct BlobWriter: Sendable {
         if givenLease == nil { lease = try await makeLease() }
         do {
             let written = try await write(queue, lease, ending)
-            if givenLease == nil { keeper.keep(lease, namespace) }
+            if givenLease == nil { keeper.keep(lease, namespace, of: written.digest) }
             return written
         } catch {
             queue.abandon()

@@ -10,6 +10,8 @@ final class LeaseKeeper: Sendable {
     private struct Kept {
         var lease: String
         var namespace: String
+        /// The blob's.
+        var digest: String
         var end: ContinuousClock.Instant
         /// When containerd ends it itself.
         var expiry: ContinuousClock.Instant
@@ -32,16 +34,25 @@ final class LeaseKeeper: Sendable {
         self.life = life
     }
 
-    /// Takes the lease of a blob that was just written.
-    func keep(_ lease: String, _ namespace: String) {
+    /// Takes the lease of a blob that was just written. An earlier one of the same blob is given back: this one holds longer.
+    func keep(_ lease: String, _ namespace: String, of digest: String) {
         let now = ContinuousClock.now
-        let mustStart = state.withLock { state in
+        let (mustStart, earlier) = state.withLock { state in
+            let isSame = { (kept: Kept) in kept.digest == digest && kept.namespace == namespace }
+            let earlier = state.kept.filter(isSame)
+            state.kept.removeAll(where: isSame)
             state.kept.append(
                 Kept(
-                    lease: lease, namespace: namespace, end: now + life,
+                    lease: lease, namespace: namespace, digest: digest, end: now + life,
                     expiry: now + .seconds(BlobWriter.leaseSeconds)))
             defer { state.isRunning = true }
-            return !state.isRunning
+            return (!state.isRunning, earlier)
+        }
+        if !earlier.isEmpty {
+            Task {
+                let left = await giveBack(earlier)
+                state.withLock { $0.kept += left }
+            }
         }
         if mustStart { Task { await run() } }
     }

@@ -8,47 +8,25 @@ import LinuxIO
 /// Docker keeps the records of images and layers in `image/DRIVER` of its directory, and the driver's name in each container's
 /// `config.v2.json`. The first are copied; of the others, what was there is kept beside as `config.v2.json.DRIVER`.
 package final class DockerMove: Sendable {
-    private let root: PathBytes
-    private let from: DriverName
-    private let to: DriverName
+    private let plan: DockerMovePlan
     private let locks: DockerLocks
 
-    /// Looks whether the records can be moved, before anything is written.
+    /// Keeps Docker's daemon out, and looks once more, before anything is written.
     ///
-    /// `root` is Docker's directory, such as /var/lib/docker. Throws `notFound` where it has no records of the driver `from`,
-    /// `inUse` while a daemon runs, `alreadyExists` where it has other records of the driver `to`.
-    package init(of root: PathBytes, from: DriverName, to: DriverName) throws(LayerError) {
-        guard from != to else {
-            throw LayerError(
-                .invalidArgument, "move Docker's records", path: root,
-                cause: .reason("both stores are of the driver \(from.rawValue)"))
-        }
-        self.root = root
-        self.from = from
-        self.to = to
-        locks = try DockerLocks(root, "move Docker's records")
-        guard try Self.isDirectory(images(from)) else {
-            throw LayerError(
-                .notFound, "move Docker's records", path: images(from),
-                cause: .reason("Docker has no records of this driver"))
-        }
-        let (known, wanted) = (try layers(to), try layers(from))
-        guard known.isEmpty || known == wanted else {
-            throw LayerError(
-                .alreadyExists, "move Docker's records", path: images(to),
-                cause: .reason("Docker has other images of this driver already"),
-                hint: "move that directory away if they are not needed")
-        }
-        _ = try containers()
+    /// Throws what the plan throws, and `inUse` while a daemon runs.
+    package init(_ plan: DockerMovePlan) throws(LayerError) {
+        self.plan = plan
+        locks = try DockerLocks(plan.root, "move Docker's records")
+        try plan.check()
     }
 
     /// Copies the records, and names the new driver in those of containers. Returns how many containers those were.
     package func run() throws(LayerError) -> Int {
-        let records = try containers()
-        if try !hasSameLayers() { try copyImages() }
+        let records = try plan.containers()
+        if try !plan.hasSameLayers() { try copyImages() }
         for (path, record) in records {
-            let kept = PathBytes(path.bytes + Array(".\(from.rawValue)".utf8))
-            if try Self.metadata(kept) == nil { try Self.write(record.original, to: kept, like: path) }
+            let kept = PathBytes(path.bytes + Array(".\(plan.from.rawValue)".utf8))
+            if try DockerMovePlan.metadata(kept) == nil { try Self.write(record.original, to: kept, like: path) }
             try Self.write(record.moved, to: path, like: path)
         }
         return records.count
@@ -56,33 +34,13 @@ package final class DockerMove: Sendable {
 
     // MARK: images
 
-    private func images(_ driver: DriverName) -> PathBytes { root.appending("image").appending(driver.rawValue) }
-
-    private func layers(_ driver: DriverName) throws(LayerError) -> Set<PathBytes> {
-        let database = images(driver).appending("layerdb")
-        var names: Set<PathBytes> = []
-        for part in ["sha256", "mounts"] {
-            for name in try DockerRecords.names(in: database.appending(part)) {
-                names.insert(PathBytes(part + "/").joined(name))
-            }
-        }
-        return names
-    }
-
-    /// Whether an earlier run, or somebody else, has copied them.
-    private func hasSameLayers() throws(LayerError) -> Bool {
-        let wanted = try layers(from)
-        guard !wanted.isEmpty else { return false }
-        return try layers(to) == wanted
-    }
-
     /// Copied beside and moved to its place, so that the records are there as a whole or not at all. Empty ones that a daemon
     /// has made go out of the way, and are kept.
     private func copyImages() throws(LayerError) {
         let digits = String(UInt64.random(in: .min ... .max), radix: 16)
-        let part = PathBytes("\(TemporaryName.prefix)\(to.rawValue)-\(digits)")
-        let target = PathBytes(to.rawValue)
-        let folder = root.appending("image")
+        let part = PathBytes("\(TemporaryName.prefix)\(plan.to.rawValue)-\(digits)")
+        let target = PathBytes(plan.to.rawValue)
+        let folder = plan.root.appending("image")
         do throws(LayerError) {
             try Self.attempt("copy Docker's records", folder) { () throws(SystemCallError) in
                 let parent = try folder.open([.pathOnly, .directory])
@@ -90,11 +48,11 @@ package final class DockerMove: Sendable {
             }
             var options = TreeCopyOptions()
             options.attributes = .all
-            options.sourcePath = images(from)
-            let (source, copy) = try Self.attempt("copy Docker's records", images(from)) {
+            options.sourcePath = plan.images(plan.from)
+            let (source, copy) = try Self.attempt("copy Docker's records", plan.images(plan.from)) {
                 () throws(SystemCallError) in
                 (
-                    LockedFile(try images(from).open([.readOnly, .directory])),
+                    LockedFile(try plan.images(plan.from).open([.readOnly, .directory])),
                     LockedFile(try folder.appending(part).open([.readOnly, .directory]))
                 )
             }
@@ -104,7 +62,7 @@ package final class DockerMove: Sendable {
                 let parent = try folder.open([.readOnly, .directory])
                 if try target.withName({ (name) throws(SystemCallError) in try parent.metadataIfPresent(name) }) != nil
                 {
-                    let old = PathBytes("\(to.rawValue).before-\(digits)")
+                    let old = PathBytes("\(plan.to.rawValue).before-\(digits)")
                     try Self.rename(target, to: old, in: parent)
                 }
                 try Self.rename(part, to: target, in: parent)
@@ -114,31 +72,6 @@ package final class DockerMove: Sendable {
             try? TreeRemoval.remove(folder.appending(part))
             throw error
         }
-    }
-
-    // MARK: containers
-
-    private struct MovedRecord {
-        let original: [UInt8]
-        let moved: [UInt8]
-    }
-
-    /// The records of the containers whose layers are the old driver's, by their paths.
-    private func containers() throws(LayerError) -> [(PathBytes, MovedRecord)] {
-        var found: [(PathBytes, MovedRecord)] = []
-        let folder = root.appending("containers")
-        for name in try DockerRecords.names(in: folder) {
-            let path = folder.appending(name).appending("config.v2.json")
-            guard let bytes = try Self.read(path) else { continue }
-            guard let record = ContainerRecord(bytes) else {
-                throw LayerError(
-                    .corruptLayer, "read Docker's record of a container", path: path,
-                    cause: .reason("it names no driver"), hint: "remove the container with docker rm first")
-            }
-            guard record.driver == from.rawValue else { continue }
-            found.append((path, MovedRecord(original: bytes, moved: record.moved(to: to))))
-        }
-        return found
     }
 
     // MARK: files
@@ -159,28 +92,9 @@ package final class DockerMove: Sendable {
         }
     }
 
-    private static func metadata(_ path: PathBytes) throws(LayerError) -> EntryMetadata? {
-        do throws(SystemCallError) { return try path.open([.pathOnly, .noFollow]).metadata() } catch {
-            if error.errno == ENOENT || error.errno == ENOTDIR { return nil }
-            throw LayerError(error, "look at", path: path)
-        }
-    }
-
-    private static func isDirectory(_ path: PathBytes) throws(LayerError) -> Bool {
-        try metadata(path)?.kind == .directory
-    }
-
-    /// A record as a whole; nil where there is none. Docker's are some kilobytes.
-    private static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
-        try attempt("read Docker's record of a container", path) { () throws(SystemCallError) in
-            guard let file = try path.openRegular() else { return nil }
-            return try file.contents(limit: 16 << 20)
-        }
-    }
-
     /// Puts bytes into a file, in one step and on disk, with the mode and owner of another.
     private static func write(_ bytes: [UInt8], to path: PathBytes, like model: PathBytes) throws(LayerError) {
-        guard let (directory, name) = path.splitLast(), let like = try metadata(model) else { return }
+        guard let (directory, name) = path.splitLast(), let like = try DockerMovePlan.metadata(model) else { return }
         let part = PathBytes(Array(TemporaryName.prefix.utf8) + name.bytes)
         try attempt("write Docker's record of a container", path) { () throws(SystemCallError) in
             let parent = try directory.open([.readOnly, .directory])
@@ -205,8 +119,4 @@ package final class DockerMove: Sendable {
             try parent.sync()
         }
     }
-}
-
-extension PathBytes {
-    fileprivate func joined(_ name: PathBytes) -> PathBytes { PathBytes(bytes + name.bytes) }
 }

@@ -105,7 +105,8 @@ struct LayerMigrateCommand: ParsableCommand {
         let progress = MigrationProgress()
         let source = try openSource()
         let records = try layerDatabase.map { (path) throws(LayerError) in try DockerRecords(database: path.path) }
-        let move = try docker ? makeMove(source) : nil
+        let dockerPlan = try docker ? planMove(source) : nil
+        let move = try dryRun ? nil : dockerPlan.map { (plan) throws(LayerError) in try DockerMove(plan) }
         let target = dryRun ? nil : try openTarget()
         let seen: (any StoreReader)? = if let target { target } else { try targetStore.readIfPresent(global) }
         var migration = StoreMigration(
@@ -121,7 +122,8 @@ struct LayerMigrateCommand: ParsableCommand {
         let steps = try migration.plan(ids)
         guard let target else {
             bar?.stop()
-            return try Self.report(steps, global, stopwatch.seconds).write(global, layerOnOutput: false)
+            return try Self.report(steps, try dockerPlan?.containerCount, global, stopwatch.seconds).write(
+                global, layerOnOutput: false)
         }
         var done = 0
         let tells = global.verbose
@@ -138,7 +140,7 @@ struct LayerMigrateCommand: ParsableCommand {
     }
 
     /// Looks whether Docker's records can go along, before anything is written.
-    private func makeMove(_ source: any StoreReader) throws -> DockerMove {
+    private func planMove(_ source: any StoreReader) throws -> DockerMovePlan {
         let place = try StorePlace(store.home.path)
         let root = source.configuration.root
         guard let driver = targetStore.driver ?? place.driver, place.home == root.appending(driver.rawValue) else {
@@ -147,7 +149,7 @@ struct LayerMigrateCommand: ParsableCommand {
                 cause: .reason("both stores must lie in one Docker directory, each under its driver's name"),
                 hint: "give --home \(root)/DRIVER")
         }
-        return try DockerMove(of: root, from: source.name, to: driver)
+        return try DockerMovePlan(of: root, from: source.name, to: driver)
     }
 
     private func openSource() throws -> any StoreReader {
@@ -170,7 +172,9 @@ struct LayerMigrateCommand: ParsableCommand {
     }
 
     /// What would be done.
-    private static func report(_ steps: [MigrationStep], _ global: GlobalOptions, _ seconds: Double) -> Report {
+    private static func report(
+        _ steps: [MigrationStep], _ containers: Int?, _ global: GlobalOptions, _ seconds: Double
+    ) -> Report {
         let missing = steps.filter { !$0.isThere }
         let bytes = missing.reduce(0) { $0 + $1.size }
         var report = Report()
@@ -185,6 +189,7 @@ struct LayerMigrateCommand: ParsableCommand {
                 return object
             })
         report.json.add("size", bytes)
+        if let containers { report.json.add("containers", containers) }
         report.json.add("seconds", seconds: seconds)
         if !global.json {
             for step in steps {
@@ -196,6 +201,9 @@ struct LayerMigrateCommand: ParsableCommand {
         report.summary =
             "would copy \(count(missing.count)), \(Human.bytes(bytes)), and compare "
             + "\(steps.count - missing.count) that the target has"
+        if let containers {
+            report.summary += "; and move Docker's records of its images and of \(containers) containers"
+        }
         return report
     }
 
