@@ -103,10 +103,9 @@ peers: setup-run
 run: build setup-run
 	DEMO_RUNS=$(DEMO_RUNS) perf/demo
 
-# One test after the other: those that mount or wait block the few threads that the others need to go on.
 test: setup peers
 	@$(BUILD_TESTS)
-	scripts/swift-test --skip-build --no-parallel --skip 'ZFSSnapshotterSuiteTests|EndToEndTests'
+	scripts/test-streams
 
 # One dockerd or containerd after the other.
 test-e2e: setup

@@ -140,28 +140,42 @@ public enum ProbeLeftovers {
     /// The paths of such directories in `home`, sorted. Changes nothing.
     public static func find(in home: PathBytes) throws(LayerError) -> [PathBytes] {
         let operation = "look for what probes left in"
+        var found: [PathBytes] = []
         do {
             let opened = try OwnedDescriptor.open(Terminated(home).name, [.readOnly, .directory])
-            var found: [PathBytes] = []
             for name in try names(in: opened) {
                 if isName(name), try isLeftover(name, opened) { found.append(home.appending(name)) }
             }
-            return found.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
+            found.sort { $0.bytes.lexicographicallyPrecedes($1.bytes) }
         } catch {
             if error.errno == enoent || error.errno == enotdir { return [] }
             throw LayerError(error, operation, path: home)
         }
+        var leftovers: [PathBytes] = []
+        for path in found where try holdsOnlyItsUnion(path) { leftovers.append(path) }
+        return leftovers
     }
 
     /// Unmounts and removes one that `find` found, if it is still one and nobody works in it.
     public static func remove(_ path: PathBytes) throws(LayerError) {
         guard let lock = try naming("look at", path, { () throws(SystemCallError) in try hold(path) }) else { return }
+        guard try holdsOnlyItsUnion(path) else { return }
         try KernelMount.unmountAll(atOrBelow: path)
         // Once more, with what lay below the union.
         if try naming("look at", path, { () throws(SystemCallError) in try isProbe(lock) }) {
             try TreeRemoval.remove(path)
         }
         _ = consume lock
+    }
+
+    /// Whether nothing is mounted in one but the union that was tried out.
+    private static func holdsOnlyItsUnion(_ path: PathBytes) throws(LayerError) -> Bool {
+        let entries = try MountTable.mounts(atOrBelow: path)
+        guard !entries.isEmpty else { return true }
+        let union = try path.resolvedParent().appending("merged")
+        return entries.allSatisfy { entry in
+            entry.mountPoint == union && ["overlay", "fuse.fuse-overlayfs"].contains(entry.fileSystem)
+        }
     }
 
     private static func hold(_ path: PathBytes) throws(SystemCallError) -> OwnedDescriptor? {

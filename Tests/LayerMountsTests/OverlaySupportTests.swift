@@ -53,7 +53,16 @@ private func kernelParameter(_ name: String) -> String? {
         for name in ["check-overlayfs-support12", "opaque-bug-checkab", "metacopy-check9", "layer", "l"] {
             try scratch.directory("home/\(name)/l1/d")
         }
-        try scratch.memory("home/opaque-bug-checkab/merged")
+        for part in ["lower", "upper", "work", "merged"] { try scratch.directory("home/opaque-bug-checkab/\(part)") }
+        try OverlayMount(
+            lowers: [scratch("home/opaque-bug-checkab/lower")], upper: scratch("home/opaque-bug-checkab/upper"),
+            work: scratch("home/opaque-bug-checkab/work")
+        ).mount(at: scratch("home/opaque-bug-checkab/merged"), relativeTo: home, api: .none)
+        // What somebody mounted in one stays, and with it the directory.
+        try scratch.directory("home/opaque-bug-check5/upper/d")
+        try scratch.memory("home/opaque-bug-check5/merged")
+        try scratch.directory("home/opaque-bug-check6/merged")
+        try scratch.memory("home/opaque-bug-check6/upper/d")
         // Called so, but somebody else's: notes, a thing that is empty, a name of another form.
         try scratch.directory("home/check-overlayfs-support-notes/lower1")
         try scratch.directory("home/metacopy-check77")
@@ -85,7 +94,8 @@ private func kernelParameter(_ name: String) -> String? {
         #expect(
             text(try run("ls", ["-A", scratch.text("home")]).standardOutput)
                 == "check-overlayfs-support-notes\ncheck-overlayfs-support77\nl\nlayer\nldiff-probe5\nmetacopy-check77\n"
-                + "opaque-bug-check1\nopaque-bug-check2\nopaque-bug-check3\n")
+                + "opaque-bug-check1\nopaque-bug-check2\nopaque-bug-check3\nopaque-bug-check5\nopaque-bug-check6\n")
+        #expect(try MountTable.mounts(atOrBelow: home).count == 3)
         #expect(try ProbeLeftovers.find(in: home).isEmpty)
     }
 
