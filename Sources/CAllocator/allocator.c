@@ -4,6 +4,8 @@
 
 void lda_limit_arenas(int count) { mallopt(M_ARENA_MAX, count); }
 
+void lda_map_from(size_t byte_count) { mallopt(M_MMAP_THRESHOLD, (int)byte_count); }
+
 size_t lda_trim(size_t kept) {
     // Of all arenas.
     size_t free_bytes = mallinfo2().fordblks;

@@ -12,7 +12,7 @@ package enum DaemonProcess {
     /// Entries get the modes that layers say, so the umask is 0 from here on; whatever a daemon makes itself gets its mode
     /// explicitly. A peer that goes away is an error and not a signal.
     package static func prepare() {
-        MemoryUpkeep.limitArenas()
+        MemoryUpkeep.prepare()
         signal(SIGPIPE, SIG_IGN)
         umask(0)
         ProcessState.raiseDescriptorLimit()
