@@ -54,4 +54,7 @@ package protocol SnapshotLookup: Sendable {
     /// Allocated bytes and inodes, the root directory included (`SizeReport.allocated`, `.inodes`). Ignored for what is
     /// not active any more.
     func recordUsage(of snapshot: OwnSnapshot, size: Int64, inodes: Int64)
+
+    /// What packs snapshots of the driver; nil where that is not done.
+    func packing(of snapshot: OwnSnapshot) -> PackedContents?
 }

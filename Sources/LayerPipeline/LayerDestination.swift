@@ -1,3 +1,4 @@
+import LayerDrivers
 import LayerEngine
 import LayerModel
 import LinuxIO
@@ -35,6 +36,25 @@ final class GivenDirectory: LayerDestination {
         let report = try ApplyEngine.apply(&stream, root: descriptor, options: options)
         try verify()
         return report
+    }
+}
+
+/// A layer that is packed where that can be done.
+struct PackedDestination: LayerDestination {
+    private let id: Int64
+    private let layers: PackedContents
+    private let hasParent: Bool
+
+    init(_ id: Int64, _ layers: PackedContents, _ hasParent: Bool) {
+        self.id = id
+        self.layers = layers
+        self.hasParent = hasParent
+    }
+
+    func unpack<Source: SlabSource & ~Copyable>(
+        _ stream: inout Source, options: ApplyOptions, verify: () throws(LayerError) -> Void
+    ) throws(LayerError) -> ApplyReport {
+        try layers.fill(id, from: &stream, hasParent: hasParent, options: options, verify)
     }
 }
 

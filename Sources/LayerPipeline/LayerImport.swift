@@ -1,4 +1,5 @@
 package import LayerCompression
+package import LayerDrivers
 package import LayerEngine
 package import LayerModel
 package import LinuxIO
@@ -84,6 +85,16 @@ package enum LayerImport {
         let intake = try LayerIntake(try OpenLayer(input, called: path), tarSplit: nil, options: options)
         let copy = try attempt("open the root", path) { () throws(SystemCallError) in try root.duplicate() }
         let (report, summary) = try intake.unpack(into: GivenDirectory(copy))
+        return LayerImportReport(layer: report, stream: summary, createdRoot: false)
+    }
+
+    /// Unpacks the layer `input`, which errors call `path`, as one of these, or packs it.
+    package static func apply(
+        _ input: LayerInput, called path: PathBytes, as id: Int64, of layers: PackedContents, hasParent: Bool,
+        options: LayerImportOptions
+    ) throws(LayerError) -> LayerImportReport {
+        let intake = try LayerIntake(try OpenLayer(input, called: path), tarSplit: nil, options: options)
+        let (report, summary) = try intake.unpack(into: PackedDestination(id, layers, hasParent))
         return LayerImportReport(layer: report, stream: summary, createdRoot: false)
     }
 }

@@ -1,4 +1,5 @@
 import ContainerdServices
+import LayerDrivers
 import LayerModel
 import LinuxIO
 import TOMLKit
@@ -20,6 +21,10 @@ import TOMLKit
 /// upperdir_label = false
 /// rebase = false
 /// remap_ids = false
+/// [erofs]
+/// form = "auto"
+/// mount = "auto"
+/// pack_on_commit = false
 /// [zfs]
 /// dataset = "tank/containerd"
 /// [diff]
@@ -70,6 +75,11 @@ struct ConfigurationFile {
         options.rebases = try snapshot.flag("rebase") ?? false
         options.remapsIDs = try snapshot.flag("remap_ids") ?? false
         try snapshot.finish()
+        var erofs = try reader.table("erofs")
+        options.packedForm = try erofs.choice("form") ?? .auto
+        options.packedWay = try erofs.choice("mount") ?? .auto
+        options.packsOnCommit = try erofs.flag("pack_on_commit") ?? false
+        try erofs.finish()
         var zfs = try reader.table("zfs")
         zfsDataset = try zfs.text("dataset")
         try zfs.finish()
@@ -111,6 +121,16 @@ private struct TableReader {
         guard let value = take(key) else { return nil }
         guard let flag = value.bool else { throw failure("the key \(prefix)\(key) must be true or false") }
         return flag
+    }
+
+    /// One of some words.
+    mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(_ key: String) throws(LayerError) -> Choice? {
+        guard let word = try text(key) else { return nil }
+        guard let choice = Choice(rawValue: word) else {
+            let all = Choice.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+            throw failure("the key \(prefix)\(key) must be one of \(all)")
+        }
+        return choice
     }
 
     /// A table; an empty one where there is none.

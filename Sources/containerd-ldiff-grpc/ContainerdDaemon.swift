@@ -13,8 +13,8 @@ struct ContainerdDaemon: AsyncParsableCommand {
         abstract: "Keeps containerd's snapshots, and unpacks and writes its layers.",
         discussion: """
             Serves the services Snapshots and Diff of containerd's API on one unix socket. The name under which containerd
-            knows the snapshotter selects the driver: ldiff-overlay2, ldiff-fuse-overlayfs, ldiff-zfs, ldiff-aufs; any other
-            name, such as ldiff, is the default one.
+            knows the snapshotter selects the driver: ldiff-overlay2, ldiff-erofs, ldiff-fuse-overlayfs, ldiff-zfs,
+            ldiff-aufs; any other name, such as ldiff, is the default one.
 
             Every setting can be in the configuration file as well; a flag goes before it.
 
@@ -31,7 +31,7 @@ struct ContainerdDaemon: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The driver of names that name none: overlay2, fuse-overlayfs, zfs or aufs. (default: overlay2)",
+            "The driver of names that name none: overlay2, erofs, fuse-overlayfs, zfs or aufs. (default: overlay2)",
             valueName: "name"))
     var driver: String?
 

@@ -43,12 +43,14 @@ struct ContainerdPair {
 
     init(
         _ release: ContainerdRelease, version: String, in directory: TemporaryDirectory, onlyDiffer: Bool = false,
-        driver: String? = nil, remapsIDs: Bool = false
+        driver: String? = nil, remapsIDs: Bool = false, settings: String = ""
     )
         throws
     {
         let state = try directory.directory("containerd")
-        try writeFile(directory.path + "/daemon.toml", Array((remapsIDs ? "[snapshot]\nremap_ids = true\n" : "").utf8))
+        try writeFile(
+            directory.path + "/daemon.toml",
+            Array(((remapsIDs ? "[snapshot]\nremap_ids = true\n" : "") + settings).utf8))
         ldiff = try LDiffDaemon(
             in: directory.path, containerd: state + "/containerd.sock",
             words: ["--config", directory.path + "/daemon.toml"])

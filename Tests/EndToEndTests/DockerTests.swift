@@ -41,6 +41,38 @@ import Testing
         try rig.stop()
     }
 
+    /// A layer is kept as its own tar where an index can say all of it, and what Docker saves is that.
+    @Test(.timeLimit(.minutes(5)), arguments: [DockerRelease.installed, .trixie])
+    func `dockerd keeps images packed: loads, runs, commits, builds, saves and removes`(release: DockerRelease) throws {
+        let rig = try DockerRig("erofs", release: release, options: ["--storage-opt", "form=packed"])
+        let archive = try DockerImage.archive()
+        try rig.docker("load", input: archive.bytes)
+        // The other two name directories only as parts of paths, of which their parents say what they are like.
+        #expect(try packed(rig) == [archive.diffIDs[0]])
+        try rig.docker(
+            "run", "--network", "none", "--name", "box", DockerImage.name, "/bin/sh", "-c",
+            DockerImage.check + "\n" + DockerImage.changes)
+        #expect(try rig.docker("diff", "box").lines.sorted() == DockerImage.changeLines.sorted())
+        try rig.docker("commit", "box", "committed:1")
+        #expect(try packed(rig).count == 2)
+        try rig.crash()
+        try build(rig)
+        #expect(try packed(rig).count > 2)
+        try expectSaved(rig, archive.diffIDs)
+        if release != .installed { try rig.restartDocker() }
+        try removeAll(rig)
+        #expect(try Leftovers.layerMounts(of: rig.home) == [])
+        try rig.stop()
+    }
+
+    /// The digests of the tars that the store keeps.
+    private func packed(_ rig: DockerRig) throws -> [String] {
+        try directoryNames(rig.home).map { "\(rig.home)/\($0)/packed/layer.tar" }.filter { access($0, F_OK) == 0 }.map {
+            let tar = try readFile($0)
+            return Digest.of(tar.rawBytes).description
+        }
+    }
+
     private func build(_ rig: DockerRig) throws {
         let context = rig.path + "/context"
         try TreeBuilder.make(context) { tree in
@@ -75,7 +107,7 @@ import Testing
         try rig.docker("rm", "box")
         try rig.docker("rmi", "built:1", "committed:1", DockerImage.name)
         #expect(try rig.docker("images", "--quiet").lines == [])
-        let left = directoryNames(rig.home).filter { !["l", "tempdirs"].contains($0) }
+        let left = directoryNames(rig.home).filter { !["l", "tempdirs", "ldiff-packed"].contains($0) }
         #expect(left == [], "layers of removed images")
     }
 

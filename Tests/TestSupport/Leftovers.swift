@@ -14,6 +14,29 @@ package enum Leftovers {
         }
     }
 
+    /// The mount points of packed layers whose files lie below `root`.
+    package static func layerMounts(of root: String) throws -> [String] {
+        let text = String(decoding: try readFile("/proc/self/mountinfo"), as: UTF8.self)
+        return text.split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ")
+            guard let dash = words.lastIndex(of: "-"), dash + 2 < words.endIndex, words[dash + 1] == "erofs",
+                words[dash + 2].hasPrefix(root + "/")
+            else { return nil }
+            return String(words[4])
+        }
+    }
+
+    /// Unmounts packed layers whose files lie below `root`, as the end of the machine does.
+    package static func unmountLayers(of root: String) throws {
+        var places: Set<String> = []
+        for point in try layerMounts(of: root) {
+            guard umount2(point, 0) == 0 else { throw TestFailure.call("umount", point) }
+            rmdir(point)
+            places.insert(String(point[..<(point.lastIndex(of: "/") ?? point.endIndex)]))
+        }
+        for place in places { rmdir(place) }
+    }
+
     /// The processes that have `directory` in their command line, with it; zombies have none.
     package static func processes(naming directory: String) -> [(process: pid_t, command: String)] {
         guard let stream = opendir("/proc") else { return [] }

@@ -72,10 +72,19 @@ package final class SnapshotDaemon {
         try waitUntilReady()
     }
 
+    /// The mount points of its packed layers; they outlive it.
+    package func layerMounts() throws -> [String] { try Leftovers.layerMounts(of: root) }
+
+    /// Unmounts them, as the end of the machine does.
+    package func unmountLayers() throws { try Leftovers.unmountLayers(of: root) }
+
     /// The end of the log.
     package var log: String { daemon.tail }
 
-    deinit { daemon.kill() }
+    deinit {
+        daemon.kill()
+        try? unmountLayers()
+    }
 }
 
 /// Whether a server of HTTP/2 answers at a socket's path: it sends its settings as soon as it has ours.

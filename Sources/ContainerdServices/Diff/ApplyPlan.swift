@@ -15,6 +15,8 @@ struct ApplyPlan: Sendable {
     }
 
     var place: Place
+    /// Whether layers lie below, or come later.
+    var isUpper: Bool { if case .upper = place { true } else { false } }
     var uidMap = IDMap.identity
     var gidMap = IDMap.identity
     /// The snapshot of ours that the mounts show.

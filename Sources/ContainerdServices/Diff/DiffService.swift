@@ -130,7 +130,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let reference = message.ref.isEmpty ? "ldiff-diff-\(UniqueName.next())" : message.ref
         let epoch = message.hasSourceDateEpoch ? message.sourceDateEpoch.seconds : nil
         let production = LayerProduction(
-            left: left, right: right, format: target.format,
+            left: left, right: right, snapshots: snapshots, format: target.format,
             indexed: LayerMediaType.indexed(message.labels, target.format), sourceDateEpoch: epoch,
             mountDirectory: options.workDirectory, workers: options.workers)
         let (layer, written) = try await job("Diff", operation, context) { [self] in

@@ -1,4 +1,5 @@
 import LayerCompression
+import LayerDrivers
 import LayerEngine
 import LayerFormats
 import LayerModel
@@ -10,6 +11,8 @@ import LinuxIO
 struct LayerProduction: Sendable {
     var left: [MountSpec]
     var right: [MountSpec]
+    /// Knows of snapshots of ours that have their layer's tar.
+    var snapshots: (any SnapshotLookup)?
     /// `none`, `gzip` or `zstd`.
     var format: LayerFormat
     /// A layer of which parts can be read alone, where that was asked for.
@@ -22,7 +25,9 @@ struct LayerProduction: Sendable {
 
     /// Writes all of it into `queue`, which it does not end.
     func run(into queue: PieceQueue, cancel: CancelFlag) throws(LayerError) -> LayerExportReport {
-        switch try DiffPlan(left: left, right: right) {
+        let plan = try DiffPlan(left: left, right: right)
+        if let stored = try stored(plan) { return try write(stored, into: queue, cancel) }
+        switch plan {
         case .upper(let upper, let lowers, let dialect, let isServedByFuse):
             // A live mount keeps what was written for a while; the directory that is read here must have it.
             if isServedByFuse { try FuseOverlayServers.flush(upper: upper) }
@@ -39,6 +44,44 @@ struct LayerProduction: Sendable {
         case .mounted(let left, let right):
             return try writeMounted(left, right, into: queue, cancel)
         }
+    }
+
+    /// The tar of the layer that the right side has on top, if that is what was asked for: the whole difference to all below it.
+    private func stored(_ plan: DiffPlan) throws(LayerError) -> (stream: PackedStream, diffID: Digest)? {
+        guard indexed == nil, sourceDateEpoch == nil, let snapshot = snapshots?.snapshot(for: right),
+            let packed = snapshots?.packing(of: snapshot)
+        else { return nil }
+        let stack = (snapshot.upper.map { [$0] } ?? []) + snapshot.lowers
+        switch plan {
+        case .upper(let top, let below, _, _):
+            guard stack == [top] + below else { return nil }
+        case .trees(let top, let below):
+            guard stack == [top] else { return nil }
+            // What a view of nothing shows.
+            if let below, try !Self.isEmpty(below) { return nil }
+        case .mounted:
+            return nil
+        }
+        return try packed.view.stream(snapshot.id)
+    }
+
+    private static func isEmpty(_ directory: PathBytes) throws(LayerError) -> Bool {
+        try attempt("open", directory) { () throws(SystemCallError) in
+            try TreeRemoval.isEmpty(directory.open([.readOnly, .directory]))
+        }
+    }
+
+    private func write(
+        _ stored: (stream: PackedStream, diffID: Digest), into queue: PieceQueue, _ cancel: CancelFlag
+    ) throws(LayerError) -> LayerExportReport {
+        let layer = StoredLayer(stream: stored.stream, workers: workers, cancel: cancel)
+        let report = try LayerExport.write(layerOf: layer, into: PieceSink(queue), options: options)
+        guard report.diffID == stored.diffID else {
+            throw LayerError(
+                .corruptLayer, "read the layer's tar", path: right.first.map { PathBytes($0.source) },
+                cause: .reason("it has another digest than it had"), hint: "remove the image and pull it again")
+        }
+        return report
     }
 
     private func writeMounted(
@@ -70,12 +113,29 @@ struct LayerProduction: Sendable {
     }
 
     private func write(_ source: SourceOptions, into queue: PieceQueue) throws(LayerError) -> LayerExportReport {
+        try LayerExport.write(layerOf: source, into: PieceSink(queue), options: options)
+    }
+
+    private var options: LayerExportOptions {
         var options = LayerExportOptions()
         options.compression = format
         options.indexed = indexed.map { IndexedLayerOptions($0) }
         options.digests = true
         options.diff.profile = .containerd
         options.diff.sourceDateEpoch = sourceDateEpoch
-        return try LayerExport.write(layerOf: source, into: PieceSink(queue), options: options)
+        return options
+    }
+}
+
+/// A layer's own tar.
+private struct StoredLayer: LayerProducer {
+    var stream: PackedStream
+    var workers: Int?
+    var cancel: CancelFlag
+
+    func produce<Sink: ByteSink & ~Copyable>(_ options: DiffOptions, into sink: inout Sink) throws(LayerError)
+        -> DiffReport
+    {
+        try stream.write(into: &sink, cancel: cancel)
     }
 }

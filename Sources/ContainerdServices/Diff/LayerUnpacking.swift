@@ -1,4 +1,5 @@
 import LayerCompression
+import LayerDrivers
 import LayerEngine
 import LayerModel
 import LayerMounts
@@ -52,12 +53,43 @@ struct LayerUnpacking: Sendable {
             options.ownsMounts = true
             return try unpackMounted(mounts, options)
         }
+        if let snapshot = plan.snapshot, let packed = snapshots?.packing(of: snapshot) {
+            return try pack(snapshot, packed, into: target, plan, options)
+        }
         var layer = try unpack(into: target, options)
         if let snapshot = plan.snapshot {
             let usage = try Self.usage(of: target, options)
             snapshots?.recordUsage(of: snapshot, size: usage.size, inodes: usage.inodes)
             layer.usage = usage
         }
+        return layer
+    }
+
+    /// Packs the layer as a snapshot's contents, if nobody can have mounted those and an index can hold it; else unpacks it.
+    private func pack(
+        _ snapshot: OwnSnapshot, _ packed: PackedContents, into target: PathBytes, _ plan: ApplyPlan,
+        _ options: ApplyOptions
+    ) throws(LayerError) -> UnpackedLayer {
+        // One more layer goes upon what the first one made.
+        try packed.unpack(snapshot.id, lowers: snapshot.lowers, dialect: snapshot.dialect, cancel: options.cancel)
+        var layer: UnpackedLayer
+        if SnapshotRules.isUnpacked(intoKey: snapshot.key) {
+            let done = try LayerImport.apply(
+                .descriptor(blob.descriptor.number), called: blob.path, as: snapshot.id, of: packed,
+                hasParent: plan.isUpper, options: settings(options))
+            layer = try unpacked(done)
+        } else {
+            layer = try unpack(into: target, options)
+        }
+        let usage: SnapshotUsage
+        if try packed.view.isPacked(snapshot.id) {
+            let (bytes, inodes) = try packed.view.usage(snapshot.id)
+            usage = SnapshotUsage(size: bytes, inodes: inodes)
+        } else {
+            usage = try Self.usage(of: target, options)
+        }
+        snapshots?.recordUsage(of: snapshot, size: usage.size, inodes: usage.inodes)
+        layer.usage = usage
         return layer
     }
 
@@ -74,14 +106,22 @@ struct LayerUnpacking: Sendable {
         let root = try attempt("open the directory to unpack into", target) { () throws(SystemCallError) in
             try target.open([.readOnly, .directory])
         }
+        return try unpacked(
+            LayerImport.apply(
+                .descriptor(blob.descriptor.number), called: blob.path, into: root, options: settings(options)))
+    }
+
+    private func settings(_ options: ApplyOptions) -> LayerImportOptions {
         var settings = LayerImportOptions()
         settings.apply = options
         settings.digests = true
         settings.expectedDigest = digest
         settings.format = reading == .plain ? LayerFormat.none : nil
         settings.interruption = Interruption(options.cancel)
-        let done = try LayerImport.apply(
-            .descriptor(blob.descriptor.number), called: blob.path, into: root, options: settings)
+        return settings
+    }
+
+    private func unpacked(_ done: LayerImportReport) throws(LayerError) -> UnpackedLayer {
         guard let diffID = done.stream.diffID else { preconditionFailure("digests were asked for") }
         return UnpackedLayer(diffID: diffID, byteCount: done.stream.uncompressedBytes, report: done.layer)
     }

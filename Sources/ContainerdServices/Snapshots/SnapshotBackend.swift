@@ -37,6 +37,8 @@ protocol SnapshotBackend: Sendable {
     var listsQuickly: Bool { get }
     /// Whether storage can be removed before that of what was made from it.
     var removesInAnyOrder: Bool { get }
+    /// Its snapshots that may be packed; nil where none is.
+    var packed: PackedContents? { get }
 
     /// Finds out, once, what mounts need here.
     ///
@@ -95,6 +97,7 @@ extension SnapshotBackend {
     var takesLateParents: Bool { true }
     var listsQuickly: Bool { true }
     var removesInAnyOrder: Bool { true }
+    var packed: PackedContents? { nil }
     func freeze(_ id: Int64) throws(LayerError) {}
     func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { nil }
     func sync() throws(LayerError) {}

@@ -59,6 +59,7 @@ package struct SnapshotCheck {
 
     private var database: String { "\(root)/metadata/\(driver.rawValue).db" }
     private var home: String { "\(root)/\(driver.rawValue)" }
+    private var holdsPacked: Bool { driver == .erofs }
 
     private mutating func run() throws {
         let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
@@ -84,6 +85,7 @@ package struct SnapshotCheck {
         }
         // Datasets are zfs's own to check.
         if driver != .zfs { try compare(index, snapshots, spares) }
+        if holdsPacked { try checkPacked(index) }
     }
 
     /// What lies below a directory of the home, by ids.
@@ -105,8 +107,10 @@ package struct SnapshotCheck {
         for name in try SnapshotDirectories.names(in: opened, place) {
             guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
             try attempt("look at", place.appending(name)) { () throws(SystemCallError) in
-                stored.forms[id] = try SnapshotDirectories.form(id, in: opened)
-                if try SnapshotDirectories.holdsSnapshot(id, in: opened) { stored.whole.insert(id) }
+                stored.forms[id] = try SnapshotDirectories.form(id, in: opened, holdsPacked: holdsPacked)
+                if try SnapshotDirectories.holdsSnapshot(id, in: opened, holdsPacked: holdsPacked) {
+                    stored.whole.insert(id)
+                }
             }
         }
         return stored
@@ -158,6 +162,23 @@ package struct SnapshotCheck {
                 }
             }
             try report(lost, part)
+        }
+    }
+
+    /// The files of packed snapshots must be those of their records. An index is made again from its tar; nothing else can be.
+    private mutating func checkPacked(_ index: SnapshotIndex) throws {
+        let view = PackedContentsView(layers: PathBytes("\(home)/snapshots"))
+        for record in index.records.values.sorted(by: { $0.id < $1.id }) where try view.isPacked(record.id) {
+            // A daemon that is at work may have removed it meanwhile.
+            guard let problem = try view.problem(record.id), try view.isPacked(record.id) else { continue }
+            guard problem.isIndex else {
+                add("snapshot \(quoted(record.name)): \(problem.text); remove its image and pull it again")
+                continue
+            }
+            if repairs { try PackedContents.repair(record.id, in: view) }
+            add(
+                "snapshot \(quoted(record.name)): \(problem.text)" + (repairs ? "" : "; --repair makes it again"),
+                isMended: repairs)
         }
     }
 

@@ -6,6 +6,8 @@ import LinuxIO
 /// of a mount, and all in one directory, because containerd shortens those by going there first.
 final class SnapshotDirectories: Sendable {
     let home: PathBytes
+    /// Whether snapshots may be packed, so that there is more than two directories.
+    let holdsPacked: Bool
     private let directory: OwnedDescriptor
 
     var path: PathBytes { home.appending("snapshots") }
@@ -13,8 +15,9 @@ final class SnapshotDirectories: Sendable {
     var empty: PathBytes { home.appending("empty") }
 
     /// Opens the directories below `home`, or makes them.
-    init(_ home: PathBytes) throws(LayerError) {
+    init(_ home: PathBytes, holdsPacked: Bool = false) throws(LayerError) {
         self.home = home
+        self.holdsPacked = holdsPacked
         try Self.make(home, mode: 0o700)
         try Self.make(home.appending("empty"), mode: 0o755)
         let path = home.appending("snapshots")
@@ -151,13 +154,13 @@ final class SnapshotDirectories: Sendable {
 
     func form(_ id: Int64) throws(LayerError) -> StoredForm {
         try attempt("look at", path.appending(String(id))) { () throws(SystemCallError) in
-            try Self.form(id, in: directory)
+            try Self.form(id, in: directory, holdsPacked: holdsPacked)
         }
     }
 
     func sweep(_ id: Int64) throws(LayerError) -> Sweep {
         try attempt("remove", path.appending(String(id))) { () throws(SystemCallError) in
-            try Self.sweep(id, in: directory)
+            try Self.sweep(id, in: directory, holdsPacked: holdsPacked)
         }
     }
 

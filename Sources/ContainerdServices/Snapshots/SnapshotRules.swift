@@ -6,6 +6,12 @@ enum SnapshotRules {
     /// Longest key and value of a label together: containerd's own limit.
     static let longestLabel = 4096
 
+    /// Whether containerd's key says that a layer is unpacked into the snapshot, so that nobody has mounted it.
+    static func isUnpacked(intoKey key: String) -> Bool {
+        key.split(separator: "/").last?.hasPrefix("extract-") ?? false || key.hasPrefix("extract-")
+            || key.contains("/extract-")
+    }
+
     /// Refuses names that cannot be kept.
     static func name(_ name: String, _ operation: String) throws(ServiceFailure) {
         let reason: String? =

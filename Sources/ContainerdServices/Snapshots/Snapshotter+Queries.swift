@@ -35,7 +35,25 @@ extension Snapshotter {
         try await prepareBackend()
         // Who asks for mounts may write through them.
         unpacked.withLock { _ = $0.removeValue(forKey: record.id) }
+        if let packed = backend.packed {
+            let isActive = record.kind == .active
+            do {
+                // What may be written to is a directory.
+                let isPacked = try await bridge.run {
+                    try packed.show(ancestors)
+                    return try isActive && packed.view.isPacked(record.id)
+                }
+                if isPacked { try await bridge.runLong { [self] flag in try unpack(record, ancestors, flag) } }
+            } catch {
+                throw Self.named(error, operation)
+            }
+        }
         return backend.mounts(record, ancestors: ancestors)
+    }
+
+    private func unpack(_ record: SnapshotRecord, _ ancestors: [Int64], _ cancel: CancelFlag) throws(LayerError) {
+        try backend.packed?.unpack(
+            record.id, lowers: ancestors.compactMap(backend.contents), dialect: backend.dialect, cancel: cancel)
     }
 
     /// Everything that a filter takes, as it is at this moment. Matching many takes long enough to be done elsewhere; with

@@ -1,5 +1,7 @@
 import DaemonSupport
 import GRPCCore
+import LayerDrivers
+import LayerEngine
 import LayerModel
 import LinuxIO
 import Synchronization
@@ -18,6 +20,12 @@ package struct SnapshotterOptions: Sendable {
     /// Map the ids of snapshots whose labels say so, with options of their mounts: for a containerd that was told of the
     /// capability `remap-ids`. Any other copies the snapshot with shifted ids first, and they would be shifted twice.
     package var remapsIDs = false
+    /// erofs: which layers that are unpacked are kept as their own tar.
+    package var packedForm = PackedForm.auto
+    /// erofs: how the kernel comes by the files of packed layers.
+    package var packedWay = PackedWay.auto
+    /// erofs: whether what a container wrote is packed, too, when it is committed.
+    package var packsOnCommit = false
 
     package init() {}
 }
@@ -98,8 +106,10 @@ final class Snapshotter: Sendable {
         owner: (uid: UInt32, gid: UInt32)?, sharing reference: String?, _ operation: String
     ) async throws -> [MountSpec] {
         // Looked at before anything is made, and again when it is recorded.
-        let base = try store.look { (index) throws(ServiceFailure) in
-            try SnapshotRules.base(index, key: key, parent: parent, sharing: reference, operation)
+        let (base, below) = try store.look { (index) throws(ServiceFailure) -> (Int64?, [Int64]) in
+            let base = try SnapshotRules.base(index, key: key, parent: parent, sharing: reference, operation)
+            guard backend.packed != nil, let base, let record = index.records[base] else { return (base, []) }
+            return (base, [base] + index.ancestors(of: record))
         }
         try await prepareBackend()
         let isRebased = kind == .active && base == nil && backend.takesLateParents && expectsParent(key, labels)
@@ -107,7 +117,8 @@ final class Snapshotter: Sendable {
         do {
             let (id, mounts) = try await store.change(
                 after: { [backend, store] in
-                    try backend.create(new, store.ids) { (id) throws(LayerError) in try store.condemn(id) }
+                    try backend.packed?.show(below)
+                    return try backend.create(new, store.ids) { (id) throws(LayerError) in try store.condemn(id) }
                 },
                 undo: { [self] storage in
                     discard(storage.id)
@@ -134,9 +145,7 @@ final class Snapshotter: Sendable {
     /// Whether a layer is being unpacked whose parent comes with Commit.
     private func expectsParent(_ key: String, _ labels: [String: String]) -> Bool {
         if let chain = labels[SnapshotLabel.parentChain], !chain.isEmpty { return true }
-        guard options.rebases else { return false }
-        return key.split(separator: "/").last?.hasPrefix("extract-") ?? false || key.hasPrefix("extract-")
-            || key.contains("/extract-")
+        return options.rebases && SnapshotRules.isUnpacked(intoKey: key)
     }
 
     /// Removes what was made for a snapshot that came to nothing. What fails is left to Cleanup. Blocks.
@@ -185,6 +194,7 @@ final class Snapshotter: Sendable {
         }
         do {
             try await prepareBackend()
+            if options.packsOnCommit { try await pack(record, parent, context) }
             let known = unpacked.withLock { $0[record.id] }
             if try await !end({ [backend] in try known ?? backend.measureAtOnce(record.id) }) {
                 let usage = try await measure(record.id, context)
@@ -202,6 +212,24 @@ final class Snapshotter: Sendable {
             let record = try find()
             if await commits.begin(record.id) { return record }
         }
+    }
+
+    /// Packs what is about to be committed, if an index can hold it.
+    private func pack(_ record: SnapshotRecord, _ parent: String, _ context: ServerContext) async throws {
+        guard let packed = backend.packed else { return }
+        let lowers = try store.look { index in index.ancestors(of: record) }.compactMap(backend.contents)
+        var diff = DiffOptions()
+        // With times to the nanosecond: a layer that is committed shows what it showed before.
+        diff.isExact = true
+        diff.leavesOutRoot = true
+        let isPacked = try await Cancellation.carry(context) { [backend, bridge, diff] in
+            try await bridge.runLong { flag in
+                try packed.pack(
+                    record.id, lowers: record.isRebased ? nil : lowers, dialect: backend.dialect, diff: diff,
+                    cancel: flag)
+            }
+        }
+        if isPacked { unpacked.withLock { _ = $0.removeValue(forKey: record.id) } }
     }
 
     private func measure(_ id: Int64, _ context: ServerContext) async throws -> SnapshotUsage {

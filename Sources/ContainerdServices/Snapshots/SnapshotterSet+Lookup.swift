@@ -11,6 +11,10 @@ extension SnapshotterSet: SnapshotLookup {
         return nil
     }
 
+    package func packing(of snapshot: OwnSnapshot) -> PackedContents? {
+        all.first { $0.backend.driver == snapshot.driver }?.backend.packed
+    }
+
     package func recordUsage(of snapshot: OwnSnapshot, size: Int64, inodes: Int64) {
         guard let snapshotter = all.first(where: { $0.backend.driver == snapshot.driver }) else { return }
         let isActive =

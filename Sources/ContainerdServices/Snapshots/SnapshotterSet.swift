@@ -58,7 +58,7 @@ package final class SnapshotterSet: Sendable {
     private let opening = Mutex(())
 
     /// The drivers that can keep snapshots. `overlay` of Docker's drivers, with one lower directory, is overlay2 here.
-    package static let drivers: [DriverName] = [.overlay2, .fuseOverlayFS, .zfs, .aufs]
+    package static let drivers: [DriverName] = [.overlay2, .fuseOverlayFS, .zfs, .aufs, .erofs]
 
     /// Takes the root for this process alone, and opens the snapshotters that are there and the default one.
     ///
@@ -186,7 +186,12 @@ package final class SnapshotterSet: Sendable {
                 logger.log(level: level == .debug ? .debug : .warning, "\(line)")
             }
         } else {
-            backend = try UnionBackend(driver, home: home, remapsIDs: settings.options.remapsIDs) { [bridge] work in
+            backend = try UnionBackend(
+                driver, home: home, settings.options,
+                log: { [logger] level, line in
+                    logger.log(level: level == .debug ? .debug : .warning, "\(line)")
+                }
+            ) { [bridge] work in
                 // Without a thread for it, whoever needs one next makes them.
                 do { try bridge.start(work) } catch { work() }
             }
@@ -237,6 +242,7 @@ package final class SnapshotterSet: Sendable {
         for snapshotter in all {
             // What fails here the next start does.
             try? snapshotter.acquitGone()
+            snapshotter.backend.packed?.end()
             snapshotter.store.close { [logger] error in
                 logger.warning(
                     "the copy of the records was not written: \(error)",

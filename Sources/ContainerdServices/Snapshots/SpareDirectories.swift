@@ -155,7 +155,7 @@ final class SpareDirectories: Sendable {
     }
 
     private func discard(_ id: Int64, _ ids: SnapshotIDs) {
-        _ = try? SnapshotDirectories.sweep(id, in: directory)
+        _ = try? SnapshotDirectories.sweep(id, in: directory, holdsPacked: snapshots.holdsPacked)
         ids.release(id)
     }
 
@@ -165,7 +165,7 @@ final class SpareDirectories: Sendable {
         for name in try SnapshotDirectories.names(in: directory, path) {
             guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
             let form = try attempt("look at", path.appending(name)) { () throws(SystemCallError) in
-                try SnapshotDirectories.form(id, in: directory)
+                try SnapshotDirectories.form(id, in: directory, holdsPacked: snapshots.holdsPacked)
             }
             if form == .filled { found.append(id) }
         }
@@ -191,7 +191,7 @@ final class SpareDirectories: Sendable {
             // One that cannot be removed keeps nobody from anything.
             if index.condemned.contains(id), index.records[id] == nil {
                 try? SnapshotDirectories.remove(name, in: directory, path)
-            } else if (try? SnapshotDirectories.sweep(id, in: directory)) == .lost {
+            } else if (try? SnapshotDirectories.sweep(id, in: directory, holdsPacked: snapshots.holdsPacked)) == .lost {
                 lost.append(path.appending(name))
             }
         }

@@ -15,10 +15,14 @@ enum StoredForm: Equatable {
 
 extension SnapshotDirectories {
     private static let parts = ["fs", "work"]
+    /// What may lie beside them where snapshots are packed; then `fs` may be a link.
+    private static let packedParts = ["packed", "packing", "link", "unpacking"]
 
     /// Looks whether what has this number has the whole form of what `make` makes, or of what a crash left of that: a directory
-    /// that is this user's alone and holds nothing but the directories `fs` and `work`.
-    static func form(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) -> StoredForm {
+    /// that is this user's alone and holds nothing but the directories `fs` and `work`; or those of a packed one.
+    static func form(
+        _ id: Int64, in place: borrowing OwnedDescriptor, holdsPacked: Bool = false
+    ) throws(SystemCallError) -> StoredForm {
         try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
             guard let found = try place.metadataIfPresent(name) else { return .absent }
             guard found.kind == .directory, found.mode & 0o7777 == 0o700, found.uid == ProcessState.effectiveUser else {
@@ -29,9 +33,12 @@ extension SnapshotDirectories {
             var reader = DirectoryReader(capacity: 4096)
             while let entry = try reader.next(of: opened) {
                 let part = PathBytes(reader.name(of: entry).copied())
-                guard parts.contains(part.description) else { return .foreign }
+                let isOfPacked = holdsPacked && packedParts.contains(part.description)
+                guard parts.contains(part.description) || isOfPacked else { return .foreign }
                 switch try isEmptyDirectory(part, in: opened) {
+                case nil where holdsPacked && ["fs", "link", "unpacking"].contains(part.description): form = .filled
                 case nil: return .foreign
+                case true? where isOfPacked: form = .filled
                 case false: form = .filled
                 default: break
                 }
@@ -53,8 +60,10 @@ extension SnapshotDirectories {
     }
 
     /// Removes what nothing was ever put into, by calls that fail where there is something.
-    static func sweep(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) -> Sweep {
-        switch try form(id, in: place) {
+    static func sweep(
+        _ id: Int64, in place: borrowing OwnedDescriptor, holdsPacked: Bool = false
+    ) throws(SystemCallError) -> Sweep {
+        switch try form(id, in: place, holdsPacked: holdsPacked) {
         case .absent: return .gone
         case .foreign: return .foreign
         case .filled: return .lost
@@ -84,12 +93,18 @@ extension SnapshotDirectories {
         return .gone
     }
 
-    /// Whether a recorded snapshot's directories lie here: a directory with one in it for the contents.
-    static func holdsSnapshot(_ id: Int64, in place: borrowing OwnedDescriptor) throws(SystemCallError) -> Bool {
+    /// Whether a recorded snapshot's directories lie here: a directory with one in it for the contents, or for what is packed.
+    static func holdsSnapshot(
+        _ id: Int64, in place: borrowing OwnedDescriptor, holdsPacked: Bool = false
+    ) throws(SystemCallError) -> Bool {
         try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
             guard try place.metadataIfPresent(name)?.kind == .directory else { return false }
             let opened = try place.open(name, [.pathOnly, .directory, .noFollow])
-            return try opened.metadataIfPresent(NamePointer("fs"))?.kind == .directory
+            let kind = try opened.metadataIfPresent(NamePointer("fs"))?.kind
+            if holdsPacked, kind == .symbolicLink {
+                return try opened.metadataIfPresent(NamePointer("packed"))?.kind == .directory
+            }
+            return kind == .directory
         }
     }
 }

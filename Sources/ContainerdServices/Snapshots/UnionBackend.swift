@@ -5,13 +5,15 @@ import LayerMounts
 import LinuxIO
 import Synchronization
 
-/// Snapshots as directories that a union mount puts over each other: overlay2, fuse-overlayfs, aufs.
+/// Snapshots as directories that a union mount puts over each other: overlay2, fuse-overlayfs, aufs; and erofs, as
+/// overlay2, but some of the directories are links to where a packed snapshot is mounted.
 final class UnionBackend: SnapshotBackend {
     let driver: DriverName
     private let directories: SnapshotDirectories
     private let spares: SpareDirectories
     private let facts: Mutex<Facts?>
     private let remapsIDs: Bool
+    let packed: PackedContents?
 
     /// What is found out by trying.
     private struct Facts {
@@ -20,14 +22,27 @@ final class UnionBackend: SnapshotBackend {
         var usesUserAttributes = false
     }
 
-    /// `remapsIDs`: see `SnapshotterOptions`. `background` has something done on a thread that may block.
+    /// `background` has something done on a thread that may block.
     init(
-        _ driver: DriverName, home: PathBytes, remapsIDs: Bool,
+        _ driver: DriverName, home: PathBytes, _ options: SnapshotterOptions,
+        log: @escaping @Sendable (DriverConfiguration.LogLevel, String) -> Void = { _, _ in },
         background: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) throws(LayerError) {
         self.driver = driver
-        self.remapsIDs = remapsIDs
-        directories = try SnapshotDirectories(home)
+        remapsIDs = options.remapsIDs
+        if driver == .erofs, remapsIDs {
+            throw LayerError(
+                .driverUnavailable, "use erofs in", path: home,
+                cause: .reason("remap_ids is set, and packed layers cannot be shown with other ids"),
+                hint: "use overlay2, or set remap_ids = false")
+        }
+        directories = try SnapshotDirectories(home, holdsPacked: driver == .erofs)
+        // Whether marks are a user's attributes is the same for all mounts of one process.
+        packed =
+            driver == .erofs
+            ? PackedContents(
+                PackedContentsView(layers: directories.path), form: options.packedForm, way: options.packedWay,
+                userAttributes: OverlaySupport.usesUserXattr, log: log) : nil
         spares = try SpareDirectories(directories, background: background)
         facts = Mutex(nil)
     }
@@ -67,6 +82,12 @@ final class UnionBackend: SnapshotBackend {
             try AUFSSupport.check()
             found.extra = ["dio", "xino=/dev/shm/aufs.xino"]
         default:
+            if driver == .erofs, !ErofsMount.isSupported {
+                throw LayerError(
+                    .driverUnavailable, "use erofs in", path: directories.home,
+                    cause: .reason("this kernel has no EROFS, or does not let it be mounted here"),
+                    hint: "load the module erofs and run as root, or use overlay2")
+            }
             let support = OverlaySupport(home: directories.home)
             found.usesUserAttributes = support.needsUserXattr()
             let options = OverlayMountOptions(
@@ -75,7 +96,7 @@ final class UnionBackend: SnapshotBackend {
                 try support.checkMount(options: options)
                 guard try OverlaySupport.supportsDirectoryTypes(directories.home) else {
                     throw LayerError(
-                        .driverUnavailable, "use overlay2 in", path: directories.home,
+                        .driverUnavailable, "use \(driver.rawValue) in", path: directories.home,
                         cause: .reason("directories there do not tell the types of their entries"),
                         hint: "xfs must be made with ftype=1")
                 }
@@ -83,7 +104,8 @@ final class UnionBackend: SnapshotBackend {
                 // A full disk says nothing about overlay2, and what is there already can be mounted.
             } catch {
                 throw LayerError(
-                    .driverUnavailable, "use overlay2 in", path: directories.home, cause: .reason(error.description),
+                    .driverUnavailable, "use \(driver.rawValue) in", path: directories.home,
+                    cause: .reason(error.description),
                     hint: "choose a root on ext4 or xfs, or the snapshotter ldiff-fuse-overlayfs")
             }
             if options.indexOff { found.extra.append("index=off") }
@@ -105,7 +127,10 @@ final class UnionBackend: SnapshotBackend {
         }
     }
 
-    func discard(_ id: Int64) throws(LayerError) { try directories.discard(id) }
+    func discard(_ id: Int64) throws(LayerError) {
+        guard let packed else { return try directories.discard(id) }
+        try packed.discard(id) { () throws(LayerError) in try directories.discard(id) }
+    }
     func storedIDs() throws(LayerError) -> [Int64] { try directories.storedIDs() }
     func sweep(_ id: Int64) throws(LayerError) -> Sweep { try directories.sweep(id) }
     func place(_ id: Int64) -> String { directories.path.appending(String(id)).description }
@@ -125,14 +150,26 @@ final class UnionBackend: SnapshotBackend {
     func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
         // One that cannot be removed keeps nobody from anything.
         for left in try ProbeLeftovers.find(in: directories.home) { try? ProbeLeftovers.remove(left) }
+        try packed?.settle(index.records.keys)
         return try spares.settle(index)
     }
     func sync() throws(LayerError) { try directories.sync() }
     func contents(_ id: Int64) -> PathBytes? { directories.contents(id) }
 
-    func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { try directories.emptyUsage(id) }
+    func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? {
+        if let usage = try packedUsage(id) { return usage }
+        return try directories.emptyUsage(id)
+    }
+
+    /// Nil for one that is not packed.
+    private func packedUsage(_ id: Int64) throws(LayerError) -> SnapshotUsage? {
+        guard let view = packed?.view, try view.isPacked(id) else { return nil }
+        let (bytes, inodes) = try view.usage(id)
+        return SnapshotUsage(size: bytes, inodes: inodes)
+    }
 
     func measure(_ id: Int64, cancel: CancelFlag) throws(LayerError) -> SnapshotUsage {
+        if let usage = try packedUsage(id) { return usage }
         var source = SourceOptions(upper: directories.contents(id))
         source.cancel = cancel
         let size = try DiffEngine.size(source)
@@ -168,7 +205,7 @@ final class UnionBackend: SnapshotBackend {
         options.append("lowerdir=" + lowers.map(text).joined(separator: ":"))
         options += facts.withLock { $0?.extra ?? [] }
         return MountSpec(
-            type: driver == .overlay2 ? "overlay" : "fuse3.fuse-overlayfs", source: "overlay", options: options)
+            type: driver == .fuseOverlayFS ? "fuse3.fuse-overlayfs" : "overlay", source: "overlay", options: options)
     }
 
     /// What maps the ids of a snapshot: containerd's own mount code takes overlay's out again and maps the lower directories.

@@ -6,7 +6,7 @@ import LinuxIO
 import Synchronization
 
 /// Which layers a store keeps as their own tar.
-enum PackedForm: String, Sendable, CaseIterable {
+package enum PackedForm: String, Sendable, CaseIterable {
     /// Those of many files, where the kernel reads the tar itself.
     case auto
     /// All that an index can hold.

@@ -15,7 +15,7 @@ final class PackedLook: LayerLook {
 }
 
 /// How a store's packed layers are mounted.
-enum PackedWay: String, Sendable, CaseIterable {
+package enum PackedWay: String, Sendable, CaseIterable {
     case auto, file, loop
 
     var mountWay: ErofsMount.Way? {

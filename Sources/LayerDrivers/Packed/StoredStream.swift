@@ -10,6 +10,8 @@ public struct StoredStream: ~Copyable, Sendable {
     private let path: PathBytes
     /// Its length.
     public let byteCount: UInt64
+    /// The digest that it had when it came.
+    public let digest: Digest
     private let entryCount: UInt64
     private let fileBytes: UInt64
 
@@ -23,6 +25,12 @@ public struct StoredStream: ~Copyable, Sendable {
             try path.open([.readOnly, .noFollow])
         }
         byteCount = files.record.tar.byteCount
+        guard let digest = Digest(bytes: files.record.tar.digest) else {
+            throw LayerError(
+                .corruptLayer, "read the layer's tar", path: path, cause: .reason("its record has no digest of it"),
+                hint: "remove the layer and unpack it again")
+        }
+        self.digest = digest
         entryCount = files.record.entries
         fileBytes = files.record.uniqueFileBytes
     }

@@ -1,5 +1,6 @@
 import LayerCompression
 package import LayerDrivers
+import LayerEngine
 import LayerFormats
 package import LayerModel
 package import LinuxIO
@@ -8,9 +9,9 @@ import Synchronization
 /// A layer of a store, and whether it still is what it was made of.
 package struct VerifiedLayer: Sendable {
     package var id: LayerID
-    /// What the layer's tar must have, as Docker recorded it.
-    package var diffID: Digest
-    /// Bytes of the tar that was rebuilt.
+    /// What the layer's tar must have, as Docker recorded it, or the store that keeps it; nil where that record cannot be read.
+    package var diffID: Digest?
+    /// Bytes of the tar that was read or rebuilt.
     package var bytes: UInt64
     /// What is wrong; the first are files that differ, if any do.
     package var problems: [LayerError]
@@ -19,16 +20,26 @@ package struct VerifiedLayer: Sendable {
 }
 
 /// Proves layers of a store: the tar of each is rebuilt from its files and the tar-split metadata that Docker's daemon keeps
-/// beside the store, and must have the digest that Docker recorded.
+/// beside the store, and must have the digest that Docker recorded. A layer that is kept as its own tar is read instead, and must
+/// have the digest that it came with.
 ///
 /// Nothing is written. What the layer's files have as owner, mode and attributes does not show in the tar, whose headers lie
 /// in the metadata.
 package struct StoreVerification: Sendable {
     private struct Job: Sendable {
         var id: LayerID
+        /// What Docker says of it, if it does.
+        var docker: Docker?
+        /// The digest of the tar that the store keeps, if it does, and the layer that it was made on.
+        var stored: (digest: Digest, parent: LayerID?)?
+        /// Why that tar cannot be read.
+        var problem: LayerError?
+        var size: UInt64
+    }
+
+    private struct Docker: Sendable {
         var diffID: Digest
         var record: PathBytes
-        var size: UInt64
     }
 
     /// What the workers share.
@@ -45,7 +56,7 @@ package struct StoreVerification: Sendable {
     private static let named = 100
 
     package var count: Int { jobs.count }
-    /// Bytes of all layers together, by Docker's records.
+    /// Bytes of all layers together, by the records.
     package var bytes: UInt64 { jobs.reduce(0) { $0 &+ $1.size } }
 
     /// Looks up what is known of the layers, or of those in `ids`.
@@ -56,16 +67,25 @@ package struct StoreVerification: Sendable {
         var unproven: [LayerID] = []
         for id in ids.isEmpty ? try store.layers() : ids {
             guard try store.exists(id) else { throw DriverErrors.unknownLayer("check the layer", id) }
-            guard let record = records.directories[id] else {
-                unproven.append(id)
-                continue
+            var job = Job(id: id, size: 0)
+            let parent = try store.parent(of: id)
+            do throws(LayerError) {
+                if let stream = try store.storedStream(of: id, since: parent) {
+                    job.stored = (stream.digest, parent)
+                    job.size = stream.byteCount
+                }
+            } catch {
+                guard error.code == .corruptLayer || error.code == .notFound else { throw error }
+                job.problem = error
             }
-            let facts = try records.facts(record)
-            guard let diffID = facts.diffID, Self.hasTarSplit(record) else {
-                unproven.append(id)
-                continue
+            if let record = records.directories[id], case let facts = try records.facts(record),
+                let diffID = facts.diffID, Self.hasTarSplit(record), diffID != job.stored?.digest
+            {
+                job.docker = Docker(diffID: diffID, record: record)
+                job.size += facts.size
             }
-            jobs.append(Job(id: id, diffID: diffID, record: record, size: facts.size))
+            let isKnown = job.docker != nil || job.stored != nil || job.problem != nil
+            if isKnown { jobs.append(job) } else { unproven.append(id) }
         }
         // The largest first, so that no worker is left with it at the end.
         self.jobs = jobs.sorted { $0.size > $1.size }
@@ -115,11 +135,53 @@ package struct StoreVerification: Sendable {
     }
 
     private func verify(_ job: Job, _ cancel: CancelFlag, _ progress: Progress) throws(LayerError) -> VerifiedLayer {
-        var verified = VerifiedLayer(id: job.id, diffID: job.diffID, bytes: 0, problems: [], unnamed: 0)
+        var verified = VerifiedLayer(
+            id: job.id, diffID: job.docker?.diffID ?? job.stored?.digest, bytes: 0, problems: [], unnamed: 0)
+        if let problem = job.problem {
+            verified.problems = [problem]
+            return verified
+        }
+        do throws(LayerError) {
+            if let (digest, parent) = job.stored {
+                verified.bytes = try readStored(job.id, parent, digest, cancel, progress)
+            }
+            if let docker = job.docker { try rebuild(docker, &verified, cancel, progress) }
+        } catch {
+            guard error.code != .cancelled else { throw error }
+            verified.problems.append(error)
+        }
+        return verified
+    }
+
+    /// Reads the tar that the store keeps; returns its length. Throws `digestMismatch` where it is another.
+    private func readStored(
+        _ id: LayerID, _ parent: LayerID?, _ digest: Digest, _ cancel: CancelFlag, _ progress: Progress
+    ) throws(LayerError) -> UInt64 {
+        guard let stream = try store.storedStream(of: id, since: parent) else {
+            throw LayerError(
+                .fileChanged, "verify", path: id.component, cause: .reason("it was unpacked meanwhile"),
+                hint: "try again")
+        }
+        var sink = DigestSink(NullSink())
+        let report = try stream.write(into: &sink, cancel: cancel, progress: progress)
+        try sink.finish()
+        guard sink.digest == digest else {
+            throw LayerError(
+                .digestMismatch, "verify", path: id.component,
+                cause: .reason("its tar has another digest than it came with"),
+                hint: "remove the layer and unpack it again")
+        }
+        return report.bytes
+    }
+
+    /// Rebuilds the tar from the layer's files.
+    private func rebuild(
+        _ job: Docker, _ verified: inout VerifiedLayer, _ cancel: CancelFlag, _ progress: Progress
+    ) throws(LayerError) {
         var sink = DigestSink(NullSink())
         var found = (problems: [LayerError](), unnamed: 0)
         do throws(LayerError) {
-            let files = try store.files(of: job.id)
+            let files = try store.files(of: verified.id)
             let metadata = try OpenLayer(.file(DockerRecords.tarSplit(job.record)))
             var readerOptions = LayerReaderOptions()
             readerOptions.cancel = cancel
@@ -133,13 +195,13 @@ package struct StoreVerification: Sendable {
                     if found.problems.count < Self.named { found.problems.append(error) } else { found.unnamed += 1 }
                 },
                 open: { (name) throws(LayerError) in try files.open(PathBytes(name)) })
-            verified.bytes = assembly.bytes
+            verified.bytes += assembly.bytes
             try sink.finish()
         } catch {
             guard error.code != .cancelled else { throw error }
             verified.problems = found.problems + [error]
             verified.unnamed = found.unnamed
-            return verified
+            return
         }
         (verified.problems, verified.unnamed) = found
         if found.problems.isEmpty, let digest = sink.digest, digest != job.diffID {
@@ -150,6 +212,5 @@ package struct StoreVerification: Sendable {
                     hint: "its files are what they were, so the metadata or the record of the digest are not")
             ]
         }
-        return verified
     }
 }

@@ -53,7 +53,7 @@ struct ConfigContainerdCommand: ParsableCommand {
     var address = "/run/containerd-ldiff/containerd-ldiff.sock"
     @Option(help: ArgumentHelp("Root directory of containerd-ldiff-grpc.", valueName: "directory"))
     var root = "/var/lib/containerd-ldiff"
-    @Option(help: ArgumentHelp("overlay2, fuse-overlayfs, zfs or aufs.", valueName: "driver"))
+    @Option(help: ArgumentHelp("overlay2, erofs, fuse-overlayfs, zfs or aufs.", valueName: "driver"))
     var driver = "overlay2"
     @Flag(help: "Keep containerd's own snapshotter; only layers are unpacked and written by ldiff.")
     var onlyDiffer = false
@@ -84,7 +84,7 @@ struct ConfigContainerdCommand: ParsableCommand {
         }
         let snapshotters = [
             "overlay2": "ldiff", "fuse-overlayfs": "ldiff-fuse-overlayfs", "zfs": "ldiff-zfs",
-            "aufs": "ldiff-aufs",
+            "aufs": "ldiff-aufs", "erofs": "ldiff-erofs",
         ]
         guard let snapshotter = snapshotters[driver] else {
             throw ValidationError("there is no snapshotter of the driver \"\(driver)\"")

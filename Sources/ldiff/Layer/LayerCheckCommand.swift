@@ -18,7 +18,7 @@ struct LayerCheckCommand: ParsableCommand {
             nothing was found or all of it was repaired, 65 something is left.
 
             --verify reads every file of the layers, several layers at a time, and names those that differ, a line each; \
-            status 65 then. Docker keeps the metadata in image/DRIVER/layerdb beside the store; layers without are told, and \
+            status 65 then. Of a layer that is kept as its own tar (erofs) it reads that, which must have the digest it came with. Docker keeps the metadata in image/DRIVER/layerdb beside the store; layers without are told, and \
             are no error. Owners, modes and attributes are not compared: ldiff compare does that, with a layer.
 
             EXAMPLES:

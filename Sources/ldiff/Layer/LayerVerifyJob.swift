@@ -68,7 +68,7 @@ extension VerifiedLayer {
     fileprivate var json: JSONObject {
         var object = JSONObject()
         object.add("id", id)
-        object.add("diffID", diffID.description)
+        if let diffID { object.add("diffID", diffID.description) }
         object.add("bytes", bytes)
         object.add("proved", problems.isEmpty)
         object.add(

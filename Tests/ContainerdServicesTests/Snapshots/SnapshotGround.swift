@@ -49,8 +49,16 @@ enum SnapshotterKind: String, CaseIterable, Sendable, CustomTestStringConvertibl
     case overlay2
     case fuseOverlayFS = "fuse-overlayfs"
     case zfs
+    case erofs
+    /// Every layer is packed that can be, those of containers too.
+    case erofsPacked = "erofs-packed"
 
     var testDescription: String { rawValue }
+
+    /// The word in the snapshotter's name.
+    var driver: String { self == .erofsPacked ? "erofs" : rawValue }
+
+    var settings: String { self == .erofsPacked ? "[erofs]\nform = \"packed\"\npack_on_commit = true\n" : "" }
 
     /// What comparing two trees leaves out.
     var blind: TreeSnapshot.Ignored { [.root, .times, .overlayAttributes, .linkGroups] }
@@ -63,8 +71,8 @@ enum SnapshotterKind: String, CaseIterable, Sendable, CustomTestStringConvertibl
         let pool = self == .zfs ? try SnapshotPool.dataset() : nil
         let daemon = try SnapshotDaemon(
             driver: "overlay2",
-            settings: settings + (pool.map { "\n[zfs]\ndataset = \"\($0.name)\"\n" } ?? ""))
-        try await SnapshotClient.connected(to: daemon.socket, named: "ldiff-" + rawValue) { client in
+            settings: settings + self.settings + (pool.map { "\n[zfs]\ndataset = \"\($0.name)\"\n" } ?? ""))
+        try await SnapshotClient.connected(to: daemon.socket, named: "ldiff-" + driver) { client in
             do {
                 try await body(SnapshotGround(client, daemon, self))
             } catch {
@@ -72,6 +80,7 @@ enum SnapshotterKind: String, CaseIterable, Sendable, CustomTestStringConvertibl
             }
         }
         try daemon.stop()
+        try daemon.unmountLayers()
         let left = try Leftovers.mounts(below: daemon.directory)
         guard left.isEmpty else { throw TestFailure("mounts were left: \(left)") }
         if let pool { try pool.destroy() }

@@ -11,6 +11,16 @@ import Testing
     func `fuse-overlayfs passes the suite of snapshotters`(name: String) async throws {
         try await SnapshotterSuite.run(name, .fuseOverlayFS)
     }
+
+    @Test(arguments: SnapshotterSuite.names)
+    func `erofs passes the suite of snapshotters`(name: String) async throws {
+        try await SnapshotterSuite.run(name, .erofs)
+    }
+
+    @Test(arguments: SnapshotterSuite.names)
+    func `erofs passes the suite of snapshotters with each layer packed`(name: String) async throws {
+        try await SnapshotterSuite.run(name, .erofsPacked)
+    }
 }
 
 /// With zfs-fuse, which is slow.
