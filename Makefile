@@ -22,6 +22,8 @@
 # make uninstall  takes them away again
 # make deb      Debian packages, ldiff, ldiff-daemons, libldiff1 and libldiff-dev, into .build/deb
 # make test-deb  these packages under lintian, then installed, used and purged in fresh roots of Debian 12 and 13 (root)
+# make image    containerd-ldiff-grpc and ldiff as an image for Kubernetes, packed by ldiff, into .build/image/ldiff.tar; the
+#               manifests are in Sources/packaging/kubernetes
 # make libldiff the library for C, with its header's functions and nothing else, into .build/libldiff
 # make test-library  that library from C and from Python, and the Swift library from a package of its own, tutorials and all (root)
 # make docs     the documentation of the library as a site, into .build/docs
@@ -40,8 +42,9 @@ BUILD_PACKAGES := pkgconf chrpath python3 liburing-dev libarchive-dev libzstd-de
 RUN_PACKAGES := python3-pip tar libarchive-tools e2fsprogs mount time coreutils rsync pigz isal zstd xz-utils debootstrap
 # What the tests run: programs that make or read layers and file systems of every kind.
 TEST_PACKAGES := attr acl strace libcap2-bin fuse-overlayfs fuse3 zfs-fuse bzip2 lz4 \
-    xfsprogs btrfs-progs procps patch systemd curl docker.io containerd docker-registry busybox-static containers-storage
+    xfsprogs btrfs-progs procps patch systemd curl docker.io containerd docker-registry busybox-static containers-storage python3-yaml
 DEB_PACKAGES := dpkg-dev cpio
+IMAGE_PACKAGES := busybox-static
 
 # A target that imports what it does not name as a dependency builds by luck, where the other was built before.
 # The same traits in every build of ours: others would compile everything anew.
@@ -59,7 +62,7 @@ BUILD_TESTS := set -e; for product in ldiffPackageTests ldiff driver-fault ldiff
 export LDIFF_CACHE ?= $(CURDIR)/perf/cache
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-build setup-run setup-test setup-deb swift build daemons libldiff docs test-library peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb test-deb format lint clean
+.PHONY: setup setup-build setup-run setup-test setup-deb swift build daemons libldiff docs test-library peers run test test-e2e soak test-faults test-zfs test-kernel test-threads test-deep fuzz bench budget targets install uninstall deb test-deb image format lint clean
 
 setup: swift
 	@scripts/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
@@ -176,6 +179,11 @@ deb: setup-deb daemons libldiff
 test-deb: deb
 	@scripts/install-packages lintian debootstrap man-db
 	Tests/Packages/run .build/deb
+
+image: daemons
+	@scripts/install-packages $(IMAGE_PACKAGES)
+	mkdir -p .build/image
+	Sources/packaging/make-image .build/image/ldiff.tar
 
 format: swift
 	$(SWIFT) format --in-place -r Sources Tests Fuzz/Sources Fuzz/Package.swift Package.swift

@@ -11,7 +11,12 @@ package enum Bench {
     ) throws(BenchFailure) -> BenchOutcome {
         // Before any thread: mounts made from here on are seen by no other process and end with this one.
         if geteuid() == 0 { _ = cbench_private_mounts() }
-        Cleanup.shared.watchSignals { console.status(nil, nil) }
+        let unfinished = Unfinished(options)
+        Cleanup.shared.watchSignals {
+            console.status(nil, nil)
+            TextFile.finishWriting()
+            for line in unfinished.lines() { console.line(line) }
+        }
         defer { Cleanup.shared.runAll() }
         for path in [options.jsonPath, options.htmlPath, options.picturePath].compactMap({ $0 }) {
             // Better now than after an hour.
@@ -20,24 +25,36 @@ package enum Bench {
         if let baseline = options.baseline { try check(baseline: baseline) }
         let peers = Peers(program: BenchProbe.program)
         let input = try BenchInput(options.effectiveInput, peers: peers, console)
+        let load = MachineLoad.now()
         var result = BenchResult(
-            machine: Machine(version: version, input: input, peers: peers, target: options.target),
+            machine: Machine(
+                version: version, input: input, peers: peers, target: options.target, load: load,
+                command: Pipeline(CommandLine.arguments).description),
             input: input.description,
-            isReference: input.isReference)
+            isReference: input.isReference, loadWarning: load.warning)
+        if let warning = load.warning { console.line(options.colors ? "\u{1b}[1;31m\(warning)\u{1b}[0m" : warning) }
         for (name, value) in result.machine.facts { console.line("\(name): \(value)") }
         let start = ContinuousClock.now
         let builder = ScenarioBuilder(
             input: input, peers: peers, chosen: options.peers, console: console, isQuick: options.quick,
             driver: options.driver, driverHome: options.driverHome, baseline: options.baseline, target: options.target)
         for job in options.effectiveJobs(peers) {
-            let runner = JobRunner(job: job, options: options, console: console, start: start)
+            let before = result
+            var runner = JobRunner(job: job, options: options, console: console, start: start)
+            // After every round, so that a run that is stopped leaves what it has, beside what an earlier one left.
+            runner.keep = { found in
+                var partial = before
+                partial.jobs.append(found)
+                unfinished.set(partial)
+                try? write(partial, options, TextFile.writeUnfinished)
+            }
             let found = runner.run(builder)
             console.line("")
             for line in TextTable.lines(found, processors: result.processors, colors: options.colors) {
                 console.line(line)
             }
             result.jobs.append(found)
-            // After every job, so that an interrupted run leaves what it has, beside what an earlier one left.
+            unfinished.set(result, printed: result.jobs.count)
             try write(result, options, TextFile.writeUnfinished)
         }
         if let path = options.budgetPath {
@@ -57,6 +74,9 @@ package enum Bench {
         } else {
             try write(result, options, TextFile.write)
         }
+        console.line("")
+        for line in Words.lines { console.line(line) }
+        if let line = CacheContents.line() { console.line(line) }
         let targets = result.targets
         if result.isReference, !targets.isEmpty {
             console.line("")
@@ -72,6 +92,11 @@ package enum Bench {
         if let path = options.jsonPath { try write(result.json.prettyText + "\n", path) }
         if let path = options.htmlPath { try write(HTMLReport.page(result), path) }
         if let path = options.picturePath, let picture = FiguresPicture(result) { try write(picture.svg, path) }
+    }
+
+    /// Removes what runs left in the cache.
+    package static func clean(_ console: BenchConsole) throws(BenchFailure) {
+        try CacheContents.remove { console.line($0) }
     }
 
     /// Whether another ldiff can take part.
@@ -91,6 +116,8 @@ struct JobRunner {
 
     /// When the harness began.
     let start: ContinuousClock.Instant
+    /// Gets what there is after every round.
+    var keep: (JobResult) -> Void = { _ in }
 
     /// With `--quick`, who takes longer than this is timed once,
     private static let slowness = Duration.seconds(2)
@@ -111,7 +138,15 @@ struct JobRunner {
             return result
         }
         do throws(BenchFailure) {
-            for scenario in try builder.scenarios(job) { result.groups.append(run(scenario)) }
+            for scenario in try builder.scenarios(job) {
+                let before = result
+                let group = run(scenario) { group in
+                    var partial = before
+                    partial.groups.append(group)
+                    keep(partial)
+                }
+                result.groups.append(group)
+            }
         } catch {
             result.failure = error
         }
@@ -121,7 +156,7 @@ struct JobRunner {
         return result
     }
 
-    private func run(_ scenario: Scenario) -> Group {
+    private func run(_ scenario: Scenario, _ keep: (Group) -> Void) -> Group {
         var rows = scenario.contenders.map { contender in
             Row(
                 role: contender.role, name: contender.name, command: contender.pipeline("TARGET").description,
@@ -133,7 +168,8 @@ struct JobRunner {
             for (index, contender) in scenario.contenders.enumerated() {
                 guard case .measured(var series) = rows[index].outcome else { continue }
                 if round > 1, slow.contains(index) { continue }
-                let what = round == 0 ? "checking" : "run \(round) of \(runs)"
+                var what = round == 0 ? "checking" : "run \(round) of \(runs)"
+                if !series.samples.isEmpty { what += ", \(Format.seconds(series.median)) until now" }
                 console.status("\(job.rawValue), \(scenario.title): \(contender.name), \(what)", nil)
                 do throws(BenchFailure) {
                     if round == 0 {
@@ -143,16 +179,30 @@ struct JobRunner {
                     } else {
                         series.samples.append(try time(contender, scenario, &rows[index]))
                         rows[index].outcome = .measured(series)
+                        if round == 1 { tell(rows[index], scenario, of: slow.contains(index) ? 1 : runs) }
                     }
                 } catch {
                     rows[index].outcome =
                         error.kind == .unavailable
                         ? .unavailable(error.description) : .failed(error.description)
+                    tell(rows[index], scenario, of: runs)
                 }
             }
+            if round > 0 { keep(group(scenario, rows)) }
         }
         console.status(nil, nil)
-        return Group(title: scenario.title, entries: scenario.entries, bytes: scenario.bytes, rows: rows)
+        return group(scenario, rows)
+    }
+
+    private func group(_ scenario: Scenario, _ rows: [Row]) -> Group {
+        Group(title: scenario.title, entries: scenario.entries, bytes: scenario.bytes, rows: rows)
+    }
+
+    /// What came of a contender, as soon as that is known.
+    private func tell(_ row: Row, _ scenario: Scenario, of runs: Int) {
+        let found =
+            row.reason ?? row.series.map { Format.seconds($0.median) + (runs > 1 ? " (1 of \(runs) runs)" : "") } ?? ""
+        console.line("\(job.rawValue), \(scenario.title): \(row.name): \(found)")
     }
 
     /// The round that is not timed. A layer is read back here; every timed run must then write as many bytes again.

@@ -86,16 +86,13 @@ package struct FiguresPicture {
         let number = SVGPlot.number
         return rows.enumerated().map { index, row in
             let middle = top + Self.line * Double(index) + Self.line / 2
-            let low = Self.left + (row.seconds.min() ?? 0) / most * span
-            let high = Self.left + (row.seconds.max() ?? 0) / most * span
             let isOwn = row.role == "ldiff"
             var svg = "<g class=\"\(isOwn ? "own" : "peer")\">"
-            svg += text(Self.label(row.name), Self.left - 7, middle + 4.5, "", anchor: "end")
+            svg += text(SVGPlot.shortened(row.name), Self.left - 7, middle + 4.5, "", anchor: "end")
             svg += "<rect class=\"bar\" x=\"\(number(Self.left))\" y=\"\(number(middle - 6))\" "
             svg += "width=\"\(number(max(1.5, row.median / most * span)))\" height=\"12\" rx=\"2\"/>"
-            if high - low >= 1 {
-                svg += "<path class=\"whisker\" d=\"M\(number(low)) \(number(middle - 3))v6"
-                svg += "M\(number(low)) \(number(middle))H\(number(high))M\(number(high)) \(number(middle - 3))v6\"/>"
+            svg += SVGPlot.marks(row.seconds, MedianInterval(row.seconds)?.range, middle) {
+                Self.left + $0 / most * span
             }
             // Times stand below each other, ratios too: a bar is beside its name already.
             svg += text(Self.time(row.median), Self.width - 54, middle + 4.5, "", anchor: "end")
@@ -112,8 +109,13 @@ package struct FiguresPicture {
         let fact = { (name: String) in result.machine.first { $0.name == name }?.value }
         let runs = Set(groups.flatMap(\.rows).map(\.seconds.count)).sorted()
         let count = runs.count == 1 ? "\(runs[0])" : "\(runs.first ?? 0) to \(runs.last ?? 0)"
+        let least = groups.flatMap(\.rows).compactMap { MedianInterval($0.seconds)?.confidence }.min()
+        let interval = least.map { ", between the whiskers by \(Format.fixed($0 * 100, 0)) %" } ?? ""
+        let figures =
+            runs == [1]
+            ? "One run each: no medians, no spread" : "Medians of \(count) runs (dots)\(interval); ratios to ldiff's"
         return [
-            "Medians of \(count) runs, smallest and largest; ratios to ldiff's median",
+            figures,
             [fact("processor"), fact("memory"), fact("kernel")].compactMap { $0 }.joined(separator: "; "),
             fact("input") ?? "",
         ].filter { !$0.isEmpty }
@@ -124,9 +126,6 @@ package struct FiguresPicture {
         let (value, unit) = seconds >= 0.0995 ? (seconds, "s") : (seconds * 1000, "ms")
         return Format.fixed(value, value >= 99.95 ? 0 : value >= 9.995 ? 1 : value >= 0.9995 ? 2 : 3) + " " + unit
     }
-
-    /// As much of a name as there is room for.
-    private static func label(_ name: String) -> String { name.count <= 22 ? name : name.prefix(21) + "…" }
 
     private func text(_ text: String, _ x: Double, _ y: Double, _ style: String, anchor: String = "start") -> String {
         let kind = style.isEmpty ? "" : " class=\"\(style)\""
@@ -142,9 +141,10 @@ package struct FiguresPicture {
         .note { font-size: 11.5px; fill: #5b6577; }
         .paper { fill: #ffffff; } .own .bar { fill: #1f6feb; } .peer .bar { fill: #9aa5b8; }
         .whisker { stroke: #1c2330; stroke-width: 1.2; fill: none; }
+        .dots { stroke: #1c2330; stroke-width: 4; stroke-linecap: round; stroke-opacity: 0.45; fill: none; }
         @media (prefers-color-scheme: dark) {
           text { fill: #e6eaf1; } .note { fill: #9aa5b8; } .paper { fill: #12161d; }
-          .own .bar { fill: #5b9dff; } .peer .bar { fill: #667185; } .whisker { stroke: #e6eaf1; }
+          .own .bar { fill: #5b9dff; } .peer .bar { fill: #667185; } .whisker, .dots { stroke: #e6eaf1; }
         }
 
         """

@@ -14,22 +14,43 @@ enum HTMLReport {
             <body>
             <main>
             <h1>ldiff bench</h1>
-            <p class="lead">\(escaped(result.input)). Times are medians of runs that took turns; whiskers reach from the \
-            fastest to the slowest run. Every run's result was checked.</p>
+            \(busy(result))<p class="lead">\(escaped(result.input)). Times are medians of runs that took turns; a dot is a run, \
+            a whisker where the true median lies. Every run's result was checked.</p>
             <nav>
 
             """
         for job in result.jobs { page += "<a href=\"#\(job.job.rawValue)\">\(job.job.rawValue)</a>\n" }
-        page += "<a href=\"#memory\">memory</a>\n<a href=\"#machine\">machine</a>\n</nav>\n"
+        page +=
+            "<a href=\"#memory\">memory</a>\n<a href=\"#words\">words</a>\n<a href=\"#machine\">machine</a>\n</nav>\n"
         page += overview(result) + targets(result)
         for job in result.jobs { page += section(job, processors: result.processors) }
-        page += memory(result) + budget(result) + machine(result)
+        page += memory(result) + budget(result) + words + machine(result)
         return page + "</main>\n</body>\n</html>\n"
     }
 
     static func escaped(_ text: String) -> String { SVGPlot.escaped(text) }
 
     // MARK: - Parts
+
+    private static func busy(_ result: BenchResult) -> String {
+        result.loadWarning.map { "<p class=\"busy\">\(escaped($0))</p>\n" } ?? ""
+    }
+
+    /// Each word once.
+    private static var words: String {
+        let list = (Words.all.map { ($0.word, $0.meaning) } + Words.plots).map { word, meaning in
+            "<dt>\(escaped(word))</dt><dd>\(escaped(meaning))</dd>\n"
+        }
+        return "<section>\n<h2 id=\"words\">words</h2>\n<dl>\n\(list.joined())</dl>\n</section>\n"
+    }
+
+    /// What was run, to be run again.
+    private static func commands(_ group: Group) -> String {
+        let list = group.rows.filter { $0.series != nil }.map { row in
+            "<dt>\(escaped(row.name))</dt><dd><code>\(escaped(row.command))</code></dd>\n"
+        }
+        return list.isEmpty ? "" : "<details><summary>commands</summary>\n<dl>\n\(list.joined())</dl></details>\n"
+    }
 
     /// What is asked of ldiff, and what came of it.
     private static func targets(_ result: BenchResult) -> String {
@@ -85,7 +106,7 @@ enum HTMLReport {
         if result.job == .scale { html += growth(result) }
         for group in result.groups {
             if result.groups.count > 1 { html += "<h3>\(escaped(group.title))</h3>\n" }
-            html += bars(group, title: result.job.rawValue) + table(group)
+            html += bars(group, title: result.job.rawValue) + table(group) + commands(group)
             if let spending = group.spending(processors: processors) { html += "<p>\(escaped(spending.line))</p>\n" }
             if let difference = group.againstBaseline {
                 html += "<p>\(escaped(TextTable.against(difference)))</p>\n"
@@ -111,8 +132,8 @@ enum HTMLReport {
             guard let series = row.series, !series.samples.isEmpty else { return nil }
             let ratio = group.ratio(row).map { " · \(Format.fixed($0.value, 2))×" } ?? ""
             return SVGPlot.Bar(
-                label: row.name, value: series.median, range: series.minimum...series.maximum,
-                text: Format.seconds(series.median) + ratio, style: style(row))
+                label: row.name, value: series.median, runs: series.samples.map(\.seconds),
+                interval: series.interval?.range, text: Format.seconds(series.median) + ratio, style: style(row))
         }
         return SVGPlot.bars(bars, title: "Seconds of \(title), \(group.title)")
     }
@@ -168,7 +189,7 @@ enum HTMLReport {
                     guard !row.isFloor, let series = row.series, !series.samples.isEmpty else { return nil }
                     let peak = Double(series.peakKiB) / 1024
                     return SVGPlot.Bar(
-                        label: row.name, value: peak, range: nil, text: Format.fixed(peak, 1) + " MiB",
+                        label: row.name, value: peak, text: Format.fixed(peak, 1) + " MiB",
                         style: style(row))
                 }
                 guard !bars.isEmpty else { continue }

@@ -39,11 +39,18 @@ enum HTMLStyle {
         tr.best th, tr.best td { font-weight: 700; }
         tr.floor th, tr.floor td { color: var(--floor); }
         svg { display: block; max-width: 100%; height: auto; margin: 8px 0 12px; }
-        svg text { font-size: 13px; fill: var(--ink); }
-        svg .tick, svg .axis { fill: var(--soft); font-size: 12px; }
+        @media (max-width: 500px) { main { padding: 16px 12px 48px; } h1 { font-size: 24px; } }
+        svg text { font-size: 12.5px; fill: var(--ink); }
+        svg .tick, svg .axis { fill: var(--soft); font-size: 11.5px; }
         .own .bar { fill: var(--own); } .peer .bar { fill: var(--peer); } .floor .bar { fill: var(--floor); }
         svg .own .label, svg .own .value { font-weight: 700; }
-        .whisker { stroke: var(--whisker); stroke-width: 1.5; fill: none; }
+        .whisker { stroke: var(--whisker); stroke-width: 1.2; fill: none; }
+        .dots { stroke: var(--whisker); stroke-width: 4.5; stroke-linecap: round; stroke-opacity: 0.5; fill: none; }
+        .busy { background: var(--alarm); color: var(--paper); padding: 10px 14px; border-radius: 4px; font-weight: 700; }
+        details { margin: 6px 0 12px; } summary { color: var(--soft); cursor: pointer; }
+        code { font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+        dt { font-weight: 600; } dd { margin: 0 0 6px; color: var(--soft); }
+        #machine + .scroll td { overflow-wrap: anywhere; }
         .grid { stroke: var(--rule); fill: none; }
         .line path { fill: none; stroke-width: 2; }
         .c0 path { stroke: var(--c0); } .c0 circle { fill: var(--c0); }

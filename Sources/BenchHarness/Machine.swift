@@ -8,7 +8,10 @@ struct Machine: Sendable {
     init(facts: [(name: String, value: String)]) { self.facts = facts }
 
     /// Looks around.
-    init(version: String, input: BenchInput, peers: Peers, target: TargetFileSystem) {
+    init(
+        version: String, input: BenchInput, peers: Peers, target: TargetFileSystem, load: MachineLoad,
+        command: String
+    ) {
         var names = utsname()
         uname(&names)
         let release = withUnsafeBytes(of: &names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
@@ -18,14 +21,15 @@ struct Machine: Sendable {
             break
         }
         let memory = UInt64(sysconf(Int32(_SC_PHYS_PAGES))) * UInt64(sysconf(Int32(_SC_PAGESIZE)))
-        let load = TextFile.read("/proc/loadavg").split(separator: " ").first.map(String.init) ?? "unknown"
         let ring = RingCapabilities.current
         facts = [
-            ("ldiff", version), ("processor", "\(processor), \(WorkerPool.availableCores) used"),
+            ("date", currentDate()), ("command", command), ("ldiff", version),
+            ("processor", "\(processor), \(WorkerPool.availableCores) used"),
             ("memory", "\(memory >> 20) MiB"), ("kernel", "Linux \(release)"),
             ("io_uring", ring.isUsable ? "usable" : "not usable, plain calls only: \(ring.reason ?? "refused")"),
-            ("load before", load), ("input", input.description),
+            ("load before", load.average.map { Format.fixed($0, 2) } ?? "unknown"), ("input", input.description),
             ("input's file system", Self.fileSystem(of: input.tree)),
+            ("input's disk", Disk.description(of: input.tree)),
             (
                 "new trees go to",
                 FreshTarget.makesFileSystems

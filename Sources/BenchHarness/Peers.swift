@@ -29,12 +29,12 @@ package enum PeerName: String, CaseIterable, Sendable {
     /// What to do where it is missing.
     var installation: String {
         switch self {
-        case .docker, .containerd: "not built: perf/peers/build"
-        case .drivers, .snapshots: "not built: perf/peers/build \(rawValue)"
+        case .docker, .containerd:
+            "not on PATH: perf/peers/build in ldiff's source builds \(rawValue), from Debian's packages"
+        case .drivers, .snapshots: "not on PATH: perf/peers/build \(rawValue) in ldiff's source builds it"
         case .bsdtar: "not installed: apt-get install libarchive-tools"
         case .igzip: "not installed: apt-get install isal"
         case .mkfsErofs: "not installed: apt-get install erofs-utils"
-        case .skopeo, .umoci: "not fetched: scripts/fetch-image-tools"
         case .ctr: "not installed: apt-get install containerd"
         case .dockerd: "not installed: apt-get install docker.io"
         case .du, .cp: "not installed: apt-get install coreutils"

@@ -12,6 +12,7 @@ extension BenchResult {
             ),
             ("input", .string(input)), ("jobs", .array(jobs.map { $0.json(processors: processors) })),
         ]
+        if let loadWarning { members.append(("loadWarning", .string(loadWarning))) }
         if let budget { members.append(("budget", budget.json)) }
         if isReference {
             let found = targets.map { target in
@@ -77,11 +78,17 @@ extension Group {
         let rounded = { (value: Double) in JSONValue.number((value * 1_000_000).rounded() / 1_000_000) }
         var members: [(String, JSONValue)] = [
             ("medianSeconds", rounded(series.median)), ("minSeconds", rounded(series.minimum)),
-            ("maxSeconds", rounded(series.maximum)), ("spread", rounded(series.spread)),
+            ("maxSeconds", rounded(series.maximum)),
             ("processorSeconds", rounded(series.processorSeconds)),
             ("userSeconds", rounded(series.userSeconds)), ("systemSeconds", rounded(series.systemSeconds)),
             ("peakBytes", .number(Double(series.peakKiB * 1024))),
         ]
+        if let interval = series.interval {
+            members.append(("spread", rounded(series.spread)))
+            let ends = [interval.range.lowerBound, interval.range.upperBound]
+            members.append(("medianInterval", .array(ends.map(rounded))))
+            members.append(("medianConfidence", rounded(interval.confidence)))
+        }
         if row.outputBytes > 0 { members.append(("outputBytes", .number(Double(row.outputBytes)))) }
         if let ratio = ratio(row) {
             members.append(("ratio", rounded(ratio.value)))

@@ -50,10 +50,12 @@ struct Group: Sendable {
         return Difference(from: baseline.samples.map(\.seconds), to: own.samples.map(\.seconds))
     }
     var floor: Series? { rows.first { $0.isFloor }?.series }
-    /// The row with the least median, floors aside.
+    /// The row with the least median, floors aside; nil where it or the next one ran only once: that proves nothing.
     var best: Int? {
-        rows.indices.filter { rows[$0].role != .baseline && !rows[$0].isFloor && rows[$0].series != nil }
-            .min { (rows[$0].series?.median ?? 0) < (rows[$1].series?.median ?? 0) }
+        let order = rows.indices.filter { index in
+            rows[index].role != .baseline && !rows[index].isFloor && rows[index].series?.samples.isEmpty == false
+        }.sorted { (rows[$0].series?.median ?? 0) < (rows[$1].series?.median ?? 0) }
+        return order.prefix(2).allSatisfy { rows[$0].series?.hasSpread == true } ? order.first : nil
     }
 
     /// nil for the row itself and where there are no figures.
@@ -98,6 +100,8 @@ struct BenchResult: Sendable {
     /// Whether the input is the tree for which the targets are meant.
     var isReference = false
     var jobs: [JobResult] = []
+    /// What else the machine did when it began, where that spoils the figures.
+    var loadWarning: String?
     var budget: BudgetResult?
 
     func outcome(asked: [PeerName]?) -> BenchOutcome {

@@ -31,6 +31,10 @@ struct Series: Sendable, Equatable {
     var maximum: Double { samples.map(\.seconds).max() ?? 0 }
     /// Largest less smallest, in parts of the median.
     var spread: Double { median > 0 ? (maximum - minimum) / median : 0 }
+    /// Whether there is one: a single run has none.
+    var hasSpread: Bool { samples.count > 1 }
+    /// Where the true median lies.
+    var interval: MedianInterval? { MedianInterval(samples.map(\.seconds)) }
     var processorSeconds: Double { BenchHarness.median(samples.map(\.processorSeconds)) ?? 0 }
     var userSeconds: Double { BenchHarness.median(samples.map(\.userSeconds)) ?? 0 }
     var systemSeconds: Double { BenchHarness.median(samples.map(\.systemSeconds)) ?? 0 }

@@ -1,5 +1,6 @@
 import Glibc
 import LayerModel
+import Synchronization
 
 /// Small files as text: what /proc says, budgets, reports.
 enum TextFile {
@@ -56,8 +57,19 @@ enum TextFile {
         unlink(partial)
     }
 
+    private static let writing = Mutex(false)
+
+    /// Waits until a file that is being written is whole, and lets no other be begun: before the process ends at a signal.
+    static func finishWriting() { writing.withLock { $0 = true } }
+
     /// Writes a file so that it appears under its name only when it is complete; a pipe or device is written to as it is.
     private static func put(_ text: String, under path: String) throws(BenchFailure) {
+        try writing.withLock { isEnding throws(BenchFailure) in
+            if !isEnding { try replace(path, by: text) }
+        }
+    }
+
+    private static func replace(_ path: String, by text: String) throws(BenchFailure) {
         let replaces = isReplaceable(path)
         let partial = replaces ? "\(path).partial-\(getpid())" : path
         let file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)

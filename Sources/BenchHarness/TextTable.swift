@@ -53,10 +53,14 @@ enum TextTable {
             return [row.name, reason]
         }
         let ratio = group.ratio(row)
-        return [
-            row.name, String(series.samples.count), Format.seconds(series.median), Format.seconds(series.minimum),
-            Format.seconds(series.maximum),
-            Format.fixed(series.spread * 100, 0) + " %",
+        // Of a single run these would be the run again.
+        let ends =
+            series.hasSpread
+            ? [
+                Format.seconds(series.minimum), Format.seconds(series.maximum),
+                Format.fixed(series.spread * 100, 0) + " %",
+            ] : ["", "", ""]
+        return [row.name, String(series.samples.count), Format.seconds(series.median)] + ends + [
             ratio.map { ($0.overlaps || $0.isNoisy ? "~" : "") + Format.fixed($0.value, 2) }
                 ?? (row.role == .own ? "1" : ""),
             Format.fixed(series.processorSeconds, 2), Format.fixed(Double(series.peakKiB) / 1024, 1),

@@ -17,7 +17,8 @@ struct BenchCommand: ParsableCommand {
 
             Contenders run as whole processes, in turn, and what they made is checked. With root, layers are unpacked \
             into a fresh ext4 in memory for each run. A floor is a probe that does only the system calls that cannot \
-            be avoided. Only ratios of one run count: times of a shared machine come and go.
+            be avoided. Only ratios of one run count: times of a shared machine come and go. A run that is stopped prints \
+            the table that it has, and leaves FILE.unfinished for --json and --report.
 
             EXIT STATUS: 0 done, 65 ldiff failed or exceeded the budget, 69 something asked for could not be measured.
 
@@ -30,6 +31,7 @@ struct BenchCommand: ParsableCommand {
               ldiff bench diff --runs 15 --baseline /usr/bin/ldiff
               ldiff bench --compare before.json after.json
               ldiff bench diff apply --picture figures.svg --from bench.json
+              ldiff bench --clean
             """)
 
     @Argument(help: "What to measure.")
@@ -90,6 +92,9 @@ struct BenchCommand: ParsableCommand {
             "Measure nothing: --picture draws what --json wrote, the named jobs or all.", valueName: "bench.json"))
     var from: String?
 
+    @Flag(help: "Measure nothing: remove the inputs that runs left in the cache, and what was made of them.")
+    var clean = false
+
     @Flag(help: "A small input and few runs: under two minutes.")
     var quick = false
 
@@ -112,6 +117,11 @@ struct BenchCommand: ParsableCommand {
             throw ValidationError("\(other.rawValue) is not done by drivers")
         }
         if driver == nil, driverHome != nil { throw ValidationError("--driver-home needs --driver") }
+        if clean {
+            guard job.isEmpty, input == nil, against == nil, runs == nil, driver == nil, baseline == nil, budget == nil,
+                report == nil, picture == nil, from == nil, jsonFile == nil, compare.isEmpty, !cold, !quick
+            else { throw ValidationError("--clean measures nothing, and takes nothing else") }
+        }
         if !compare.isEmpty {
             guard compare.count == 2 else { throw ValidationError("--compare takes two files, before and after") }
             guard job.isEmpty, input == nil, against == nil, runs == nil, driver == nil, baseline == nil, budget == nil,
@@ -134,6 +144,9 @@ struct BenchCommand: ParsableCommand {
     }
 
     func run() throws {
+        if clean {
+            do { return try Bench.clean(console()) } catch { throw error.layerError("bench") }
+        }
         if compare.count == 2 { return try printComparison() }
         if let from, let picture { return try draw(from, picture) }
         var options = BenchOptions()

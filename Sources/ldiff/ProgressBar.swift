@@ -133,7 +133,8 @@ final class ProgressBar: Sendable {
             parts.append("[" + String(repeating: "#", count: filled) + String(repeating: "-", count: 20 - filled) + "]")
             parts.append("\(Int(share * 100))%")
         }
-        parts.append(Human.entries(sample.entries))
+        // Layers are copied without a look at their entries.
+        if sample.entries > 0 || sample.bytes == 0 { parts.append(Human.entries(sample.entries)) }
         parts.append(Human.bytes(sample.bytes))
         if let bytes = rate.bytesPerSecond { parts.append(Human.roughBytes(bytes) + "/s") }
         if let remaining = rate.remainingSeconds { parts.append(Human.roughSeconds(remaining) + " left") }

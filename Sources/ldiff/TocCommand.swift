@@ -45,7 +45,12 @@ struct TocCommand: ParsableCommand {
         do throws(LayerError) {
             let index = try LayerIndex.read(file, annotations: said)
             if check {
-                try write(index, try index.check(file, cancel: interruption.flag))
+                let progress = Progress()
+                let bar = ProgressBar.start("check", global, writing: progress)
+                defer { bar?.stop() }
+                let report = try index.check(file, cancel: interruption.flag, progress: progress)
+                bar?.stop()
+                try write(index, report)
             } else {
                 try write(index)
             }

@@ -21,12 +21,20 @@ import Testing
         ("size", "$L layer size a --home overlay2"), ("verify", "$L layer check --verify --home overlay2"),
         ("migrate", "$L layer migrate --from-home overlay2 --home $PWD/new --from overlay2 --to overlay"),
         ("pack", "$L image pack i.tar --layer t --ref t:1"), ("unpack", "$L image unpack i.tar --root r2"),
+        ("rebase", "$L image rebase i.tar i2.tar --from i.tar --onto i.tar"),
+        ("rebase", "$L image rebase i.tar layout --from i.tar --onto i.tar"),
+        ("rebase", "$L image rebase i.tar - --from i.tar --onto i.tar > piped"),
+        ("check", "$L toc chunked --check"),
     ]
 
     @Test func `every long job tells programs how far it is, to its end`() throws {
         let scratch = try Scratch()
         try scratch.makeTree()
-        try scratch.make("$L diff t -o l.tar --quiet --tar-split meta")
+        try scratch.make(
+            """
+            $L diff t -o l.tar --quiet --tar-split meta
+            mkdir n; echo x > n/f; $L diff n -o chunked --compress zstd:chunked --quiet
+            """)
         for job in Self.jobs {
             let outcome = try scratch.make(job.script + " --quiet --progress json")
             let lines = try lines(outcome)
@@ -80,6 +88,20 @@ import Testing
             #expect(line["totalBytes"] == nil && line["remainingSeconds"] == nil)
         }
         #expect(lines.last?["bytesPerSecond"] as? Int ?? 0 > 1_000_000)
+    }
+
+    @Test func `what is copied or compared is told to its last byte`() throws {
+        let scratch = try Scratch()
+        try scratch.make(
+            """
+            mkdir t; head -c 3000000 /dev/urandom > t/a; $L diff t -o chunked --compress zstd:chunked --quiet
+            $L image pack i.tar --layer t --ref t:1 --quiet
+            """)
+        for script in ["$L toc chunked --check", "$L image rebase i.tar i2.tar --from i.tar --onto i.tar"] {
+            let last = try #require(try lines(scratch.make(script + " --quiet --progress json")).last)
+            let (bytes, total) = (last["bytes"] as? Int ?? -1, last["totalBytes"] as? Int ?? 0)
+            #expect(bytes == total && bytes > 3_000_000, "\(last)")
+        }
     }
 
     @Test func `the end is told where a job fails, too`() throws {

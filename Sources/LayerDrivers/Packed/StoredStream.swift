@@ -19,17 +19,17 @@ public struct StoredStream: ~Copyable, Sendable {
 
     /// Opens the tar of a packed layer.
     init(_ files: PackedLayerFiles) throws(LayerError) {
-        path = files.path(PackedNames.tar)
-        let path = path
-        tar = try attempt("read the layer's tar", path) { () throws(SystemCallError) in
-            try path.open([.readOnly, .noFollow])
-        }
-        byteCount = files.record.tar.byteCount
+        let path = files.path(PackedNames.tar)
         guard let digest = Digest(bytes: files.record.tar.digest) else {
             throw LayerError(
                 .corruptLayer, "read the layer's tar", path: path, cause: .reason("its record has no digest of it"),
                 hint: "remove the layer and unpack it again")
         }
+        tar = try attempt("read the layer's tar", path) { () throws(SystemCallError) in
+            try path.open([.readOnly, .noFollow])
+        }
+        self.path = path
+        byteCount = files.record.tar.byteCount
         self.digest = digest
         entryCount = files.record.entries
         fileBytes = files.record.uniqueFileBytes

@@ -1,6 +1,7 @@
 import LayerCompression
 public import LayerModel
 public import LinuxIO
+import Synchronization
 import TarCodec
 
 /// What a check of an index against the whole layer found right.
@@ -20,14 +21,16 @@ extension LayerIndex {
     /// Compares the index with every byte of the layer: each entry with its header, each piece with the frame at its place,
     /// each digest with the contents, the tar-split with the tar.
     ///
-    /// Throws `corruptLayer` or `digestMismatch` with the name of what differs first, and what is wrong with the layer itself.
+    /// `progress` counts bytes of the file. Throws `corruptLayer` or `digestMismatch` with the name of what differs first, and what is wrong with the layer itself.
     public func check(
-        _ file: borrowing OwnedDescriptor, cancel: CancelFlag? = nil
+        _ file: borrowing OwnedDescriptor, cancel: CancelFlag? = nil, progress: Progress? = nil
     ) throws(LayerError) -> IndexCheckReport {
         var check = IndexCheck(self)
         let size = UInt64(max(try Self.metadata(file).size, 0))
         // What comes behind the data is skipped by whoever reads the layer as a whole, but for an embedded table.
-        var stream = try FrameStream(location.format.plain, range: 0..<(tarSplit == nil ? size : dataEnd))
+        let end = tarSplit == nil ? size : dataEnd
+        var stream = try FrameStream(location.format.plain, range: 0..<end)
+        progress?.totalBytes.store(end, ordering: .relaxed)
         let slab = Slab(capacity: 1 << 20)
         check.begin(frame: stream.position)
         while true {
@@ -35,6 +38,8 @@ extension LayerIndex {
             slab.end = 0
             let step = try stream.next(slab, from: file)
             try check.take(slab.bytes)
+            progress?.bytes.store(stream.position, ordering: .relaxed)
+            progress?.entries.store(UInt64(check.report.entries), ordering: .relaxed)
             if step == .end { break }
             if step == .frameEnd { try check.end(frame: stream.position) }
         }

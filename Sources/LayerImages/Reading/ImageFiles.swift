@@ -9,6 +9,8 @@ package struct ImageBlob: Sendable {
     let file: SharedDescriptor
     /// Where it lies in the file.
     package let range: Range<UInt64>
+    /// Raised by what is read of it as a layer.
+    package var progress: ByteCounter?
 
     package var byteCount: UInt64 { UInt64(range.count) }
 
@@ -39,7 +41,9 @@ package struct ImageBlob: Sendable {
     package func reader(
         format: LayerFormat? = nil, _ options: LayerReaderOptions = LayerReaderOptions()
     ) throws(LayerError) -> LayerReader {
-        try LayerReader(BlobInput(self), format: format, options: options)
+        var options = options
+        options.progress = options.progress ?? progress
+        return try LayerReader(BlobInput(self), format: format, options: options)
     }
 
     /// What it is compressed with, from its first bytes.

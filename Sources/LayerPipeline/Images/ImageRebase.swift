@@ -2,6 +2,7 @@ package import LayerImages
 package import LayerModel
 import LinuxIO
 import PlainJSON
+import Synchronization
 
 /// An image's own layers upon another base.
 package enum ImageRebase {
@@ -10,7 +11,7 @@ package enum ImageRebase {
     /// Throws `invalidArgument` where the image does not lie upon `old`.
     package static func write(
         _ image: LayerImage, from old: LayerImage, onto new: LayerImage, to output: any ImageOutput,
-        options: ImagePackOptions
+        options: ImagePackOptions, progress: ImportProgress = ImportProgress()
     ) throws(LayerError) -> PackedImage {
         let ids = image.layers.map(\.diffID)
         let below = old.layers.map(\.diffID)
@@ -21,10 +22,16 @@ package enum ImageRebase {
                 cause: .reason("it does not lie upon the old base: of \(below.count) layers \(shared) are the same"))
         }
         var layers: [ImageLayerSource] = []
-        for layer in new.layers + image.layers.dropFirst(below.count) {
+        let all = new.layers + image.layers.dropFirst(below.count)
+        // A layer that is there twice is written once.
+        var seen: Set<Digest> = []
+        let total = all.reduce(0 as UInt64) { seen.insert($1.diffID).inserted ? $0 + ($1.blob?.byteCount ?? 0) : $0 }
+        progress.inputTotal.store(total, ordering: .relaxed)
+        for layer in all {
             var source = try ImagePackJob.source(layer)
             source.descriptor.mediaType = source.descriptor.mediaType.layer(inDockerWords: options.isDocker)
             let isOmitted = options.since?.layers.contains { $0.diffID == layer.diffID } == true
+            source.blob?.progress = progress.input
             if isOmitted { source.blob = nil } else { _ = try layer.present() }
             try options.interruption.flag.check("rebase the image")
             try output.add(source)

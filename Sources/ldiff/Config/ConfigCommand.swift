@@ -34,6 +34,7 @@ struct ConfigContainerdCommand: ParsableCommand {
               ldiff config containerd --release 2.1.9 --config /etc/containerd/config.toml
               ldiff config containerd --release 2.x --driver fuse-overlayfs
               ldiff config containerd --release 2.1 --only-differ
+              ldiff config containerd --release 2.1.9 --runtime ldiff
               ldiff config containerd --release 2.1.9 --merge /etc/containerd/config.toml --dry-run
             """)
 
@@ -71,6 +72,12 @@ struct ConfigContainerdCommand: ParsableCommand {
             discussion: "Its setting is rebase = true in the section [snapshot]."))
     var rebase = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Only pods of a RuntimeClass with this handler use ldiff; the node's default runtime is copied for it.",
+            valueName: "name"))
+    var runtime: String?
+
     @OptionGroup var merge: MergeArguments
 
     private static let standardFile = "/etc/containerd/config.toml"
@@ -106,6 +113,12 @@ struct ConfigContainerdCommand: ParsableCommand {
                 .unsupported, "unpack layers side by side", cause: .reason("containerd \(release) does not, 2.2 does"),
                 hint: "leave --rebase out")
         }
+        if let runtime {
+            if onlyDiffer { throw ValidationError("--only-differ leaves nothing for --runtime") }
+            guard ContainerdRuntime.isName(runtime) else {
+                throw ValidationError("\"\(runtime)\" is no handler of a RuntimeClass: small letters, digits and -")
+            }
+        }
         if format != nil, config != nil { throw ValidationError("--format and --config say the same thing twice") }
         if merge.file != nil, config != nil { throw ValidationError("--merge and --config say the same thing twice") }
         let own = merge.file.map { String(decoding: $0.path.bytes, as: UTF8.self) } ?? config
@@ -117,13 +130,21 @@ struct ConfigContainerdCommand: ParsableCommand {
         snippet.leavesKubernetes = merge.file == nil && release.importsReplace && file?.hasKubernetes ?? false
         snippet.remapsIDs = remapsIDs
         snippet.rebases = rebase
-        guard let target = merge.file?.path else { return try OutputFile.standardOutput().writeText(snippet.text) }
+        if let runtime { snippet.runtime = ContainerdRuntime(name: runtime, node: try Self.lines(of: file)) }
+        let text = try snippet.text()
+        guard let target = merge.file?.path else { return try OutputFile.standardOutput().writeText(text) }
         guard let old = try MergeArguments.text(of: target) else {
-            return try merge.write(snippet.text, over: nil, to: target)
+            return try merge.write(text, over: nil, to: target)
         }
         var edited = try ContainerdMerge(old, path: target)
-        try edited.add(snippet.text)
+        try edited.add(text)
         try merge.write(edited.text, over: old, to: target)
+    }
+
+    private static func lines(of file: ContainerdFile?) throws(LayerError) -> TOMLLines? {
+        guard let file else { return nil }
+        let path = PathBytes(file.path)
+        return try MergeArguments.text(of: path).map { text throws(LayerError) in try TOMLLines(text, path: path) }
     }
 
     /// The version of the node's `file`, or the newest one that the release reads where there is none.

@@ -1,3 +1,5 @@
+import LayerModel
+
 /// The part of containerd's configuration that makes it use ldiff.
 struct ContainerdSnippet {
     var version: ContainerdVersion
@@ -18,11 +20,13 @@ struct ContainerdSnippet {
     var remapsIDs = false
     /// Layers are unpacked at the same time and find their parents at Commit.
     var rebases = false
+    /// Only pods of this runtime use the snapshotter.
+    var runtime: ContainerdRuntime?
 
     private var differ: String { "ldiff-diff" }
 
     /// The snippet, a file that stands by itself.
-    var text: String {
+    func text() throws(LayerError) -> String {
         var parts = [heading]
         if !onlyDiffer { parts.append(snapshotterEntry) }
         if version.takesDiffers {
@@ -30,7 +34,9 @@ struct ContainerdSnippet {
             parts.append(differOrder)
         }
         if version.hasTransferService { parts.append(transfer) }
-        if !onlyDiffer { parts.append(kubernetes) }
+        if !onlyDiffer {
+            if let runtime { parts.append(try kubernetes(runtime)) } else { parts.append(kubernetes) }
+        }
         return parts.joined(separator: "\n") + "\n"
     }
 
@@ -137,6 +143,33 @@ struct ContainerdSnippet {
             heading = ["# Kubernetes. Without this, pods keep containerd's own snapshotter."]
         }
         return (heading + lines.map { leavesKubernetes ? "# " + $0 : $0 }).joined(separator: "\n") + "\n"
+    }
+
+    /// A runtime of its own, and the platform by which a pull for it knows the snapshotter: containerd 2 has that only in the
+    /// plugin of its own name, which its files of version 2 may have, too.
+    private func kubernetes(_ runtime: ContainerdRuntime) throws(LayerError) -> String {
+        let plugin = format >= 3 ? "io.containerd.cri.v1.runtime" : "io.containerd.grpc.v1.cri"
+        var lines = [
+            "# Kubernetes. Pods of a RuntimeClass with the handler \(runtime.name) use ldiff, if they have the annotation",
+            "# io.containerd.cri.runtime-handler: \(runtime.name), too: their images are pulled before.",
+        ]
+        if leavesKubernetes {
+            lines += [
+                "# The node's own file has settings of this plugin, all of which an imported file would replace: write these",
+                "# lines there.",
+            ]
+        }
+        var tables = try runtime.tables(plugin, snapshotter: snapshotter) { text in
+            format >= 3 && !text.contains { $0 == "'" || $0.isNewline } ? "'\(text)'" : quoted(text)
+        }
+        if version.major >= 2 {
+            tables.append([
+                "[plugins.\(name("io.containerd.cri.v1.images")).runtime_platforms.\(runtime.name)]",
+                "  platform = \(quoted(Self.platform))", "  snapshotter = \(quoted(snapshotter))",
+            ])
+        }
+        lines += tables.flatMap { $0 }.map { leavesKubernetes ? "# " + $0 : $0 }
+        return lines.joined(separator: "\n") + "\n"
     }
 
     private func name(_ plugin: String) -> String { format >= 3 ? "'\(plugin)'" : "\"\(plugin)\"" }

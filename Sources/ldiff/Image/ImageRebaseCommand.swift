@@ -46,9 +46,14 @@ struct ImageRebaseCommand: ParsableCommand {
         let images = try [image, from, onto].map { path in
             try ImageArchive.open(path.path, cancel: flag).image(ImageSelection(platform: platform))
         }
+        let progress = ImportProgress()
+        let bar = ProgressBar.start("rebase", global, reading: progress)
+        defer { bar?.stop() }
         let packed = try result.write(to: output, &options) { (output, options) throws(LayerError) in
-            try ImageRebase.write(images[0], from: images[1], onto: images[2], to: output, options: options)
+            try ImageRebase.write(
+                images[0], from: images[1], onto: images[2], to: output, options: options, progress: progress)
         }
+        bar?.stop()
         try ImageOutputArguments.report(packed, stopwatch).write(global, layerOnOutput: output.isDash)
     }
 }
