@@ -10,6 +10,9 @@ import Synchronization
 ///
 /// A file of lines beside the socket, in /run like it, so that a reboot empties it; appended to before each answer. Lines
 /// of an earlier boot, and one that a crash cut short, do not count.
+///
+/// A full /run must not keep containers from being stopped: room is reserved as long as there is some; where there is none, what
+/// lets go is done without being written down, and written later. A process that ends before knows of a mount too many then.
 final class PluginJournal: Sendable {
     /// How Docker opened the store.
     struct Opening: Equatable, Sendable {
@@ -50,17 +53,29 @@ final class PluginJournal: Sendable {
         case abandoned(LayerID)
         /// The layer was removed.
         case forgotten(LayerID)
+
+        /// Whether less is held after it.
+        var letsGo: Bool {
+            switch self {
+            case .unmounted, .notMounted, .abandoned, .forgotten: true
+            case .mounting, .mounted, .applying, .applied: false
+            }
+        }
     }
 
     private struct File {
         var descriptor: Int32
         var byteCount = 0
         var state: State
+        /// Something happened that could not be written.
+        var isBehind = false
     }
 
     private let path: String
     private let file: Mutex<File>
     private static let largest = 1 << 20
+    /// How all of them begin.
+    private static let mark = "ldiff-graphdriver 1 "
 
     /// Opens the journal at `path`, made with mode 0600, and reads what an earlier process of this boot wrote.
     init(_ path: String) throws(LayerError) {
@@ -69,13 +84,29 @@ final class PluginJournal: Sendable {
         let descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw Self.failure("open", path) }
         var state = State()
-        let lines = Self.read(descriptor).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        if let first = lines.first, first.elementsEqual(boot.utf8) {
+        let bytes = Self.read(descriptor)
+        let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        guard bytes.isEmpty || bytes.starts(with: Self.mark.utf8) else {
+            close(descriptor)
+            throw LayerError(
+                .alreadyExists, "keep the plugin's state", path: PathBytes(path),
+                cause: .reason("the file is not the plugin's"), hint: "move it away, or give another --socket")
+        }
+        let isOfThisBoot = lines.first.map { $0.elementsEqual(boot.utf8) } ?? false
+        if isOfThisBoot {
             // What follows the last line feed was cut short.
             for line in lines.dropFirst().dropLast() { state.add(String(decoding: line, as: UTF8.self)) }
         }
-        file = Mutex(File(descriptor: descriptor, state: state))
-        try rewrite()
+        let whole = bytes.count - (lines.last?.count ?? 0)
+        file = Mutex(File(descriptor: descriptor, byteCount: whole, state: state))
+        do throws(LayerError) { try rewrite() } catch  where error.code == .noSpace {
+            guard isOfThisBoot else {
+                // Nothing of it counts: there is room where it lay.
+                ftruncate(descriptor, 0)
+                return try rewrite()
+            }
+            Self.cut(descriptor, whole, bytes.count)
+        }
     }
 
     deinit {
@@ -96,22 +127,27 @@ final class PluginJournal: Sendable {
         try rewrite()
     }
 
-    /// Keeps an event. The file is in memory: what fails here fails for want of memory and is told.
+    /// Keeps an event. Throws where it cannot be written and more would be held after it.
     func append(_ event: Event) throws(LayerError) {
         let line = Self.line(event)
+        if file.withLock({ $0.isBehind }) { try? rewrite() }
         let isLarge: Result<Bool, LayerError> = file.withLock { file in
             let bytes = Array((line + "\n").utf8)
             guard Self.write(bytes, file.descriptor) else {
                 let error = Self.failure("write", path)
                 // A part of a line would spoil the next one.
-                ftruncate(file.descriptor, off_t(file.byteCount))
-                return .failure(error)
+                Self.cut(file.descriptor, file.byteCount, nil)
+                guard event.letsGo else { return .failure(error) }
+                file.state.add(line)
+                file.isBehind = true
+                return .success(false)
             }
             file.state.add(line)
             file.byteCount += bytes.count
             return .success(file.byteCount > Self.largest)
         }
-        if try isLarge.get() { try rewrite() }
+        // It goes on in the old one where there is no room for a new one.
+        if try isLarge.get() { try? rewrite() }
     }
 
     /// Writes the sum of the lines to a new file and puts it in the old one's place.
@@ -130,9 +166,22 @@ final class PluginJournal: Sendable {
             close(file.descriptor)
             file.descriptor = descriptor
             file.byteCount = bytes.count
+            file.isBehind = false
+            Self.reserve(descriptor)
             return .success(())
         }
         try result.get()
+    }
+
+    /// Keeps room for what will be appended, if there is any.
+    private static func reserve(_ descriptor: Int32) {
+        _ = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, off_t(largest + largest / 4))
+    }
+
+    /// Takes a line away that was cut short; what is reserved goes with it.
+    private static func cut(_ descriptor: Int32, _ whole: Int, _ byteCount: Int?) {
+        if whole != byteCount { ftruncate(descriptor, off_t(whole)) }
+        reserve(descriptor)
     }
 
     // MARK: Lines
@@ -176,9 +225,9 @@ final class PluginJournal: Sendable {
     /// The kernel's name for this boot.
     private static let boot: String = {
         let descriptor = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return "unknown" }
+        guard descriptor >= 0 else { return mark + "unknown" }
         defer { close(descriptor) }
-        return "ldiff-graphdriver 1 " + String(decoding: read(descriptor).filter { $0 > 0x20 }, as: UTF8.self)
+        return mark + String(decoding: read(descriptor).filter { $0 > 0x20 }, as: UTF8.self)
     }()
 
     private static func read(_ descriptor: Int32) -> [UInt8] {

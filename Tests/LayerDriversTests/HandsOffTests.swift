@@ -48,6 +48,34 @@ import Testing
         try store.finish()
     }
 
+    // MARK: files of several layers
+
+    /// The driver overlay keeps a layer's tree by hard links to its parent's.
+    @Test(arguments: drivers) func `what a link's header says changes nothing of the parent or its other children`(
+        _ facts: DriverFacts
+    ) throws {
+        let store = try DriverStore(facts)
+        try store.layer("Base") { try $0.file("sh", "#!") }
+        try store.create("other", on: "Base", readWrite: false)
+        try store.apply(Self.archive, to: "other", onto: "Base")
+        func seen(_ id: String) throws -> TreeSnapshot {
+            let path = try store.get(id)
+            defer { try? store.put(id) }
+            return try TreeSnapshot(path)
+        }
+        let before = try (seen("Base"), seen("other"))
+        let link = H("x", "sh").with {
+            $0.mode = 0o4755
+            ($0.uid, $0.gid) = (5, 6)
+        }
+        try store.create("new", on: "Base", readWrite: false)
+        try store.apply(Tar.archive([link]), to: "new", onto: "Base")
+        let new = try seen("new")
+        for name in ["x", "sh"] { #expect((new[name]?.mode ?? 0) & 0o7777 == 0o4755 && new[name]?.uid == 5, "\(name)") }
+        try #expect(seen("Base") == before.0 && seen("other") == before.1)
+        try store.finish()
+    }
+
     // MARK: half-made layers
 
     @Test(arguments: drivers) func `a layer whose contents are still to come is there for nobody else`(

@@ -182,6 +182,9 @@ import Testing
             try ZFSPool.zfs("set", "mountpoint=\(place)", "\(root)/two")
             try ZFSPool.zfs("mount", "\(root)/two")
             expectFailure(.inUse, "somebody mounted it at \(place)") { try store.remove("two") }
+            // On zfs-fuse it can be mounted in one place only, which is theirs.
+            expectFailure(.inUse, "the mount point \(place)") { try store.get("two") }
+            expectFailure(.inUse, "the mount point \(place)") { _ = try store.diff("two", since: "base") }
             #expect(access(place + "/new", F_OK) == 0)
             try ZFSPool.zfs("umount", "\(root)/two")
         }

@@ -49,7 +49,7 @@ package struct TarPiece: Sendable {
     package func xattr(_ name: String, _ value: String) -> TarPiece { pax("SCHILY.xattr." + name, value) }
     package func xattr(_ name: String, _ value: [UInt8]) -> TarPiece { pax("SCHILY.xattr." + name, value) }
 
-    private func with(_ change: (inout TarPiece) -> Void) -> TarPiece {
+    package func with(_ change: (inout TarPiece) -> Void) -> TarPiece {
         var copy = self
         change(&copy)
         return copy

@@ -104,6 +104,7 @@ enum ZFSPlatform: Sendable {
                 throw LayerError(error.code, "mount the layer", path: path, cause: error.cause, hint: error.hint)
             }
         case .fuse:
+            if mountpoint != path { try Self.requireOwnMountpoint(of: dataset, for: path, tool) }
             try attemptZFS("mount the layer", path) { () throws(ZFSFailure) in
                 if mountpoint != path {
                     try tool.zfs(["set"], [PathBytes(Array("mountpoint=".utf8) + path.bytes), PathBytes(dataset)])
@@ -119,6 +120,23 @@ enum ZFSPlatform: Sendable {
                     hint: "start zfs-fuse where ldiff runs")
             }
         }
+    }
+
+    /// Throws `inUse` where the property is neither `legacy` nor a place in a directory `graph`, as this store's, here or where it
+    /// was before. zfs-fuse mounts a dataset only where the property says: to set it would unmount what somebody else mounted.
+    private static func requireOwnMountpoint(
+        of dataset: String, for path: PathBytes, _ tool: ZFSTool
+    ) throws(LayerError) {
+        let bytes = try attemptZFS("mount the layer", path) { () throws(ZFSFailure) in
+            try tool.zfs(["get", "-H", "-o", "value", "mountpoint"], [PathBytes(dataset)])
+        }
+        let found = PathBytes(Array(bytes.prefix { $0 != UInt8(ascii: "\n") }))
+        if found == PathBytes("legacy") || found.splitLast()?.directory.splitLast()?.name == PathBytes("graph") {
+            return
+        }
+        throw LayerError(
+            .inUse, "mount the layer", path: path, cause: .reason("somebody gave its dataset the mount point \(found)"),
+            hint: "zfs set mountpoint=legacy \(dataset)")
     }
 
     /// Unmounts, at once where nobody uses the mount, else when the last user is gone.

@@ -37,8 +37,8 @@ public struct ApplyOptions: Sendable {
     /// Whether attributes and owners that cannot be set are warnings only.
     public var bestEffort: Bool
     public var directoryAttributes: DirectoryAttributes
-    /// Whether what is mounted below the root belongs to it, and layers delete in it too: for a caller who has put the root
-    /// together of several mounts himself. Otherwise deleting there ends the apply with `inUse`.
+    /// Whether what is mounted below the root belongs to it, and layers change it too: for a caller who has put the root
+    /// together of several mounts himself. Otherwise an entry or a deletion there ends the apply with `inUse`.
     public var ownsMounts: Bool
     /// The time of directories that the archive does not describe, in seconds since 1970; nil: when they are made.
     public var impliedTime: Int64?

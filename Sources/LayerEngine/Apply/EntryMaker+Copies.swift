@@ -9,6 +9,12 @@ struct CopySource {
     let directory: SharedDescriptor
     /// What lay under the name when it was looked at.
     let metadata: EntryMetadata
+
+    /// The time that a copy of it has in the merged view.
+    var times: FileTimes {
+        let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
+        return FileTimes(access: time, modification: time)
+    }
 }
 
 /// A copy of a file, and which file it is. The handle finds it whatever becomes of its entries.
@@ -68,6 +74,30 @@ extension EntryMaker {
             try? handle.descriptor.unlink(arena.pointer(place.name))
             throw error
         }
+    }
+
+    /// Copies a symbolic link or a node to a new name, without its owner, mode, times and attributes.
+    func copyNode(_ source: CopySource, to place: NamePlace) throws(LayerError) {
+        let metadata = source.metadata
+        if metadata.kind == .symbolicLink {
+            let target = try linkTarget(source.name, in: source.directory)
+            return try makeSymbolicLink(place, to: target.rawBytes)
+        }
+        let handle = try handle(place.node)
+        try attempt { () throws(SystemCallError) in
+            try makeNode(
+                place, metadata.kind, major: metadata.deviceMajor, minor: metadata.deviceMinor, in: handle)
+        }
+        try dropInheritedAccessLists(place)
+    }
+
+    /// Gives a copy the owner, mode, attributes and time of its source.
+    func copyMetadata(of source: CopySource, to place: NamePlace) throws(LayerError) {
+        let metadata = source.metadata
+        try setOwner(Owner(uid: metadata.uid, gid: metadata.gid), of: place)
+        let mode = try copyAttributes(of: source, to: place)
+        if metadata.kind != .symbolicLink { try setMode(mode, of: place) }
+        try setTimes(source.times, of: place)
     }
 
     private func fill(

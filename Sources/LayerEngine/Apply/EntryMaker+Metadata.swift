@@ -134,10 +134,14 @@ extension EntryMaker {
 
     /// The capabilities of a file, which setting its owner would take.
     func capability(of place: NamePlace) throws(LayerError) -> [UInt8]? {
+        try attribute(NamePointer("security.capability"), of: place)
+    }
+
+    /// The value of an attribute; nil where it is not set or cannot be.
+    func attribute(_ name: borrowing NamePointer, of place: NamePlace) throws(LayerError) -> [UInt8]? {
         let arena = tree.arena
         let handle = try handle(place.node)
         do throws(SystemCallError) {
-            let name = NamePointer("security.capability")
             guard try reader.read(name, of: arena.pointer(place.name), in: handle.descriptor) != nil else { return nil }
         } catch {
             throw LayerError(error, "apply", path: nil)

@@ -88,6 +88,7 @@ final class EntryMaker {
         let flags = tree.flags(ofDirectory: node)
         guard !flags.contains(.fresh), !flags.contains(.inspected) else { return }
         tree.mark(node, .inspected)
+        try refuseMounted(node)
         let handle = try handle(node)
         log.report.io.stats += 1
         let metadata = try attempt { () throws(SystemCallError) in try handle.descriptor.metadata() }
@@ -122,6 +123,7 @@ final class EntryMaker {
     }
 
     func setDirectoryMetadata(_ child: UInt32, _ metadata: DirectoryMetadata) throws(LayerError) {
+        if !metadata.isNew { try refuseMounted(child) }
         let place = tree.place(ofDirectory: child)
         let inherits = !tree.flags(ofDirectory: place.node).isDisjoint(with: [.givesGroup, .givesAccessLists])
         if differs(metadata.owner) || inherits || !metadata.isNew { try setOwner(metadata.owner, of: place) }
@@ -182,7 +184,7 @@ final class EntryMaker {
 
     // MARK: removal
 
-    /// Refuses to delete anything in a directory that lies in something mounted below the root: that is somebody else's.
+    /// Refuses to change anything in a directory that lies in something mounted below the root: that is somebody else's.
     func refuseMounted(_ node: UInt32) throws(LayerError) {
         guard !options.ownsMounts, node != ApplyTree.rootNode,
             tree.flags(ofDirectory: node).isDisjoint(with: [.fresh, .isOnRootsMount])

@@ -21,6 +21,9 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
     /// The newest copy of each inode that can have no more entries.
     private var copies: [FileIdentity: FileCopy] = [:]
 
+    /// Files of earlier layers whose names are all this layer's target's.
+    private var unshared: Set<UInt32> = []
+
     /// Copies that are kept open for further names; an inode that is full has been given 65,000 of them.
     private static var keptCopies: Int { 64 }
 
@@ -78,6 +81,7 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
         throws(LayerError)
     {
         let hasOwnLimit = tree.flags(place).contains(.limited)
+        try part(source, kind, for: metadata)
         if source != place { try connect(place, to: source, kind) }
         let isLimited = hasOwnLimit || tree.flags(source).contains(.limited) || target.files.isLimited(source)
         tree.put(kind, at: place, .unpacked)
@@ -190,6 +194,57 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
     }
 
     // MARK: the inode
+
+    /// Gives what was there before the layer an inode of its own if the link's header says something else of it: other names
+    /// of the old one may belong to other trees, as in a copy by hard links, and no name of this layer is among them.
+    /// An overlay copies such a file up, with the same outcome.
+    private mutating func part(_ source: NamePlace, _ kind: EntryKind, for metadata: LinkMetadata) throws(LayerError) {
+        guard Target.mayShareFiles, tree.flags(source).isDisjoint(with: [.unpacked, .made]),
+            !unshared.contains(source.record)
+        else { return }
+        guard let found = try entries.metadata(source), found.kind == kind else { return }
+        guard found.linkCount > 1 else {
+            unshared.insert(source.record)
+            return
+        }
+        guard try differs(found, source, metadata) else { return }
+        try entries.inspect(source.node)
+        let handle = try entries.handle(source.node)
+        let aside = try tree.place(of: TemporaryName.next().bytes.rawBytes, in: source.node)
+        let original = CopySource(name: source.name, directory: handle, metadata: found)
+        target.log.report.io.creates += 1
+        if kind == .regular {
+            try entries.copyFile(original, to: aside)
+        } else {
+            try entries.copyNode(original, to: aside)
+            try entries.copyMetadata(of: original, to: aside)
+        }
+        let arena = tree.arena
+        try attempt { () throws(SystemCallError) in
+            try handle.descriptor.rename(
+                arena.pointer(aside.name), to: arena.pointer(source.name), in: handle.descriptor)
+        }
+        tree.put(kind, at: source, .made)
+        target.log.report.uniqueFileBytes &+= UInt64(max(found.size, 0))
+    }
+
+    /// Whether `change` would change anything.
+    private func differs(_ found: EntryMetadata, _ place: NamePlace, _ wanted: LinkMetadata) throws(LayerError) -> Bool
+    {
+        if found.kind != .symbolicLink, found.mode & 0o7777 != wanted.mode { return true }
+        if found.uid != wanted.owner.uid || found.gid != wanted.owner.gid { return true }
+        if found.mtimeSeconds != wanted.times.modification.seconds
+            || found.mtimeNanoseconds != wanted.times.modification.nanoseconds
+        {
+            return true
+        }
+        for index in 0..<wanted.attributes.count {
+            let name = NamePointer(terminated: wanted.attributes.name(index))
+            let value = try entries.attribute(name, of: place)
+            if value != wanted.attributes.value(index).copied() { return true }
+        }
+        return false
+    }
 
     /// What the link's header says of the inode. The owner is set only where it differs, since setting it clears capabilities.
     private func change(_ place: NamePlace, _ kind: EntryKind, to metadata: LinkMetadata) throws(LayerError) {

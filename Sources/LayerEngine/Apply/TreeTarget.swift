@@ -17,6 +17,7 @@ final class TreeTarget: UnpackTarget {
 
     var creationForDeletions: Creation { .none }
     static var vacancy: Vacancy { .free }
+    static var mayShareFiles: Bool { true }
     func refuseLongDeletion(_ place: NamePlace) {}
     func writeDeletion(_ place: NamePlace, _ source: MarkSource) {}
     func removeDeletion(_ place: NamePlace) { preconditionFailure("a whole tree has no marks") }

@@ -46,6 +46,8 @@ protocol UnpackTarget: AnyObject {
     var creationForDeletions: Creation { get }
     /// What is left where something was removed, or a link was to come.
     static var vacancy: Vacancy { get }
+    /// Whether files that were there before the layer may have names in other trees, which nothing it says may change.
+    static var mayShareFiles: Bool { get }
     /// Refuses a deletion for which there is no form, before anything is done for it.
     func refuseLongDeletion(_ place: NamePlace) throws(LayerError)
     /// Notes a deletion of a name that is free now.

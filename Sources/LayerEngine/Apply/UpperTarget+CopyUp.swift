@@ -37,7 +37,7 @@ extension UpperTarget {
         let mode = try entries.copyAttributes(of: found.source, to: tree.place(ofDirectory: child))
         if metadata.mode & 0o2000 != 0 || owner.gid != entries.effective.gid { tree.mark(child, .givesGroup) }
         try entries.limitDirectoryMode(child, to: mode)
-        tree.setTimesAtEnd(child, found.times)
+        tree.setTimesAtEnd(child, found.source.times)
     }
 
     func copyUpLinkTarget(_ place: NamePlace) throws(LayerError) -> Bool {
@@ -49,28 +49,16 @@ extension UpperTarget {
             throw log.refusal(.linkToDirectory)
         }
         try entries.inspect(place.node)
-        switch metadata.kind {
-        case .regular:
+        if metadata.kind == .regular {
             log.report.io.creates += 1
             try copyUpFile(found, to: place)
-        case .symbolicLink:
-            let target = try entries.linkTarget(found.name, in: found.directory)
-            try entries.makeSymbolicLink(place, to: target.rawBytes)
-        default:
-            let handle = try entries.handle(place.node)
-            try attempt { () throws(SystemCallError) in
-                try entries.makeNode(
-                    place, metadata.kind, major: metadata.deviceMajor, minor: metadata.deviceMinor, in: handle)
-            }
-            try entries.dropInheritedAccessLists(place)
+        } else {
+            try entries.copyNode(found.source, to: place)
         }
         // Not unpacked: it is still the lower layer's, and a whiteout of it counts.
         tree.put(metadata.kind, at: place, .made)
         log.report.uniqueFileBytes &+= UInt64(max(metadata.size, 0))
-        try entries.setOwner(Owner(uid: metadata.uid, gid: metadata.gid), of: place)
-        let mode = try entries.copyAttributes(of: found.source, to: place)
-        if metadata.kind != .symbolicLink { try entries.setMode(mode, of: place) }
-        try entries.setTimes(found.times, of: place)
+        try entries.copyMetadata(of: found.source, to: place)
         return true
     }
 
@@ -96,10 +84,4 @@ extension UpperTarget {
 
 extension LowerEntry {
     fileprivate var source: CopySource { CopySource(name: name, directory: directory, metadata: metadata) }
-
-    /// The time that a copy of it has in the merged view.
-    fileprivate var times: FileTimes {
-        let time = TimeStamp(seconds: metadata.mtimeSeconds, nanoseconds: metadata.mtimeNanoseconds)
-        return FileTimes(access: time, modification: time)
-    }
 }

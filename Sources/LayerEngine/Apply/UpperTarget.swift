@@ -60,6 +60,8 @@ final class UpperTarget: UnpackTarget {
     /// Where nothing is known of the lower directories, what is deleted may be in any of them.
     var creationForDeletions: Creation { lowers == nil ? .unlessDeleted : .none }
     static var vacancy: Vacancy { .showsLower }
+    /// Nobody links into an upper directory; and a file of it may have its contents in a lower one.
+    static var mayShareFiles: Bool { false }
 
     /// Whether a deletion has to be written: a whiteout that hides nothing is listed in the merged view as a name that is
     /// not there.
