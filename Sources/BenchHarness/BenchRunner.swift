@@ -23,9 +23,10 @@ package enum Bench {
             try TextFile.check(path)
         }
         if let baseline = options.baseline { try check(baseline: baseline) }
+        // Before inputs are made: that is the harness's own work.
+        let load = MachineLoad.now()
         let peers = Peers(program: BenchProbe.program)
         let input = try BenchInput(options.effectiveInput, peers: peers, console)
-        let load = MachineLoad.now()
         var result = BenchResult(
             machine: Machine(
                 version: version, input: input, peers: peers, target: options.target, load: load,

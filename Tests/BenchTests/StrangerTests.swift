@@ -140,7 +140,7 @@ import Testing
         let said = TextFile.read(folder.path + "/said")
         // Each contender at once, and the table in the end.
         #expect(
-            said.contains(/diff, tree: ldiff: .* \(1 of 1000 runs\)/) && said.contains("diff, tree: GNU tar: "),
+            said.contains(/diff, tree: ldiff: .* \(1 of 1000 runs\)/) && said.contains("diff, tree: GNU tar | cat: "),
             "\(said)")
         let end = try #require(said.range(of: "stopped; until then:"), "\(said)")
         #expect(said[end.upperBound...].contains("GNU tar") && said.contains("r.json.unfinished"))
