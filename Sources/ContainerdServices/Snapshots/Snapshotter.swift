@@ -194,8 +194,11 @@ final class Snapshotter: Sendable {
         }
         do {
             try await prepareBackend()
-            if options.packsOnCommit { try await pack(record, parent, context) }
             let known = unpacked.withLock { $0[record.id] }
+            // What came as a tar is that one or none: another would have another digest.
+            if options.packsOnCommit, known == nil, !SnapshotRules.isUnpacked(intoKey: key) {
+                try await pack(record, context)
+            }
             if try await !end({ [backend] in try known ?? backend.measureAtOnce(record.id) }) {
                 let usage = try await measure(record.id, context)
                 _ = try await end { usage }
@@ -215,21 +218,20 @@ final class Snapshotter: Sendable {
     }
 
     /// Packs what is about to be committed, if an index can hold it.
-    private func pack(_ record: SnapshotRecord, _ parent: String, _ context: ServerContext) async throws {
+    private func pack(_ record: SnapshotRecord, _ context: ServerContext) async throws {
         guard let packed = backend.packed else { return }
         let lowers = try store.look { index in index.ancestors(of: record) }.compactMap(backend.contents)
         var diff = DiffOptions()
         // With times to the nanosecond: a layer that is committed shows what it showed before.
         diff.isExact = true
         diff.leavesOutRoot = true
-        let isPacked = try await Cancellation.carry(context) { [backend, bridge, diff] in
+        try await Cancellation.carry(context) { [backend, bridge, diff] in
             try await bridge.runLong { flag in
-                try packed.pack(
+                _ = try packed.pack(
                     record.id, lowers: record.isRebased ? nil : lowers, dialect: backend.dialect, diff: diff,
                     cancel: flag)
             }
         }
-        if isPacked { unpacked.withLock { _ = $0.removeValue(forKey: record.id) } }
     }
 
     private func measure(_ id: Int64, _ context: ServerContext) async throws -> SnapshotUsage {
