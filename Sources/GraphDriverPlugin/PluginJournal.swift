@@ -2,6 +2,7 @@ import Glibc
 import GraphDriverMessages
 import LayerDrivers
 import LayerModel
+import LinuxIO
 import PlainJSON
 import Synchronization
 
@@ -103,7 +104,8 @@ final class PluginJournal: Sendable {
             guard isOfThisBoot else {
                 // Nothing of it counts: there is room where it lay.
                 ftruncate(descriptor, 0)
-                return try rewrite()
+                try rewrite()
+                return
             }
             Self.cut(descriptor, whole, bytes.count)
         }
@@ -175,7 +177,9 @@ final class PluginJournal: Sendable {
 
     /// Keeps room for what will be appended, if there is any.
     private static func reserve(_ descriptor: Int32) {
-        _ = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, off_t(largest + largest / 4))
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
+        guard copy >= 0 else { return }
+        try? OwnedDescriptor(adopting: copy).preallocate(Int64(largest + largest / 4))
     }
 
     /// Takes a line away that was cut short; what is reserved goes with it.

@@ -67,10 +67,8 @@ import Testing
 
     /// The digests of the tars that the store keeps.
     private func packed(_ rig: DockerRig) throws -> [String] {
-        try directoryNames(rig.home).map { "\(rig.home)/\($0)/packed/layer.tar" }.filter { access($0, F_OK) == 0 }.map {
-            let tar = try readFile($0)
-            return Digest.of(tar.rawBytes).description
-        }
+        let tars: [String] = directoryNames(rig.home).map { "\(rig.home)/\($0)/packed/layer.tar" }
+        return try tars.filter { access($0, F_OK) == 0 }.map { try Digest.of(readFile($0).rawBytes).description }
     }
 
     private func build(_ rig: DockerRig) throws {
