@@ -68,7 +68,12 @@ import Testing
     /// The digests of the tars that the store keeps.
     private func packed(_ rig: DockerRig) throws -> [String] {
         let tars: [String] = directoryNames(rig.home).map { "\(rig.home)/\($0)/packed/layer.tar" }
-        return try tars.filter { access($0, F_OK) == 0 }.map { try Digest.of(readFile($0).rawBytes).description }
+        var digests: [String] = []
+        for path in tars where access(path, F_OK) == 0 {
+            let tar = try readFile(path)
+            digests.append(Digest.of(tar.rawBytes).description)
+        }
+        return digests
     }
 
     private func build(_ rig: DockerRig) throws {
