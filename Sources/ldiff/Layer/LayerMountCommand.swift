@@ -11,7 +11,7 @@ struct LayerMountCommand: ParsableCommand {
         abstract: "Mounts a layer and prints the path of its tree.",
         discussion: """
             The mount stays until unmount, remove or cleanup. However often a layer is mounted, one unmount ends it. \
-            A base layer needs no mount with most drivers: the path is its own directory, which --read-only refuses.
+            A base layer needs no mount with most drivers: the path is its own directory, which --read-only refuses. With the             driver overlay that is so of every applied layer, whose files are those of the layers below and above it:             only look at those, and write into a layer created upon them.
 
             EXAMPLES:
               cd "$(ldiff layer mount box --home /srv/overlay2)"
