@@ -142,6 +142,7 @@ public final class OverlayDriver: LayerDriver {
         try view.require(id, "apply to the layer")
         if let parent { try view.require(parent, "apply on the layer") }
         let own = try layered.guarded.withLock(id) { (_) throws(LayerError) -> ApplyTarget? in
+            try layered.requireProven(id, "apply to the layer")
             if view.seesUnfinished { try store.unfinished.beginFilling(id, view.unfinishedMark(id)) }
             return try view.isImage(id) ? try treeTarget(id) : try linkedTarget(id, parent)
         }

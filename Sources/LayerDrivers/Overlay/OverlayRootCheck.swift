@@ -60,6 +60,12 @@ struct OverlayRootCheck {
         if try view.isImage(id) {
             // The new tree was in place when the process ended, what it replaces was not gone yet.
             guard try StoreFiles.isDirectory(view.upper(id)) else { return }
+            guard try StoreFiles.isEmpty(view.upper(id)) else {
+                return findings.add(
+                    .unfinished, view.upper(id),
+                    "lies beside the layer's whole tree, which does not show it, and holds something; see to it by hand"
+                )
+            }
             return findings.add(.unfinished, view.upper(id), "left beside the layer's whole tree", "it is removed") {
                 (mender) throws(LayerError) in
                 try mender.guarded.withLock(id) { (_) throws(LayerError) in

@@ -85,11 +85,9 @@ struct OverlayRootStore: MergedStore {
         let holder = try work.make(mode: 0o710, owner: directoryOwner)
         do throws(LayerError) {
             try fill(holder.path)
-            if let parent {
-                try writer.write(
-                    parent.component.bytes, to: holder.path.appending(OverlayRootView.parentFile), mode: 0o600,
-                    durable: true)
-            }
+            try writer.write(
+                parent?.component.bytes ?? [], to: holder.path.appending(OverlayRootView.parentFile), mode: 0o600,
+                durable: parent != nil)
             if options.isUnfinished {
                 let mark = holder.path.appending(UnfinishedLayers.fileName)
                 try unfinished.write(mark)
@@ -134,9 +132,10 @@ struct OverlayRootStore: MergedStore {
         }
     }
 
-    /// Removes what an image layer no longer needs; it is unmounted.
+    /// Removes what an image layer no longer needs; it is unmounted. What holds something is nobody's leftover: it fails there.
     func dropUpper(of id: LayerID) throws(LayerError) {
-        for name in ["upper", "work", "merged"] { try TreeRemoval.remove(view.layer(id).appending(name)) }
+        for name in ["upper", "merged"] { try writer.removeDirectory(view.layer(id).appending(name)) }
+        try TreeRemoval.remove(view.work(id))
         try writer.unlink(view.layer(id).appending("lower-id"))
     }
 }

@@ -5,14 +5,25 @@ import LinuxIO
 /// upper directory over one of them.
 struct OverlayRootView: MergedView {
     static let reserved: Set<String> = [WorkArea.directoryName]
-    /// The parent's id; Docker does not keep it and does not mind the file.
+    /// The parent's id, empty for a base layer; Docker does not keep it and does not mind the file. Since every layer that is
+    /// made here has one, it is also the proof that a directory with nothing but `root` in it is one.
     static let parentFile = "ldiff-parent"
     /// Docker's names and ours. `tmproot` and digits, in which Docker unpacks, is not ours to take apart alone; it goes with its
-    /// layer, which is known by its tree or its lower.
+    /// layer, which is known by its lower, our mark, or Docker's name for it.
     static let parts = LayerParts(
         directories: ["root", "upper", "work", "merged"],
         files: ["lower-id", parentFile, UnfinishedLayers.fileName],
-        essential: [["root"], ["upper", "lower-id"], ["upper", UnfinishedLayers.fileName]])
+        // In this order: when the upper directory goes, the tree is there.
+        essential: [
+            ["upper", "lower-id"], ["upper", UnfinishedLayers.fileName], ["root", parentFile], ["root", "lower-id"],
+            ["root", UnfinishedLayers.fileName],
+        ])
+    /// What an image's layer of Docker's or of earlier versions looks like under any name: it can be read, and nothing more.
+    private static let readable = {
+        var readable = parts
+        readable.essential.append(["root"])
+        return readable
+    }()
 
     var parts: LayerParts { Self.parts }
 
@@ -58,7 +69,7 @@ struct OverlayRootView: MergedView {
     func state(of id: LayerID) throws(LayerError) -> LayerState {
         guard !Self.isReserved(id.component) else { return .absent }
         do throws(LayerError) {
-            guard case .ours = try form(of: id) else { return .absent }
+            guard try isReadable(id) else { return .absent }
             if try !isImage(id), try lower(of: id) == nil { return .absent }
             return try StoreFiles.metadata(unfinishedMark(id)) == nil ? .complete : .unfinished
         } catch {
@@ -68,11 +79,20 @@ struct OverlayRootView: MergedView {
     }
 
     func form(of id: LayerID) throws(LayerError) -> LayerForm {
-        try LayerForm.seen(at: layer(id)) { () throws(LayerError) in try look(at: id) }
+        let form = try LayerForm.seen(at: layer(id)) { () throws(LayerError) in try look(at: id, Self.parts) }
+        guard case .foreign = form, try isReadable(id) else { return form }
+        return .foreign("it has a layer's form, but neither Docker's name nor a file of ours says that it is one")
     }
 
-    private func look(at id: LayerID) throws(LayerError) -> LayerForm {
-        var parts = Self.parts
+    /// Whether it looks like a layer. Somebody's own directory may, too: only what has the whole `form` is changed.
+    func isReadable(_ id: LayerID) throws(LayerError) -> Bool {
+        let form = try LayerForm.seen(at: layer(id)) { () throws(LayerError) in try look(at: id, Self.readable) }
+        if case .ours = form { return true }
+        return false
+    }
+
+    private func look(at id: LayerID, _ known: LayerParts) throws(LayerError) -> LayerForm {
+        var parts = known
         guard try StoreFiles.isDirectory(layer(id)) else { return try parts.prove(id, layer(id), isRecorded: false) }
         // Docker unpacks beside what makes a layer.
         for name in try StoreFiles.names(in: layer(id)) where Self.isDockersWork(name) {

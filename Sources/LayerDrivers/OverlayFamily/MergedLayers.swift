@@ -44,6 +44,11 @@ struct MergedLayers<Store: MergedStore>: Sendable {
         store.discard(removed)
     }
 
+    /// Throws `invalidArgument` for what only looks like a layer: it can be read, and is never written to.
+    func requireProven(_ id: LayerID, _ operation: String) throws(LayerError) {
+        _ = try view.form(of: id).proven(operation, id, view.layer(id))
+    }
+
     /// Throws `inUse` for a layer that another process is making.
     private func refuseOthers(_ id: LayerID) throws(LayerError) {
         let mark = view.unfinishedMark(id)

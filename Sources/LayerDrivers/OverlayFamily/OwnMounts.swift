@@ -10,6 +10,7 @@ extension MergedView {
         guard let layer = mount.mountPoint.splitLast(), layer.name == PathBytes("merged"),
             let name = layer.directory.splitLast()?.name
         else { return false }
+        guard isLayersPlace(name) else { return false }
         switch mount.fileSystem {
         case "fuse.fuse-overlayfs": return true
         case "overlay":
@@ -20,6 +21,18 @@ extension MergedView {
                 || ownDirectories(LayerID(trusted: id)).contains { directories.contain($0) }
         default: return false
         }
+    }
+
+    /// Whether the store mounts at the `merged` of what is called `name`: that is a layer, or what is left of one after its
+    /// contents went. Somebody's own directory may hold an overlay that looks the same.
+    private func isLayersPlace(_ name: PathBytes) -> Bool {
+        if name.bytes.starts(with: OverlayView.foreignMounts) { return true }
+        let id = LayerID(trusted: name)
+        if let form = try? form(of: id) {
+            guard case .foreign = form else { return true }
+        }
+        guard let contents = ownDirectories(id).first else { return false }
+        return !StoreFiles.mayBe { () throws(LayerError) in try StoreFiles.metadata(home.appending(contents)) != nil }
     }
 }
 

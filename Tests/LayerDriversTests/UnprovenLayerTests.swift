@@ -1,0 +1,112 @@
+import Glibc
+import LayerDrivers
+import LayerModel
+import TestSupport
+import Testing
+
+/// Directories that look like layers and that nothing proves to be ones: they may be read, and are never changed.
+@Suite(.serialized) struct UnprovenLayerTests {
+    private static let merged = DriverFacts.chosen.filter { [.overlay2, .overlay, .fuseOverlayFS].contains($0.name) }
+    private static let dockers = String(repeating: "0123456789abcdef", count: 4)
+
+    /// Everything below `path`, with times.
+    private func record(_ path: String) throws -> [String] {
+        try runProgram(["find", path, "-printf", "%P %y %i %m %s %T@ %C@ %l\\n"]).lines.sorted()
+    }
+
+    private static func directories(_ tree: TreeBuilder, _ path: String) throws {
+        guard try runProgram(["mkdir", "-p", "\(tree.root)/\(path)"]).status == 0 else {
+            throw TestFailure("mkdir \(path)")
+        }
+    }
+
+    /// What is done to `name` fails, and mending and cleaning the store leave it as it is.
+    private func expectUntouched(_ store: DriverStore, _ name: String, isRead: Bool = false) throws {
+        let (id, path) = (try LayerID(name), "\(store.home)/\(name)")
+        let before = try (record(path), mountPoints(below: path))
+        #expect(try store.exists(name) == isRead, "\(name)")
+        expectFailure(.invalidArgument) { try store.remove(name) }
+        expectFailure(.alreadyExists) { try store.create(name, on: "Base") }
+        expectFailure(isRead ? .invalidArgument : .notFound) {
+            try store.apply(Tar.archive([F("new", "text")]), to: name, onto: nil)
+        }
+        for _ in 0..<2 {
+            try store.driver.put(id)
+            try store.driver.cleanup()
+            let found = try store.driver.check() + store.driver.repair()
+            #expect(found.isEmpty, "\(name): \(found)")
+            try store.restart()
+        }
+        #expect(try record(path) == before.0, "\(name)")
+        #expect(try mountPoints(below: path) == before.1, "\(name)")
+    }
+
+    // MARK: whole trees of the first overlay driver
+
+    @Test func `a directory with a tree in it is an image layer only by our mark or Docker's name`() throws {
+        let store = try DriverStore(.overlay)
+        try store.layer("Base") { try $0.file("kept", "kept") }
+        try TreeBuilder.make(store.home) { tree in
+            for path in [
+                "debug-session/root", "debug-session/upper", "debug-session/work", "photos/root",
+                "empty-tree/root", "\(Self.dockers)/root",
+            ] { try Self.directories(tree, path) }
+            try tree.file("debug-session/upper/notes", "work")
+            try tree.file("photos/root/data", "mine")
+        }
+        for name in ["debug-session", "photos", "empty-tree"] { try expectUntouched(store, name, isRead: true) }
+        #expect(try store.changes("photos", since: nil) == ["A /data"])
+        // Docker's own has nothing but its name.
+        try store.remove(Self.dockers)
+        #expect(access("\(store.home)/\(Self.dockers)", F_OK) != 0)
+        // Ours is known whatever it is called, also without a parent.
+        try store.create("base", readWrite: false)
+        try store.remove("base")
+        #expect(access("\(store.home)/base", F_OK) != 0)
+        #expect(
+            try runProgram(["rm", "-r"] + ["debug-session", "photos", "empty-tree"].map { "\(store.home)/\($0)" })
+                .status == 0)
+        try store.finish()
+    }
+
+    @Test func `an upper directory that holds something stays beside a whole tree`() throws {
+        let store = try DriverStore(.overlay)
+        try store.layer("Base") { try $0.file("kept", "kept") }
+        let home = "\(store.home)/\(Self.dockers)"
+        try TreeBuilder.make(store.home) { tree in
+            for name in ["root", "upper", "work/work"] { try Self.directories(tree, "\(Self.dockers)/\(name)") }
+            try tree.file("\(Self.dockers)/lower-id", "Base")
+            try tree.file("\(Self.dockers)/upper/notes", "work")
+        }
+        let before = try record(home)
+        #expect(try store.driver.repair().map(\.state) == [.left])
+        #expect(try record(home) == before)
+        unlink(home + "/upper/notes")
+        #expect(try store.driver.repair().map(\.state) == [.repaired])
+        #expect(try names(in: home) == ["root"])
+        try store.finish()
+    }
+
+    // MARK: mounts
+
+    @Test(arguments: merged) func `an overlay that somebody mounted by hand in a directory of his own stays`(
+        _ facts: DriverFacts
+    ) throws {
+        let store = try DriverStore(facts)
+        try store.layer("Base") { try $0.file("kept", "kept") }
+        let (lower, upper) = facts.name == .overlay ? ("root", "upper") : ("lower", "diff")
+        let place = store.home + "/scratch"
+        try TreeBuilder.make(store.home) { tree in
+            for name in [lower, upper, "work", "merged"] { try Self.directories(tree, "scratch/\(name)") }
+            try tree.file("scratch/\(upper)/notes", "work")
+        }
+        let mount = try Mount(
+            "overlay", at: place + "/merged",
+            options: "lowerdir=\(place)/\(lower),upperdir=\(place)/\(upper),workdir=\(place)/work")
+        try expectUntouched(store, "scratch", isRead: facts.name == .overlay)
+        #expect(try readText(place + "/merged/notes") == "work")
+        try mount.unmount()
+        #expect(try runProgram(["rm", "-r", place]).status == 0)
+        try store.finish()
+    }
+}
