@@ -7,6 +7,7 @@ import Testing
 /// Directories that look like layers and that nothing proves to be ones: they may be read, and are never changed.
 @Suite(.serialized) struct UnprovenLayerTests {
     private static let merged = DriverFacts.chosen.filter { [.overlay2, .overlay, .fuseOverlayFS].contains($0.name) }
+    private static let linked = merged.filter { $0.name != .overlay }
     private static let dockers = String(repeating: "0123456789abcdef", count: 4)
 
     /// Everything below `path`, with times.
@@ -107,6 +108,41 @@ import Testing
         #expect(try readText(place + "/merged/notes") == "work")
         try mount.unmount()
         #expect(try runProgram(["rm", "-r", place]).status == 0)
+        try store.finish()
+    }
+
+    // MARK: half of a layer's form
+
+    /// Of the length and the letters of BuildKit's names.
+    @Test(arguments: merged) func `a name of twenty-five letters and digits proves nothing`(_ facts: DriverFacts) throws
+    {
+        let store = try DriverStore(facts)
+        try store.layer("Base") { try $0.file("kept", "kept") }
+        let name = "familypictures2019to20261"
+        let part = facts.name == .overlay ? "upper" : "diff"
+        try TreeBuilder.make(store.home) { tree in
+            try Self.directories(tree, "\(name)/\(part)")
+            try tree.file("\(name)/\(part)/IMG1", "pic")
+        }
+        try expectUntouched(store, name)
+        unlink("\(store.home)/\(name)/\(part)/IMG1")
+        try expectUntouched(store, name)
+        #expect(try runProgram(["rm", "-r", "\(store.home)/\(name)"]).status == 0)
+        try store.finish()
+    }
+
+    @Test(arguments: linked) func `a file called link that names no link makes no layer`(_ facts: DriverFacts) throws {
+        let store = try DriverStore(facts)
+        try store.layer("Base") { try $0.file("kept", "kept") }
+        for text in ["https://example.org/", ""] {
+            try TreeBuilder.make(store.home) { tree in
+                try Self.directories(tree, "photos/diff")
+                try tree.file("photos/diff/IMG1", "pic")
+                try tree.file("photos/link", text)
+            }
+            try expectUntouched(store, "photos")
+        }
+        #expect(try runProgram(["rm", "-r", "\(store.home)/photos"]).status == 0)
         try store.finish()
     }
 }

@@ -120,12 +120,16 @@ struct OverlayView: MergedView {
     private func look(at path: PathBytes, _ id: LayerID) throws(LayerError) -> LayerForm {
         guard try StoreFiles.isDirectory(path) else { return try parts.prove(id, path, isRecorded: false) }
         var isRecorded = false
+        var parts = parts
         if let link = try writtenLink(of: id) {
             if try isCopy(id, link) { return .foreign("it is a copy of the layer whose link it holds") }
             if try layer(of: link) == id { isRecorded = try StoreFiles.isDirectory(contents(id)) }
         } else if try linkLeading(to: id) != nil {
             // Its own file is lost or empty.
             isRecorded = try StoreFiles.isDirectory(contents(id))
+        } else if !id.isDockers {
+            // Docker's may be empty after a power failure. Any other file called `link` is anybody's.
+            parts.essential.removeAll { $0.contains("link") }
         }
         return try parts.prove(id, path, isRecorded: isRecorded)
     }

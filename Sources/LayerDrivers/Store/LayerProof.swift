@@ -139,13 +139,11 @@ extension ProvenLayer {
 
 extension LayerID {
     /// Whether it is of the form that Docker gives its layers: 64 hexadecimal digits, with `-init` behind those of a
-    /// container's first layer; or BuildKit's 25 letters and digits.
+    /// container's first layer. The 25 letters and digits of BuildKit's are what anybody may write, so they prove nothing.
     var isDockers: Bool {
         var digits = component.bytes[...]
         if digits.suffix(5).elementsEqual("-init".utf8) { digits.removeLast(5) }
-        let isHex = digits.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-        if digits.count == 64 { return isHex }
-        return component.bytes.count == 25
-            && component.bytes.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x7a).contains($0) }
+        return digits.count == 64
+            && digits.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 }
