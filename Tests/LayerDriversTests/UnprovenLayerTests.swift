@@ -145,4 +145,42 @@ import Testing
         #expect(try runProgram(["rm", "-r", "\(store.home)/photos"]).status == 0)
         try store.finish()
     }
+
+    // MARK: copies
+
+    /// After a power failure: the name in `l` says whose it is.
+    @Test(arguments: linked, ["aa", "zz"]) func `a copy does not get the name of a layer whose link file is empty`(
+        _ facts: DriverFacts, _ copy: String
+    ) throws {
+        let store = try DriverStore(facts)
+        try store.layer("base") { try $0.file("kept", "kept") }
+        try store.layer("kid", on: "base") { try $0.file("own", "own") }
+        let (home, base) = (store.home, store.home + "/base")
+        let link = try readText(base + "/link")
+        #expect(try runProgram(["cp", "-a", base, "\(home)/\(copy)"]).status == 0)
+        try writeFile("\(home)/\(copy)/diff/kept", Array("changed in the copy".utf8))
+        try writeFile(base + "/link", [])
+        let before = try record("\(home)/\(copy)")
+        #expect(try store.driver.layers().map(\.description) == ["base", "kid"])
+        let lower = try store.driver.metadata(of: LayerID("kid")).first { $0.key == "LowerDir" }
+        #expect(lower?.value.description.hasSuffix("/base/diff") == true, "\(String(describing: lower))")
+        #expect(try store.driver.parent(of: LayerID("kid")) == LayerID("base"))
+        expectFailure(.notFound) { try store.create("onCopy", on: copy) }
+        try store.create("more", on: "base")
+        for id in ["more", "kid"] {
+            try store.inside(id) { path in
+                let text = try readText(path + "/kept")
+                #expect(text == "kept", "\(id)")
+            }
+        }
+        #expect(try linkText("\(home)/l/\(link)") == "../base/diff")
+        #expect(try store.driver.repair().map(\.state) == [.repaired])
+        #expect(try readText(base + "/link") == link)
+        #expect(try linkText("\(home)/l/\(link)") == "../base/diff")
+        #expect(try store.driver.check().isEmpty)
+        #expect(try record("\(home)/\(copy)") == before)
+        expectFailure(.invalidArgument) { try store.remove(copy) }
+        #expect(try runProgram(["rm", "-r", "\(home)/\(copy)"]).status == 0)
+        try store.finish()
+    }
 }

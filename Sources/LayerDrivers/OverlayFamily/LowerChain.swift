@@ -73,7 +73,7 @@ extension OverlayView {
     ) throws(LayerError) -> LowerChain.Element {
         var leadsTo = try layer(of: link)
         if let found = leadsTo, try !StoreFiles.isDirectory(contents(found)) { leadsTo = nil }
-        if let leadsTo, try writtenLink(of: leadsTo) == link {
+        if let leadsTo, try isName(link, of: leadsTo) {
             return LowerChain.Element(link: link, id: leadsTo, isLost: false)
         }
         if owners == nil { owners = try linkOwners() }
@@ -86,8 +86,9 @@ extension OverlayView {
             hint: "remove this layer and unpack the image again")
     }
 
-    /// The layers that have each short name by their own `link` files. Of several that say the same, the one that the name
-    /// leads to: the others are copies of it. Where it leads to none of them nobody can tell.
+    /// The layers that have each short name by their own `link` files, or the one whose only name it is in `l/` where that file is
+    /// lost or empty. Of several that say the same, the one that the name leads to: the others are copies of it. Where it leads
+    /// to none of them nobody can tell.
     func linkOwners() throws(LayerError) -> [ShortLink: LayerID] {
         var claims: [ShortLink: [LayerID]] = [:]
         for name in try StoreFiles.names(in: home) where !Self.isReserved(name) {
@@ -96,10 +97,15 @@ extension OverlayView {
         }
         var owners: [ShortLink: LayerID] = [:]
         for (link, ids) in claims {
-            if ids.count == 1 {
-                owners[link] = ids[0]
-            } else if let leadsTo = try layer(of: link), ids.contains(leadsTo) {
+            guard let leadsTo = try layer(of: link) else {
+                if ids.count == 1 { owners[link] = ids[0] }
+                continue
+            }
+            let isOwner = try ids.contains(leadsTo) ? true : isName(link, of: leadsTo)
+            if isOwner {
                 owners[link] = leadsTo
+            } else if ids.count == 1 {
+                owners[link] = ids[0]
             }
         }
         return owners

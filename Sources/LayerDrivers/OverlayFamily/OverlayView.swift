@@ -103,11 +103,18 @@ struct OverlayView: MergedView {
         }
     }
 
-    /// Whether the name `link` is another layer's by that layer's own word.
+    /// Whether the name `link`, which `id` has written, is another layer's.
     private func isCopy(_ id: LayerID, _ link: ShortLink) throws(LayerError) -> Bool {
         guard let owner = try layer(of: link), owner != id else { return false }
-        guard try writtenLink(of: owner) == link else { return false }
-        return try StoreFiles.isDirectory(contents(owner))
+        return try isName(link, of: owner)
+    }
+
+    /// Whether `link`, which leads to the layer, is its name: by its own word, or where that is lost or empty, because no other
+    /// name leads to it.
+    func isName(_ link: ShortLink, of id: LayerID) throws(LayerError) -> Bool {
+        guard try StoreFiles.isDirectory(contents(id)) else { return false }
+        if let written = try writtenLink(of: id) { return written == link }
+        return try linksLeading(to: id) == [link]
     }
 
     /// A complete layer is known by its link, which leads back to it: whatever else somebody put into its directory goes with

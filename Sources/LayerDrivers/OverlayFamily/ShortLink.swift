@@ -58,13 +58,27 @@ extension OverlayView {
         return ShortLink(bytes)
     }
 
-    /// The name in `l/` that leads to the layer. Reads all of `l/`: only for damaged layers.
+    /// The name in `l/` that leads to the layer; of several one that no other layer says is its own. Reads all of `l/`: only
+    /// for damaged layers.
     func linkLeading(to id: LayerID) throws(LayerError) -> ShortLink? {
-        let wanted = ShortLink.target(id)
-        for name in try StoreFiles.names(in: links) {
-            if let link = ShortLink(name.bytes), try StoreFiles.readLink(path(of: link)) == wanted { return link }
+        let found = try linksLeading(to: id)
+        guard found.count > 1 else { return found.first }
+        var others: Set<ShortLink> = []
+        for name in try StoreFiles.names(in: home) where !Self.isReserved(name) && name != id.component {
+            if let link = try writtenLink(of: LayerID(trusted: name)) { others.insert(link) }
         }
-        return nil
+        return found.first { !others.contains($0) } ?? found.first
+    }
+
+    /// All names in `l/` that lead to the layer.
+    func linksLeading(to id: LayerID) throws(LayerError) -> [ShortLink] {
+        let wanted = ShortLink.target(id)
+        var found: [ShortLink] = []
+        for name in try StoreFiles.names(in: links) {
+            guard let link = ShortLink(name.bytes), try StoreFiles.readLink(path(of: link)) == wanted else { continue }
+            found.append(link)
+        }
+        return found
     }
 
     /// The layer that a short name stands for; nil where its link is gone.
