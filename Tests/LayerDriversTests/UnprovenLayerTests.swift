@@ -183,4 +183,59 @@ import Testing
         #expect(try runProgram(["rm", "-r", "\(home)/\(copy)"]).status == 0)
         try store.finish()
     }
+
+    // MARK: homes
+
+    /// What others keep in a directory, with names that stores have, too.
+    private static let foreign: [(DriverName, [String], [String])] = [
+        (.overlay2, ["l", "src"], ["l/README", "src/main.c"]), (.fuseOverlayFS, ["l", "src"], ["src/main.c"]),
+        (.overlay2, ["l", "photos", "photos/diff"], ["photos/diff/IMG1"]),
+        (.overlay, ["staging", "src"], ["src/main.c"]), (.overlay, ["src", "src/root"], ["src/main.c"]),
+        (.aufs, ["layers", "src"], ["src/main.c"]), (.aufs, ["layers", "diff", "src"], ["src/main.c"]),
+    ]
+
+    @Test(arguments: foreign) func `a directory in which others keep something is no home`(
+        _ driver: DriverName, _ directories: [String], _ files: [String]
+    ) throws {
+        guard let facts = DriverFacts.chosen.first(where: { $0.name == driver }) else { return }
+        let ground = try facts.ground()
+        let home = "\(ground.root)/\(driver.rawValue)"
+        try TreeBuilder.make(home) { tree in
+            for path in directories { try tree.directory(path) }
+            for path in files { try tree.file(path, "mine") }
+        }
+        let before = try record(home)
+        expectFailure(.invalidArgument, "open the store") {
+            try DriverStore(facts, on: DriverGround(root: ground.root, takeDown: {}))
+        }
+        #expect(try record(home) == before)
+        try ground.takeDown()
+    }
+
+    /// What a store is before its first layer, and after its last.
+    private static let fresh: [(DriverName, [String])] = [
+        (.overlay2, []), (.overlay2, ["lost+found"]), (.overlay2, ["l"]), (.overlay2, ["l", "lost+found", "staging"]),
+        (.overlay, ["lost+found"]), (.overlay, ["tempdirs"]), (.aufs, ["lost+found"]), (.aufs, ["mnt"]),
+        (.aufs, ["mnt", "diff", "layers"]), (.fuseOverlayFS, ["l", "tempdirs"]),
+    ]
+
+    @Test(arguments: fresh) func `an empty store is a home, and stays one when somebody adds a file`(
+        _ driver: DriverName, _ directories: [String]
+    ) throws {
+        guard let facts = DriverFacts.chosen.first(where: { $0.name == driver }) else { return }
+        let ground = try facts.ground()
+        try TreeBuilder.make("\(ground.root)/\(driver.rawValue)") { tree in
+            for path in directories { try tree.directory(path, 0o700) }
+        }
+        let store = try DriverStore(facts, on: ground)
+        try store.layer("Base")
+        try store.remove("Base")
+        try writeFile(store.home + "/notes", Array("mine".utf8))
+        try store.restart()
+        try store.layer("Base")
+        unlink(store.home + "/notes")
+        try store.removeAll()
+        store.close()
+        try ground.takeDown()
+    }
 }

@@ -43,10 +43,17 @@ struct AUFSView: StoreView {
     /// Refuses a home directory in which others keep something.
     func refuseForeign() throws(LayerError) {
         let names = try StoreFiles.isDirectory(home) ? StoreFiles.names(in: home).map(\.description) : []
-        guard !names.isEmpty, !names.contains("layers"), names != ["lost+found"] else { return }
+        let parts = ["diff", "layers", "mnt"]
+        // A kill may have come between the three.
+        if names.allSatisfy({ parts.contains($0) || $0 == "lost+found" || $0 == WorkArea.directoryName }) { return }
+        var missing: String?
+        for part in parts where missing == nil {
+            if try !StoreFiles.isDirectory(home.appending(part)) { missing = part }
+        }
+        guard let missing else { return }
         throw LayerError(
             .invalidArgument, "open the store", path: home,
-            cause: .reason("it is not empty, and has no directory layers as a store of aufs has"),
+            cause: .reason("it is not empty, and has no directory \(missing) as a store of aufs has"),
             hint: "name the driver's own directory, such as /var/lib/docker/aufs")
     }
 

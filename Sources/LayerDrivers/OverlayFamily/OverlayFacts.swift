@@ -60,13 +60,17 @@ extension OverlayView {
                 cause: .reason("it is a store of overlay2 or fuse-overlayfs, which must not hold packed layers"),
                 hint: "name its driver, or copy the layers with ldiff layer migrate")
         }
-        guard !hasLinks else { return }
         // Probes and the file system's own directory may be all there is.
-        let own = ["backingFsBlockDev", "lost+found", WorkArea.directoryName]
-        guard names.contains(where: { !own.contains($0.description) && !isReserved($0) }) else { return }
+        let isEmpty = names.allSatisfy { isReserved($0) || $0 == PathBytes("lost+found") }
+        let hasNames = try hasLinks ? !StoreFiles.names(in: links).isEmpty : false
+        guard !isEmpty || hasNames else { return }
+        if hasLinks, try OverlayHome.holdsLayers(home, names) { return }
         throw LayerError(
             .invalidArgument, "open the store", path: home,
-            cause: .reason("it is not empty, and has no directory l as a store of \(driver.rawValue) has"),
+            cause: .reason(
+                hasLinks
+                    ? "others keep something in it, and what is called l there names no layer"
+                    : "it is not empty, and has no directory l as a store of \(driver.rawValue) has"),
             hint: "name the driver's own directory, such as /var/lib/docker/\(driver.rawValue)")
     }
 
@@ -76,13 +80,13 @@ extension OverlayView {
                 .invalidArgument, "open the store", path: home,
                 cause: .reason("it is laid out as overlay2's, not overlay's"), hint: "use --driver overlay2")
         }
-        for name in names {
-            let layer = home.appending(name)
-            if isReserved(name) { return }
-            if try StoreFiles.metadata(layer.appending("root")) != nil { return }
-            if try StoreFiles.metadata(layer.appending("lower-id")) != nil { return }
+        let view = OverlayRootView(DriverConfiguration(home: home))
+        if names.allSatisfy({ OverlayRootView.isReserved($0) || $0 == PathBytes("lost+found") }) { return }
+        if try OverlayHome.hasWorked(in: home) { return }
+        for name in names where !OverlayRootView.isReserved(name) {
+            let id = LayerID(trusted: name)
+            if StoreFiles.mayBe({ () throws(LayerError) in try view.isReadable(id) }) { return }
         }
-        if names == [PathBytes("lost+found")] { return }
         throw LayerError(
             .invalidArgument, "open the store", path: home,
             cause: .reason("it is not empty, and holds no layer of the driver overlay"),
