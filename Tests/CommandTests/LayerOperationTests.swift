@@ -142,6 +142,23 @@ import Testing
         #expect(try scratch.make("$L layer list --home overlay2").text == "base\nc1\nc2\nc3\n")
     }
 
+    @Test func `what was removed before an error is told`() throws {
+        let scratch = try Scratch()
+        try Self.makeStore(scratch)
+        let ending = try scratch.run(
+            """
+            for i in 1 2 3 4; do $L layer create r$i --parent base --home overlay2; done; mkdir overlay2/mine; touch overlay2/mine/x
+            $L layer remove r1 r2 mine r3 --home overlay2
+            """)
+        #expect(ending.status == 64 && ending.errors.contains("mine"), "\(ending)")
+        #expect(ending.errors.contains("removed 2 layers; these before the error: r1, r2"), "\(ending)")
+        let told = try scratch.run("$L layer remove r3 mine r4 --json --home overlay2")
+        #expect(told.status == 64 && told.text.contains(#""removed":["r3"]"#), "\(told)")
+        let nothing = try scratch.run("$L layer remove mine r4 --home overlay2")
+        #expect(nothing.status == 64 && nothing.errorLines.count == 1, "\(nothing)")
+        #expect(try scratch.make("$L layer list --home overlay2; ls overlay2/mine").text == "base\nbox\nr4\nx\n")
+    }
+
     @Test func `a template's contents are the new layer's`() throws {
         let scratch = try Scratch()
         try Self.makeStore(scratch)

@@ -68,7 +68,8 @@ struct LayerRemoveCommand: ParsableCommand {
         abstract: "Removes layers, unmounting them first.",
         discussion: """
             A layer that does not exist is fine, as in Docker. What is called so in the store and is no layer is an \
-            error, and stays. Whether other layers lie upon it is not looked at, except by zfs, which refuses.
+            error, and stays. Whether other layers lie upon it is not looked at, except by zfs, which refuses. At the \
+            first that cannot be removed the command ends: those before it are gone, and are reported.
 
             EXAMPLES:
               ldiff layer remove box base --home /srv/overlay2
@@ -85,19 +86,31 @@ struct LayerRemoveCommand: ParsableCommand {
         let driver = try store.open(global)
         let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
         var removed: [LayerID] = []
-        for id in ids {
-            let isThere = try driver.exists(id)
-            // Also where it is not complete: what is left of it goes. What is no layer is refused.
-            try driver.remove(id)
-            if isThere { removed.append(id) }
+        do throws(LayerError) {
+            for id in ids {
+                let isThere = try driver.exists(id)
+                // Also where it is not complete: what is left of it goes. What is no layer is refused.
+                try driver.remove(id)
+                if isThere { removed.append(id) }
+            }
+        } catch {
+            // Otherwise it would seem that nothing was done.
+            if !removed.isEmpty {
+                try report(
+                    removed, "these before the error: " + removed.map(\.description).joined(separator: ", "), stopwatch)
+            }
+            throw error
         }
+        let missing = ids.count - removed.count
+        try report(removed, missing > 0 ? "\(missing) did not exist" : nil, stopwatch)
+    }
+
+    private func report(_ removed: [LayerID], _ more: String?, _ stopwatch: Stopwatch) throws(LayerError) {
         var report = Report()
         report.json.add("removed", removed)
         report.json.add("seconds", seconds: stopwatch.seconds)
-        let missing = ids.count - removed.count
         report.summary =
-            "removed " + (removed.count == 1 ? "1 layer" : "\(removed.count) layers")
-            + (missing > 0 ? "; \(missing) did not exist" : "")
+            "removed " + (removed.count == 1 ? "1 layer" : "\(removed.count) layers") + (more.map { "; \($0)" } ?? "")
         try report.write(global, layerOnOutput: false)
     }
 }

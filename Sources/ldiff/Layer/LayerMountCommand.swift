@@ -70,13 +70,24 @@ struct LayerUnmountCommand: ParsableCommand {
     func run() throws {
         let driver = try store.open(global)
         let ids = try id.map { (argument) throws(LayerError) in try argument.id() }
-        for id in ids {
-            guard try driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
-            try driver.put(id)
+        var unmounted: [LayerID] = []
+        do throws(LayerError) {
+            for id in ids {
+                guard try driver.exists(id) else { throw DriverErrors.unknownLayer("unmount", id) }
+                try driver.put(id)
+                unmounted.append(id)
+            }
+        } catch {
+            if !unmounted.isEmpty { try report(unmounted) }
+            throw error
         }
+        try report(unmounted)
+    }
+
+    private func report(_ unmounted: [LayerID]) throws(LayerError) {
         guard global.json else { return }
         var object = JSONObject()
-        object.add("unmounted", ids)
+        object.add("unmounted", unmounted)
         try OutputFile.standardOutput().writeText(object.text + "\n")
     }
 }
