@@ -187,6 +187,33 @@ import Testing
         #expect(refused.status != 0 && refused.errors.contains("other images"), "\(refused)")
     }
 
+    /// There and back, and there again after the container changed.
+    @Test func `a record that an earlier move kept stays beside the newest`() throws {
+        let scratch = try Scratch()
+        try makeStore(scratch, "overlay2")
+        try scratch.make(
+            """
+            D=from/image/overlay2/layerdb; mkdir -p $D/sha256/aa from/containers/cc from/fuse-overlayfs
+            printf base > $D/sha256/aa/cache-id; C=from/containers/cc; K=$C/config.v2.json.overlay2
+            there() { $L layer migrate --docker --from-home from/overlay2 --home from/fuse-overlayfs --quiet; }
+            echo '{"Driver":"overlay2","Restarts":1}' > $C/config.v2.json; there; grep -q '"Restarts":1' $K
+            echo '{"Driver":"overlay2","Restarts":2}' > $C/config.v2.json; there
+            test "$(cat $K)" = '{"Driver":"overlay2","Restarts":2}'
+            test "$(cat $K.before-*)" = '{"Driver":"overlay2","Restarts":1}'
+            test "$(cat $C/config.v2.json)" = '{"Driver":"fuse-overlayfs","Restarts":2}'
+            cp $K $C/config.v2.json; there; test $(ls $C | wc -l) = 3
+            """)
+        // Killed between the copy and its last rename; what only looks alike stays.
+        try scratch.make(
+            """
+            cd from/image; rm -r fuse-overlayfs; P=.ldiff-fuse-overlayfs-; cp -r overlay2 ${P}0123456789abcdef
+            mkdir ${P}0123456789abcdee ${P}mine; touch ${P}0123456789abcdee/letter; cd ../..
+            $L layer migrate --docker --from-home from/overlay2 --home from/fuse-overlayfs --quiet
+            test "$(LC_ALL=C ls -A from/image)" = "$(printf '%s\n' .ldiff-fuse-overlayfs-0123456789abcdee \
+                .ldiff-fuse-overlayfs-mine fuse-overlayfs overlay2)"
+            """)
+    }
+
     @Test(arguments: [("", "-lt 200"), ("--sparse never", "-ge 2048")])
     func `zeros become holes on the way unless that is not wanted`(flag: String, blocks: String) throws {
         let scratch = try Scratch()

@@ -23,22 +23,62 @@ package final class DockerMove: Sendable {
     /// Copies the records, and names the new driver in those of containers. Returns how many containers those were.
     package func run() throws(LayerError) -> Int {
         let records = try plan.containers()
+        try sweepCopies()
         if try !plan.hasSameLayers() { try copyImages() }
         for (path, record) in records {
-            let kept = PathBytes(path.bytes + Array(".\(plan.from.rawValue)".utf8))
-            if try DockerMovePlan.metadata(kept) == nil { try Self.write(record.original, to: kept, like: path) }
+            try keep(record.original, of: path)
             try Self.write(record.moved, to: path, like: path)
         }
         return records.count
     }
 
+    /// Keeps what a container's record was as `config.v2.json.DRIVER`. One of an earlier move stays under a name of its own.
+    private func keep(_ original: [UInt8], of path: PathBytes) throws(LayerError) {
+        let kept = PathBytes(path.bytes + Array(".\(plan.from.rawValue)".utf8))
+        if try DockerMovePlan.metadata(kept) != nil {
+            // What a run wrote that was killed before it could change the record itself.
+            if try DockerMovePlan.read(kept) == original { return }
+            guard let (directory, name) = kept.splitLast() else { return }
+            try Self.attempt("keep Docker's record of a container", kept) { () throws(SystemCallError) in
+                let parent = try directory.open([.readOnly, .directory])
+                try Self.rename(name, to: PathBytes(name.bytes + Array(".before-\(Self.digits())".utf8)), in: parent)
+            }
+        }
+        try Self.write(original, to: kept, like: path)
+    }
+
+    /// Sixteen digits that nobody else uses.
+    private static func digits() -> String {
+        let digits = String(UInt64.random(in: .min ... .max), radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
     // MARK: images
+
+    /// How copies are called that are not complete.
+    private var partPrefix: String { "\(TemporaryName.prefix)\(plan.to.rawValue)-" }
+
+    /// Copies that a killed run has not finished: our name with sixteen digits behind it, and nothing inside but what records are
+    /// made of. The locks keep every other run out.
+    private func sweepCopies() throws(LayerError) {
+        let (folder, prefix) = (plan.root.appending("image"), Array(partPrefix.utf8))
+        for name in try DockerRecords.names(in: folder) where name.bytes.starts(with: prefix) {
+            let digits = name.bytes.dropFirst(prefix.count)
+            guard digits.count == 16, digits.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
+            else { continue }
+            let copy = folder.appending(name)
+            guard try DockerMovePlan.metadata(copy)?.kind == .directory else { continue }
+            let known = Set(try DockerRecords.names(in: plan.images(plan.from)))
+            guard try DockerRecords.names(in: copy).allSatisfy(known.contains) else { continue }
+            try TreeRemoval.remove(copy)
+        }
+    }
 
     /// Copied beside and moved to its place, so that the records are there as a whole or not at all. Empty ones that a daemon
     /// has made go out of the way, and are kept.
     private func copyImages() throws(LayerError) {
-        let digits = String(UInt64.random(in: .min ... .max), radix: 16)
-        let part = PathBytes("\(TemporaryName.prefix)\(plan.to.rawValue)-\(digits)")
+        let digits = Self.digits()
+        let part = PathBytes(partPrefix + digits)
         let target = PathBytes(plan.to.rawValue)
         let folder = plan.root.appending("image")
         do throws(LayerError) {

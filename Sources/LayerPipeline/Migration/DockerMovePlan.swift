@@ -105,7 +105,7 @@ package struct DockerMovePlan: Sendable {
     }
 
     /// A record as a whole; nil where there is none. Docker's are some kilobytes.
-    private static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
+    static func read(_ path: PathBytes) throws(LayerError) -> [UInt8]? {
         do throws(SystemCallError) {
             guard let file = try path.openRegular() else { return nil }
             return try file.contents(limit: 16 << 20)
