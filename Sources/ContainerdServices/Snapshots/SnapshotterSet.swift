@@ -80,14 +80,30 @@ package final class SnapshotterSet: Sendable {
     private static func checkForm(_ root: PathBytes) throws(LayerError) {
         let opened = try attempt("open", root) { () throws(SystemCallError) in try root.open([.readOnly, .directory]) }
         let names = try SnapshotDirectories.names(in: opened, root)
-        // What mkfs makes, and what a start that was cut short did.
-        if names.allSatisfy({ ["lost+found", "metadata"].contains($0.description) }) { return }
+        // What mkfs makes, what a start that was cut short did, and new disks for drivers.
+        var isNew = true
+        for name in names where !["lost+found", "metadata"].contains(name.description) {
+            let isDriver = drivers.contains { $0.rawValue == name.description }
+            guard isDriver, try isNewDisk(root.appending(name)) else {
+                isNew = false
+                break
+            }
+        }
+        if isNew { return }
         let marks = ["metadata/lock"] + drivers.flatMap { ["metadata/\($0.rawValue).db", "\($0.rawValue)/snapshots"] }
         for mark in marks where (try? root.appending(mark).open(.pathOnly)) != nil { return }
         throw LayerError(
             .invalidArgument, "use the root directory", path: root,
             cause: .reason("it is not empty, and no root of this daemon"),
             hint: "name an empty directory, or one that is not there yet")
+    }
+
+    /// Whether it is a directory in which nothing is but what mkfs makes.
+    private static func isNewDisk(_ path: PathBytes) throws(LayerError) -> Bool {
+        let opened: OwnedDescriptor
+        do throws(SystemCallError) { opened = try path.open([.readOnly, .directory, .noFollow]) } catch { return false }
+        let names = try SnapshotDirectories.names(in: opened, path)
+        return names.allSatisfy { $0.description == "lost+found" }
     }
 
     /// Two daemons would give out the same ids.
