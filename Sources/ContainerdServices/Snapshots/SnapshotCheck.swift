@@ -184,20 +184,11 @@ package struct SnapshotCheck {
 
     /// Of what the next start of the daemon removes.
     private mutating func addSwept(_ place: String) {
-        if let locked = [place, place + "/fs", place + "/work"].first(where: Self.isImmutable) {
-            add("\(place) is of no snapshot, and cannot be removed: \(locked) is immutable; chattr -i -a lets it go")
+        if let obstacle = RemovalObstacle.first(in: PathBytes(place)) {
+            add("\(place) is of no snapshot, and cannot be removed: \(obstacle)")
         } else {
             add("\(place) is of no snapshot: the daemon removes it when it starts", isMended: true)
         }
-    }
-
-    private static func isImmutable(_ path: String) -> Bool {
-        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { Glibc.close(descriptor) }
-        // FS_IOC_GETFLAGS; FS_IMMUTABLE_FL and FS_APPEND_FL.
-        var flags: CLong = 0
-        return ioctl(descriptor, 0x8008_6601, &flags) == 0 && flags & 0x30 != 0
     }
 
     /// Of what may be all that is left of snapshots.
