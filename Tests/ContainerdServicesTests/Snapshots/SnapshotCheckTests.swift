@@ -8,6 +8,50 @@ import Testing
 
 /// What `check` says is so.
 @Suite(.serialized, .timeLimit(.minutes(3))) struct SnapshotCheckTests {
+    /// The log may go into the database between the copies of the two, and is in neither then.
+    @Test func `records that change while they are copied are not called damaged`() async throws {
+        let place = try TemporaryDirectory()
+        let path = place.path + "/records.db"
+        let database = try SnapshotDatabase(path: path) { _ in true }
+        let count = 400
+        func put(_ id: Int64, _ round: Int) -> SnapshotChange {
+            let text = String(repeating: "\(round) ", count: 60)
+            return .put(
+                SnapshotRecord(
+                    id: id, name: "n\(id)", kind: .committed, parent: nil, created: 1, updated: 1, labels: ["l": text],
+                    isRebased: false))
+        }
+        try database.write((1...Int64(count)).map { put($0, 0) })
+        let isOver = Atomic<Bool>(false)
+        let writer = Task.detached {
+            var round = 0
+            while !isOver.load(ordering: .relaxed) {
+                round += 1
+                // Others come and go, so that pages are split and joined.
+                let first = Int64(1000 * round)
+                try database.write((first..<first + 50).map { put($0, round) })
+                if round > 1 { try database.write((first - 1000..<first - 950).map { .remove(id: $0) }) }
+                try database.settle()
+                usleep(3000)
+            }
+            database.close()
+        }
+        var read = 0
+        for _ in 0..<150 {
+            do {
+                let index = try SnapshotSalvage.whole(path)
+                #expect(index.records.count >= count)
+                read += 1
+            } catch let failure as ServiceFailure {
+                #expect(failure.class == .unavailable && failure.text.contains("a daemon is at work"), "\(failure)")
+            }
+        }
+        isOver.store(true, ordering: .relaxed)
+        try await writer.value
+        #expect(read > 0)
+        #expect(try SnapshotSalvage.whole(path).records.count >= count)
+    }
+
     @Test func `what the daemon cannot remove is not said to go`() async throws {
         let daemon = try SnapshotDaemon()
         let snapshots = daemon.root + "/overlay2/snapshots"
