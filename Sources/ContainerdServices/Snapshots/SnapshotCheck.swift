@@ -48,7 +48,7 @@ package struct SnapshotCheck {
     }
 
     /// Throws where that cannot be seen: what is hidden is not taken for what is not there.
-    private static func exists(_ path: String) throws(LayerError) -> Bool {
+    static func exists(_ path: String) throws(LayerError) -> Bool {
         var status = stat()
         if stat(path, &status) == 0 { return true }
         guard errno == ENOENT else {
@@ -63,6 +63,12 @@ package struct SnapshotCheck {
 
     private mutating func run() throws {
         let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
+        if try DatabaseExchange(database).isUnfinished {
+            let text = "a repair of \(database) was cut short"
+            guard repairs else { return add(text + ": stop the daemon, and --repair ends it") }
+            try DatabaseExchange(database).finish()
+            add(text, isMended: true)
+        }
         let holdsSomething = !snapshots.ids(.filled).isEmpty || !spares.ids(.filled).isEmpty
         // Of zfs nobody but the daemon knows where the datasets are; it makes its home with its records.
         let holdsAny = try driver == .zfs ? Self.exists(home) : holdsSomething || !snapshots.ids(.empty).isEmpty
@@ -223,7 +229,7 @@ package struct SnapshotCheck {
         let kept = consistent(saved.records, snapshots.whole.union(spares.whole))
         // One at least, so that the new one does not look like one that lost its records.
         let highest = [1, saved.highest, snapshots.forms.keys.max() ?? 0, spares.ids(.filled).max() ?? 0].max() ?? 1
-        try install(kept, highest: highest)
+        try DatabaseExchange(database).install([], kept, highest: highest)
         findings[findings.count - 1].isMended = true
         let known = Set(kept.map(\.id))
         try putAside((snapshots.ids(.empty) + snapshots.ids(.filled)).filter { !known.contains($0) }, "snapshots")
@@ -243,44 +249,16 @@ package struct SnapshotCheck {
         }
     }
 
-    /// Writes a new database and puts it in the place of the damaged one, which stays beside it.
-    private func install(_ records: [SnapshotRecord], highest: Int64) throws {
-        let manager = FileManager.default
-        let new = database + ".new"
-        for suffix in ["", "-wal", "-shm"] { try? manager.removeItem(atPath: new + suffix) }
-        let made = try SnapshotDatabase(path: new) { _ in true }
-        try made.write(records.map(SnapshotChange.put))
-        try made.reserve(upTo: highest)
-        try made.settle()
-        made.close()
-        let damaged = unused(database + ".damaged")
-        for suffix in ["", "-wal", "-shm"] where manager.fileExists(atPath: database + suffix) {
-            try manager.moveItem(atPath: database + suffix, toPath: damaged + suffix)
-        }
-        try manager.moveItem(atPath: new, toPath: database)
-        try? manager.removeItem(atPath: new + "-wal")
-    }
-
     /// Moves directories that no record speaks of any more to where no cleaning up looks: they may hold what a container wrote.
     private mutating func putAside(_ ids: [Int64], _ part: String) throws {
         for id in ids.sorted() {
             try SnapshotDirectories.make(PathBytes(home + "/lost"), mode: 0o700)
-            let place = unused("\(home)/lost/\(id)")
+            let place = try DatabaseExchange.unused("\(home)/lost/\(id)")
             try FileManager.default.moveItem(atPath: "\(home)/\(part)/\(id)", toPath: place)
             add(
                 "\(home)/\(part)/\(id) has lost its record: what it holds is in \(place) now; remove that when nobody "
                     + "needs it",
                 isMended: true)
         }
-    }
-
-    private func unused(_ path: String) -> String {
-        var name = path
-        var number = 1
-        while FileManager.default.fileExists(atPath: name) {
-            name = "\(path)-\(number)"
-            number += 1
-        }
-        return name
     }
 }

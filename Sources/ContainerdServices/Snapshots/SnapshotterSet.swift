@@ -131,7 +131,7 @@ package final class SnapshotterSet: Sendable {
     private func exists(_ driver: DriverName) -> Bool {
         let database = database(driver)
         let places = [
-            database, SnapshotDatabase.backup(of: database), "\(settings.root)/\(driver.rawValue)/snapshots",
+            database, DatabaseExchange(database).repaired, SnapshotDatabase.backup(of: database), "\(settings.root)/\(driver.rawValue)/snapshots",
         ]
         return places.contains { (place: String) in access(place, F_OK) == 0 }
     }
@@ -214,6 +214,12 @@ package final class SnapshotterSet: Sendable {
         }
         let taken = backend.listsQuickly ? try backend.storedIDs().max() ?? 0 : 0
         let path = database(driver)
+        if try DatabaseExchange(path).isUnfinished {
+            throw ServiceFailure(
+                .dataLoss,
+                "open \(path): a repair was cut short; stop the daemon, and end it with `containerd-ldiff-grpc check --repair`"
+            )
+        }
         let store = try SnapshotStore(
             path: path, taken: taken, bridge: bridge,
             believing: { silence in
