@@ -71,14 +71,21 @@ package struct SnapshotCheck {
         }
         let holdsSomething = !snapshots.ids(.filled).isEmpty || !spares.ids(.filled).isEmpty
         // Of zfs nobody but the daemon knows where the datasets are; it makes its home with its records.
-        let holdsAny = try driver == .zfs ? Self.exists(home) : holdsSomething || !snapshots.ids(.empty).isEmpty
+        let holdsAny =
+            try driver == .zfs
+            ? Self.exists(home) : holdsSomething || !snapshots.ids(.empty).isEmpty || identity.found() != nil
         guard try holdsAny || SnapshotSalvage.hasCopy(of: database, .absent) || Self.exists(database) else { return }
-        let index: SnapshotIndex
-        do {
-            index = try SnapshotSalvage.whole(database) { silence in
+        func load() throws -> SnapshotIndex {
+            try SnapshotSalvage.whole(database) { silence in
                 !SnapshotSalvage.hasCopy(of: database, silence)
                     && !(silence == .absent ? holdsAny : holdsSomething)
             }
+        }
+        var index: SnapshotIndex
+        do {
+            index = try load()
+            // A daemon that is at work may have removed meanwhile what the records speak of.
+            for _ in 0..<3 where try !repairs && problem(index) != nil { index = try load() }
         } catch {
             let failure = SnapshotDatabase.failure(error, "read the records in", database)
             guard failure.class == .dataLoss else {
@@ -89,9 +96,19 @@ package struct SnapshotCheck {
             try rebuild(failure.text)
             return
         }
+        if let problem = try problem(index) { return add(problem) }
         // Datasets are zfs's own to check.
         if driver != .zfs { try compare(index, snapshots, spares) }
         if holdsPacked { try checkPacked(index) }
+    }
+
+    private var identity: StoreIdentity { StoreIdentity(home: PathBytes(home), database: database) }
+
+    /// Why the directories are not those of these records, and nothing may be mended by them.
+    private func problem(_ index: SnapshotIndex) throws(LayerError) -> String? {
+        if driver == .zfs { return nil }
+        let stored = StoredSnapshots(home: PathBytes(home), holdsPacked: holdsPacked)
+        return try identity.problem(index) { (id) throws(LayerError) in try stored.holds(id, index) }
     }
 
     /// What lies below a directory of the home, by ids.
@@ -130,7 +147,8 @@ package struct SnapshotCheck {
 
     private mutating func compare(_ index: SnapshotIndex, _ snapshots: Stored, _ spares: Stored) throws {
         // Where a power failure undid a move, the next start does it again.
-        var stored = snapshots.whole.union(spares.whole)
+        var stored = snapshots.whole.union(
+            spares.whole.filter { index.provesMove(of: $0, spares.forms[$0] ?? .absent) })
         if !stored.isSuperset(of: index.records.keys) {
             // A daemon that is at work has made some since they were listed.
             stored.formUnion(try self.stored(in: "snapshots").whole)
@@ -153,6 +171,7 @@ package struct SnapshotCheck {
                 "snapshot \(quoted(record.name)) has no directory \(place)"
                     + (isLeaf ? "" : "; others are its children: remove those first"))
             guard repairs, isLeaf else { continue }
+            try SnapshotDatabase.keepBackup(of: database)
             try change { try $0.write([.remove(id: record.id)]) }
             findings[findings.count - 1].isMended = true
         }
@@ -226,10 +245,18 @@ package struct SnapshotCheck {
         add("\(reason); \(saved.records.count) records can be read, the copy of the last clean end included")
         guard repairs else { return }
         let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
-        let kept = consistent(saved.records, snapshots.whole.union(spares.whole))
+        let found = driver == .zfs ? nil : try identity.found()
+        // Records of an old copy may all have been removed since, where the store is certainly theirs.
+        let isTheirs = found != nil && found == saved.index.identity && !snapshots.forms.isEmpty
+        if !isTheirs, let problem = try problem(saved.index) { return add("nothing is mended: \(problem)") }
+        let moved = spares.whole.filter { saved.index.provesMove(of: $0, spares.forms[$0] ?? .absent) }
+        let kept = consistent(Array(saved.records), snapshots.whole.union(moved))
         // One at least, so that the new one does not look like one that lost its records.
         let highest = [1, saved.highest, snapshots.forms.keys.max() ?? 0, spares.ids(.filled).max() ?? 0].max() ?? 1
-        try DatabaseExchange(database).install([], kept, highest: highest)
+        try SnapshotDatabase.keepBackup(of: database)
+        try DatabaseExchange(database).install(
+            (saved.index.identity ?? found).map { [.identify($0), .settled(upTo: saved.index.settled)] } ?? [],
+            kept, highest: highest)
         findings[findings.count - 1].isMended = true
         let known = Set(kept.map(\.id))
         try putAside((snapshots.ids(.empty) + snapshots.ids(.filled)).filter { !known.contains($0) }, "snapshots")

@@ -45,22 +45,28 @@ enum SnapshotSalvage {
 
     /// What can be read of these databases; where two speak of one id or name, the earlier is believed. And the highest id that
     /// any of them gave out.
-    static func parts(_ paths: [String]) -> (records: [SnapshotRecord], highest: Int64) {
+    static func parts(_ paths: [String]) -> (records: [SnapshotRecord], highest: Int64, index: SnapshotIndex) {
         var records: [Int64: SnapshotRecord] = [:]
         var names: Set<SnapshotName> = []
         var highest: Int64 = 0
+        var index = SnapshotIndex()
         for path in paths where FileManager.default.fileExists(atPath: path) {
-            let found = (try? withCopy(of: path) { try parts(ofCopy: $0) }) ?? []
+            guard let (found, store) = try? withCopy(of: path, { try parts(ofCopy: $0) }) else { continue }
+            for change in store {
+                if case .identify = change, index.identity != nil { continue }
+                index.apply(change)
+            }
             for record in found where records[record.id] == nil && names.insert(SnapshotName(record.name)).inserted {
                 records[record.id] = record
                 highest = max(highest, record.id)
             }
         }
-        return (records.values.sorted { $0.id < $1.id }, highest)
+        for record in records.values { index.apply(.put(record)) }
+        return (records.values.sorted { $0.id < $1.id }, highest, index)
     }
 
     /// From the first record to where the damage begins, and from the last one back to it.
-    private static func parts(ofCopy path: String) throws -> [SnapshotRecord] {
+    private static func parts(ofCopy path: String) throws -> ([SnapshotRecord], store: [SnapshotChange]) {
         let queue = try DatabaseQueue(path: path)
         defer { try? queue.close() }
         return try queue.read { database in
@@ -71,7 +77,11 @@ enum SnapshotSalvage {
                 ) { labels[$0[0], default: [:]][$0[1]] = $0[2] }
                 try? collect(database, "\(SnapshotDatabase.selection) ORDER BY id \(order)") { rows[$0[0]] = $0 }
             }
-            return rows.values.compactMap { try? SnapshotDatabase.record($0, labels) }
+            let store = (try? Row.fetchOne(database, sql: "SELECT identity, settled FROM store")) ?? nil
+            return (
+                rows.values.compactMap { try? SnapshotDatabase.record($0, labels) },
+                store.map { [.identify($0[0]), .settled(upTo: $0[1])] } ?? []
+            )
         }
     }
 
