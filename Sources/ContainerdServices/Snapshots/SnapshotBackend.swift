@@ -74,8 +74,12 @@ protocol SnapshotBackend: Sendable {
     func holdsSnapshots(_ silence: SnapshotDatabase.Silence) throws(LayerError) -> Bool
 
     /// Removes what a killed process left half made, and completes the storage of recorded snapshots that a power failure
-    /// undid in part. Only before the first `create`. Returns where something lies that has lost its record.
-    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes]
+    /// undid in part. Only before the first `create`. Says what lies there without a record, and which record has lost what
+    /// was its.
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [String]
+
+    /// The storage of snapshots up to this id is on disk where it belongs, whatever becomes of the power.
+    var settled: Int64 { get }
 
     /// Where the storage of an id lies, for messages.
     func place(_ id: Int64) -> String
@@ -97,6 +101,7 @@ extension SnapshotBackend {
     var takesLateParents: Bool { true }
     var listsQuickly: Bool { true }
     var removesInAnyOrder: Bool { true }
+    var settled: Int64 { 0 }
     var packed: PackedContents? { nil }
     func freeze(_ id: Int64) throws(LayerError) {}
     func measureAtOnce(_ id: Int64) throws(LayerError) -> SnapshotUsage? { nil }

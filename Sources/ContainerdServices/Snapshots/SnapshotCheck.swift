@@ -48,7 +48,7 @@ package struct SnapshotCheck {
     }
 
     /// Throws where that cannot be seen: what is hidden is not taken for what is not there.
-    private static func exists(_ path: String) throws(LayerError) -> Bool {
+    static func exists(_ path: String) throws(LayerError) -> Bool {
         var status = stat()
         if stat(path, &status) == 0 { return true }
         guard errno == ENOENT else {
@@ -63,16 +63,29 @@ package struct SnapshotCheck {
 
     private mutating func run() throws {
         let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
+        if try DatabaseExchange(database).isUnfinished {
+            let text = "a repair of \(database) was cut short"
+            guard repairs else { return add(text + ": stop the daemon, and --repair ends it") }
+            try DatabaseExchange(database).finish()
+            add(text, isMended: true)
+        }
         let holdsSomething = !snapshots.ids(.filled).isEmpty || !spares.ids(.filled).isEmpty
         // Of zfs nobody but the daemon knows where the datasets are; it makes its home with its records.
-        let holdsAny = try driver == .zfs ? Self.exists(home) : holdsSomething || !snapshots.ids(.empty).isEmpty
+        let holdsAny =
+            try driver == .zfs
+            ? Self.exists(home) : holdsSomething || !snapshots.ids(.empty).isEmpty || identity.found() != nil
         guard try holdsAny || SnapshotSalvage.hasCopy(of: database, .absent) || Self.exists(database) else { return }
-        let index: SnapshotIndex
-        do {
-            index = try SnapshotSalvage.whole(database) { silence in
+        func load() throws -> SnapshotIndex {
+            try SnapshotSalvage.whole(database) { silence in
                 !SnapshotSalvage.hasCopy(of: database, silence)
                     && !(silence == .absent ? holdsAny : holdsSomething)
             }
+        }
+        var index: SnapshotIndex
+        do {
+            index = try load()
+            // A daemon that is at work may have removed meanwhile what the records speak of.
+            for _ in 0..<3 where try !repairs && problem(index) != nil { index = try load() }
         } catch {
             let failure = SnapshotDatabase.failure(error, "read the records in", database)
             guard failure.class == .dataLoss else {
@@ -83,9 +96,19 @@ package struct SnapshotCheck {
             try rebuild(failure.text)
             return
         }
+        if let problem = try problem(index) { return add(problem) }
         // Datasets are zfs's own to check.
         if driver != .zfs { try compare(index, snapshots, spares) }
         if holdsPacked { try checkPacked(index) }
+    }
+
+    private var identity: StoreIdentity { StoreIdentity(home: PathBytes(home), database: database) }
+
+    /// Why the directories are not those of these records, and nothing may be mended by them.
+    private func problem(_ index: SnapshotIndex) throws(LayerError) -> String? {
+        if driver == .zfs { return nil }
+        let stored = StoredSnapshots(home: PathBytes(home), holdsPacked: holdsPacked)
+        return try identity.problem(index) { (id) throws(LayerError) in try stored.holds(id, index) }
     }
 
     /// What lies below a directory of the home, by ids.
@@ -124,7 +147,8 @@ package struct SnapshotCheck {
 
     private mutating func compare(_ index: SnapshotIndex, _ snapshots: Stored, _ spares: Stored) throws {
         // Where a power failure undid a move, the next start does it again.
-        var stored = snapshots.whole.union(spares.whole)
+        var stored = snapshots.whole.union(
+            spares.whole.filter { index.provesMove(of: $0, spares.forms[$0] ?? .absent) })
         if !stored.isSuperset(of: index.records.keys) {
             // A daemon that is at work has made some since they were listed.
             stored.formUnion(try self.stored(in: "snapshots").whole)
@@ -147,6 +171,7 @@ package struct SnapshotCheck {
                 "snapshot \(quoted(record.name)) has no directory \(place)"
                     + (isLeaf ? "" : "; others are its children: remove those first"))
             guard repairs, isLeaf else { continue }
+            try SnapshotDatabase.keepBackup(of: database)
             try change { try $0.write([.remove(id: record.id)]) }
             findings[findings.count - 1].isMended = true
         }
@@ -184,20 +209,11 @@ package struct SnapshotCheck {
 
     /// Of what the next start of the daemon removes.
     private mutating func addSwept(_ place: String) {
-        if let locked = [place, place + "/fs", place + "/work"].first(where: Self.isImmutable) {
-            add("\(place) is of no snapshot, and cannot be removed: \(locked) is immutable; chattr -i -a lets it go")
+        if let obstacle = RemovalObstacle.first(in: PathBytes(place)) {
+            add("\(place) is of no snapshot, and cannot be removed: \(obstacle)")
         } else {
             add("\(place) is of no snapshot: the daemon removes it when it starts", isMended: true)
         }
-    }
-
-    private static func isImmutable(_ path: String) -> Bool {
-        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { Glibc.close(descriptor) }
-        // FS_IOC_GETFLAGS; FS_IMMUTABLE_FL and FS_APPEND_FL.
-        var flags: CLong = 0
-        return ioctl(descriptor, 0x8008_6601, &flags) == 0 && flags & 0x30 != 0
     }
 
     /// Of what may be all that is left of snapshots.
@@ -229,10 +245,18 @@ package struct SnapshotCheck {
         add("\(reason); \(saved.records.count) records can be read, the copy of the last clean end included")
         guard repairs else { return }
         let (snapshots, spares) = (try stored(in: "snapshots"), try stored(in: "spare"))
-        let kept = consistent(saved.records, snapshots.whole.union(spares.whole))
+        let found = driver == .zfs ? nil : try identity.found()
+        // Records of an old copy may all have been removed since, where the store is certainly theirs.
+        let isTheirs = found != nil && found == saved.index.identity && !snapshots.forms.isEmpty
+        if !isTheirs, let problem = try problem(saved.index) { return add("nothing is mended: \(problem)") }
+        let moved = spares.whole.filter { saved.index.provesMove(of: $0, spares.forms[$0] ?? .absent) }
+        let kept = consistent(Array(saved.records), snapshots.whole.union(moved))
         // One at least, so that the new one does not look like one that lost its records.
         let highest = [1, saved.highest, snapshots.forms.keys.max() ?? 0, spares.ids(.filled).max() ?? 0].max() ?? 1
-        try install(kept, highest: highest)
+        try SnapshotDatabase.keepBackup(of: database)
+        try DatabaseExchange(database).install(
+            (saved.index.identity ?? found).map { [.identify($0), .settled(upTo: saved.index.settled)] } ?? [],
+            kept, highest: highest)
         findings[findings.count - 1].isMended = true
         let known = Set(kept.map(\.id))
         try putAside((snapshots.ids(.empty) + snapshots.ids(.filled)).filter { !known.contains($0) }, "snapshots")
@@ -252,44 +276,16 @@ package struct SnapshotCheck {
         }
     }
 
-    /// Writes a new database and puts it in the place of the damaged one, which stays beside it.
-    private func install(_ records: [SnapshotRecord], highest: Int64) throws {
-        let manager = FileManager.default
-        let new = database + ".new"
-        for suffix in ["", "-wal", "-shm"] { try? manager.removeItem(atPath: new + suffix) }
-        let made = try SnapshotDatabase(path: new) { _ in true }
-        try made.write(records.map(SnapshotChange.put))
-        try made.reserve(upTo: highest)
-        try made.settle()
-        made.close()
-        let damaged = unused(database + ".damaged")
-        for suffix in ["", "-wal", "-shm"] where manager.fileExists(atPath: database + suffix) {
-            try manager.moveItem(atPath: database + suffix, toPath: damaged + suffix)
-        }
-        try manager.moveItem(atPath: new, toPath: database)
-        try? manager.removeItem(atPath: new + "-wal")
-    }
-
     /// Moves directories that no record speaks of any more to where no cleaning up looks: they may hold what a container wrote.
     private mutating func putAside(_ ids: [Int64], _ part: String) throws {
         for id in ids.sorted() {
             try SnapshotDirectories.make(PathBytes(home + "/lost"), mode: 0o700)
-            let place = unused("\(home)/lost/\(id)")
+            let place = try DatabaseExchange.unused("\(home)/lost/\(id)")
             try FileManager.default.moveItem(atPath: "\(home)/\(part)/\(id)", toPath: place)
             add(
                 "\(home)/\(part)/\(id) has lost its record: what it holds is in \(place) now; remove that when nobody "
                     + "needs it",
                 isMended: true)
         }
-    }
-
-    private func unused(_ path: String) -> String {
-        var name = path
-        var number = 1
-        while FileManager.default.fileExists(atPath: name) {
-            name = "\(path)-\(number)"
-            number += 1
-        }
-        return name
     }
 }

@@ -67,13 +67,15 @@ struct SnapshotDatabase: Sendable {
                 return
             }
             let tables = try String.fetchAll(
-                database, sql: "SELECT name FROM sqlite_master WHERE name IN ('condemned', 'sqlite_sequence')")
-            let isUnused = try tables.allSatisfy { table in
+                database,
+                sql: "SELECT name FROM sqlite_master WHERE name IN ('condemned', 'sqlite_sequence', 'store')")
+            let isUnused = try tables.filter { $0 != "store" }.allSatisfy { table in
                 try Row.fetchOne(database, sql: "SELECT 1 FROM \(table)") == nil
             }
             guard try !isUnused || believing(.unused) else { throw Self.lost(name, .unused) }
             // Earlier versions kept none.
             if !tables.contains("condemned") { try database.execute(sql: Self.condemnedSchema) }
+            if !tables.contains("store") { try database.execute(sql: Self.storeSchema) }
         }
         Self.extendLog(path + "-wal")
     }
@@ -139,11 +141,15 @@ struct SnapshotDatabase: Sendable {
             PRIMARY KEY (snapshot, name)
         ) WITHOUT ROWID;
         \(condemnedSchema);
+        \(storeSchema);
         PRAGMA user_version = \(version);
         """
 
     /// Ids whose storage may go, whatever is in it: of removed snapshots, and of those that are being made.
     private static let condemnedSchema = "CREATE TABLE condemned (id INTEGER PRIMARY KEY)"
+
+    /// A row at most: whose records these are, and up to which id directories are where they belong.
+    private static let storeSchema = "CREATE TABLE store (identity TEXT NOT NULL, settled INTEGER NOT NULL)"
 
     /// Everything, and the highest id that was ever given out.
     func load() throws -> (index: SnapshotIndex, highest: Int64) {
@@ -155,6 +161,10 @@ struct SnapshotDatabase: Sendable {
             let snapshots = try Row.fetchCursor(database, sql: Self.selection + " ORDER BY id")
             while let row = try snapshots.next() { index.apply(.put(try Self.record(row, labels))) }
             for id in try Int64.fetchAll(database, sql: "SELECT id FROM condemned") { index.apply(.condemn(id: id)) }
+            if let row = try Row.fetchOne(database, sql: "SELECT identity, settled FROM store") {
+                index.apply(.identify(row[0]))
+                index.apply(.settled(upTo: row[1]))
+            }
             let highest = try Int64.fetchOne(database, sql: "SELECT seq FROM sqlite_sequence WHERE name = 'snapshot'")
             return (index, highest ?? 0)
         }
@@ -243,6 +253,13 @@ struct SnapshotDatabase: Sendable {
             )
         case .acquit(let id):
             try database.cachedStatement(sql: "DELETE FROM condemned WHERE id = ?").execute(arguments: [id])
+        case .settled(let id):
+            try database.cachedStatement(sql: "UPDATE store SET settled = ? WHERE settled < ?").execute(arguments: [
+                id, id,
+            ])
+        case .identify(let identity):
+            try database.execute(sql: "DELETE FROM store")
+            try database.execute(sql: "INSERT INTO store (identity, settled) VALUES (?, 0)", arguments: [identity])
         case .put(let record):
             try database.cachedStatement(
                 sql: """
@@ -308,6 +325,17 @@ struct SnapshotDatabase: Sendable {
 
     /// Where the copy of the records lies that the last clean end made.
     static func backup(of path: String) -> String { path + ".backup" }
+
+    /// Keeps the copy as it is under another name, before records go that it may speak of: the next clean end makes a new one.
+    static func keepBackup(of path: String) throws(LayerError) {
+        let copy = backup(of: path)
+        guard try SnapshotCheck.exists(copy) else { return }
+        let kept = try DatabaseExchange.unused(copy + ".before-repair", unlessSameAs: copy)
+        guard link(copy, kept) == 0 || errno == EEXIST else {
+            throw LayerError(
+                SystemCallError("link", errno: errno), "keep the copy of the records", path: PathBytes(kept))
+        }
+    }
 
     /// Puts all into the database's own file. For whoever moves that.
     func settle() throws { _ = try queue.writeWithoutTransaction { try $0.checkpoint(.truncate) } }

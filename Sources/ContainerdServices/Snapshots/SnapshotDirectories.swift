@@ -89,6 +89,15 @@ final class SnapshotDirectories: Sendable {
         }
     }
 
+    /// Whether anything has this number where snapshots lie.
+    func holds(_ id: Int64) throws(LayerError) -> Bool {
+        try attempt("look at", path.appending(String(id))) { () throws(SystemCallError) in
+            try PathBytes(String(id)).withName { (name) throws(SystemCallError) in
+                try directory.metadataIfPresent(name) != nil
+            }
+        }
+    }
+
     /// Gives a new snapshot the owner that it is to have; false where it has that one.
     func setOwner(_ id: Int64, _ snapshot: NewSnapshot) throws(LayerError) -> Bool {
         try attempt("set the owner of", path.appending(String(id))) { () throws(SystemCallError) in
@@ -189,5 +198,34 @@ final class SnapshotDirectories: Sendable {
 
     func sync() throws(LayerError) {
         try attempt("sync", path) { () throws(SystemCallError) in try directory.sync() }
+    }
+}
+
+/// Looks for snapshots' directories below a driver's directory, of which nothing need be there. Changes nothing.
+struct StoredSnapshots {
+    let home: PathBytes
+    let holdsPacked: Bool
+
+    /// Whether a recorded snapshot's directories are where they belong, or where a power failure took them back to.
+    func holds(_ id: Int64, _ index: SnapshotIndex) throws(LayerError) -> Bool {
+        for part in ["snapshots", "spare"] {
+            let place = home.appending(part)
+            let isThere = try attempt("look into", place) { () throws(SystemCallError) -> Bool in
+                do throws(SystemCallError) {
+                    let opened = try place.open([.readOnly, .directory, .noFollow])
+                    guard try SnapshotDirectories.holdsSnapshot(id, in: opened, holdsPacked: holdsPacked) else {
+                        return false
+                    }
+                    guard part == "spare" else { return true }
+                    let form = try SnapshotDirectories.form(id, in: opened, holdsPacked: holdsPacked)
+                    return index.provesMove(of: id, form)
+                } catch {
+                    guard error.errno == ENOENT || error.errno == ENOTDIR else { throw error }
+                    return false
+                }
+            }
+            if isThere { return true }
+        }
+        return false
     }
 }

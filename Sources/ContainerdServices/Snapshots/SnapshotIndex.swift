@@ -14,6 +14,10 @@ enum SnapshotChange: Sendable {
     case condemn(id: Int64)
     /// That is gone, or a record's.
     case acquit(id: Int64)
+    /// The directories of all snapshots up to this id are on disk where they belong.
+    case settled(upTo: Int64)
+    /// The records are those of this store.
+    case identify(String)
 
     var isRemoval: Bool { if case .remove = self { true } else { false } }
     /// Whether more is lost with it than work for Cleanup.
@@ -25,6 +29,10 @@ struct SnapshotIndex: Sendable {
     private(set) var records: [Int64: SnapshotRecord] = [:]
     /// Ids whose storage may go. Written down, because the storage of a snapshot that has only lost its record looks alike.
     private(set) var condemned: Set<Int64> = []
+    /// Which store's records these are; nil where an earlier version wrote them. See `StoreIdentity`.
+    private(set) var identity: String?
+    /// Up to this id no power failure takes a snapshot's directories back to the spares.
+    private(set) var settled: Int64 = 0
     private var names: [SnapshotName: Int64] = [:]
     private var children: [Int64: Int] = [:]
     /// Committed snapshots by the chain id that they were unpacked for.
@@ -71,7 +79,18 @@ struct SnapshotIndex: Sendable {
         case .remove(let id): forget(id)
         case .condemn(let id): condemned.insert(id)
         case .acquit(let id): condemned.remove(id)
+        case .settled(let id): settled = max(settled, id)
+        case .identify(let new): identity = new
         }
+    }
+
+    /// Whether what lies among the spares under this id is a snapshot's whose move a power failure undid. Of an empty one only
+    /// where the records say that its move was not on disk yet, and not that something was in it: else it may be the spare
+    /// that the snapshot was before it was filled, on an older copy of the disk.
+    func provesMove(of id: Int64, _ form: StoredForm) -> Bool {
+        guard let record = records[id] else { return false }
+        guard form == .empty else { return form != .absent }
+        return id > settled && !(record.kind == .committed && record.usage.inodes > 1)
     }
 
     private mutating func forget(_ id: Int64) {

@@ -10,6 +10,20 @@ enum SnapshotSalvage {
     static func whole(
         _ path: String, believing: (SnapshotDatabase.Silence) throws -> Bool = { _ in false }
     ) throws -> SnapshotIndex {
+        // Times of files may be too coarse to show each change: what is damaged is so every time.
+        for attempt in 1..<3 {
+            do { return try wholeOnce(path, believing) } catch let error as DatabaseError
+                where error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB
+            {
+                usleep(UInt32(attempt) * 20_000)
+            }
+        }
+        return try wholeOnce(path, believing)
+    }
+
+    private static func wholeOnce(
+        _ path: String, _ believing: (SnapshotDatabase.Silence) throws -> Bool
+    ) throws -> SnapshotIndex {
         try withCopy(of: path) { copy in
             let database = try SnapshotDatabase(path: copy, name: path, believing: believing)
             defer { database.close() }
@@ -31,22 +45,28 @@ enum SnapshotSalvage {
 
     /// What can be read of these databases; where two speak of one id or name, the earlier is believed. And the highest id that
     /// any of them gave out.
-    static func parts(_ paths: [String]) -> (records: [SnapshotRecord], highest: Int64) {
+    static func parts(_ paths: [String]) -> (records: [SnapshotRecord], highest: Int64, index: SnapshotIndex) {
         var records: [Int64: SnapshotRecord] = [:]
         var names: Set<SnapshotName> = []
         var highest: Int64 = 0
+        var index = SnapshotIndex()
         for path in paths where FileManager.default.fileExists(atPath: path) {
-            let found = (try? withCopy(of: path) { try parts(ofCopy: $0) }) ?? []
+            guard let (found, store) = try? withCopy(of: path, { try parts(ofCopy: $0) }) else { continue }
+            for change in store {
+                if case .identify = change, index.identity != nil { continue }
+                index.apply(change)
+            }
             for record in found where records[record.id] == nil && names.insert(SnapshotName(record.name)).inserted {
                 records[record.id] = record
                 highest = max(highest, record.id)
             }
         }
-        return (records.values.sorted { $0.id < $1.id }, highest)
+        for record in records.values { index.apply(.put(record)) }
+        return (records.values.sorted { $0.id < $1.id }, highest, index)
     }
 
     /// From the first record to where the damage begins, and from the last one back to it.
-    private static func parts(ofCopy path: String) throws -> [SnapshotRecord] {
+    private static func parts(ofCopy path: String) throws -> ([SnapshotRecord], store: [SnapshotChange]) {
         let queue = try DatabaseQueue(path: path)
         defer { try? queue.close() }
         return try queue.read { database in
@@ -57,7 +77,11 @@ enum SnapshotSalvage {
                 ) { labels[$0[0], default: [:]][$0[1]] = $0[2] }
                 try? collect(database, "\(SnapshotDatabase.selection) ORDER BY id \(order)") { rows[$0[0]] = $0 }
             }
-            return rows.values.compactMap { try? SnapshotDatabase.record($0, labels) }
+            let store = (try? Row.fetchOne(database, sql: "SELECT identity, settled FROM store")) ?? nil
+            return (
+                rows.values.compactMap { try? SnapshotDatabase.record($0, labels) },
+                store.map { [.identify($0[0]), .settled(upTo: $0[1])] } ?? []
+            )
         }
     }
 
@@ -77,9 +101,48 @@ enum SnapshotSalvage {
         }
         defer { try? manager.removeItem(at: place) }
         let copy = place.appending(path: "records.db").path
-        for suffix in ["", "-wal"] where manager.fileExists(atPath: path + suffix) {
-            try manager.copyItem(atPath: path + suffix, toPath: copy + suffix)
+        for attempt in 1... {
+            let before = FilesState(path)
+            for suffix in ["", "-wal"] {
+                try? manager.removeItem(atPath: copy + suffix)
+                guard manager.fileExists(atPath: path + suffix) else { continue }
+                try manager.copyItem(atPath: path + suffix, toPath: copy + suffix)
+            }
+            if FilesState(path) == before { break }
+            // What stood in the log when the one was copied may have gone into the other, and both copies lack it.
+            guard attempt < copyTries else {
+                throw ServiceFailure(
+                    .unavailable,
+                    "read \(path): it changed each of the \(copyTries) times that it was copied: a daemon is at work; "
+                        + "look again later, or stop it")
+            }
+            usleep(UInt32(attempt) * 10_000)
         }
         return try body(copy)
+    }
+
+    private static let copyTries = 12
+
+    /// What shows that a log was written into its database, or begun anew, while both were copied. What is only added to the log
+    /// does no harm: its end is told by sums.
+    private struct FilesState: Equatable {
+        private var numbers: [Int64] = []
+        private var head: [UInt8] = []
+
+        init(_ path: String) {
+            var status = stat()
+            if stat(path, &status) == 0 {
+                numbers = [
+                    Int64(status.st_ino), Int64(status.st_size), Int64(status.st_mtim.tv_sec),
+                    Int64(status.st_mtim.tv_nsec), Int64(status.st_ctim.tv_sec), Int64(status.st_ctim.tv_nsec),
+                ]
+            }
+            let log = open(path + "-wal", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+            guard log >= 0 else { return }
+            defer { Glibc.close(log) }
+            // With the salt of its frames.
+            head = [UInt8](repeating: 0, count: 32)
+            head.removeLast(32 - max(0, pread(log, &head, 32, 0)))
+        }
     }
 }

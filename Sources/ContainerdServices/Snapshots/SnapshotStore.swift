@@ -52,15 +52,28 @@ final class SnapshotStore: Sendable {
     private let bridge: BlockingBridge
     /// Makes new directories durable before the transaction that records them.
     private let syncDirectories: @Sendable () throws(LayerError) -> Void
+    /// Up to which id new directories are on disk where they belong.
+    private let settled: @Sendable () -> Int64
 
     /// Opens the database at `path`. `taken` is the highest id that storage knows; `believing` is asked about a database that
     /// says nothing.
-    init(
+    convenience init(
         path: String, taken: Int64, bridge: BlockingBridge,
         believing: (SnapshotDatabase.Silence) throws -> Bool,
         syncDirectories: @escaping @Sendable () throws(LayerError) -> Void
     ) throws {
-        database = try SnapshotDatabase(path: path, believing: believing)
+        try self.init(
+            SnapshotDatabase(path: path, believing: believing), taken: taken, bridge: bridge, settled: { 0 },
+            syncDirectories: syncDirectories)
+    }
+
+    /// With a database that is open.
+    init(
+        _ database: SnapshotDatabase, taken: Int64, bridge: BlockingBridge, settled: @escaping @Sendable () -> Int64,
+        syncDirectories: @escaping @Sendable () throws(LayerError) -> Void
+    ) throws {
+        self.database = database
+        self.settled = settled
         let (index, highest) = try database.load()
         ids = SnapshotIDs(highest: max(highest, taken))
         visible = Mutex(index)
@@ -184,11 +197,26 @@ final class SnapshotStore: Sendable {
         queue.withLock { $0.isClosing = true }
         newest.withLock { newest in
             write(&newest)
+            if hasChanged.load(ordering: .relaxed) { noteSettled(&newest) }
             if hasChanged.load(ordering: .relaxed) {
                 do { try database.backUp() } catch { complain(error) }
             }
             database.close()
         }
+    }
+
+    /// Writes down, where all directories are where they belong, that they are on disk so. What fails only makes the records
+    /// prove less. Blocks.
+    func noteSettled() {
+        newest.withLock { noteSettled(&$0) }
+    }
+
+    private func noteSettled(_ newest: inout SnapshotIndex) {
+        guard newest.identity != nil, let highest = newest.records.keys.max(), highest > newest.settled,
+            (try? syncDirectories()) != nil, (try? database.write([.settled(upTo: highest)], syncs: false)) != nil
+        else { return }
+        newest.apply(.settled(upTo: highest))
+        visible.withLock { $0.apply(.settled(upTo: highest)) }
     }
 
     // MARK: writing
@@ -223,6 +251,7 @@ final class SnapshotStore: Sendable {
         // One owner, so that changes do not copy the tables.
         newest = SnapshotIndex()
         let answers = jobs.map { $0(&edit) }
+        edit.settle(upTo: settled())
         let outcome = write(edit)
         newest = outcome.failure == nil ? edit.index : index
         for answer in answers { answer(outcome) }
@@ -292,6 +321,11 @@ struct SnapshotEdit {
 
     fileprivate mutating func acquit(_ ids: some Sequence<Int64>) {
         for id in ids where index.condemned.contains(id) { add(.acquit(id: id)) }
+    }
+
+    /// Goes along with what is written anyhow.
+    fileprivate mutating func settle(upTo id: Int64) {
+        if !changes.isEmpty, id > index.settled, index.identity != nil { add(.settled(upTo: id)) }
     }
 
     private mutating func add(_ change: SnapshotChange) {

@@ -80,14 +80,30 @@ package final class SnapshotterSet: Sendable {
     private static func checkForm(_ root: PathBytes) throws(LayerError) {
         let opened = try attempt("open", root) { () throws(SystemCallError) in try root.open([.readOnly, .directory]) }
         let names = try SnapshotDirectories.names(in: opened, root)
-        // What mkfs makes, and what a start that was cut short did.
-        if names.allSatisfy({ ["lost+found", "metadata"].contains($0.description) }) { return }
+        // What mkfs makes, what a start that was cut short did, and new disks for drivers.
+        var isNew = true
+        for name in names where !["lost+found", "metadata"].contains(name.description) {
+            let isDriver = drivers.contains { $0.rawValue == name.description }
+            guard isDriver, try isNewDisk(root.appending(name)) else {
+                isNew = false
+                break
+            }
+        }
+        if isNew { return }
         let marks = ["metadata/lock"] + drivers.flatMap { ["metadata/\($0.rawValue).db", "\($0.rawValue)/snapshots"] }
         for mark in marks where (try? root.appending(mark).open(.pathOnly)) != nil { return }
         throw LayerError(
             .invalidArgument, "use the root directory", path: root,
             cause: .reason("it is not empty, and no root of this daemon"),
             hint: "name an empty directory, or one that is not there yet")
+    }
+
+    /// Whether it is a directory in which nothing is but what mkfs makes.
+    private static func isNewDisk(_ path: PathBytes) throws(LayerError) -> Bool {
+        let opened: OwnedDescriptor
+        do throws(SystemCallError) { opened = try path.open([.readOnly, .directory, .noFollow]) } catch { return false }
+        let names = try SnapshotDirectories.names(in: opened, path)
+        return names.allSatisfy { $0.description == "lost+found" }
     }
 
     /// Two daemons would give out the same ids.
@@ -115,7 +131,8 @@ package final class SnapshotterSet: Sendable {
     private func exists(_ driver: DriverName) -> Bool {
         let database = database(driver)
         let places = [
-            database, SnapshotDatabase.backup(of: database), "\(settings.root)/\(driver.rawValue)/snapshots",
+            database, DatabaseExchange(database).repaired, SnapshotDatabase.backup(of: database),
+            "\(settings.root)/\(driver.rawValue)/snapshots",
         ]
         return places.contains { (place: String) in access(place, F_OK) == 0 }
     }
@@ -179,35 +196,56 @@ package final class SnapshotterSet: Sendable {
 
     private func makeSnapshotter(_ driver: DriverName) throws -> Snapshotter {
         let home = PathBytes("\(settings.root)/\(driver.rawValue)")
-        let backend: any SnapshotBackend
-        if driver == .zfs {
-            let logger = logger
-            backend = try ZFSBackend(home: home, root: settings.zfsDataset) { level, line in
-                logger.log(level: level == .debug ? .debug : .warning, "\(line)")
-            }
-        } else {
-            backend = try UnionBackend(
-                driver, home: home, settings.options,
-                log: { [logger] level, line in
-                    logger.log(level: level == .debug ? .debug : .warning, "\(line)")
-                }
-            ) { [bridge] work in
-                // Without a thread for it, whoever needs one next makes them.
-                do { try bridge.start(work) } catch { work() }
-            }
-        }
-        let taken = backend.listsQuickly ? try backend.storedIDs().max() ?? 0 : 0
         let path = database(driver)
+        let identity = driver == .zfs ? nil : StoreIdentity(home: home, database: path)
+        // It makes directories: where there are records, only once it is known that they are those of what is there.
+        var made: (any SnapshotBackend)?
+        func backend() throws -> any SnapshotBackend {
+            if let made { return made }
+            let new = try makeBackend(driver, home)
+            made = new
+            return new
+        }
+        if try DatabaseExchange(path).isUnfinished {
+            throw ServiceFailure(
+                .dataLoss,
+                "open \(path): a repair was cut short; stop the daemon, and end it with `containerd-ldiff-grpc check --repair`"
+            )
+        }
+        if access(path, F_OK) != 0 { _ = try backend() }
+        let database = try SnapshotDatabase(path: path) { silence in
+            if silence == .absent, try identity?.found() != nil { return false }
+            return try !SnapshotSalvage.hasCopy(of: path, silence) && !backend().holdsSnapshots(silence)
+        }
+        let (index, _) = try database.load()
+        if let identity {
+            let stored = StoredSnapshots(home: home, holdsPacked: driver == .erofs)
+            let problem = try identity.problem(index) { (id) throws(LayerError) in try stored.holds(id, index) }
+            if let problem { throw ServiceFailure(.unavailable, problem) }
+        }
+        let storage = try backend()
+        let taken = storage.listsQuickly ? try storage.storedIDs().max() ?? 0 : 0
+        // Without room for it, the next start does it.
+        if let new = try? identity?.establish(index) { try? database.write([.identify(new)]) }
         let store = try SnapshotStore(
-            path: path, taken: taken, bridge: bridge,
-            believing: { silence in
-                try !SnapshotSalvage.hasCopy(of: path, silence) && !backend.holdsSnapshots(silence)
-            }
-        ) { () throws(LayerError) in try backend.sync() }
+            database, taken: taken, bridge: bridge, settled: { storage.settled },
+            syncDirectories: { () throws(LayerError) in try storage.sync() })
         // Before anything goes that has no record.
         try store.syncRemovals()
-        for place in try backend.settle(store.index) { warn(of: "\(place)", driver) }
-        return Snapshotter(backend, store, settings.options, bridge)
+        for trouble in try storage.settle(store.index) { warn(of: trouble, driver) }
+        store.noteSettled()
+        return Snapshotter(storage, store, settings.options, bridge)
+    }
+
+    private func makeBackend(_ driver: DriverName, _ home: PathBytes) throws -> any SnapshotBackend {
+        let log: @Sendable (DriverConfiguration.LogLevel, String) -> Void = { [logger] level, line in
+            logger.log(level: level == .debug ? .debug : .warning, "\(line)")
+        }
+        if driver == .zfs { return try ZFSBackend(home: home, root: settings.zfsDataset, log: log) }
+        return try UnionBackend(driver, home: home, settings.options, log: log) { [bridge] work in
+            // Without a thread for it, whoever needs one next makes them.
+            do { try bridge.start(work) } catch { work() }
+        }
     }
 
     // MARK: start and end
@@ -219,7 +257,7 @@ package final class SnapshotterSet: Sendable {
             do {
                 let rest = try await snapshotter.sweep(isStart: true)
                 for error in rest.failures { warn(error, driver) }
-                for id in rest.lost.sorted() { warn(of: snapshotter.backend.place(id), driver) }
+                for id in rest.lost.sorted() { warn(of: snapshotter.backend.place(id) + StoredForm.isLost, driver) }
             } catch {
                 warn(error, driver)
             }
@@ -230,11 +268,9 @@ package final class SnapshotterSet: Sendable {
         logger.warning("cleaning up after an earlier run: \(error)", metadata: ["driver": "\(driver.rawValue)"])
     }
 
-    /// Of something that stays although no record speaks of it.
-    private func warn(of place: String, _ driver: DriverName) {
-        logger.warning(
-            "\(place) holds something and no record speaks of it: it stays; `containerd-ldiff-grpc check` says more",
-            metadata: ["driver": "\(driver.rawValue)"])
+    /// Of something that stays as it is, and should not be so.
+    private func warn(of trouble: String, _ driver: DriverName) {
+        logger.warning("\(trouble)", metadata: ["driver": "\(driver.rawValue)"])
     }
 
     /// Lets what has begun end, and closes the databases. Blocks.

@@ -9,7 +9,8 @@ import LinuxIO
 ///
 /// A spare is `spare/<id>` until then, and `snapshots/<id>` from then on. The move is not synced. Where a power failure undoes
 /// it after the record was written, the next start finds the directories of the record among the spares and moves them again
-/// (`settle`): there is never a record without its directories, and nothing is made anew in the place of what was lost.
+/// (`settle`): there is never a record without its directories, and nothing is made anew in the place of what was lost. The
+/// records remember up to which id moves are on disk, so that an older copy of the spares is not taken for snapshots.
 final class SpareDirectories: Sendable {
     private struct State {
         /// The oldest first.
@@ -17,6 +18,12 @@ final class SpareDirectories: Sendable {
         var filling = Filling.not
         /// How many are made the next time: a daemon that is asked for little keeps little.
         var count = SpareDirectories.fewest
+        /// Those that are on their way to their place.
+        var moving: Set<Int64> = []
+        /// The highest that was taken.
+        var taken: Int64 = 0
+        /// What `settled` says.
+        var settled: Int64 = 0
     }
 
     private enum Filling {
@@ -58,6 +65,7 @@ final class SpareDirectories: Sendable {
                 continue
             }
             if isAsked { background { [self] in fillIfAsked(ids) } }
+            defer { state.change { _ = $0.moving.remove(id) } }
             do throws(SystemCallError) {
                 try snapshots.take(id, from: directory)
                 return id
@@ -83,6 +91,8 @@ final class SpareDirectories: Sendable {
                 return (nil, false)
             }
             let id = state.ready.removeFirst()
+            state.moving.insert(id)
+            state.taken = max(state.taken, id)
             guard state.filling == .not, state.ready.count < state.count / 2 else { return (id, false) }
             state.filling = .asked
             return (id, true)
@@ -105,10 +115,12 @@ final class SpareDirectories: Sendable {
             return (state.count, false)
         }
         var made: [Int64] = []
+        var moved: Int64 = 0
         defer {
             state.change { state in
                 state.ready += made
                 state.filling = .not
+                state.settled = max(state.settled, moved)
             }
         }
         do throws(LayerError) {
@@ -117,8 +129,12 @@ final class SpareDirectories: Sendable {
             // A full disk may still hold a few.
             if made.isEmpty { throw error }
         }
+        // They are taken in the order of their numbers, and what is made here comes after all of them.
+        let done = state.update { state in ((state.ready + state.moving).min().map { $0 - 1 } ?? state.taken, false) }
         do throws(SystemCallError) {
             try sync(last: made[made.count - 1])
+            // What was moved before is on disk with that, or with this.
+            if (try? snapshots.sync()) != nil { moved = done }
         } catch {
             let unsynced = made
             made = []
@@ -159,6 +175,9 @@ final class SpareDirectories: Sendable {
         ids.release(id)
     }
 
+    /// Up to this id the moves are on disk; 0 where none of this process's are known to be.
+    var settled: Int64 { state.update { ($0.settled, false) } }
+
     /// The ids below which something lies that is or was a snapshot's.
     func filled() throws(LayerError) -> [Int64] {
         var found: [Int64] = []
@@ -172,13 +191,22 @@ final class SpareDirectories: Sendable {
         return found
     }
 
-    /// At the start: moves those of recorded snapshots to their place, and removes the others. What others keep there stays, and
-    /// what holds something; returns where that lies.
-    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
-        var lost: [PathBytes] = []
+    /// At the start: moves those of recorded snapshots to their place, and removes the others. What others keep there stays, what
+    /// holds something, and an empty one that nothing proves to be a snapshot's; says so.
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [String] {
+        var lost: [String] = []
         for name in try SnapshotDirectories.names(in: directory, path) {
             guard let id = SnapshotDirectories.id(name.bytes[...]) else { continue }
-            if index.records[id] != nil {
+            if let record = index.records[id], try !snapshots.holds(id) {
+                let form = try attempt("look at", path.appending(name)) { () throws(SystemCallError) in
+                    try SnapshotDirectories.form(id, in: directory, holdsPacked: snapshots.holdsPacked)
+                }
+                guard index.provesMove(of: id, form) else {
+                    lost.append(
+                        "snapshot \(quoted(record.name)) has no directory \(snapshots.path.appending(name)), and "
+                            + "\(path.appending(name)) is empty: it is not taken for what the snapshot held")
+                    continue
+                }
                 do throws(SystemCallError) {
                     try snapshots.take(id, from: directory)
                     continue
@@ -192,7 +220,7 @@ final class SpareDirectories: Sendable {
             if index.condemned.contains(id), index.records[id] == nil {
                 try? SnapshotDirectories.remove(name, in: directory, path)
             } else if (try? SnapshotDirectories.sweep(id, in: directory, holdsPacked: snapshots.holdsPacked)) == .lost {
-                lost.append(path.appending(name))
+                lost.append(path.appending(name).description + StoredForm.isLost)
             }
         }
         return lost

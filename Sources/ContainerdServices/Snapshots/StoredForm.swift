@@ -11,6 +11,10 @@ enum StoredForm: Equatable {
     case empty
     /// A snapshot's, in which something lies.
     case filled
+
+    /// What is said of a place where something lies without a record.
+    static let isLost =
+        " holds something and no record speaks of it: it stays; `containerd-ldiff-grpc check` says more"
 }
 
 extension SnapshotDirectories {

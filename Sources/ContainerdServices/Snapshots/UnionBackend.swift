@@ -147,12 +147,13 @@ final class UnionBackend: SnapshotBackend {
         return try !spares.filled().isEmpty
     }
 
-    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [String] {
         // One that cannot be removed keeps nobody from anything.
         for left in try ProbeLeftovers.find(in: directories.home) { try? ProbeLeftovers.remove(left) }
         try packed?.settle(index.records.keys)
         return try spares.settle(index)
     }
+    var settled: Int64 { spares.settled }
     func sync() throws(LayerError) { try directories.sync() }
     func contents(_ id: Int64) -> PathBytes? { directories.contents(id) }
 

@@ -119,7 +119,7 @@ final class ZFSBackend: SnapshotBackend {
     }
 
     /// Mounts that a killed process made to change an owner.
-    func settle(_ index: SnapshotIndex) throws(LayerError) -> [PathBytes] {
+    func settle(_ index: SnapshotIndex) throws(LayerError) -> [String] {
         let mounts = home.appending("mounts")
         try KernelMount.unmountAll(atOrBelow: mounts)
         return []

@@ -33,7 +33,7 @@ final class FakeBackend: SnapshotBackend {
     func storedIDs() -> [Int64] { made.withLock { $0.map(\.id) } }
     func sweep(_ id: Int64) -> Sweep { .lost }
     func holdsSnapshots(_ silence: SnapshotDatabase.Silence) -> Bool { false }
-    func settle(_ index: SnapshotIndex) -> [PathBytes] { [] }
+    func settle(_ index: SnapshotIndex) -> [String] { [] }
     func place(_ id: Int64) -> String { "\(id)" }
     func mounts(_ record: SnapshotRecord, ancestors: [Int64]) -> [MountSpec] {
         [MountSpec(type: "bind", source: "\(ancestors)", options: [])]

@@ -1,0 +1,98 @@
+import Glibc
+import LayerModel
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import ContainerdServices
+
+/// What `check` says is so.
+@Suite(.serialized, .timeLimit(.minutes(3))) struct SnapshotCheckTests {
+    /// The log may go into the database between the copies of the two, and is in neither then.
+    @Test func `records that change while they are copied are not called damaged`() async throws {
+        let place = try TemporaryDirectory()
+        let path = place.path + "/records.db"
+        let database = try SnapshotDatabase(path: path) { _ in true }
+        let count = 400
+        func put(_ id: Int64, _ round: Int) -> SnapshotChange {
+            let text = String(repeating: "\(round) ", count: 60)
+            return .put(
+                SnapshotRecord(
+                    id: id, name: "n\(id)", kind: .committed, parent: nil, created: 1, updated: 1, labels: ["l": text],
+                    isRebased: false))
+        }
+        try database.write((1...Int64(count)).map { put($0, 0) })
+        let isOver = Atomic<Bool>(false)
+        let writer = Task.detached {
+            var round = 0
+            while !isOver.load(ordering: .relaxed) {
+                round += 1
+                // Others come and go, so that pages are split and joined.
+                let first = Int64(1000 * round)
+                try database.write((first..<first + 50).map { put($0, round) })
+                if round > 1 { try database.write((first - 1000..<first - 950).map { .remove(id: $0) }) }
+                try database.settle()
+                usleep(3000)
+            }
+            database.close()
+        }
+        var read = 0
+        for _ in 0..<150 {
+            do {
+                let index = try SnapshotSalvage.whole(path)
+                #expect(index.records.count >= count)
+                read += 1
+            } catch let failure as ServiceFailure {
+                #expect(failure.class == .unavailable && failure.text.contains("a daemon is at work"), "\(failure)")
+            }
+        }
+        isOver.store(true, ordering: .relaxed)
+        try await writer.value
+        #expect(read > 0)
+        #expect(try SnapshotSalvage.whole(path).records.count >= count)
+    }
+
+    @Test func `what the daemon cannot remove is not said to go`() async throws {
+        let daemon = try SnapshotDaemon()
+        let snapshots = daemon.root + "/overlay2/snapshots"
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            for name in ["locked", "mounted", "free"] { _ = try await client.prepare(name) }
+            try shell("mkdir -p 1/fs/a/b 2/fs/m 3/fs/a; touch 1/fs/a/b/file 3/fs/a/file", in: snapshots)
+            for name in ["locked", "mounted", "free"] { try await client.remove(name) }
+        }
+        daemon.kill()
+        try shell("chattr +i 1/fs/a/b/file", in: snapshots)
+        defer { _ = try? shell("chattr -i 1/fs/a/b/file", in: snapshots) }
+        let mount = try Mount("tmpfs", at: snapshots + "/2/fs/m")
+        try writeFile(mount.path + "/photo", Array("photo".utf8))
+        let words = [SnapshotDaemon.program, "check", "--root", daemon.root]
+        let before = try runProgram(words)
+        #expect(before.status == 65)
+        #expect(before.lines.count == 3, "\(before.lines)")
+        #expect(before.lines.contains { $0.contains("snapshots/1/fs/a/b/file is immutable") }, "\(before.lines)")
+        #expect(before.lines.contains { $0.contains("mounted on \(mount.path)") }, "\(before.lines)")
+        #expect(before.lines.contains { $0.contains("snapshots/3 is of no snapshot: the daemon removes it") })
+        try daemon.start()
+        try await SnapshotClient.connected(to: daemon.socket) { client in try? await client.cleanup() }
+        #expect(Set(directoryNames(snapshots)) == ["1", "2"])
+        #expect(try readFile(mount.path + "/photo") == Array("photo".utf8))
+        try mount.unmount()
+        try shell("chattr -i 1/fs/a/b/file", in: snapshots)
+        try await SnapshotClient.connected(to: daemon.socket) { client in try await client.cleanup() }
+        #expect(directoryNames(snapshots).isEmpty)
+        try daemon.stop()
+        #expect(try runProgram(words).lines == [])
+    }
+
+    @Test func `a new root may have new disks for its drivers, and nothing else`() throws {
+        let place = try TemporaryDirectory()
+        try shell("mkdir -p root/overlay2/lost+found root/zfs root/lost+found", in: place.path)
+        let daemon = try SnapshotDaemon(in: place.path)
+        try daemon.stop()
+        try shell("mkdir -p other/overlay2/lost+found; echo letter >other/overlay2/letter", in: place.path)
+        let words = [SnapshotDaemon.program, "--root", place.path + "/other", "--address", place.path + "/socket"]
+        let result = try runProgram(words)
+        #expect(result.status != 0 && result.errors.contains("no root of this daemon"), "\(result.errors)")
+        #expect(directoryNames(place.path + "/other") == ["overlay2"])
+    }
+}
