@@ -63,7 +63,8 @@ import Testing
         [W("d/m/sub/.wh..wh..opq")], [F("d/m/sub", "a file now")], [F("d/m/new"), W("d/m/.wh..wh..opq")],
         // What the layer itself has put there keeps `d` and `m`, and only that.
         [F("d/m/sub/new"), W(".wh.d")], [F("d/m/sub/new"), W(".wh..wh..opq")],
-        [F("d/m/kept", "other")], [F("d/m/sub/deep/new")], [D("d/m", 0o700)], [D("d/m/sub", 0o700)], [S("d/m/link", "x")],
+        [F("d/m/kept", "other")], [F("d/m/sub/deep/new")], [D("d/m", 0o700)], [D("d/m/sub", 0o700)],
+        [S("d/m/link", "x")],
         [F("own"), H("d/m/name", "own")], [H("d/m/name", "d/m/kept").with { $0.mode = 0o4755 }],
     ]
 
