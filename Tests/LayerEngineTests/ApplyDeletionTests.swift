@@ -243,10 +243,10 @@ import Testing
         #expect(report.uniqueFileBytes == 7)
 
         // A copy is found by itself, not by a name that something else may have by then.
+        let more = (0..<5).map { number in H("h\(number)", "f").ids(5, 6).with { $0.mode = 0o4711 } }
         try apply(
-            Tar.archive([
-                H("h1", "f"), F("h1", "another"), H("h2", "f"), H("h3", "f"), S("h2", "/etc/passwd"), H("h4", "f"),
-            ]), to: scratch.path)
+            Tar.archive([more[1], F("h1", "another"), more[2], more[3], S("h2", "/etc/passwd"), more[4]]),
+            to: scratch.path)
         let after = try TreeSnapshot(scratch.path)
         #expect(after["h1"]?.text == "another" && after["h1"]?.firstPath == "h1" && after["h2"]?.kind == .symbolicLink)
         #expect(after["h3"]?.text == "content" && after["h4"]?.text == "content" && after["h4"]?.firstPath == "h3")

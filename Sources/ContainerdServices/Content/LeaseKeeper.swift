@@ -34,23 +34,29 @@ final class LeaseKeeper: Sendable {
         self.life = life
     }
 
-    /// Takes the lease of a blob that was just written. An earlier one of the same blob is given back: this one holds longer.
+    /// Takes the lease of a blob that was just written. Where an earlier one holds the blob, that one goes on and this one is given
+    /// back: containerd does not add a blob that it had already to the lease under which it is written again.
     func keep(_ lease: String, _ namespace: String, of digest: String) {
         let now = ContinuousClock.now
-        let (mustStart, earlier) = state.withLock { state in
-            let isSame = { (kept: Kept) in kept.digest == digest && kept.namespace == namespace }
-            let earlier = state.kept.filter(isSame)
-            state.kept.removeAll(where: isSame)
-            state.kept.append(
-                Kept(
-                    lease: lease, namespace: namespace, digest: digest, end: now + life,
-                    expiry: now + .seconds(BlobWriter.leaseSeconds)))
+        let end = now + life
+        let kept = Kept(
+            lease: lease, namespace: namespace, digest: digest, end: end,
+            expiry: now + .seconds(BlobWriter.leaseSeconds))
+        let (mustStart, isHeld) = state.withLock { state in
             defer { state.isRunning = true }
-            return (!state.isRunning, earlier)
+            let earlier = state.kept.firstIndex {
+                $0.digest == digest && $0.namespace == namespace && $0.expiry > end
+            }
+            if let earlier {
+                state.kept[earlier].end = end
+            } else {
+                state.kept.append(kept)
+            }
+            return (!state.isRunning, earlier != nil)
         }
-        if !earlier.isEmpty {
+        if isHeld {
             Task {
-                let left = await giveBack(earlier)
+                let left = await giveBack([kept])
                 state.withLock { $0.kept += left }
             }
         }
