@@ -32,12 +32,12 @@ import Testing
                 try database.write((first..<first + 50).map { put($0, round) })
                 if round > 1 { try database.write((first - 1000..<first - 950).map { .remove(id: $0) }) }
                 try database.settle()
-                usleep(3000)
+                usleep(15_000)
             }
             database.close()
         }
         var read = 0
-        for _ in 0..<150 {
+        for _ in 0..<8 {
             do {
                 let index = try SnapshotSalvage.whole(path)
                 #expect(index.records.count >= count)
