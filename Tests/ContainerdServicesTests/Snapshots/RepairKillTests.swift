@@ -45,7 +45,7 @@ import Testing
             #expect(Set(found.map(\.name)) == Set(records.keys), "\(what)")
             #expect(directoryNames(daemon.root + "/overlay2/lost").isEmpty, "\(what)")
             #expect(try runProgram(words).lines == [], "\(what)")
-            call += setting("LDIFF_EVERY_CALL") == nil ? 2 : 1
+            call += getenv("LDIFF_EVERY_CALL") == nil ? 2 : 1
         } while call <= calls
         #expect(calls > 10)
         try disk.unmount()
