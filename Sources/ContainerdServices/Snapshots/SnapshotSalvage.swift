@@ -106,7 +106,7 @@ enum SnapshotSalvage {
             for suffix in ["", "-wal"] {
                 try? manager.removeItem(atPath: copy + suffix)
                 guard manager.fileExists(atPath: path + suffix) else { continue }
-                try manager.copyItem(atPath: path + suffix, toPath: copy + suffix)
+                try copyFile(path + suffix, to: copy + suffix)
             }
             if FilesState(path) == before { break }
             // What stood in the log when the one was copied may have gone into the other, and both copies lack it.
@@ -119,6 +119,37 @@ enum SnapshotSalvage {
             usleep(UInt32(attempt) * 10_000)
         }
         return try body(copy)
+    }
+
+    /// Up to the end that the file has when it is reached. Foundation's way asks for the size first, and never ends where the file
+    /// became shorter meanwhile, as a log does.
+    private static func copyFile(_ path: String, to target: String) throws {
+        func failure(_ call: StaticCallName, _ path: String) -> LayerError {
+            LayerError(SystemCallError(call, errno: errno), "copy the records", path: PathBytes(path))
+        }
+        let source = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard source >= 0 else {
+            if errno == ENOENT { return }
+            throw failure("open", path)
+        }
+        defer { Glibc.close(source) }
+        let copy = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard copy >= 0 else { throw failure("open", target) }
+        defer { Glibc.close(copy) }
+        var buffer = [UInt8](repeating: 0, count: 1 << 20)
+        while true {
+            let count = read(source, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw failure("read", path) }
+            guard count > 0 else { return }
+            var done = 0
+            while done < count {
+                let written = buffer[done..<count].withUnsafeBytes { write(copy, $0.baseAddress, $0.count) }
+                if written < 0, errno == EINTR { continue }
+                guard written > 0 else { throw failure("write", target) }
+                done += written
+            }
+        }
     }
 
     private static let copyTries = 12

@@ -15,7 +15,7 @@ import Testing
         let database = try SnapshotDatabase(path: path) { _ in true }
         let count = 400
         func put(_ id: Int64, _ round: Int) -> SnapshotChange {
-            let text = String(repeating: "\(round) ", count: 60)
+            let text = String(repeating: "\(round % 10) ", count: 20 + round * 37 % 100)
             return .put(
                 SnapshotRecord(
                     id: id, name: "n\(id)", kind: .committed, parent: nil, created: 1, updated: 1, labels: ["l": text],
@@ -27,10 +27,8 @@ import Testing
             var round = 0
             while !isOver.load(ordering: .relaxed) {
                 round += 1
-                // Others come and go, so that pages are split and joined.
-                let first = Int64(1000 * round)
-                try database.write((first..<first + 50).map { put($0, round) })
-                if round > 1 { try database.write((first - 1000..<first - 950).map { .remove(id: $0) }) }
+                // They grow and shrink, so that pages are split and joined.
+                try database.write((1000..<1050).map { put($0, round) })
                 try database.settle()
                 usleep(15_000)
             }
