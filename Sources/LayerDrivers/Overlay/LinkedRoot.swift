@@ -5,7 +5,8 @@ import LinuxIO
 /// A parent's tree copied by hard links inside a layer that is there already, onto which a layer is unpacked before it becomes
 /// that layer's tree.
 ///
-/// Unpacking removes a name before it writes it anew, so the inodes shared with the parent never change.
+/// Unpacking removes a name before it writes it anew, and gives a file an inode of its own before a link's header changes it
+/// (`mayShareFiles`), so the inodes shared with the parent never change.
 final class LinkedRoot: ApplyOutcome {
     private let layers: MergedLayers<OverlayRootStore>
     private let id: LayerID

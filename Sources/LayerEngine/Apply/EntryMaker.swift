@@ -191,7 +191,9 @@ final class EntryMaker {
         else { return }
         let (directory, root) = (try handle(node), try handle(ApplyTree.rootNode))
         if let point = remover.mountPoint(holding: directory.descriptor, apartFrom: root.descriptor) {
-            throw TreeRemoval.mountPoint(point, "apply")
+            throw LayerError(
+                .inUse, "apply", path: point, cause: .reason("something is mounted there, which the layer would change"),
+                hint: "unmount it first")
         }
         tree.mark(node, .isOnRootsMount)
     }
