@@ -192,7 +192,7 @@ final class EntryMaker {
         let (directory, root) = (try handle(node), try handle(ApplyTree.rootNode))
         if let point = remover.mountPoint(holding: directory.descriptor, apartFrom: root.descriptor) {
             throw LayerError(
-                .inUse, "apply", path: point, cause: .reason("something is mounted there, which the layer would change"),
+                .inUse, "apply", path: point, cause: .reason("it is a mount, which the layer would change"),
                 hint: "unmount it first")
         }
         tree.mark(node, .isOnRootsMount)
