@@ -52,13 +52,7 @@ import Testing
             guard soak.attempt("run named", { try docker.run(words) }) != nil else { return }
             soak.promise(image, .open)
             let committed = soak.attempt(
-                "commit",
-                {
-                    let result = try docker.run(["commit", name, image])
-                    // A prune took the image before it had its name.
-                    guard result.errors.contains("No such image: sha256:") else { return result }
-                    return try docker.run(["commit", name, image])
-                })
+                "commit", { try soak.besideNoPrune { try docker.run(["commit", name, image]) } })
             guard committed != nil else { return }
             soak.promise(image, .present)
             _ = soak.attempt("diff", { try docker.run(["diff", name]) })
@@ -68,30 +62,18 @@ import Testing
             let own = (0..<200).map { F("files/\($0)", "\(name) \($0)") } + [F("own", name)]
             let archive = DockerArchive(image, layers: [Tar.archive(pieces), Tar.archive([D("files/")] + own)])
             soak.promise(image, .open)
-            guard soak.attempt("load", { try docker.run(["load"], input: archive.bytes) }) != nil else { return }
+            let loaded = soak.attempt(
+                "load", { try soak.besideNoPrune { try docker.run(["load"], input: archive.bytes) } })
+            guard loaded != nil else { return }
             soak.promise(image, .present)
         default:
-            _ = soak.attempt(
-                "prune",
-                {
-                    var result = try docker.run(["image", "prune", "--force"])
-                    // Of two workers that prune at once Docker refuses one.
-                    if result.errors.contains("a prune operation is already running") { result.status = 0 }
-                    return result
-                })
+            _ = soak.attempt("prune", { try soak.prune { try docker.run(["image", "prune", "--force"]) } })
             _ = soak.attempt("list", { try docker.run(["ps", "--all", "--size"]) })
             return
         }
         if choice % 8 < 4 {
             soak.promise(image, .open)
-            let removed = soak.attempt(
-                "rmi",
-                {
-                    var result = try docker.run(["rmi", "--force", image])
-                    // A prune took its layers meanwhile: Docker looks for them once more and says so.
-                    if result.errors.contains("unrecognized image ID") { result.status = 0 }
-                    return result
-                })
+            let removed = soak.attempt("rmi", { try soak.besideNoPrune { try docker.run(["rmi", "--force", image]) } })
             if removed != nil {
                 soak.promise(image, .absent)
             }
