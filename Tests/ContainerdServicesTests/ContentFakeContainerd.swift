@@ -23,6 +23,8 @@ final class FakeContainerd: Sendable {
         var leases: [String: [String: String]] = [:]
         /// Leases under which blobs were committed.
         var leaseOfWrite: [String] = []
+        /// Digests that were added to each lease.
+        var added: [String: [String]] = [:]
         /// The content store's directory as Introspection tells it; nil for none.
         var root: String?
         /// Messages larger than this are refused.
@@ -247,6 +249,20 @@ private struct FakeLeases: Containerd_Services_Leases_V1_Leases.ServiceProtocol 
     ) async throws -> ServerResponse<SwiftProtobuf.Google_Protobuf_Empty> {
         try owner.enter("Delete")
         owner.state.withLock { $0.leases[request.message.id] = nil }
+        return ServerResponse(message: .init())
+    }
+
+    func addResource(
+        request: ServerRequest<Containerd_Services_Leases_V1_AddResourceRequest>, context: ServerContext
+    ) async throws -> ServerResponse<SwiftProtobuf.Google_Protobuf_Empty> {
+        try owner.enter("AddResource")
+        let resource = request.message.resource
+        try owner.state.withLock { state in
+            guard state.leases[request.message.id] != nil, resource.type == "content" else {
+                throw RPCError(code: .notFound, message: "lease \(request.message.id)")
+            }
+            state.added[request.message.id, default: []].append(resource.id)
+        }
         return ServerResponse(message: .init())
     }
 }

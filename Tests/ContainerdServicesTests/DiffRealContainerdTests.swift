@@ -65,8 +65,32 @@ import Testing
             let label = "containerd.io/uncompressed=\(Digest.of(unzipped.rawBytes))"
             #expect(line.contains(label) == type.isEmpty, "\(line)")
         }
-        let leases = try containerd("leases", "ls").lines.dropFirst()
-        #expect(!leases.isEmpty && leases.allSatisfy { $0.hasPrefix("ldiff-diff-") && $0.contains("gc.expire=") })
+        func leases() throws -> [String] { try Array(containerd("leases", "ls").lines.dropFirst()) }
+        #expect(
+            try !leases().isEmpty
+                && leases().allSatisfy { $0.hasPrefix("ldiff-diff-") && $0.contains("gc.expire=") })
+
+        // A blob that was there before we wrote it is held from then on, too: containerd itself adds new ones only.
+        func dropLeases() throws {
+            try containerd("leases", "create")
+            for lease in try leases() { try containerd("leases", "rm", "--sync", String(lease.prefix { $0 != " " })) }
+        }
+        func write() async throws -> (digest: String, size: Int64) {
+            let blob = try await rig.runAlone(options) {
+                try await $0.diff([], bind(rig.path + "/a"), namespace: namespace)
+            }
+            return (blob.digest, blob.size)
+        }
+        let known = try await write()
+        try containerd("content", "label", known.digest, "containerd.io/gc.root=theirs")
+        try dropLeases()
+        #expect(try await write() == known)
+        try containerd("content", "label", known.digest, "containerd.io/gc.root=")
+        let other = try containerd("leases", "create").lines.last ?? ""
+        try containerd("leases", "rm", "--sync", other)
+        #expect(try containerd("content", "get", known.digest).output.count == known.size)
+        try dropLeases()
+        #expect(try !containerd("content", "ls", "--quiet").lines.contains(known.digest))
         try containerd.stop()
         let gone = await refusal {
             _ = try await rig.runAlone(options) { try await $0.diff([], bind(rig.path + "/a"), namespace: namespace) }

@@ -50,10 +50,24 @@ public enum Containerd_Services_Leases_V1_Leases: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "AddResource" metadata.
+        public enum AddResource: Sendable {
+            /// Request type for "AddResource".
+            public typealias Input = Containerd_Services_Leases_V1_AddResourceRequest
+            /// Response type for "AddResource".
+            public typealias Output = SwiftProtobuf.Google_Protobuf_Empty
+            /// Descriptor for "AddResource".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "containerd.services.leases.v1.Leases"),
+                method: "AddResource",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "containerd.services.leases.v1.Leases" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Create.descriptor,
-            Delete.descriptor
+            Delete.descriptor,
+            AddResource.descriptor
         ]
     }
 }
@@ -111,6 +125,20 @@ extension Containerd_Services_Leases_V1_Leases {
             request: GRPCCore.StreamingServerRequest<Containerd_Services_Leases_V1_DeleteRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<SwiftProtobuf.Google_Protobuf_Empty>
+
+        /// Handle the "AddResource" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Containerd_Services_Leases_V1_AddResourceRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `SwiftProtobuf.Google_Protobuf_Empty` messages.
+        func addResource(
+            request: GRPCCore.StreamingServerRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<SwiftProtobuf.Google_Protobuf_Empty>
     }
 
     /// Service protocol for the "containerd.services.leases.v1.Leases" service.
@@ -152,6 +180,20 @@ extension Containerd_Services_Leases_V1_Leases {
             request: GRPCCore.ServerRequest<Containerd_Services_Leases_V1_DeleteRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<SwiftProtobuf.Google_Protobuf_Empty>
+
+        /// Handle the "AddResource" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Containerd_Services_Leases_V1_AddResourceRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `SwiftProtobuf.Google_Protobuf_Empty` message.
+        func addResource(
+            request: GRPCCore.ServerRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<SwiftProtobuf.Google_Protobuf_Empty>
     }
 
     /// Simple service protocol for the "containerd.services.leases.v1.Leases" service.
@@ -191,6 +233,20 @@ extension Containerd_Services_Leases_V1_Leases {
             request: Containerd_Services_Leases_V1_DeleteRequest,
             context: GRPCCore.ServerContext
         ) async throws -> SwiftProtobuf.Google_Protobuf_Empty
+
+        /// Handle the "AddResource" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Containerd_Services_Leases_V1_AddResourceRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `SwiftProtobuf.Google_Protobuf_Empty` to respond with.
+        func addResource(
+            request: Containerd_Services_Leases_V1_AddResourceRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> SwiftProtobuf.Google_Protobuf_Empty
     }
 }
 
@@ -215,6 +271,17 @@ extension Containerd_Services_Leases_V1_Leases.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<SwiftProtobuf.Google_Protobuf_Empty>(),
             handler: { request, context in
                 try await self.delete(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Containerd_Services_Leases_V1_Leases.Method.AddResource.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Containerd_Services_Leases_V1_AddResourceRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<SwiftProtobuf.Google_Protobuf_Empty>(),
+            handler: { request, context in
+                try await self.addResource(
                     request: request,
                     context: context
                 )
@@ -247,6 +314,17 @@ extension Containerd_Services_Leases_V1_Leases.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    public func addResource(
+        request: GRPCCore.StreamingServerRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<SwiftProtobuf.Google_Protobuf_Empty> {
+        let response = try await self.addResource(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -271,6 +349,19 @@ extension Containerd_Services_Leases_V1_Leases.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<SwiftProtobuf.Google_Protobuf_Empty> {
         return GRPCCore.ServerResponse<SwiftProtobuf.Google_Protobuf_Empty>(
             message: try await self.delete(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func addResource(
+        request: GRPCCore.ServerRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<SwiftProtobuf.Google_Protobuf_Empty> {
+        return GRPCCore.ServerResponse<SwiftProtobuf.Google_Protobuf_Empty>(
+            message: try await self.addResource(
                 request: request.message,
                 context: context
             ),
@@ -325,6 +416,25 @@ extension Containerd_Services_Leases_V1_Leases {
         func delete<Result>(
             request: GRPCCore.ClientRequest<Containerd_Services_Leases_V1_DeleteRequest>,
             serializer: some GRPCCore.MessageSerializer<Containerd_Services_Leases_V1_DeleteRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<SwiftProtobuf.Google_Protobuf_Empty>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<SwiftProtobuf.Google_Protobuf_Empty>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "AddResource" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Containerd_Services_Leases_V1_AddResourceRequest` message.
+        ///   - serializer: A serializer for `Containerd_Services_Leases_V1_AddResourceRequest` messages.
+        ///   - deserializer: A deserializer for `SwiftProtobuf.Google_Protobuf_Empty` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func addResource<Result>(
+            request: GRPCCore.ClientRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+            serializer: some GRPCCore.MessageSerializer<Containerd_Services_Leases_V1_AddResourceRequest>,
             deserializer: some GRPCCore.MessageDeserializer<SwiftProtobuf.Google_Protobuf_Empty>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<SwiftProtobuf.Google_Protobuf_Empty>) async throws -> Result
@@ -410,6 +520,36 @@ extension Containerd_Services_Leases_V1_Leases {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "AddResource" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Containerd_Services_Leases_V1_AddResourceRequest` message.
+        ///   - serializer: A serializer for `Containerd_Services_Leases_V1_AddResourceRequest` messages.
+        ///   - deserializer: A deserializer for `SwiftProtobuf.Google_Protobuf_Empty` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func addResource<Result>(
+            request: GRPCCore.ClientRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+            serializer: some GRPCCore.MessageSerializer<Containerd_Services_Leases_V1_AddResourceRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<SwiftProtobuf.Google_Protobuf_Empty>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<SwiftProtobuf.Google_Protobuf_Empty>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Containerd_Services_Leases_V1_Leases.Method.AddResource.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -460,6 +600,31 @@ extension Containerd_Services_Leases_V1_Leases.ClientProtocol {
         try await self.delete(
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Containerd_Services_Leases_V1_DeleteRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<SwiftProtobuf.Google_Protobuf_Empty>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AddResource" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Containerd_Services_Leases_V1_AddResourceRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func addResource<Result>(
+        request: GRPCCore.ClientRequest<Containerd_Services_Leases_V1_AddResourceRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<SwiftProtobuf.Google_Protobuf_Empty>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.addResource(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Containerd_Services_Leases_V1_AddResourceRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<SwiftProtobuf.Google_Protobuf_Empty>(),
             options: options,
             onResponse: handleResponse
@@ -522,6 +687,35 @@ extension Containerd_Services_Leases_V1_Leases.ClientProtocol {
             metadata: metadata
         )
         return try await self.delete(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AddResource" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func addResource<Result>(
+        _ message: Containerd_Services_Leases_V1_AddResourceRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<SwiftProtobuf.Google_Protobuf_Empty>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Containerd_Services_Leases_V1_AddResourceRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.addResource(
             request: request,
             options: options,
             onResponse: handleResponse

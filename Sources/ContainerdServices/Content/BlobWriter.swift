@@ -105,12 +105,21 @@ struct BlobWriter: Sendable {
             return Written(digest: ending.digest, byteCount: ending.byteCount)
         } catch let error as RPCError where error.code == .alreadyExists {
             guard let ending = last.get() else { throw error }
-            return try await useExisting(ending, metadata)
+            return try await useExisting(ending, lease, metadata)
         }
     }
 
-    /// The store has these bytes already; all that may be missing is what they are uncompressed.
-    private func useExisting(_ ending: Ending, _ metadata: Metadata) async throws -> Written {
+    /// The store has these bytes already. What may be missing is that the lease holds them, which containerd sees to for new
+    /// ones only, and what they are uncompressed. They are asked for under the lease, so what the answer tells of stays.
+    private func useExisting(_ ending: Ending, _ lease: String, _ metadata: Metadata) async throws -> Written {
+        _ = try await LeasesAPI.Client(wrapping: connection).addResource(
+            .with {
+                $0.id = lease
+                $0.resource = .with {
+                    $0.id = ending.digest
+                    $0.type = "content"
+                }
+            }, metadata: ContainerdClient.metadata(namespace: namespace), options: ContainerdClient.short)
         let content = ContentAPI.Client(wrapping: connection)
         let info = try await content.info(
             .with { $0.digest = ending.digest }, metadata: metadata, options: ContainerdClient.short

@@ -35,7 +35,7 @@ final class LeaseKeeper: Sendable {
     }
 
     /// Takes the lease of a blob that was just written. Where an earlier one holds the blob, that one goes on and this one is given
-    /// back: containerd does not add a blob that it had already to the lease under which it is written again.
+    /// back, so that a blob has one however often it is written.
     func keep(_ lease: String, _ namespace: String, of digest: String) {
         let now = ContinuousClock.now
         let end = now + life
