@@ -19,11 +19,13 @@ import Testing
         var refusal: SequentialModel.Refusal?
         let seed: UInt64
 
-        init(seed: UInt64, layers count: Int, longNames: Bool = true) {
+        init(
+            seed: UInt64, layers count: Int, longNames: Bool = true, _ sharing: SequentialModel.Sharing = .none
+        ) {
             self.seed = seed
             var random = RandomLayers(seed: seed)
             random.hasLongNames = longNames
-            var model = SequentialModel()
+            var model = SequentialModel(sharing)
             for number in 0..<count {
                 let (pieces, refusal) = random.layer(on: &model, isBottom: number == 0)
                 layers.append(pieces)
@@ -106,15 +108,25 @@ import Testing
         }
     }
 
-    @Test func `a tree becomes what one entry after the other makes of it`() throws {
+    /// Alone, or beside a copy by hard links, of which nothing may change.
+    @Test(arguments: [false, true])
+    func `a tree becomes what one entry after the other makes of it`(hasCopy: Bool) throws {
         let scratch = try TemporaryDirectory()
         let memory = try Mount.memory(at: scratch.path)
         for seed in Self.seeds(150) {
-            let history = History(seed: seed, layers: 4)
+            let history = History(seed: seed, layers: 4, hasCopy ? .otherTree : .none)
             let root = memory.path + "/\(seed)"
             mkdir(root, 0o755)
             for number in history.layers.indices {
-                guard try Self.apply(history, number, to: root, Self.options(seed)) else { break }
+                let copy = root + "-copy\(number)"
+                if hasCopy { try linkTree(root, to: copy) }
+                let before = hasCopy ? try TreeSnapshot(copy) : nil
+                let isApplied = try Self.apply(history, number, to: root, Self.options(seed))
+                if let before {
+                    let changes = try TreeSnapshot(copy).differences(from: before)
+                    try #require(changes == [], "of the copy: \(changes)\n\(history.describe(number))")
+                }
+                guard isApplied else { break }
                 let found = Self.differences(
                     try TreeSnapshot(root, ignoring: .root), history.results[number], links: true)
                 try #require(found == [], "\(found.joined(separator: "\n"))\n\(history.describe(number))")
@@ -127,7 +139,7 @@ import Testing
         let scratch = try TemporaryDirectory()
         let memory = try Mount.memory(at: scratch.path)
         for seed in Self.seeds(100) {
-            let history = History(seed: 10_000 + seed, layers: 4)
+            let history = History(seed: 10_000 + seed, layers: 4, .overlay(upper: oneUpper ? 1 : nil))
             let root = memory.path + "/\(seed)"
             mkdir(root, 0o755)
             mkdir(root + "/empty", 0o755)
@@ -161,7 +173,8 @@ import Testing
         let scratch = try TemporaryDirectory()
         let memory = try Mount.memory(at: scratch.path)
         for seed in Self.seeds(60) {
-            let history = History(seed: 20_000 + seed, layers: 3, longNames: dialect != .aufs)
+            let history = History(
+                seed: 20_000 + seed, layers: 3, longNames: dialect != .aufs, .overlay(upper: 1))
             let root = memory.path + "/\(seed)"
             let (lower, upper) = (root + "/lower", root + "/upper")
             for directory in [root, lower, upper] { mkdir(directory, 0o755) }

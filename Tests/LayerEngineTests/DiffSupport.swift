@@ -48,6 +48,12 @@ func unpack(_ bytes: [UInt8], to root: String) throws {
     _ = try ApplyEngine.apply(&stream, root: openPath(root), options: ApplyOptions())
 }
 
+/// A copy whose files are the same ones under other names.
+func linkTree(_ from: String, to target: String) throws {
+    let copied = try runProgram(["cp", "--archive", "--link", from, target])
+    guard copied.status == 0 else { throw TestFailure(copied.errors) }
+}
+
 /// Copies a tree with all it carries.
 func copyTree(_ from: String, to target: String) throws {
     let result = try runProgram(["cp", "-a", "--reflink=never", from, target])

@@ -98,7 +98,7 @@ package struct RandomLayers {
                 lates += 1
                 return H(path, "late\(lates)")
             }
-            return H(path, self.path(model))
+            return hardLink(path, to: self.path(model), model)
         case 11: return P(path, Int64(0o600 + random.below(64))).ids(0, 3).time(time())
         case 12:
             if !isBottom, random.isTrue(oneIn: 2) { return C(path, 0, 0) }
@@ -114,6 +114,22 @@ package struct RandomLayers {
         while parts.last == "" { parts.removeLast() }
         guard let last = parts.popLast(), last != "..", last != "." else { return ".wh.a" }
         return (parts.map(String.init) + [".wh." + last]).joined(separator: "/")
+    }
+
+    /// With the header of its target, as archives of trees have it, or with another one.
+    private mutating func hardLink(_ path: String, to target: String, _ model: SequentialModel) -> TarPiece {
+        var piece = H(path, target)
+        switch random.below(3) {
+        case 0: break
+        case 1:
+            piece = piece.ids(Int64(random.pick([0, 1, 1000])), 0).time(time())
+            piece.mode = Int64(0o600 + random.below(64))
+        default:
+            guard let file = model.snapshot.entries[target] else { break }
+            piece = piece.ids(Int64(file.uid), Int64(file.gid)).time(file.seconds)
+            piece.mode = Int64(file.mode & 0o7777)
+        }
+        return piece
     }
 
     private mutating func time() -> Int64 { 1_000_000 + Int64(random.below(1000)) }

@@ -14,6 +14,10 @@ package final class ModelNode {
     package var device: (major: UInt32, minor: UInt32) = (0, 0)
     package var attributes: [String: [UInt8]] = [:]
     package var children: [String: Name] = [:]
+    /// The layer that made it.
+    package var layer = 0
+    /// A file that was there before the layer, has names elsewhere, and got one of the layer's.
+    package var isShared = false
     /// Of a directory; nil for the root.
     package weak var parent: ModelNode?
     package var nameInParent = ""
@@ -44,6 +48,17 @@ package final class ModelNode {
 
 /// A tree, and the layer that is being applied to it.
 package struct SequentialModel {
+    /// What becomes of a file that was there before the layer when a hard link's header says something else of it: a file with
+    /// other names is parted from them, since they may be other trees'.
+    package enum Sharing: Sendable {
+        /// It has its names in this tree only.
+        case none
+        /// Every file of the tree has a name in another tree as well.
+        case otherTree
+        /// Files of the layers before `upper` lie below, and are copied up by any link; what lies in the upper directory is one
+        /// file under all its names. Nil for an upper directory a layer.
+        case overlay(upper: Int?)
+    }
     /// Why an entry cannot be applied.
     package struct Refusal: Error, Equatable {
         package var code: LayerError.Code
@@ -59,8 +74,11 @@ package struct SequentialModel {
 
     package private(set) var root = ModelNode(.directory)
     private var waiting: [Waiting] = []
+    private let sharing: Sharing
+    /// Counted from 1.
+    private var layer = 0
 
-    package init() {}
+    package init(_ sharing: Sharing = .none) { self.sharing = sharing }
 
     // MARK: copies and results
 
@@ -83,6 +101,7 @@ package struct SequentialModel {
         let result = ModelNode(node.kind)
         (result.mode, result.uid, result.gid, result.time) = (node.mode, node.uid, node.gid, node.time)
         (result.content, result.device, result.attributes) = (node.content, node.device, node.attributes)
+        (result.layer, result.isShared) = (node.layer, node.isShared)
         copies[ObjectIdentifier(node)] = result
         for (name, child) in node.children {
             let copied = copy(child.node, &copies)
@@ -128,10 +147,13 @@ package struct SequentialModel {
     /// What lies here is the lower layers' now.
     package mutating func begin() {
         waiting = []
+        layer += 1
         func visit(_ directory: ModelNode) {
             for name in directory.children.keys {
                 directory.children[name]?.isFromLayer = false
-                if let node = directory.children[name]?.node, node.kind == .directory { visit(node) }
+                guard let node = directory.children[name]?.node else { continue }
+                node.isShared = false
+                if node.kind == .directory { visit(node) }
             }
         }
         visit(root)
@@ -303,6 +325,7 @@ package struct SequentialModel {
         if node.kind == .characterDevice || node.kind == .blockDevice {
             node.device = (UInt32(piece.major), UInt32(piece.minor))
         }
+        node.layer = layer
         put(node, name, in: directory, isFromLayer: true)
         describe(node, piece)
     }
@@ -348,9 +371,58 @@ package struct SequentialModel {
                 above = node.parent
             }
         }
-        put(target, name, in: directory, isFromLayer: true)
+        let isFromLayer = source.children[last]?.isFromLayer == true
+        let file = part(target, isFromLayer: isFromLayer, for: piece)
+        if file !== target { put(file, last, in: source, isFromLayer: isFromLayer) }
+        put(file, name, in: directory, isFromLayer: true)
         mark(directory)
-        describe(target, piece)
+        describe(file, piece)
         return true
+    }
+
+    /// The file of which a link's header speaks: what the name leads to, or a copy of it.
+    private func part(_ file: ModelNode, isFromLayer: Bool, for piece: TarPiece) -> ModelNode {
+        switch sharing {
+        case .overlay(let upper):
+            // Numbered from 1 here.
+            guard file.layer < min(upper.map { $0 + 1 } ?? layer, layer) else { return file }
+        case .none, .otherTree:
+            if isFromLayer {
+                guard file.isShared else { return file }
+            } else {
+                guard file.layer < layer else { return file }
+                if case .none = sharing, names(of: file) == 1 {
+                    // It has names of this layer only from now on.
+                    file.layer = layer
+                    return file
+                }
+            }
+            guard differs(file, piece) else {
+                file.isShared = true
+                return file
+            }
+        }
+        let copy = ModelNode(file.kind)
+        (copy.mode, copy.uid, copy.gid, copy.time) = (file.mode, file.uid, file.gid, file.time)
+        (copy.content, copy.device, copy.attributes) = (file.content, file.device, file.attributes)
+        copy.layer = layer
+        return copy
+    }
+
+    private func differs(_ file: ModelNode, _ piece: TarPiece) -> Bool {
+        let described = ModelNode(file.kind)
+        (described.attributes, described.content) = (file.attributes, file.content)
+        describe(described, piece)
+        return described.mode != file.mode || described.uid != file.uid || described.gid != file.gid
+            || described.time != file.time || described.attributes != file.attributes
+    }
+
+    private func names(of file: ModelNode) -> Int {
+        func count(_ directory: ModelNode) -> Int {
+            directory.children.values.reduce(0) { sum, child in
+                sum + (child.node.kind == .directory ? count(child.node) : child.node === file ? 1 : 0)
+            }
+        }
+        return count(root)
     }
 }

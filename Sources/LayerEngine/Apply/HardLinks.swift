@@ -23,6 +23,8 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
 
     /// Files of earlier layers whose names are all this layer's target's.
     private var unshared: Set<UInt32> = []
+    /// Files of earlier layers with names elsewhere, perhaps in other trees, that this layer gave names as they are.
+    private var shared: Set<FileIdentity> = []
 
     /// Copies that are kept open for further names; an inode that is full has been given 65,000 of them.
     private static var keptCopies: Int { 64 }
@@ -196,18 +198,22 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
     // MARK: the inode
 
     /// Gives what was there before the layer an inode of its own if the link's header says something else of it: other names
-    /// of the old one may belong to other trees, as in a copy by hard links, and no name of this layer is among them.
+    /// of the old one may belong to other trees, as in a copy by hard links. Names of this layer that said the same keep it.
     /// An overlay copies such a file up, with the same outcome.
     private mutating func part(_ source: NamePlace, _ kind: EntryKind, for metadata: LinkMetadata) throws(LayerError) {
-        guard Target.mayShareFiles, tree.flags(source).isDisjoint(with: [.unpacked, .made]),
-            !unshared.contains(source.record)
-        else { return }
+        guard Target.mayShareFiles, !unshared.contains(source.record) else { return }
+        let isFromLayer = !tree.flags(source).isDisjoint(with: [.unpacked, .made])
+        if isFromLayer, shared.isEmpty { return }
         guard let found = try entries.metadata(source), found.kind == kind else { return }
+        if isFromLayer, !shared.contains(FileIdentity(found)) { return }
         guard found.linkCount > 1 else {
             unshared.insert(source.record)
             return
         }
-        guard try differs(found, source, metadata) else { return }
+        guard try differs(found, source, metadata) else {
+            shared.insert(FileIdentity(found))
+            return
+        }
         try entries.inspect(source.node)
         let handle = try entries.handle(source.node)
         let aside = try tree.place(of: TemporaryName.next().bytes.rawBytes, in: source.node)
@@ -224,7 +230,9 @@ struct HardLinks<Target: UnpackTarget>: LinkMaker {
             try handle.descriptor.rename(
                 arena.pointer(aside.name), to: arena.pointer(source.name), in: handle.descriptor)
         }
-        tree.put(kind, at: source, .made)
+        let isLimited = tree.flags(source).contains(.limited)
+        tree.put(kind, at: source, tree.flags(source).contains(.unpacked) ? .unpacked : .made)
+        if isLimited { tree.limit(source) }
         target.log.report.uniqueFileBytes &+= UInt64(max(found.size, 0))
     }
 
