@@ -102,7 +102,7 @@ struct ApplyCommand: ParsableCommand {
         let bar = ProgressBar.start("apply", global, reading: options.progress)
         defer { bar?.stop() }
         let (applied, parts) = try partial.run(layer, options: options) { (input, options) throws(LayerError) in
-            try LayerImport.apply(input, to: root.path, tarSplit: try source.openTarSplit(), options: options)
+            try LayerImport.apply(input, to: root.path, tarSplit: try source.openTarSplit(of: layer), options: options)
         }
         bar?.stop()
         var report = Report(

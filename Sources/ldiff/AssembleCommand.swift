@@ -46,9 +46,10 @@ struct AssembleCommand: ParsableCommand {
         Interrupts.watch(interruption)
         let bar = ProgressBar.start("assemble", global, walking: progress)
         defer { bar?.stop() }
+        if !tarSplit.isDash { try OutputPlace.take(tarSplit.path) }
         let target =
             if let output, !output.isDash {
-                try OutputFile.file(at: output.path, mode: ProcessSetup.fileMode)
+                try OutputPlace.open(output.path)
             } else {
                 try OutputFile.standardOutput()
             }

@@ -56,7 +56,7 @@ struct LayerIndexArguments: ParsableArguments {
 
     private static func open(_ path: PathArgument?) throws(LayerError) -> OutputFile? {
         guard let path else { return nil }
-        return try OutputFile.file(at: path.path, mode: ProcessSetup.fileMode)
+        return try OutputPlace.open(path.path)
     }
 
     /// Writes what a layer with an index needs beside it; for one without, nothing is written.

@@ -54,10 +54,11 @@ struct LayerInputArguments: ParsableArguments {
         throw ValidationError("a layer does not come from a terminal: name a file, or send one in")
     }
 
-    /// The output for the metadata, opened.
-    func openTarSplit() throws(LayerError) -> OutputFile? {
+    /// The output for the metadata of `layer`, opened.
+    func openTarSplit(of layer: PathArgument) throws(LayerError) -> OutputFile? {
         guard let tarSplit else { return nil }
-        return try OutputFile.file(at: tarSplit.path, mode: ProcessSetup.fileMode)
+        if !layer.isDash { try OutputPlace.take(layer.path) }
+        return try OutputPlace.open(tarSplit.path)
     }
 
     func importOptions(_ global: GlobalOptions) -> LayerImportOptions {

@@ -72,12 +72,12 @@ struct LayerOutputArguments: ParsableArguments {
                 try OutputFile.standardOutput()
             }
         guard let tarSplit else { return (layer, nil) }
-        return (layer, try OutputFile.file(at: tarSplit.path, mode: ProcessSetup.fileMode))
+        return (layer, try OutputPlace.open(tarSplit.path))
     }
 
     private static func open(_ path: PathBytes) throws(LayerError) -> OutputFile {
         OutputPlace.remember(path)
-        return try OutputFile.file(at: path, mode: ProcessSetup.fileMode)
+        return try OutputPlace.open(path)
     }
 
     func exportOptions(_ global: GlobalOptions) throws -> LayerExportOptions {

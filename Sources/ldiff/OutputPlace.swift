@@ -10,10 +10,44 @@ enum OutputPlace {
     /// Remembers the last one named: a file, a root, a store.
     static func remember(_ path: PathBytes) { place.withLock { $0 = path } }
 
+    /// Files that this command writes, or reads while it writes.
+    private static let taken = Mutex<[PathBytes]>([])
+
+    /// Opens a file to write. Throws `invalidArgument` where another output, or the input, is the same file: one would replace the
+    /// other.
+    static func open(_ path: PathBytes) throws(LayerError) -> OutputFile {
+        try take(path)
+        return try OutputFile.file(at: path, mode: ProcessSetup.fileMode)
+    }
+
+    /// Notes a file that is read while others are written.
+    static func take(_ path: PathBytes) throws(LayerError) {
+        var facts = stat()
+        let isThere = stat(terminated(path), &facts) == 0
+        // What goes into a pipe or a device goes there one after the other.
+        guard !isThere || facts.st_mode & S_IFMT == S_IFREG, let file = resolved(path) else { return }
+        let isNew = taken.withLock { taken in
+            defer { taken.append(file) }
+            return !taken.contains(file)
+        }
+        guard !isNew else { return }
+        throw LayerError(
+            .invalidArgument, "write", path: path,
+            cause: .reason("it is named twice, and what comes later would replace what was written or read before"),
+            hint: "give each file a name of its own")
+    }
+
+    /// The file's own path: links followed, whether it is there or not.
+    private static func resolved(_ path: PathBytes) -> PathBytes? {
+        if let found = realPath(path) { return found }
+        guard let parts = path.splitLast() else { return realPath(PathBytes(".")).map { $0.appending(path) } }
+        return realPath(parts.directory)?.appending(parts.name)
+    }
+
     /// The error with what helps, if the file system that it wrote to is full.
     static func explained(_ error: LayerError) -> LayerError {
         guard error.code == .noSpace, error.path != OutputFile.standardOutputName,
-            let path = place.withLock({ $0 }) ?? error.path, let mount = mountPoint(path)
+            let path = place.withLock({ $0 }) ?? error.path, !isDevice(path), let mount = mountPoint(path)
         else { return error }
         var result = error
         result.hint =
@@ -48,6 +82,12 @@ enum OutputPlace {
             found = parts.directory
         }
         return found
+    }
+
+    private static func isDevice(_ path: PathBytes) -> Bool {
+        var facts = stat()
+        guard stat(terminated(path), &facts) == 0 else { return false }
+        return facts.st_mode & S_IFMT == S_IFBLK || facts.st_mode & S_IFMT == S_IFCHR
     }
 
     private static func device(_ path: PathBytes) -> UInt64? {

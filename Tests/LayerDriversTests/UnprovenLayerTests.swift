@@ -212,6 +212,46 @@ import Testing
         try ground.takeDown()
     }
 
+    @Test func `an empty directory l makes no store of overlay into one of overlay2`() throws {
+        guard let facts = DriverFacts.chosen.first(where: { $0.name == .overlay }),
+            let other = DriverFacts.chosen.first(where: { $0.name == .overlay2 })
+        else { return }
+        let store = try DriverStore(facts)
+        try store.layer("base")
+        mkdir(store.home + "/l", 0o755)
+        try store.restart()
+        try store.layer("next", on: "base")
+        let before = try record(store.home)
+        expectFailure(.invalidArgument, "open the store") {
+            var configuration = DriverConfiguration(home: PathBytes(store.home))
+            configuration.workers = 1
+            _ = try DriverRegistry.open(other.name, configuration)
+        }
+        #expect(try record(store.home) == before)
+        rmdir(store.home + "/l")
+        try store.removeAll()
+        try store.finish()
+    }
+
+    @Test func `check tells of parents that are gone, and of those that lead back`() throws {
+        guard let facts = DriverFacts.chosen.first(where: { $0.name == .overlay }) else { return }
+        let store = try DriverStore(facts)
+        for (id, parent) in [("a", nil), ("b", "a"), ("c", "b")] as [(String, String?)] {
+            try store.make(id, Tar.archive([F(id, id)]), on: parent)
+        }
+        #expect(try store.driver.check().isEmpty)
+        try writeFile(store.home + "/a/ldiff-parent", Array("c".utf8))
+        let circle = try store.driver.check()
+        #expect(circle.count == 3 && circle.allSatisfy { "\($0)".contains("leads back") }, "\(circle)")
+        try writeFile(store.home + "/a/ldiff-parent", Array("nosuch".utf8))
+        let gone = try store.driver.check()
+        #expect(gone.count == 1 && "\(gone)".contains("nosuch, which is gone"), "\(gone)")
+        try writeFile(store.home + "/a/ldiff-parent", [])
+        #expect(try store.driver.check().isEmpty)
+        try store.removeAll()
+        try store.finish()
+    }
+
     /// What a store is before its first layer, and after its last.
     private static let fresh: [(DriverName, [String])] = [
         (.overlay2, []), (.overlay2, ["lost+found"]), (.overlay2, ["l"]), (.overlay2, ["l", "lost+found", "staging"]),

@@ -165,6 +165,14 @@ struct SnapshotDatabase: Sendable {
                 index.apply(.identify(row[0]))
                 index.apply(.settled(upTo: row[1]))
             }
+            let endless = index.endless
+            guard endless.isEmpty else {
+                throw ServiceFailure(
+                    .dataLoss,
+                    "read the records in \(path): snapshots have themselves among their parents (ids "
+                        + "\(endless.prefix(8).map(String.init).joined(separator: ", "))); the file is damaged: "
+                        + Self.mendingAdvice)
+            }
             let highest = try Int64.fetchOne(database, sql: "SELECT seq FROM sqlite_sequence WHERE name = 'snapshot'")
             return (index, highest ?? 0)
         }

@@ -60,6 +60,23 @@ struct SnapshotIndex: Sendable {
         return found
     }
 
+    /// The ids of records whose ancestors never end, sorted: a damaged database only has them, and `ancestors` must not be asked.
+    var endless: [Int64] {
+        var (ends, endless): (Set<Int64>, Set<Int64>) = ([], [])
+        for id in records.keys {
+            var path: [Int64] = []
+            var next: Int64? = id
+            while let id = next, let record = records[id], !ends.contains(id), !endless.contains(id), !path.contains(id)
+            {
+                path.append(id)
+                next = record.parent
+            }
+            let isEndless = next.map { endless.contains($0) || path.contains($0) } ?? false
+            if isEndless { endless.formUnion(path) } else { ends.formUnion(path) }
+        }
+        return endless.sorted()
+    }
+
     /// A committed snapshot with these contents on this parent.
     func committed(for reference: String, on parent: Int64?) -> SnapshotRecord? {
         for id in references[SnapshotName(reference)] ?? [] {

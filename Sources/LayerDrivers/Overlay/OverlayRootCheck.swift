@@ -57,6 +57,7 @@ struct OverlayRootCheck {
     private mutating func complete(_ id: LayerID) throws(LayerError) {
         let (view, directory) = (view, view.layer(id))
         try findings.addLeftovers(in: directory, of: id)
+        try parents(id)
         if try view.isImage(id) {
             // The new tree was in place when the process ended, what it replaces was not gone yet.
             guard try StoreFiles.isDirectory(view.upper(id)) else { return }
@@ -78,6 +79,26 @@ struct OverlayRootCheck {
         findings.add(
             .lower, directory.appending("lower-id"),
             "names the layer \(lower), which is gone; remove the layer \(id) and unpack it again")
+    }
+
+    /// A layer's tree is whole without its parent; its difference needs it, and so does a migration.
+    private mutating func parents(_ id: LayerID) throws(LayerError) {
+        var (known, next): (Set<PathBytes>, LayerID?) = ([id.component], try view.parent(of: id))
+        while let parent = next {
+            let file = view.layer(id).appending(OverlayRootView.parentFile)
+            guard known.insert(parent.component).inserted else {
+                return findings.add(
+                    .lower, file, "leads back to the layer itself; write the name of its parent there, or nothing")
+            }
+            if known.count == 2, try view.state(of: parent) == .absent {
+                // Of a container's layer it is the lower, and told of as such.
+                guard try view.isImage(id) else { return }
+                return findings.add(
+                    .lower, file,
+                    "names the layer \(parent), which is gone; its tree is whole, its difference cannot be told")
+            }
+            next = try view.parent(of: parent)
+        }
     }
 
     private mutating func mounts() throws(LayerError) {

@@ -91,6 +91,16 @@ struct OverlayRootView: MergedView {
         return false
     }
 
+    /// Whether a home with these names holds what looks like a layer of this driver.
+    static func hasLayers(_ home: PathBytes, _ names: [PathBytes]) throws(LayerError) -> Bool {
+        let view = OverlayRootView(DriverConfiguration(home: home))
+        for name in names where !isReserved(name) {
+            let id = LayerID(trusted: name)
+            if StoreFiles.mayBe({ () throws(LayerError) in try view.isReadable(id) }) { return true }
+        }
+        return false
+    }
+
     private func look(at id: LayerID, _ known: LayerParts) throws(LayerError) -> LayerForm {
         var parts = known
         guard try StoreFiles.isDirectory(layer(id)) else { return try parts.prove(id, layer(id), isRecorded: false) }

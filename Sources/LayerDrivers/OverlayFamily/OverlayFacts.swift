@@ -64,7 +64,11 @@ extension OverlayView {
         let isEmpty = names.allSatisfy { isReserved($0) || $0 == PathBytes("lost+found") }
         let hasNames = try hasLinks ? !StoreFiles.names(in: links).isEmpty : false
         guard !isEmpty || hasNames else { return }
-        if hasLinks, try OverlayHome.holdsLayers(home, names) { return }
+        if hasLinks {
+            if try OverlayHome.holdsLayers(home, names) { return }
+            // The driver overlay works in such a directory, too, and `l` may be anybody's.
+            if try OverlayHome.hasWorked(in: home), try !OverlayRootView.hasLayers(home, names) { return }
+        }
         throw LayerError(
             .invalidArgument, "open the store", path: home,
             cause: .reason(
@@ -75,18 +79,17 @@ extension OverlayView {
     }
 
     private static func refuseForOverlay(_ home: PathBytes, _ names: [PathBytes], _ hasLinks: Bool) throws(LayerError) {
-        guard !hasLinks else {
+        // A directory `l` is what anybody may have: it counts where it names layers, or nothing says that the home is overlay's.
+        let holdsLayers = try OverlayRootView.hasLayers(home, names)
+        let isOthers = hasLinks ? try OverlayHome.holdsLayers(home, names) : false
+        guard !isOthers, !hasLinks || holdsLayers else {
             throw LayerError(
                 .invalidArgument, "open the store", path: home,
                 cause: .reason("it is laid out as overlay2's, not overlay's"), hint: "use --driver overlay2")
         }
-        let view = OverlayRootView(DriverConfiguration(home: home))
         if names.allSatisfy({ OverlayRootView.isReserved($0) || $0 == PathBytes("lost+found") }) { return }
+        if holdsLayers { return }
         if try OverlayHome.hasWorked(in: home) { return }
-        for name in names where !OverlayRootView.isReserved(name) {
-            let id = LayerID(trusted: name)
-            if StoreFiles.mayBe({ () throws(LayerError) in try view.isReadable(id) }) { return }
-        }
         throw LayerError(
             .invalidArgument, "open the store", path: home,
             cause: .reason("it is not empty, and holds no layer of the driver overlay"),

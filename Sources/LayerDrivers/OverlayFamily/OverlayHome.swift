@@ -18,8 +18,8 @@ enum OverlayHome {
         try writer.makeDirectory(configuration.home.appending("l"), mode: 0o700, owner: .current)
     }
 
-    /// Whether a home with a directory `l` is a store's that has layers, or had some: a name in `l` leads to one, a layer has
-    /// kept its name, or what stores keep besides is there. A directory `l` alone is what anybody may have.
+    /// Whether a home with a directory `l` is a store's that has layers: a name in `l` leads to one, a layer has kept its name, or
+    /// what stores keep besides is there. A directory `l` alone is what anybody may have.
     static func holdsLayers(_ home: PathBytes, _ names: [PathBytes]) throws(LayerError) -> Bool {
         let links = home.appending("l")
         for name in try StoreFiles.names(in: links) where ShortLink(name.bytes) != nil {
@@ -28,7 +28,6 @@ enum OverlayHome {
         for mark in [OverlayView.packedMark, "backingFsBlockDev", ".has-mount-program"] {
             if names.contains(PathBytes(mark)) { return true }
         }
-        if try hasWorked(in: home) { return true }
         for name in names where !OverlayView.isReserved(name) {
             let layer = home.appending(name)
             let isLayer = StoreFiles.mayBe { () throws(LayerError) in

@@ -80,7 +80,12 @@ final class OverlayKernel: Sendable {
             try writer.setOwner(work.appending("work"), owner)
         } catch {
             try? KernelMount.unmount(merged, .noFollow)
-            throw error
+            guard error.code == .notFound else { throw error }
+            // Such a mount takes no writes.
+            throw LayerError(
+                .noSpace, "mount the layer", path: merged,
+                cause: .reason("overlayfs could not make its work directory, as on a full disk, and mounts read-only"),
+                hint: "make room on the file system of \(work) (df, df -i), or see what the kernel's log says")
         }
     }
 }

@@ -35,6 +35,7 @@ public enum DiffEngine {
         report.skippedVanished = tally.skippedVanished
         report.warnings = walked.warnings + tally.warnings
         report.leftOutAttributes = tally.leftOutAttributes
+        report.unwritableAttributes = tally.unwritableAttributes
         report.indexedFiles = walked.indexed.count
         if let warning = walked.indexed.warning { report.warnings.append(warning) }
         report.sawRedirect = walked.sawRedirect || tally.sawRedirect

@@ -70,6 +70,8 @@ public struct DiffReport: Sendable {
     public var reservedNames = 0
     /// Of a copy that stays on this host (`isExact`): attributes that /etc/xattr.conf keeps out of copies.
     public var leftOutAttributes = LeftOutAttributes()
+    /// Attributes that a copy within this host leaves out since no layer can hold their names.
+    public var unwritableAttributes = LeftOutAttributes()
     public var skippedUnreadable = 0
     /// Files of an overlay's upper directory that the mount, having an index, shows under names of lower directories too.
     /// The result lacks these; a warning names the first file.

@@ -91,6 +91,7 @@ extension SegmentEncoder {
         }
         // Written in another spelling it would be two attributes to readers that know only one.
         guard TarEncoder.canWriteAttribute(named: label.rawBytes) else {
+            if job.rules.attributes.contains(.host) { tally.unwritableAttributes.add(label.rawBytes) }
             tally.warn("left out the attribute \(PathBytes(label)) of \(PathBytes(name)): no layer can hold its name")
             return
         }

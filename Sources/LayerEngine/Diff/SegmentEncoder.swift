@@ -242,6 +242,8 @@ struct ExportTally: Sendable {
     var sawRedirect = false
     var warnings: [String] = []
     var leftOutAttributes = LeftOutAttributes()
+    /// Of copies that stay on this host.
+    var unwritableAttributes = LeftOutAttributes()
     var io = IOCounters()
     var walk = WalkTally()
 
@@ -266,6 +268,7 @@ struct ExportTally: Sendable {
         sawRedirect = sawRedirect || other.sawRedirect
         for warning in other.warnings { warn(warning) }
         leftOutAttributes.add(other.leftOutAttributes)
+        unwritableAttributes.add(other.unwritableAttributes)
         io.add(other.io)
         walk.add(other.walk)
     }

@@ -129,6 +129,7 @@ struct LayerCopy {
         report.skippedSockets += sent.diff.skippedSockets
         report.reservedNames += sent.diff.reservedNames
         report.leftOutAttributes.add(sent.diff.leftOutAttributes)
+        report.unwritableAttributes.add(sent.diff.unwritableAttributes)
         // What a container writes to stays a directory.
         guard let erofs = target as? ErofsDriver, !isContainers else { return }
         _ = try erofs.packCopy(

@@ -129,7 +129,7 @@ struct LayerApplyCommand: ParsableCommand {
         let (applied, parts) = try partial.run(layer, options: options, also: here, index: index) {
             (input, options) throws(LayerError) in
             try StoreImport.apply(
-                input, as: id, on: parent, in: driver, tarSplit: try source.openTarSplit(), options: options)
+                input, as: id, on: parent, in: driver, tarSplit: try source.openTarSplit(of: layer), options: options)
         }
         bar?.stop()
         var report = Report(

@@ -220,7 +220,9 @@ struct LayerMigrateCommand: ParsableCommand {
         report.json.add("reservedNames", result.reservedNames)
         report.json.add(
             "leftOutAttributes",
-            result.leftOutAttributes.counts.sorted { $0.key < $1.key }.map { name, count in
+            (Array(result.leftOutAttributes.counts) + Array(result.unwritableAttributes.counts)).sorted {
+                $0.key < $1.key
+            }.map { name, count in
                 var item = JSONObject()
                 item.add("name", name)
                 item.add("entries", count)
@@ -239,6 +241,10 @@ struct LayerMigrateCommand: ParsableCommand {
         }
         if !result.leftOutAttributes.isEmpty {
             report.summary += "; left out as /etc/xattr.conf says: \(result.leftOutAttributes.text)"
+        }
+        if !result.unwritableAttributes.isEmpty {
+            report.summary +=
+                "; LEFT OUT, since no layer can hold their names: \(result.unwritableAttributes.text)"
         }
         if !result.lostLimits.isEmpty {
             report.summary +=

@@ -82,6 +82,47 @@ import Testing
         #expect(try runProgram(words).lines == [])
     }
 
+    /// A damaged database only says so; whoever follows the parents would never come back.
+    @Test(arguments: [[(3, 3)], [(2, 3), (3, 2)]])
+    func `snapshots that lie upon themselves are damage, and mended`(_ edges: [(id: Int, parent: Int)]) async throws {
+        let daemon = try SnapshotDaemon()
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            _ = try await client.prepare("one")
+            try await client.commit("first", "one")
+            _ = try await client.prepare("two", "first")
+            try await client.commit("second", "two")
+            _ = try await client.prepare("box", "second")
+        }
+        try shell("echo kept > 3/fs/file", in: daemon.root + "/overlay2/snapshots")
+        try daemon.stop()
+        for suffix in ["", ".backup"] {
+            let path = daemon.root + "/metadata/overlay2.db" + suffix
+            guard access(path, F_OK) == 0 else { continue }
+            let changes = edges.map { "UPDATE snapshot SET parent = \($0.parent) WHERE id = \($0.id)" }
+            let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
+            let edited = try runProgram(["python3", "-c", script, path, changes.joined(separator: ";")])
+            try #require(edited.status == 0, "\(edited.errors)")
+        }
+        let words = [SnapshotDaemon.program, "check", "--root", daemon.root]
+        let found = try runProgram(words)
+        #expect(
+            found.status == 65 && found.lines.contains { $0.contains("themselves among their parents") }, "\(found)")
+        try daemon.start()
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            let refused = await refusal { _ = try await client.mounts("box") }
+            #expect(refused?.message.contains("themselves among their parents") == true, "\(refused as Any)")
+        }
+        try daemon.stop()
+        _ = try runProgram(words + ["--repair"])
+        #expect(try runProgram(words).lines == [])
+        #expect(try readText(daemon.root + "/overlay2/lost/3/fs/file") == "kept")
+        try daemon.start()
+        try await SnapshotClient.connected(to: daemon.socket) { client in
+            _ = try await client.prepare("new", "first")
+        }
+        try daemon.stop()
+    }
+
     @Test func `a new root may have new disks for its drivers, and nothing else`() throws {
         let place = try TemporaryDirectory()
         try shell("mkdir -p root/overlay2/lost+found root/zfs root/lost+found", in: place.path)
