@@ -76,11 +76,12 @@ package struct PackedContentsView: Sendable {
         return (bytes, inodes)
     }
 
-    /// The tar of a packed layer, as it came; nil for others.
+    /// The tar of a packed layer, as it came; nil for others. One that was made here has more in it than others may see of this host,
+    /// and its difference is compared as that of a directory.
     package func stream(_ id: Int64) throws(LayerError) -> (stream: PackedStream, diffID: Digest)? {
         guard try isPacked(id) else { return nil }
         let files = try files(id)
-        guard let diffID = Digest(bytes: files.record.tar.digest) else { return nil }
+        guard !files.record.isMadeHere, let diffID = Digest(bytes: files.record.tar.digest) else { return nil }
         return (PackedStream(files), diffID)
     }
 

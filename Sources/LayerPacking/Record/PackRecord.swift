@@ -45,6 +45,8 @@ package struct PackRecord: Sendable, Equatable {
     package var isRootOpaque: Bool
     /// Whether the index is for overlays mounted with `userxattr`.
     package var userAttributes: Bool
+    /// Whether the tar was made here of a directory, with all that this host's files have, and is no layer that came from elsewhere.
+    package var isMadeHere = false
 
     /// The record of what was packed.
     package init(
@@ -105,6 +107,7 @@ extension PackRecord {
         }
         if isRootOpaque { lines.append("root-opaque") }
         if userAttributes { lines.append("userxattr") }
+        if isMadeHere { lines.append("made-here") }
         lines.append("end")
         return Array(lines.joined(separator: "\n").utf8) + [UInt8(ascii: "\n")]
     }
@@ -185,6 +188,7 @@ extension PackRecord {
                 binding = .chain(layers)
             case ("root-opaque", 1): isRootOpaque = true
             case ("userxattr", 1): userAttributes = true
+            case ("made-here", 1): isMadeHere = true
             default: return nil
             }
         }
