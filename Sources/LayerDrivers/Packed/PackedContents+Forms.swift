@@ -91,7 +91,7 @@ package final class PackedContents: Sendable {
                     .inUse, "apply the layer", path: contents,
                     cause: .reason("something else was written into it meanwhile"))
             }
-            try writer.move(packed.path, to: place)
+            try move(packed.path, to: place)
             do throws(LayerError) {
                 try exchange(id, mustBeEmpty: true)
             } catch {
@@ -100,6 +100,12 @@ package final class PackedContents: Sendable {
             }
             if isDurable { try writer.sync(view.layer(id)) }
         }
+    }
+
+    /// Moves what was packed to where the layer's packed form lies. What lies there is of one that was unpacked, and could not be removed.
+    private func move(_ packed: PathBytes, to place: PathBytes) throws(LayerError) {
+        if try StoreFiles.isDirectory(place) { try TreeRemoval.remove(place) }
+        try writer.move(packed, to: place)
     }
 
     /// Puts a link to the mounted layer in the place of its directory, which is removed.
@@ -112,8 +118,8 @@ package final class PackedContents: Sendable {
             try writer.makeLink(link, to: point)
             try writer.exchange(link, with: contents)
             guard mustBeEmpty else {
-                // What stays is removed with the layer, or at the next start.
-                try? TreeRemoval.remove(link)
+                // Not before the names are on disk: the power may fail. What stays is removed with the layer, or at the next start.
+                if (try? writer.sync(view.layer(id))) != nil { try? TreeRemoval.remove(link) }
                 return
             }
             do throws(LayerError) {
@@ -150,8 +156,8 @@ package final class PackedContents: Sendable {
                 try? holder.remove()
                 throw error
             }
-            // What fails here the next start does.
-            try? clear(id, isPacked: false)
+            // Not before the names are on disk: the power may fail. What fails here the next start does.
+            if (try? writer.sync(view.layer(id))) != nil { try? clear(id, isPacked: false) }
         }
     }
 
@@ -209,7 +215,7 @@ package final class PackedContents: Sendable {
                 return refuse(refusal)
             }
             try locks.holding(id) { () throws(LayerError) in
-                try writer.move(place, to: view.part(Part.packed, of: id))
+                try move(place, to: view.part(Part.packed, of: id))
                 do throws(LayerError) {
                     try exchange(id, mustBeEmpty: false)
                 } catch {
