@@ -47,6 +47,11 @@ package struct PackedContentsView: Sendable {
         try PackedLayerFiles(part(Part.packed, of: id))
     }
 
+    /// What is recorded of a layer that is packed, whatever its files are.
+    func record(_ id: Int64) throws(LayerError) -> PackRecord {
+        try PackedLayerFiles(recordedIn: part(Part.packed, of: id)).record
+    }
+
     /// Where the layer of these files is mounted. The name has a part of the index's digest: whatever an earlier store at the same
     /// path left mounted is not taken for it, unless it shows the same.
     func mountPoint(_ id: Int64, _ files: PackedLayerFiles) -> PathBytes {

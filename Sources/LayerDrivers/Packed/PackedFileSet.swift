@@ -13,6 +13,7 @@ struct PackedFileSet: ~Copyable {
     private(set) var report = ApplyReport()
     /// What the record says of the tar.
     var isMadeHere = false
+    var source: PackOrigin?
 
     init(_ directory: PathBytes) throws(LayerError) {
         self.directory = directory
@@ -81,6 +82,7 @@ struct PackedFileSet: ~Copyable {
         var record = try PackedIndex.write(
             packed, of: diffID, tarBytes: tarBytes, options, into: FileSink(index))
         record.isMadeHere = isMadeHere
+        record.source = source
         let text = try OpenFile(directory.appending(PackedNames.record))
         try text.write(record.text.rawBytes, at: 0)
         others = [index, text]
