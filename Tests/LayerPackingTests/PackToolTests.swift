@@ -73,6 +73,7 @@ import Testing
             record.isRootOpaque = binding == .noParents
             record.userAttributes = binding == .noParents
             record.isMadeHere = binding == .free
+            record.source = binding == .free ? nil : PackOrigin(digest: digest, isPlain: binding == .noParents)
             #expect(try PackRecord(text: record.text) == record)
             for count in record.text.indices {
                 #expect(throws: LayerError.self) { try PackRecord(text: Array(record.text[..<count])) }
