@@ -1,6 +1,7 @@
 import LayerDrivers
 import LayerEngine
 import LayerModel
+import LayerPacking
 import LinuxIO
 
 /// Where a layer's stream is unpacked: a directory, or a layer of a store. The way in is the same for both
@@ -44,17 +45,19 @@ struct PackedDestination: LayerDestination {
     private let id: Int64
     private let layers: PackedContents
     private let hasParent: Bool
+    private let source: PackOrigin?
 
-    init(_ id: Int64, _ layers: PackedContents, _ hasParent: Bool) {
+    init(_ id: Int64, _ layers: PackedContents, _ hasParent: Bool, _ source: PackOrigin?) {
         self.id = id
         self.layers = layers
         self.hasParent = hasParent
+        self.source = source
     }
 
     func unpack<Source: SlabSource & ~Copyable>(
         _ stream: inout Source, options: ApplyOptions, verify: () throws(LayerError) -> Void
     ) throws(LayerError) -> ApplyReport {
-        try layers.fill(id, from: &stream, hasParent: hasParent, options: options, verify)
+        try layers.fill(id, from: &stream, hasParent: hasParent, options: options, source: source, verify)
     }
 }
 

@@ -2,6 +2,7 @@ package import LayerCompression
 package import LayerDrivers
 package import LayerEngine
 package import LayerModel
+package import LayerPacking
 package import LinuxIO
 package import Synchronization
 
@@ -23,6 +24,12 @@ package struct LayerImportOptions: Sendable {
     package var progress = ImportProgress()
 
     package init() {}
+
+    /// What the layer comes from, if its digest is checked.
+    package var source: PackOrigin? {
+        guard format == nil || format == LayerFormat.none else { return nil }
+        return expectedDigest.map { PackOrigin(digest: $0.bytes, isPlain: format != nil) }
+    }
 
     var isExpecting: Bool { expectedDigest != nil || expectedDiffID != nil }
 }
@@ -94,7 +101,7 @@ package enum LayerImport {
         options: LayerImportOptions
     ) throws(LayerError) -> LayerImportReport {
         let intake = try LayerIntake(try OpenLayer(input, called: path), tarSplit: nil, options: options)
-        let (report, summary) = try intake.unpack(into: PackedDestination(id, layers, hasParent))
+        let (report, summary) = try intake.unpack(into: PackedDestination(id, layers, hasParent, options.source))
         return LayerImportReport(layer: report, stream: summary, createdRoot: false)
     }
 }

@@ -195,6 +195,10 @@ import Testing
         }
         try store.create("Box", on: "Child")
         let before = try ["Base", "Child", "Box"].map { try store.snapshot($0) }
+        func differences() throws -> [[UInt8]] {
+            [try store.diff("Base", since: nil), try store.diff("Child", since: "Base")]
+        }
+        let written = try differences()
         for id in ["Base", "Child"] {
             #expect(try driver.pack(LayerID(id)).isChanged)
             #expect(try store.form(id) == "packed" && names(in: store.home + "/\(id)/diff").isEmpty)
@@ -204,6 +208,8 @@ import Testing
             try zip(before, ["Base", "Child", "Box"]).allSatisfy {
                 try store.snapshot($1).differences(from: $0).isEmpty
             })
+        // What is kept has times to the nanosecond; what others are given is as before.
+        #expect(try differences() == written)
         let path = try store.get("Box")
         for id in ["Base", "Child"] {
             expectFailure(.inUse, "mounted") { try driver.unpack(LayerID(id)) }
@@ -219,6 +225,7 @@ import Testing
             try zip(before, ["Base", "Child", "Box"]).allSatisfy {
                 try store.snapshot($1).differences(from: $0).isEmpty
             })
+        #expect(try differences() == written)
         #expect(try store.driver.check().isEmpty)
         try store.finish()
     }

@@ -72,6 +72,8 @@ import Testing
             record.extra = binding == .free ? nil : PackedFile(byteCount: 4096)
             record.isRootOpaque = binding == .noParents
             record.userAttributes = binding == .noParents
+            record.isMadeHere = binding == .free
+            record.source = binding == .free ? nil : PackOrigin(digest: digest, isPlain: binding == .noParents)
             #expect(try PackRecord(text: record.text) == record)
             for count in record.text.indices {
                 #expect(throws: LayerError.self) { try PackRecord(text: Array(record.text[..<count])) }

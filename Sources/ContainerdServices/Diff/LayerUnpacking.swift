@@ -73,10 +73,16 @@ struct LayerUnpacking: Sendable {
         // One more layer goes upon what the first one made.
         try packed.unpack(snapshot.id, lowers: snapshot.lowers, dialect: snapshot.dialect, cancel: options.cancel)
         var layer: UnpackedLayer
-        if SnapshotRules.isUnpacked(intoKey: snapshot.key) {
+        let settings = settings(options)
+        let isNobodyElses = SnapshotRules.isUnpacked(intoKey: snapshot.key)
+        if isNobodyElses, let source = settings.source,
+            let reused = try packed.reuse(snapshot.id, source, hasParent: plan.isUpper, options: options)
+        {
+            layer = UnpackedLayer(diffID: reused.diffID, byteCount: reused.tarBytes, report: reused.report)
+        } else if isNobodyElses {
             let done = try LayerImport.apply(
                 .descriptor(blob.descriptor.number), called: blob.path, as: snapshot.id, of: packed,
-                hasParent: plan.isUpper, options: settings(options))
+                hasParent: plan.isUpper, options: settings)
             layer = try unpacked(done)
         } else {
             layer = try unpack(into: target, options)

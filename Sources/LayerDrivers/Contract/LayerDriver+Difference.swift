@@ -95,7 +95,7 @@ extension LayerDriver {
         apply.gidMap = configuration.gidMap
         apply.workers = configuration.workers
         apply.sync = configuration.sync == .fileSystem ? .syncfs : .none
-        if let packing = target.packing, packing.allows(apply) {
+        if let packing = target.packing, PackPlan.allows(apply) {
             switch try packing.run(&stream, apply, verify) {
             case .packed(let report):
                 return (

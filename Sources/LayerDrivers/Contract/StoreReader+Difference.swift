@@ -26,7 +26,7 @@ extension StoreReader {
     public func diff<Sink: ByteSink & ~Copyable>(
         _ id: LayerID, since parent: LayerID?, options: DifferenceOptions = DifferenceOptions(), into sink: inout Sink
     ) throws(LayerError) -> DiffReport {
-        if options.mayBeStored, let stored = try storedStream(of: id, since: parent) {
+        if options.mayBeStored, let stored = try storedStream(of: id, since: parent), !stored.isMadeHere {
             return try stored.write(into: &sink, cancel: options.cancel, progress: options.progress)
         }
         var source = try changeSource(of: id, since: parent)

@@ -1,6 +1,7 @@
 import LayerEngine
 public import LayerModel
 import LayerMounts
+import LayerPacking
 import LinuxIO
 
 /// As overlay2, over layers of which some are packed: kept as their own tar and an index that the kernel mounts.
@@ -37,20 +38,34 @@ public final class ErofsDriver: LayerDriver {
                 driver: .erofs, layerOwner: configuration.directoryOwner, workOwner: content, workMode: 0o700,
                 contentOwner: content),
             looking.view,
-            packing: Self.packing(options, configuration, kernel.facts, writer))
+            packing: Self.packing(options, configuration, kernel.facts, looking.view, writer))
         quota = try LayerQuota(configuration, defaultLimit: options.size, fileSystem: kernel.facts.fileSystemName)
     }
 
     /// Nil where no layer is packed. An index has the ids of the archive.
     private static func packing(
-        _ options: ErofsOptions, _ configuration: DriverConfiguration, _ facts: OverlayFacts, _ writer: StoreWriter
+        _ options: ErofsOptions, _ configuration: DriverConfiguration, _ facts: OverlayFacts, _ view: OverlayView,
+        _ writer: StoreWriter
     ) -> PackSettings? {
         guard options.form != .directory, configuration.uidMap.isIdentity, configuration.gidMap.isIdentity else {
             return nil
         }
         return PackSettings(
             form: options.form, way: options.way, userAttributes: facts.usesUserAttributes,
-            isDurable: configuration.sync == .fileSystem, log: configuration.log, writer: writer)
+            isDurable: configuration.sync == .fileSystem, log: configuration.log, writer: writer,
+            share: { share($0, view, writer) })
+    }
+
+    /// Lets the files of a layer that was just packed be those of another of the store that has the same.
+    private static func share(_ files: PackedLayerFiles, _ view: OverlayView, _ writer: StoreWriter) {
+        for id in (try? view.layers()) ?? [] {
+            // A look at each record; others may make and remove layers meanwhile.
+            let place = view.packedPart(id)
+            guard let other = try? PackedLayerFiles(recordedIn: place),
+                other.record.tar.digest == files.record.tar.digest, let whole = try? PackedLayerFiles(place)
+            else { continue }
+            if files.become(whole, writer) { return }
+        }
     }
 
     public var reader: any StoreReader { looking }

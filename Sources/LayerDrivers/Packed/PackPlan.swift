@@ -25,6 +25,10 @@ struct PackSettings: Sendable {
     var isDurable: Bool
     var log: @Sendable (DriverConfiguration.LogLevel, String) -> Void
     let writer: StoreWriter
+    /// Lets the files of a layer that was just packed be those of another one, where there is one that has the same.
+    var share: (@Sendable (PackedLayerFiles) -> Void)?
+    /// What is packed comes from, where that is known to have been proven once it was read.
+    var source: PackOrigin?
 }
 
 /// A layer that may be kept as its own tar instead of being unpacked.
@@ -62,7 +66,7 @@ final class PackPlan: Sendable {
     }
 
     /// Whether a layer that is applied so can be packed: an index holds what an archive says, and all of it.
-    func allows(_ options: ApplyOptions) -> Bool {
+    static func allows(_ options: ApplyOptions) -> Bool {
         (options.filter?.isEmpty ?? true) && !options.isExact && !options.applyRootMetadata
             && options.uidMap.isIdentity && options.gidMap.isIdentity
     }
@@ -89,6 +93,7 @@ final class PackPlan: Sendable {
         packing.maxBytes = options.maxBytes
         packing.maxTrailingBytes = options.maxTrailingBytes
         var files = try PackedFileSet(directory.path)
+        files.source = settings.source
         var packer = LayerPacker(packing)
         var refusal: String?
         while let slab = try stream.next() {
@@ -104,8 +109,9 @@ final class PackPlan: Sendable {
         if refusal == nil { refusal = try files.finish(packer, packing, diffID, judge(_:bytes:)) }
         if refusal == nil { refusal = mountProblem(directory.path) }
         guard let refusal else {
+            if let share = settings.share { share(try PackedLayerFiles(directory.path)) }
             if settings.isDurable {
-                try files.sync(settings.writer)
+                try PackedLayerFiles(directory.path).sync(settings.writer)
                 if let above = place.splitLast()?.directory { try settings.writer.sync(above) }
             }
             return .packed(files.report)

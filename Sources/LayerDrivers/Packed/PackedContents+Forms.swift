@@ -2,7 +2,7 @@ import LayerCompression
 package import LayerEngine
 package import LayerModel
 import LayerMounts
-import LayerPacking
+package import LayerPacking
 package import LinuxIO
 
 /// Layers that are shown at paths of their own, for who may change them: this process alone.
@@ -12,6 +12,7 @@ package final class PackedContents: Sendable {
     let writer: StoreWriter
     /// Held by who changes a layer's form or mount.
     let locks = NumberLocks()
+    let known = KnownLayers()
 
     package init(
         _ view: PackedContentsView, form: PackedForm, way: PackedWay, userAttributes: Bool,
@@ -35,11 +36,11 @@ package final class PackedContents: Sendable {
     /// Packs the stream as the contents of a layer that is empty, or unpacks it where it cannot be packed. `verify` runs when it
     /// was read.
     ///
-    /// `options` are those of unpacking into `fs`. After an error a layer that was being packed is empty again, and one that was
+    /// `options` are those of unpacking into `fs`; `source` is what the stream is made of, and `verify` proves it. After an error a layer that was being packed is empty again, and one that was
     /// being unpacked is as far as the stream had come.
     package func fill<Source: SlabSource & ~Copyable>(
         _ id: Int64, from stream: inout Source, hasParent: Bool, options: ApplyOptions,
-        _ verify: () throws(LayerError) -> Void
+        source: PackOrigin? = nil, _ verify: () throws(LayerError) -> Void
     ) throws(LayerError) -> ApplyReport {
         guard settings.form != .directory else {
             let report = try ApplyEngine.apply(&stream, root: try openContents(id), options: options)
@@ -51,9 +52,11 @@ package final class PackedContents: Sendable {
         if try StoreFiles.isDirectory(place) { try WorkDirectory(leftAt: place, writer)?.remove() }
         var settings = settings
         settings.isDurable = options.sync != .none
+        settings.source = source
+        settings.share = { [self] files in share(files, of: id) }
         let plan = PackPlan(LayerID(trusted: PathBytes("\(id)")), hasParent: hasParent, at: place, settings)
         do throws(LayerError) {
-            guard plan.allows(options), try StoreFiles.isEmpty(view.contents(id)) else {
+            guard PackPlan.allows(options), try StoreFiles.isEmpty(view.contents(id)) else {
                 let report = try ApplyEngine.apply(&stream, root: try openContents(id), options: options)
                 try verify()
                 return report
@@ -83,7 +86,7 @@ package final class PackedContents: Sendable {
     }
 
     /// Lets what was packed be the layer: mounts it, and exchanges the empty directory for a link to it.
-    private func keep(_ id: Int64, _ packed: WorkDirectory, isDurable: Bool) throws(LayerError) {
+    func keep(_ id: Int64, _ packed: WorkDirectory, isDurable: Bool) throws(LayerError) {
         try locks.holding(id) { () throws(LayerError) in
             let (contents, place) = (view.contents(id), view.part(Part.packed, of: id))
             guard try StoreFiles.isDirectory(contents), try StoreFiles.isEmpty(contents) else {
@@ -91,7 +94,7 @@ package final class PackedContents: Sendable {
                     .inUse, "apply the layer", path: contents,
                     cause: .reason("something else was written into it meanwhile"))
             }
-            try writer.move(packed.path, to: place)
+            try move(packed.path, to: place)
             do throws(LayerError) {
                 try exchange(id, mustBeEmpty: true)
             } catch {
@@ -99,7 +102,14 @@ package final class PackedContents: Sendable {
                 throw error
             }
             if isDurable { try writer.sync(view.layer(id)) }
+            if let record = try? view.record(id) { known.insert(id, record) }
         }
+    }
+
+    /// Moves what was packed to where the layer's packed form lies. What lies there is of one that was unpacked, and could not be removed.
+    private func move(_ packed: PathBytes, to place: PathBytes) throws(LayerError) {
+        if try StoreFiles.isDirectory(place) { try TreeRemoval.remove(place) }
+        try writer.move(packed, to: place)
     }
 
     /// Puts a link to the mounted layer in the place of its directory, which is removed.
@@ -112,8 +122,8 @@ package final class PackedContents: Sendable {
             try writer.makeLink(link, to: point)
             try writer.exchange(link, with: contents)
             guard mustBeEmpty else {
-                // What stays is removed with the layer, or at the next start.
-                try? TreeRemoval.remove(link)
+                // Not before the names are on disk: the power may fail. What stays is removed with the layer, or at the next start.
+                if (try? writer.sync(view.layer(id))) != nil { try? TreeRemoval.remove(link) }
                 return
             }
             do throws(LayerError) {
@@ -144,14 +154,15 @@ package final class PackedContents: Sendable {
             let holder = try WorkDirectory(making: building, mode: 0o755, owner: .current, writer)
             do throws(LayerError) {
                 try fill(holder.path, files, lowers, dialect, cancel)
+                forget(id)
                 try hide(id)
                 try writer.exchange(building, with: view.contents(id))
             } catch {
                 try? holder.remove()
                 throw error
             }
-            // What fails here the next start does.
-            try? clear(id, isPacked: false)
+            // Not before the names are on disk: the power may fail. What fails here the next start does.
+            if (try? writer.sync(view.layer(id))) != nil { try? clear(id, isPacked: false) }
         }
     }
 
@@ -209,7 +220,7 @@ package final class PackedContents: Sendable {
                 return refuse(refusal)
             }
             try locks.holding(id) { () throws(LayerError) in
-                try writer.move(place, to: view.part(Part.packed, of: id))
+                try move(place, to: view.part(Part.packed, of: id))
                 do throws(LayerError) {
                     try exchange(id, mustBeEmpty: false)
                 } catch {

@@ -56,6 +56,7 @@ extension PackedContents {
     /// Removes the storage of a layer with `body`, when it is mounted no more.
     package func discard(_ id: Int64, _ body: () throws(LayerError) -> Void) throws(LayerError) {
         try locks.holding(id) { () throws(LayerError) in
+            forget(id)
             try hide(id)
             try body()
         }

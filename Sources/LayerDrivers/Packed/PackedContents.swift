@@ -47,6 +47,11 @@ package struct PackedContentsView: Sendable {
         try PackedLayerFiles(part(Part.packed, of: id))
     }
 
+    /// What is recorded of a layer that is packed, whatever its files are.
+    func record(_ id: Int64) throws(LayerError) -> PackRecord {
+        try PackedLayerFiles(recordedIn: part(Part.packed, of: id)).record
+    }
+
     /// Where the layer of these files is mounted. The name has a part of the index's digest: whatever an earlier store at the same
     /// path left mounted is not taken for it, unless it shows the same.
     func mountPoint(_ id: Int64, _ files: PackedLayerFiles) -> PathBytes {
@@ -76,11 +81,12 @@ package struct PackedContentsView: Sendable {
         return (bytes, inodes)
     }
 
-    /// The tar of a packed layer, as it came; nil for others.
+    /// The tar of a packed layer, as it came; nil for others. One that was made here has more in it than others may see of this host,
+    /// and its difference is compared as that of a directory.
     package func stream(_ id: Int64) throws(LayerError) -> (stream: PackedStream, diffID: Digest)? {
         guard try isPacked(id) else { return nil }
         let files = try files(id)
-        guard let diffID = Digest(bytes: files.record.tar.digest) else { return nil }
+        guard !files.record.isMadeHere, let diffID = Digest(bytes: files.record.tar.digest) else { return nil }
         return (PackedStream(files), diffID)
     }
 

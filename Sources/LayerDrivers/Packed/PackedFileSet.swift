@@ -11,6 +11,9 @@ struct PackedFileSet: ~Copyable {
     private var extra: OpenFile?
     private var others: [OpenFile] = []
     private(set) var report = ApplyReport()
+    /// What the record says of the tar.
+    var isMadeHere = false
+    var source: PackOrigin?
 
     init(_ directory: PathBytes) throws(LayerError) {
         self.directory = directory
@@ -76,8 +79,10 @@ struct PackedFileSet: ~Copyable {
         take(packed.report)
         if let extra { try extra.end(at: packed.report.extraBytes) }
         let index = try OpenFile(directory.appending(PackedNames.index))
-        let record = try PackedIndex.write(
+        var record = try PackedIndex.write(
             packed, of: diffID, tarBytes: tarBytes, options, into: FileSink(index))
+        record.isMadeHere = isMadeHere
+        record.source = source
         let text = try OpenFile(directory.appending(PackedNames.record))
         try text.write(record.text.rawBytes, at: 0)
         others = [index, text]

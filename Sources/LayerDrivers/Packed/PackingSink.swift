@@ -2,7 +2,7 @@ import LayerModel
 import LayerPacking
 import LinuxIO
 
-/// Packs what is written to it.
+/// Packs what is written to it: the difference of a directory of this host.
 struct PackingSink: ByteSink, ~Copyable {
     var files: PackedFileSet
     private var packer: LayerPacker?
@@ -11,6 +11,7 @@ struct PackingSink: ByteSink, ~Copyable {
 
     init(_ directory: PathBytes, _ options: PackOptions) throws(LayerError) {
         files = try PackedFileSet(directory)
+        files.isMadeHere = true
         packer = LayerPacker(options)
         self.options = options
     }

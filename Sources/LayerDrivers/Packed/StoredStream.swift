@@ -4,7 +4,7 @@ import LayerPacking
 public import LinuxIO
 import Synchronization
 
-/// A layer's own tar as it came into the store, open to be read.
+/// A packed layer's own tar, open to be read.
 public struct StoredStream: ~Copyable, Sendable {
     private let tar: OwnedDescriptor
     private let path: PathBytes
@@ -12,6 +12,8 @@ public struct StoredStream: ~Copyable, Sendable {
     public let byteCount: UInt64
     /// The digest that it had when it came.
     public let digest: Digest
+    /// Whether it was made here of a directory, with all that this host's files have: it is none to be given to others.
+    let isMadeHere: Bool
     private let entryCount: UInt64
     private let fileBytes: UInt64
 
@@ -31,6 +33,7 @@ public struct StoredStream: ~Copyable, Sendable {
         self.path = path
         byteCount = files.record.tar.byteCount
         self.digest = digest
+        isMadeHere = files.record.isMadeHere
         entryCount = files.record.entries
         fileBytes = files.record.uniqueFileBytes
     }

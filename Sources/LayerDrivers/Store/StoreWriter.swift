@@ -85,6 +85,17 @@ struct StoreWriter: Sendable {
         }
     }
 
+    /// Gives the file at `path` one more name, which nothing may have.
+    func link(_ path: PathBytes, as name: PathBytes) throws(LayerError) {
+        try attempt("link", path) { () throws(SystemCallError) in
+            try StoreFiles.withParent(path) { (parent, source) throws(SystemCallError) in
+                try StoreFiles.withParent(name) { (directory, name) throws(SystemCallError) in
+                    try directory.makeHardLink(name, to: source, in: parent)
+                }
+            }
+        }
+    }
+
     /// Gives a name another owner, links not followed.
     func setOwner(_ path: PathBytes, _ owner: Owner) throws(LayerError) {
         try attempt("change the owner of", path) { () throws(SystemCallError) in
@@ -126,7 +137,7 @@ struct StoreWriter: Sendable {
         }
     }
 
-    /// Renames the directory `path` to `target`, which must be an empty directory.
+    /// Renames `path` to `target`, which is replaced; by a directory only if it is an empty one.
     func move(_ path: PathBytes, over target: PathBytes) throws(LayerError) {
         try attempt("rename", path) { () throws(SystemCallError) in
             try StoreFiles.withParent(path) { (parent, name) throws(SystemCallError) in

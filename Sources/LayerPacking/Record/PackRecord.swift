@@ -25,6 +25,19 @@ package enum PackBinding: Sendable, Equatable {
     case chain([[UInt8]])
 }
 
+/// What a layer's tar came from: bytes of which this host has proven that the tar is in them.
+package struct PackOrigin: Sendable, Equatable {
+    /// Their SHA-256.
+    package var digest: [UInt8]
+    /// Whether they were taken as they are, whatever they look like; else their beginning says how they are compressed.
+    package var isPlain: Bool
+
+    package init(digest: [UInt8], isPlain: Bool) {
+        self.digest = digest
+        self.isPlain = isPlain
+    }
+}
+
 /// What lies beside a packed layer's files and binds them to each other.
 package struct PackRecord: Sendable, Equatable {
     /// The layer's stream; its digest is the DiffID.
@@ -45,6 +58,10 @@ package struct PackRecord: Sendable, Equatable {
     package var isRootOpaque: Bool
     /// Whether the index is for overlays mounted with `userxattr`.
     package var userAttributes: Bool
+    /// Whether the tar was made here of a directory, with all that this host's files have, and is no layer that came from elsewhere.
+    package var isMadeHere = false
+    /// What the tar came from, where that is known.
+    package var source: PackOrigin?
 
     /// The record of what was packed.
     package init(
@@ -105,6 +122,8 @@ extension PackRecord {
         }
         if isRootOpaque { lines.append("root-opaque") }
         if userAttributes { lines.append("userxattr") }
+        if isMadeHere { lines.append("made-here") }
+        if let source { lines.append("source \(Self.hexadecimal(source.digest))" + (source.isPlain ? " plain" : "")) }
         lines.append("end")
         return Array(lines.joined(separator: "\n").utf8) + [UInt8(ascii: "\n")]
     }
@@ -185,6 +204,12 @@ extension PackRecord {
                 binding = .chain(layers)
             case ("root-opaque", 1): isRootOpaque = true
             case ("userxattr", 1): userAttributes = true
+            case ("made-here", 1): isMadeHere = true
+            case ("source", 2...3):
+                guard source == nil, let digest = Self.bytes(words[1]), words.count == 2 || words[2] == "plain" else {
+                    return nil
+                }
+                source = PackOrigin(digest: digest, isPlain: words.count == 3)
             default: return nil
             }
         }
