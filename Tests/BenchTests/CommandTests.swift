@@ -214,6 +214,8 @@ private func leftovers(of process: String) throws -> [String] {
         let line = try #require(outcome.errors.split(separator: "\n").first { $0.hasPrefix("child=") })
         let process = String(line.dropFirst("child=".count))
         #expect(outcome.errors.contains("/dev/shm/ldiff-bench-\(process)-"), "nothing was there to be left")
+        // The kernel frees a loop device when the last who looked at it, anybody, has closed it.
+        for _ in 0..<100 where try !leftovers(of: process).isEmpty { usleep(100_000) }
         let left = try leftovers(of: process)
         #expect(left.isEmpty, "\(left)")
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/cache") == [])
