@@ -43,12 +43,12 @@ private final class Scene {
         strangers = try Bystanders(store)
         try strangers.copyLayer("Image")
         try strangers.unpackAsDocker("Image")
-        last = try Neighbourhood(store.ground.root, hasLinks: store.facts.name == .overlay)
+        last = try Neighbourhood(store.ground.root, hasLinks: store.facts.sharesFiles)
     }
 
     private func step(_ what: String, _ allowed: Allowed = Allowed(), _ body: () throws -> Void) throws {
         do { try body() } catch { Issue.record("\(what): \(error)") }
-        let now = try Neighbourhood(store.ground.root, hasLinks: store.facts.name == .overlay)
+        let now = try Neighbourhood(store.ground.root, hasLinks: store.facts.sharesFiles)
         let wrong = now.unexpected(since: last, allowed)
         #expect(wrong.isEmpty, "\(store.facts.name.rawValue), \(what)")
         last = now

@@ -55,6 +55,8 @@ struct DriverFacts: Sendable, CustomTestStringConvertible {
     /// The same for the program driver-fault.
     var faultName: String { ([name.rawValue] + options).joined(separator: ":") }
 
+    /// Whether a new layer may have its files by hard links from another one, whose time of change is then another.
+    var sharesFiles: Bool { name == .overlay || name == .erofs }
     /// Whether fuse-overlayfs shows the layers: it changes no times of special files, and marks opaque directories by
     /// files of its own.
     var isShownByFuse: Bool { name == .fuseOverlayFS || name == .aufs }

@@ -37,7 +37,7 @@ enum LastingFaultCases {
         let strangers = try Bystanders(store)
         let datasets = facts.name == .zfs ? try ForeignDatasets(store) : nil
         let mounts = try mountPoints(below: store.home)
-        let before = try Neighbourhood(store.ground.root, hasLinks: facts.name == .overlay)
+        let before = try Neighbourhood(store.ground.root, hasLinks: facts.sharesFiles)
         let words = operation.words.map { $0 == "LAYER" ? file : $0 }
 
         var (call, calls) = (0, 0)
@@ -62,7 +62,7 @@ enum LastingFaultCases {
                 Issue.record("\(what): \(error)")
             }
             try store.remove("new")
-            let now = try Neighbourhood(store.ground.root, hasLinks: facts.name == .overlay)
+            let now = try Neighbourhood(store.ground.root, hasLinks: facts.sharesFiles)
             let wrong = now.unexpected(since: before, allowed(facts))
             #expect(wrong.isEmpty, "\(what)")
             if let datasets { #expect(try datasets.changes() == [], "\(what)") }
