@@ -23,9 +23,9 @@ struct ApplyCommand: ParsableCommand {
             error that --best-effort makes a warning. Runs of 64 KiB of zeros and more become holes.
 
             A ROOT that was missing or empty is so again if anything fails, a digest that is not the expected one \
-            included. If ROOT holds something already, a layer in a file is verified before ROOT is touched, which \
-            reads it twice; a layer from a pipe is verified as it is unpacked, and on a mismatch (status 65) ROOT \
-            holds a partly applied layer.
+            included. If ROOT holds something already, a layer in a file whose digest was given is verified before ROOT is \
+            touched, which reads it twice. Without one, and from a pipe, it is seen on the way: on a mismatch, and if the layer \
+            is damaged (status 65), ROOT holds a partly applied layer.
 
             --include and --exclude take some paths of the layer only. Digests are those of the whole layer still.
 

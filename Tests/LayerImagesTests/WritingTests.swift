@@ -3,6 +3,7 @@ import LayerCompression
 import LayerImages
 import LayerModel
 import LinuxIO
+import TestSupport
 import Testing
 
 @Suite struct WritingTests {
@@ -89,6 +90,21 @@ import Testing
         for layer in try archive.image(ImageSelection(reference: "t:1")).layers { try layer.verify() }
         let left = try FileManager.default.contentsOfDirectory(atPath: ground.path + "/layout/blobs/sha256")
         #expect(!left.contains { $0.hasPrefix(".") } && left.count == 4)
+    }
+
+    @Test(arguments: [
+        ("oci-layout", "mine"), ("oci-layout", #"{"imageLayoutVersion":"2.0.0"}"#), ("index.json", "mine"),
+        ("index.json", #"{"schemaVersion":2,"manifests":7}"#), ("index.json", ""),
+    ])
+    func `what others keep under a layout's names is no layout, and nothing is written beside it`(
+        name: String, text: String
+    ) throws {
+        let (ground, place) = (try Ground(), try TemporaryDirectory())
+        try writeFile(place.path + "/" + name, Array(text.utf8))
+        let before = try TreeSnapshot(place.path)
+        let (image, _) = try planned(ground)
+        #expect(throws: LayerError.self) { try image.writeLayout(to: PathBytes(place.path)) }
+        #expect(try TreeSnapshot(place.path) == before)
     }
 
     @Test func `a blob that is there and wrong is written anew`() throws {

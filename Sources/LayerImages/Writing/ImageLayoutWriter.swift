@@ -29,10 +29,32 @@ final class LayoutDirectory {
     init(_ path: PathBytes) throws(LayerError) {
         self.path = path
         root = try Self.makeDirectory(path)
+        try Self.requireOwn(root, path)
         _ = try Self.makeDirectory(path.appending("blobs"))
         blobs = try Self.makeDirectory(path.appending("blobs/sha256"))
         guard try !Self.exists("oci-layout", in: root, path) else { return }
         try Self.write("oci-layout", PlannedImage.layout, in: root, path)
+    }
+
+    /// Refuses a directory in which others keep something under a layout's names, before anything is written into it.
+    private static func requireOwn(_ root: borrowing OwnedDescriptor, _ path: PathBytes) throws(LayerError) {
+        do throws(LayerError) {
+            if try exists("oci-layout", in: root, path) {
+                let files = try ImageFiles(path, spool: path, cancel: nil)
+                let version = try ImageDocuments.layoutVersion(try files.document("oci-layout") ?? [])
+                guard version.hasPrefix("1.") else {
+                    throw LayerError(
+                        .unsupported, "read the layout", path: path,
+                        cause: .reason("it has the version \(escapedText(Array(version.utf8)))"))
+                }
+            }
+            guard try exists("index.json", in: root, path) else { return }
+            guard case .index = try index(in: path) else { throw ImageFault.malformed("index", "it is a manifest") }
+        } catch {
+            var error = error
+            error.hint = "name a new directory, or a layout"
+            throw error
+        }
     }
 
     private static func makeDirectory(_ path: PathBytes) throws(LayerError) -> OwnedDescriptor {
@@ -185,7 +207,7 @@ final class LayoutDirectory {
         // The lock is the directory's: the index itself is replaced.
         try lock()
         guard case .index(var index) = try ImageDocuments.document(bytes, expected: nil) else { return }
-        if try Self.exists("index.json", in: root, path), case .index(let old) = try oldIndex() {
+        if try Self.exists("index.json", in: root, path), case .index(let old) = try Self.index(in: path) {
             let names = Set(index.manifests.compactMap { $0.annotation(ImageAnnotation.imageName) })
             let references = Set(index.manifests.compactMap { $0.annotation(ImageAnnotation.referenceName) })
             let digests = Set(index.manifests.map(\.digest))
@@ -218,7 +240,7 @@ final class LayoutDirectory {
         throw LayerError(.inUse, "lock", path: path, cause: .reason("another program is writing into it"))
     }
 
-    private func oldIndex() throws(LayerError) -> ImageDocuments.Document {
+    private static func index(in path: PathBytes) throws(LayerError) -> ImageDocuments.Document {
         let files = try ImageFiles(path, spool: path, cancel: nil)
         return try ImageDocuments.document(try files.document("index.json") ?? [], expected: nil)
     }
