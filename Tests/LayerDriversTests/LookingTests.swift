@@ -1,6 +1,7 @@
 import Glibc
 import LayerDrivers
 import LayerModel
+import Synchronization
 import TestSupport
 import Testing
 
@@ -22,7 +23,7 @@ import Testing
             #expect(try runProgram(["mount"] + words).status == 0)
         }
         #expect(mkdir(root + "/look/new", 0o755) != 0 && errno == EROFS)
-        let before = try Neighbourhood(root, hasLinks: facts.name == .overlay)
+        let before = try Neighbourhood(root, hasLinks: false)
         let reader = try DriverRegistry.read(facts.name, DriverConfiguration(home: PathBytes(root + "/look")))
         #expect(try reader.layers().map(\.description).sorted() == ["Base", "Box"])
         #expect(try reader.exists(LayerID("Box")))
@@ -36,11 +37,45 @@ import Testing
         }
         #expect(changes == ["/own"])
         #expect(try reader.diffSize(LayerID("Box"), since: LayerID("Base")) == 3)
-        let wrong = try Neighbourhood(root, hasLinks: facts.name == .overlay).unexpected(since: before, .init())
+        let wrong = try Neighbourhood(root, hasLinks: false).unexpected(since: before, .init())
         #expect(wrong.isEmpty)
         umount2(root + "/look", Int32(MNT_DETACH))
         rmdir(root + "/look")
         try store.restart()
+        try store.finish()
+    }
+
+    /// Layers come and go while an administrator looks: what is half there at that moment is no remains of a crash.
+    @Test(arguments: drivers) func `check beside work tells nothing of it`(_ facts: DriverFacts) throws {
+        let store = try DriverStore(facts)
+        try store.layer("Base") { try $0.file("kept", "kept") }
+        let layer = try store.diff("Base", since: nil)
+        let driver = store.driver
+        let reader = try DriverRegistry.read(facts.name, DriverConfiguration(home: PathBytes(store.home)))
+        let end = ContinuousClock.now + .seconds(2)
+        let rounds = Atomic<Int>(0)
+        let looks = Atomic<Int>(0)
+        let seen = Mutex<Set<String>>([])
+        try onThreads(4) { thread in
+            while ContinuousClock.now < end {
+                guard thread < 2 else {
+                    for finding in try reader.check() { _ = seen.withLock { $0.insert("\(finding)") } }
+                    looks.add(1, ordering: .relaxed)
+                    continue
+                }
+                let (box, top) = (try LayerID("box\(thread)"), try LayerID("top\(thread)"))
+                try driver.createReadWrite(box, parent: LayerID("Base"), options: CreateOptions())
+                _ = try driver.get(box, options: MountOptions())
+                try driver.put(box)
+                var stream = MemorySource(layer)
+                _ = try driver.createLayer(top, on: LayerID("Base"), from: &stream)
+                try driver.remove(top)
+                try driver.remove(box)
+                rounds.add(1, ordering: .relaxed)
+            }
+        }
+        #expect(seen.withLock { $0 } == [])
+        #expect(rounds.load(ordering: .relaxed) > 1 && looks.load(ordering: .relaxed) > 1)
         try store.finish()
     }
 

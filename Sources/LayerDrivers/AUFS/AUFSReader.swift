@@ -75,7 +75,7 @@ final class AUFSReader: StoreReader {
         return try walkedUsage(view.contents(id))
     }
 
-    func check() throws(LayerError) -> [Finding] {
+    func look() throws(LayerError) -> [Finding] {
         var check = AUFSCheck(view, nil)
         return try check.run()
     }

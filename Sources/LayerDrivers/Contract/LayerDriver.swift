@@ -109,7 +109,7 @@ extension LayerDriver {
     }
     public func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reader.files(of: id) }
     public func sizeLimit(of id: LayerID) throws(LayerError) -> UInt64? { try reader.sizeLimit(of: id) }
-    public func check() throws(LayerError) -> [Finding] { try reader.check() }
+    public func look() throws(LayerError) -> [Finding] { try reader.look() }
 
     /// Looks for what a crash left, and mends it when asked.
     public func check(repair: Bool) throws(LayerError) -> [Finding] { repair ? try self.repair() : try check() }

@@ -1,4 +1,5 @@
 public import LayerModel
+import LinuxIO
 
 /// Whether a store has a layer.
 public enum LayerState: Sendable, Equatable {
@@ -63,12 +64,35 @@ public protocol StoreReader: AnyObject, Sendable {
     /// The layer's files by the names of its archive, for tar-split.
     func files(of id: LayerID) throws(LayerError) -> LayerFiles
 
-    /// Looks for what a crash left.
-    func check() throws(LayerError) -> [Finding]
+    /// Looks once for what a crash left. What others are doing at this moment may be among it: `check` tells the two apart.
+    func look() throws(LayerError) -> [Finding]
 }
 
 extension StoreReader {
     public var additionalImageStores: [PathBytes] { [] }
+
+    /// Looks for what a crash left. What others do at this moment looks like it for an instant, so what is told was seen in
+    /// several looks, a moment apart.
+    public func check() throws(LayerError) -> [Finding] {
+        var found = try lookPatiently()
+        for _ in 0..<3 where !found.isEmpty {
+            ProcessState.sleep(milliseconds: 50)
+            let again = try lookPatiently()
+            found.removeAll { !again.contains($0) }
+        }
+        return found
+    }
+
+    /// A layer that was just listed may be gone.
+    private func lookPatiently() throws(LayerError) -> [Finding] {
+        for _ in 0..<20 {
+            do throws(LayerError) { return try look() } catch {
+                guard error.code == .notFound else { throw error }
+                ProcessState.sleep(milliseconds: 10)
+            }
+        }
+        return try look()
+    }
 
     /// Whether the store has a complete layer of this id. Throws as `state`.
     public func exists(_ id: LayerID) throws(LayerError) -> Bool { try state(of: id) == .complete }

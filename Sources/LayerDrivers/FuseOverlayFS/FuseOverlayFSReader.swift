@@ -73,5 +73,5 @@ final class FuseOverlayFSReader: StoreReader {
     }
 
     func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reading.files(of: id) }
-    func check() throws(LayerError) -> [Finding] { try reading.check() }
+    func look() throws(LayerError) -> [Finding] { try reading.check() }
 }

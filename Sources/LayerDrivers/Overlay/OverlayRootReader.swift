@@ -91,7 +91,7 @@ final class OverlayRootReader: StoreReader {
         return try LayerFiles(in: view.stack(id))
     }
 
-    func check() throws(LayerError) -> [Finding] {
+    func look() throws(LayerError) -> [Finding] {
         var check = OverlayRootCheck(view, nil)
         return try check.run()
     }

@@ -74,5 +74,5 @@ final class Overlay2Reader: StoreReader {
     }
 
     func files(of id: LayerID) throws(LayerError) -> LayerFiles { try reading.files(of: id) }
-    func check() throws(LayerError) -> [Finding] { try reading.check() }
+    func look() throws(LayerError) -> [Finding] { try reading.check() }
 }

@@ -152,7 +152,7 @@ final class ZFSReader: StoreReader {
         return [MetadataItem("Dataset", PathBytes(dataset.name)), MetadataItem("Mountpoint", mounts.point(id))]
     }
 
-    func check() throws(LayerError) -> [Finding] {
+    func look() throws(LayerError) -> [Finding] {
         var check = ZFSCheck(view, mounts, sizes, nil)
         return try check.run()
     }
