@@ -120,7 +120,8 @@ private let bad = "sha256:" + String(repeating: "0", count: 64)
         let outcome = try scratch.run(
             """
             mkfifo p; (exec 9> p; tar -C t -c . | head -c -5000 >&9; sleep 20) & writer=$!
-            timeout -s KILL 0.7 $L layer apply new - --parent base --home overlay2 < p; kill $writer
+            $L layer apply new - --parent base --home overlay2 < p & child=$!
+            sleep 0.7; kill -KILL $child; wait $child; kill $writer
             """, limit: 15)
         #expect(!outcome.errors.contains("ldiff:"), "\(outcome)")
         try scratch.make(

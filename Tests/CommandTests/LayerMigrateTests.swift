@@ -290,7 +290,8 @@ import Testing
             tar -cf many.tar many; $L layer apply many many.tar --home from/overlay2; mkdir to/overlay2
             """)
         let flags = "--from-home from/overlay2 --home to/overlay2"
-        _ = try scratch.run("timeout -s \(signal) 0.4 $L layer migrate \(flags)")
+        // Timeout, when it kills, does not wait for what it killed.
+        _ = try scratch.run("$L layer migrate \(flags) & child=$!; sleep 0.4; kill -\(signal) $child; wait $child")
         // What is there is whole, or empty where the end came as a surprise.
         try scratch.make(
             """
