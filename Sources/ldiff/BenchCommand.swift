@@ -148,6 +148,10 @@ struct BenchCommand: ParsableCommand {
             do { return try Bench.clean(console()) } catch { throw error.layerError("bench") }
         }
         if compare.count == 2 { return try printComparison() }
+        // What is read is replaced by no output either.
+        for path in compare + [from, jsonFile, report, picture].compactMap({ $0 }) {
+            try OutputPlace.take(PathBytes(path))
+        }
         if let from, let picture { return try draw(from, picture) }
         var options = BenchOptions()
         options.baseline = baseline

@@ -49,6 +49,7 @@ struct PartialArguments: ParsableArguments {
     ) throws -> (Result, PartialImportReport?) {
         guard let annotations else { return (try apply(layer.input, options), nil) }
         guard !layer.isDash else { throw ValidationError("parts are read of a file only: name one") }
+        for input in [annotations, index].compactMap({ $0 }) { try OutputPlace.take(input.path) }
         var partial = PartialImportOptions(try AnnotationsFile.read(annotations.path))
         partial.reuse = reuse.map(\.path) + directories
         partial.index = try index.map { (path) throws(LayerError) in try ContentsIndex(path.path) } ?? usual()

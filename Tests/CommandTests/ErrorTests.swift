@@ -152,6 +152,21 @@ private let otherFailures = [
         #expect(denied.status == 73, "\(denied)")
     }
 
+    /// Marks that the layer does not have itself are the user's, as all that the user makes.
+    @Test func `an ordinary user unpacks deletions of its own into aufs's form`() throws {
+        let scratch = try scratch()
+        let done = try scratch.make(
+            """
+            cp $L program; chmod 755 program . ; mkdir s; mkdir s/d; : > s/d/.wh..wh..opq; : > s/.wh.d; : > s/d/.wh.gone
+            tar --owner 65534 --group 65534 --no-recursion -C s -cf l.tar d d/.wh..wh..opq .wh.d d/.wh.gone
+            mkdir lower lower/d upper; chown -R 65534:65534 lower upper
+            setpriv --reuid=65534 --regid=65534 --clear-groups ./program apply l.tar upper --dialect aufs --lower lower
+            find upper -mindepth 1 -printf '%P %U:%G\n' | sort
+            """)
+        #expect(done.text.split(separator: "\n").allSatisfy { $0.hasSuffix(" 65534:65534") }, "\(done)")
+        #expect(done.text.contains("d/.wh..wh..opq "), "\(done)")
+    }
+
     /// The kernel tries for fifty milliseconds to get a thread for each directory's names, and then gives up.
     @Test func `a process that may have no more threads is not slowed down by the ring`() throws {
         let scratch = try scratch()

@@ -23,10 +23,13 @@ import Testing
             fails $L diff t -o toc --compress estargz --toc toc
             fails $L apply x.tar.gz new --tar-split x.tar.gz
             fails $L layer apply base x.tar.gz --driver overlay2 --home home --tar-split ./x.tar.gz
+            fails $L bench diff --input t --runs 1 --json figures --report figures
+            $L diff t -o z --compress zstd:chunked --annotations-out za --quiet; cp za zb
+            fails $L apply z parts --annotations za --verify index --tar-split za; cmp za zb
             cmp before x.tar.gz; cat old; ls -A d; test ! -e a -a ! -e toc -a ! -e new
             $L diff t -o /dev/null --tar-split /dev/null --quiet && echo fine
             """)
-        let refused = Array(repeating: "64 1", count: 6)
+        let refused = Array(repeating: "64 1", count: 8)
         #expect(done.text.split(separator: "\n").map(String.init) == refused + ["mine", "fine"], "\(done)")
     }
 

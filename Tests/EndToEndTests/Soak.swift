@@ -18,8 +18,8 @@ final class Soak: Sendable {
     }
 
     private let held = Mutex(State())
-    /// Held for writing by a prune.
-    private let pruning = ReadWriteLock()
+    /// A prune is its barrier.
+    private let images = DispatchQueue(label: "images", attributes: .concurrent)
     private let end: ContinuousClock.Instant
     /// Seconds in which what begins after a kill may still meet it.
     private static let grace = 5
@@ -64,8 +64,8 @@ final class Soak: Sendable {
 
     /// Runs a command that makes or removes an image while no prune runs. Docker makes an image's record before its name, and a
     /// prune takes what has no name yet: with every driver one of the two then fails, or both.
-    func besideNoPrune<Value>(_ body: () throws -> Value) rethrows -> Value { try pruning.read(body) }
-    func prune<Value>(_ body: () throws -> Value) rethrows -> Value { try pruning.write(body) }
+    func besideNoPrune<Value>(_ body: () throws -> Value) rethrows -> Value { try images.sync(execute: body) }
+    func prune<Value>(_ body: () throws -> Value) rethrows -> Value { try images.sync(flags: .barrier, execute: body) }
 
     /// Runs `work` in so many threads, each with its number, again and again, and `kill` every 45 seconds beside them.
     func run(workers: Int, kill: @escaping () throws -> Void, _ work: @escaping (Int, Int) -> Void) {
@@ -113,34 +113,5 @@ struct Footprint {
     func expectModest(descriptors: Int, threads: Int) {
         #expect(1..<descriptors ~= self.descriptors && 1..<threads ~= self.threads, "\(self)")
         #expect(1..<200 << 10 ~= kibibytes, "\(self)")
-    }
-}
-
-/// pthread's lock of many readers or one writer, in which a waiting writer goes before new readers.
-final class ReadWriteLock: @unchecked Sendable {
-    private let lock = UnsafeMutablePointer<pthread_rwlock_t>.allocate(capacity: 1)
-
-    init() {
-        var attributes = pthread_rwlockattr_t()
-        pthread_rwlockattr_init(&attributes)
-        pthread_rwlockattr_setkind_np(&attributes, Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP))
-        pthread_rwlock_init(lock, &attributes)
-    }
-
-    deinit {
-        pthread_rwlock_destroy(lock)
-        lock.deallocate()
-    }
-
-    func read<Value>(_ body: () throws -> Value) rethrows -> Value {
-        pthread_rwlock_rdlock(lock)
-        defer { pthread_rwlock_unlock(lock) }
-        return try body()
-    }
-
-    func write<Value>(_ body: () throws -> Value) rethrows -> Value {
-        pthread_rwlock_wrlock(lock)
-        defer { pthread_rwlock_unlock(lock) }
-        return try body()
     }
 }

@@ -1,3 +1,5 @@
+import LayerModel
+
 /// A name compared by its bytes, as containerd does: Swift's String takes composed and decomposed letters for equal.
 struct SnapshotName: Hashable, Sendable {
     private let bytes: [UInt8]
@@ -62,19 +64,8 @@ struct SnapshotIndex: Sendable {
 
     /// The ids of records whose ancestors never end, sorted: a damaged database only has them, and `ancestors` must not be asked.
     var endless: [Int64] {
-        var (ends, endless): (Set<Int64>, Set<Int64>) = ([], [])
-        for id in records.keys {
-            var path: [Int64] = []
-            var next: Int64? = id
-            while let id = next, let record = records[id], !ends.contains(id), !endless.contains(id), !path.contains(id)
-            {
-                path.append(id)
-                next = record.parent
-            }
-            let isEndless = next.map { endless.contains($0) || path.contains($0) } ?? false
-            if isEndless { endless.formUnion(path) } else { ends.formUnion(path) }
-        }
-        return endless.sorted()
+        var chains = ParentChains<Int64>()
+        return records.keys.filter { chains.areEndless(from: $0) { records[$0]?.parent } }.sorted()
     }
 
     /// A committed snapshot with these contents on this parent.

@@ -6,6 +6,7 @@ import LinuxIO
 struct OverlayRootCheck {
     let view: OverlayRootView
     private var findings: Findings<MergedLayers<OverlayRootStore>>
+    private var chains = ParentChains<PathBytes>()
 
     init(_ view: OverlayRootView, _ mender: MergedLayers<OverlayRootStore>?) {
         self.view = view
@@ -83,21 +84,20 @@ struct OverlayRootCheck {
 
     /// A layer's tree is whole without its parent; its difference needs it, and so does a migration.
     private mutating func parents(_ id: LayerID) throws(LayerError) {
-        var (known, next): (Set<PathBytes>, LayerID?) = ([id.component], try view.parent(of: id))
-        while let parent = next {
-            let file = view.layer(id).appending(OverlayRootView.parentFile)
-            guard known.insert(parent.component).inserted else {
-                return findings.add(
-                    .lower, file, "leads back to the layer itself; write the name of its parent there, or nothing")
-            }
-            if known.count == 2, try view.state(of: parent) == .absent {
-                // Of a container's layer it is the lower, and told of as such.
-                guard try view.isImage(id) else { return }
-                return findings.add(
-                    .lower, file,
-                    "names the layer \(parent), which is gone; its tree is whole, its difference cannot be told")
-            }
-            next = try view.parent(of: parent)
+        let view = view
+        guard let parent = try view.parent(of: id) else { return }
+        let file = view.layer(id).appending(OverlayRootView.parentFile)
+        let isEndless = try chains.areEndless(from: id.component) { (component) throws(LayerError) in
+            try view.parent(of: LayerID(trusted: component))?.component
+        }
+        if isEndless {
+            findings.add(
+                .lower, file, "the layer's parents lead back to one of them; write its parent's name there, or nothing")
+        } else if try view.isImage(id), try view.state(of: parent) == .absent {
+            // What a container's layer lies on is looked at besides.
+            findings.add(
+                .lower, file,
+                "names the layer \(parent), which is gone; its tree is whole, its difference cannot be told")
         }
     }
 

@@ -119,11 +119,11 @@ final class UpperTarget: UnpackTarget {
         lowers?.forget()
         try entries.inspect(node)
         let handle = try entries.handle(node)
-        let (owner, handsDown) = (entries.values.root, tree.flags(ofDirectory: node).contains(.givesAccessLists))
+        let handsDown = tree.flags(ofDirectory: node).contains(.givesAccessLists)
         log.report.io.attributeCalls += 1
         try attempt { () throws(SystemCallError) in
             let directory = try handle.descriptor.open(NamePointer("."), [.readOnly, .directory])
-            try writer.markOpaque(directory, owner: owner, handsDown: handsDown)
+            try writer.markOpaque(directory, handsDown: handsDown)
         }
     }
 

@@ -140,11 +140,8 @@ struct WhiteoutWriter: ~Copyable {
         return try directory.descriptor.metadataIfPresent(NamePointer(terminated: marker.rawBytes)) != nil
     }
 
-    /// Marks an open directory opaque; `handsDown` as with deletions. A file that marks it is `owner`'s, whatever group the
-    /// directory gives what is made in it.
-    func markOpaque(
-        _ directory: borrowing OwnedDescriptor, owner: Owner, handsDown: Bool
-    ) throws(SystemCallError) {
+    /// Marks an open directory opaque; `handsDown` as with deletions.
+    func markOpaque(_ directory: borrowing OwnedDescriptor, handsDown: Bool) throws(SystemCallError) {
         let value: [UInt8] = [UInt8(ascii: "y")]
         switch dialect.opaque {
         case .trustedOpaque: try directory.setAttribute(NamePointer("trusted.overlay.opaque"), value.rawBytes)
@@ -155,7 +152,10 @@ struct WhiteoutWriter: ~Copyable {
             if try directory.metadataIfPresent(name) != nil { return }
             let file = try directory.open(name, [.create, .exclusive, .noFollow, .writeOnly], mode: 0o600)
             if handsDown { try file.removeAttribute(NamePointer("system.posix_acl_access")) }
-            try file.setOwner(uid: owner.uid, gid: owner.gid)
+            // A directory with the setgid bit gives its group to what is made in it.
+            let made = try file.metadata()
+            let group = ProcessState.effectiveGroup
+            if made.gid != group { try file.setOwner(uid: made.uid, gid: group) }
         }
     }
 

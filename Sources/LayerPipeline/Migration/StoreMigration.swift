@@ -27,6 +27,7 @@ package struct MigrationReport: Sendable {
     package var reservedNames = 0
     /// Attributes that the administrator keeps out of copies, in /etc/xattr.conf.
     package var leftOutAttributes = LeftOutAttributes()
+    /// Attributes whose names no layer can hold, and so none of these copies.
     package var unwritableAttributes = LeftOutAttributes()
     /// Layers that may hold as much as they like in the target, whose driver cannot limit them as the source does.
     package var lostLimits: [LayerID] = []
